@@ -1,0 +1,34 @@
+"""Every command by name."""
+
+from typing import Annotated
+
+import typer
+
+from harness import __version__
+from harness.cli import ask, lists, results, run
+
+app = typer.Typer(
+    help="Measure a base model, train it with GRPO, measure it again, and say what changed.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    run.run, run.eval, run.train, run.plan, results.score, results.report, ask.ask,
+    lists.models, lists.datasets, lists.recipes, lists.presets, lists.doctor,
+):  # fmt: skip
+    app.command()(command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version)] = False,
+) -> None:
+    pass

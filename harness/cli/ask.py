@@ -1,0 +1,42 @@
+"""One question to a model."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import show
+from harness.cli.options import takes_configuration
+
+if TYPE_CHECKING:
+    from harness.config import Configuration
+
+
+@takes_configuration
+def ask(
+    config: "Configuration",
+    question: Annotated[str, typer.Argument(help="The question.", show_default=False)],
+) -> int:
+    """Ask one question; the reply as it is drawn, then its parsed parts."""
+    from harness import formats
+    from harness.check import check_run
+    from harness.evaluate import open_engine, requests
+    from harness.formats import FORMATS
+    from harness.types import Dataset, Problem
+
+    check_run(config, [])
+    engine = open_engine(config, config.adapter)
+    asked = Dataset("question", "all", (Problem("question", question, None),), "number")
+    request = requests(config, asked, engine)[0]
+    completion = engine.reply_to(request, config.sampling, _print_part)
+    parsed = formats.parse(completion.reply, FORMATS[config.format])
+    print(f"\n\nlayout: {'kept' if parsed.strict else 'broken'}, {parsed.tag_share:.0%} of the tags once")
+    print(f"reasoning: {show.printable(parsed.reasoning)}")
+    print(f"answer: {show.printable(parsed.answer)}")
+    print(f"{completion.n_tokens} tokens, ended by {completion.finish_reason}")
+    return 0
+
+
+def _print_part(text: str) -> None:
+    sys.stdout.write("".join(each for each in text if each.isprintable() or each == "\n"))
+    sys.stdout.flush()

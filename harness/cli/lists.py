@@ -1,0 +1,51 @@
+"""What there is, a line each: models, datasets, recipes, presets; and what this machine can run: doctor."""
+
+import typer
+
+from harness.cli import show
+
+
+def models() -> None:
+    """The models that have a recipe."""
+    from harness.config import read_recipe, recipe_names
+
+    for name in recipe_names():
+        print(f"{name}: {read_recipe(name)['checkpoint']}")
+
+
+def datasets() -> None:
+    """The datasets that have a name."""
+    from harness.datasets import DATASETS, about
+
+    for name in DATASETS:
+        print(f"{name}: {about(name)}")
+    print("any .jsonl, .json, .csv or .parquet file, or a folder of them: --dataset PATH")
+
+
+def recipes() -> None:
+    """The recipes, each with its command."""
+    from harness.config import RECIPES, recipe_names
+
+    for name in recipe_names():
+        command = (RECIPES / f"{name}.toml").read_text(encoding="utf-8").split("\n")[0].removeprefix("# ")
+        print(f"{name}: {command}")
+
+
+def presets() -> None:
+    """The reward presets."""
+    from harness.rewards import PRESETS
+
+    for name, about in PRESETS.items():
+        print(f"{name}: {about}")
+
+
+def doctor() -> None:
+    """What this machine can run, with the fix for what is missing."""
+    from harness.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(f"{'ok  ' if finding.ok else 'MISS' if finding.needed else 'none'} {finding.name}: {finding.text}")
+    if not all(finding.ok for finding in findings if finding.needed):
+        show.note("harness: something that every run needs is missing: see the lines with MISS")
+        raise typer.Exit(2)

@@ -1,0 +1,68 @@
+"""The options that make a configuration, declared once and given to every command that needs one."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def _option(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, show_default=False)
+
+
+# Option name -> (type, typer option, configuration key or None where it is no key).
+OPTIONS: dict[str, tuple[type, Any, str | None]] = {
+    "model": (str, _option("--model", help="A recipe's name, a checkpoint folder or a hub id (default: tiny)."), None),
+    "recipe": (str, _option("--recipe", help="The recipe that goes with a folder or id: name or .toml file."), None),
+    "dataset": (str, _option("--dataset", help="A dataset's name, or a local file or folder."), "dataset"),
+    "data": (Path, _option("--data", help="A local copy of a named dataset: file or folder."), "data"),
+    "question_column": (str, _option("--question-column", help="The column of the questions."), "question_column"),
+    "answer_column": (str, _option("--answer-column", help="The column of the true answers."), "answer_column"),
+    "split": (str, _option("--split", help="The split to evaluate (default: test)."), "split"),
+    "format": (str, _option("--format", help="Output format: working-out, think or xml."), "format"),
+    "limit": (int, _option("--limit", help="Evaluate at most so many problems."), "limit"),
+    "samples": (int, _option("--samples", help="Replies a problem."), "samples"),
+    "engine": (str, _option("--engine", help="auto, transformers or scripted."), "engine"),
+    "engine_arg": (list[str], _option("--engine-arg", help="key=value for the engine; may be repeated."), None),
+    "trainer": (str, _option("--trainer", help="auto or trl."), "trainer"),
+    "adapter": (Path, _option("--adapter", help="A LoRA adapter that exists already."), "adapter"),
+    "language": (str, _option("--language", help="Target language of the reasoning, or none."), "language"),
+    "system_prompt": (str, _option("--system-prompt", help="default, none or a text file."), "system_prompt"),
+    "seed": (int, _option("--seed", help="The seed of sampling and training."), "seed"),
+    "set": (list[str], _option("--set", help="Any recipe key, as key=value; may be repeated."), None),
+}
+
+
+def takes_configuration(command: Callable) -> Callable:
+    """Give a command OPTIONS; it receives the Configuration that they make as its first argument."""
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> Any:
+        options = {name: given.pop(name) for name in OPTIONS}
+        return command(_configure(options), **given)
+
+    own = list(inspect.signature(command).parameters.values())[1:]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+        for name, (kind, option, _) in OPTIONS.items()
+    ]
+    wrapper.__signature__ = inspect.Signature(
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + shared
+    )
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in own + shared}
+    del wrapper.__wrapped__
+    return wrapper
+
+
+def _configure(options: dict[str, Any]):
+    from harness.config import configure, pairs
+
+    keys = {key: options[name] for name, (_, _, key) in OPTIONS.items() if key}
+    for key in ("data", "adapter"):
+        keys[key] = str(keys[key].resolve()) if keys[key] else None
+    if options["engine_arg"]:
+        keys["engine_args"] = pairs("--engine-arg", options["engine_arg"])
+    return configure(options["model"], options["recipe"], keys, options["set"] or [])

@@ -1,0 +1,36 @@
+"""Stored runs, without a model: score, report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import show
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="A machine-readable last line.")]
+
+
+def score(folder: RunFolder, json: Json = False) -> None:
+    """Grade the stored replies of a run again."""
+    from harness.errors import UserError
+    from harness.evaluate import score as score_side
+    from harness.store import SIDES, Run
+
+    run = Run.open(folder)
+    sides = [side for side in SIDES if run.is_done(side)]
+    if not sides:
+        raise UserError(f"{folder}: no finished evaluation to grade: run `harness eval` or `harness run` first")
+    for side in sides:
+        score_side(run, side)
+    show.results(run, json)
+
+
+def report(folder: RunFolder, json: Json = False) -> None:
+    """Draw the report of a run again, from its stored scores."""
+    from harness.cli.rooms import run_stage
+    from harness.store import Run
+
+    run = Run.open(folder)
+    run_stage(run, "report", quiet=True)
+    show.results(run, json)

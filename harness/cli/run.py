@@ -1,0 +1,108 @@
+"""The main job and its stages: run, eval, train, plan."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import show
+from harness.cli.options import takes_configuration
+
+if TYPE_CHECKING:
+    from harness.config import Configuration
+
+RUNS = Path("runs")
+
+Output = Annotated[Path | None, typer.Option("--output", help="The run folder (default: below runs/).")]
+Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Move an old folder aside, or go on in it.")]
+Json = Annotated[bool, typer.Option("--json", help="A machine-readable last line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="A line a reply.")]
+
+
+@takes_configuration
+def run(
+    config: "Configuration",
+    before_after: Annotated[bool, typer.Option("--before-after", help="Train, and measure again.")] = False,
+    output: Output = None,
+    fresh: Fresh = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """The whole job into one run folder; without --before-after the baseline evaluation alone."""
+    from harness import pipeline
+
+    names = pipeline.stages(config, before_after)
+    folder = _open(config, output, fresh, names)
+    say = show.nothing if quiet else show.note
+    say(f"run folder: {folder.path}")
+    code = pipeline.run_stages(folder, names, quiet, say)
+    if code:
+        return code
+    show.results(folder, json)
+    return 0
+
+
+@takes_configuration
+def eval(
+    config: "Configuration",
+    output: Output = None,
+    fresh: Fresh = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Evaluate one model: the base, or base + --adapter."""
+    from harness.cli.rooms import run_stage
+
+    side = "after" if config.adapter else "before"
+    folder = _open(config, output, fresh, [side])
+    watch = show.Replies(folder) if verbose else None
+    if not folder.is_done(side):
+        run_stage(folder, side, quiet or verbose, watch)
+    elif verbose:
+        for completion in folder.completions(side):
+            watch(completion)
+    show.results(folder, json)
+    return 0
+
+
+@takes_configuration
+def train(
+    config: "Configuration", output: Output = None, fresh: Fresh = False, json: Json = False, quiet: Quiet = False
+) -> int:
+    """Train the adapter of a run, without measuring it."""
+    from harness.cli.rooms import run_stage
+
+    folder = _open(config, output, fresh, ["train"])
+    if not folder.is_done("train"):
+        run_stage(folder, "train", quiet)
+    show.line(f"adapter: {folder.adapter}", json, {"run": str(folder.path), "adapter": str(folder.adapter)})
+    return 0
+
+
+@takes_configuration
+def plan(
+    config: "Configuration",
+    before_after: Annotated[bool, typer.Option("--before-after", help="Plan the training too.")] = False,
+    output: Output = None,
+    json: Json = False,
+) -> int:
+    """What a run would do, and how small a change it could see; starts nothing."""
+    from harness.plan import make_plan
+
+    show.plan(make_plan(config, before_after, output or RUNS, RUNS), json)
+    return 0
+
+
+def _open(config: "Configuration", output: Path | None, fresh: bool, stages: list[str]):
+    """The run folder of a configuration whose names, files and figures are all there."""
+    from harness import datasets
+    from harness.check import check_run
+    from harness.store import Run
+
+    config = datasets.settle_split(config, trains="train" in stages)
+    check_run(config, stages)
+    return Run.create(output or RUNS / config.folder_name, config, shlex.join(["harness", *sys.argv[1:]]), fresh)

@@ -1,0 +1,121 @@
+"""What the commands print: results on stdout, all else on stderr."""
+
+import json
+import sys
+from typing import Any
+
+from harness.store import Run
+from harness.types import Completion, measure
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def nothing(text: str) -> None:
+    """Say nothing."""
+
+
+def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
+    """One result: as text, or as the machine-readable last line."""
+    print(json.dumps(value, ensure_ascii=False) if as_json else text)
+
+
+def results(run: Run, as_json: bool) -> None:
+    """The short result table of a run and where its report is."""
+    from harness.store import SIDES, read_json
+
+    sides = {side: read_json(run.path / side / "metrics.json") for side in SIDES if run.is_done(side)}
+    comparison = run.path / "comparison.json"
+    compared = read_json(comparison)["metrics"] if len(sides) == 2 and comparison.is_file() else {}
+    _unreadable_rows(run, next(iter(sides)))
+    table(
+        ("metric", *sides, *(("difference", "95 % interval", "verdict") if compared else ())),
+        [
+            (
+                name,
+                *(measure(name).show(sides[side][name]["mean"]) for side in sides),
+                *_difference(compared.get(name), name),
+            )
+            for name in next(iter(sides.values()))
+        ],
+    )
+    if run.report.is_file():
+        print(f"report: {run.report}")
+    if as_json:
+        line("", True, {"run": str(run.path), "report": str(run.report), "metrics": sides, "comparison": compared})
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A plain table on stdout, numbers to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(head):
+        drawn.add_column(name, justify="left" if place == 0 or name == "verdict" else "right", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*row)
+    Console(width=200, highlight=False).print(drawn)
+
+
+def plan(made: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        return line("", True, made)
+    for key, value in made.items():
+        if isinstance(value, dict):
+            print(f"{key}:")
+            for name, each in value.items():
+                print(f"  {name} = {each}")
+        else:
+            print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+class Replies:
+    """A line a reply: n/N, right or not, running accuracy, prediction, truth; k/N with the last one."""
+
+    def __init__(self, run: Run):
+        from harness import datasets
+
+        dataset = datasets.evaluation_problems(run.config)
+        self.config, self.equality = run.config, dataset.equality
+        self.total = len(dataset.problems) * run.config.samples
+        self.seen = self.right = 0
+
+    def __call__(self, completion: Completion) -> None:
+        from harness.scoring import score_all
+
+        score = score_all([completion], self.config, self.equality)[0]
+        value = score.scores["accuracy_strict"]
+        self.seen += 1
+        self.right += value == 1
+        mark = {1: "right", 0: "wrong", None: "ungraded"}[value]
+        print(
+            f"{self.seen}/{self.total} {mark} {self.right / self.seen:.1%} "
+            f"predicted {printable(score.extracted)} truth {printable(completion.answer)}"
+        )
+        if self.seen == self.total:
+            print(f"{self.right}/{self.total} right in the layout")
+
+
+def printable(text: str | None) -> str:
+    """A model's or dataset's text on one line, without control characters."""
+    if text is None:
+        return "nothing"
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _difference(difference: dict | None, name: str) -> tuple[str, ...]:
+    if not difference:
+        return ()
+    delta, low, high = (measure(name).show(difference[key], signed=True) for key in ("delta", "low", "high"))
+    return delta, f"{low} … {high}", difference["verdict"]
+
+
+def _unreadable_rows(run: Run, side: str) -> None:
+    provenance = run.record["provenance"].get(side, {})
+    for reason, count in provenance.get("skipped_rows", {}).items():
+        note(f"{count} rows left out: {reason}")
+    if provenance.get("unanswered_rows"):
+        note(f"{provenance['unanswered_rows']} problems have no true answer: their accuracy is not graded")

@@ -1,0 +1,140 @@
+"""Two evaluations of the same problems -> one comparison."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness import stats
+from harness.store import SIDES, Run, write_json
+from harness.types import FLIPS_BY, Comparison, Difference, Evaluation, Metric, Score, measure
+
+SIGNIFICANT = 0.05
+MUCH_TRUNCATED = 0.10
+LANGUAGE_SAMPLES = 20
+
+
+def metrics_of(scores: Sequence[Score]) -> dict[str, Metric]:
+    """Every metric's mean with its interval; Wilson's for shares of one reply a problem, else Student's t."""
+    clusters = [score.problem_id for score in scores]
+    names = dict.fromkeys(name for score in scores for name in score.scores)
+    return {name: _metric(name, [score.scores.get(name) for score in scores], clusters) for name in names}
+
+
+def compare(before: Evaluation, after: Evaluation) -> Comparison:
+    """Paired differences over the problems that both sides answered to the same prompt."""
+    pairs = _pairs(before, after)
+    names = [name for name in before.metrics if name in after.metrics]
+    plain = {name: _difference(name, before, after, pairs) for name in names}
+    tested = [name for name in names if plain[name]["p_value"] is not None]
+    adjusted = dict(zip(tested, stats.holm([plain[name]["p_value"] for name in tested]), strict=True))
+    differences = {
+        name: Difference(
+            **plain[name], p_adjusted=adjusted.get(name), verdict=_verdict(name, plain[name], adjusted.get(name))
+        )
+        for name in names
+    }
+    languages = {side.name: language_counts(side.scores[:LANGUAGE_SAMPLES]) for side in (before, after)}
+    warnings = tuple(_warnings(before, after, pairs))
+    return Comparison(differences, _flips(pairs), languages, min(LANGUAGE_SAMPLES, len(pairs)), warnings)
+
+
+def language_counts(scores: Sequence[Score]) -> dict[str, int]:
+    """How many replies reason in which language, the most frequent first."""
+    return dict(Counter(score.language for score in scores).most_common())
+
+
+def compare_run(run: Run) -> None:
+    """Write comparison.json of a run that has both sides."""
+    if all(run.is_done(side) for side in SIDES):
+        write_json(run.path / "comparison.json", compare(*(run.evaluation(side) for side in SIDES)).as_dict())
+
+
+def _metric(name: str, values: list[float | None], clusters: list[str]) -> Metric:
+    scored = [(value, cluster) for value, cluster in zip(values, clusters, strict=True) if value is not None]
+    unscored = len(values) - len(scored)
+    if not scored:
+        return Metric(None, None, None, 0, unscored)
+    numbers, problems = zip(*scored, strict=True)
+    mean = float(np.mean(numbers))
+    if measure(name).share and len(set(problems)) == len(problems):
+        low, high = stats.wilson(sum(numbers), len(numbers))
+    else:
+        low, high = stats.mean_interval(numbers, problems)
+    return Metric(mean, _finite(low), _finite(high), len(numbers), unscored)
+
+
+def _pairs(before: Evaluation, after: Evaluation) -> list[tuple[Score, Score]]:
+    asked = {each.place: each.prompt_sha for each in after.completions}
+    graded = {(score.problem_id, score.index): score for score in after.scores}
+    return [
+        (score, graded[completion.place])
+        for completion, score in zip(before.completions, before.scores, strict=True)
+        if asked.get(completion.place) == completion.prompt_sha
+    ]
+
+
+def _difference(name: str, before: Evaluation, after: Evaluation, pairs: list[tuple[Score, Score]]) -> dict:
+    by_problem = defaultdict(list)
+    for old, new in pairs:
+        values = old.scores.get(name), new.scores.get(name)
+        if None not in values:
+            by_problem[old.problem_id].append(values[1] - values[0])
+    deltas = np.array([np.mean(values) for values in by_problem.values()])
+    result = {
+        "before": before.metrics[name].mean, "after": after.metrics[name].mean, "delta": None, "low": None,
+        "high": None, "p_value": None, "test": None, "n_pairs": sum(map(len, by_problem.values())),
+    }  # fmt: skip
+    if not len(deltas):
+        return result
+    if measure(name).share and len(deltas) == result["n_pairs"]:
+        gained, lost = int((deltas > 0).sum()), int((deltas < 0).sum())
+        low, high = stats.paired_share_interval(gained, lost, len(deltas))
+        test, p_value = "exact McNemar", stats.mcnemar_exact(gained, lost)
+    else:
+        low, high = stats.mean_interval(deltas, [str(place) for place in range(len(deltas))])
+        test, p_value = "sign-flip permutation", stats.sign_flip(deltas)
+    return result | {
+        "delta": float(deltas.mean()), "low": _finite(low), "high": _finite(high), "p_value": p_value, "test": test,
+    }  # fmt: skip
+
+
+def _verdict(name: str, difference: dict, p_adjusted: float | None) -> str:
+    if p_adjusted is None:
+        return "not compared"
+    if p_adjusted >= SIGNIFICANT:
+        return "no evidence either way"
+    sign = 1 if difference["delta"] > 0 else -1
+    better = measure(name).better
+    if better == 0:
+        return "higher" if sign > 0 else "lower"
+    return "better" if sign == better else "worse"
+
+
+def _flips(pairs: list[tuple[Score, Score]]) -> dict[str, int]:
+    counts = dict.fromkeys(("gained", "lost", "both", "neither"), 0)
+    for flip in (before.flip(after) for before, after in pairs):
+        if flip:
+            counts[flip] += 1
+    return counts
+
+
+def _warnings(before: Evaluation, after: Evaluation, pairs: list[tuple[Score, Score]]) -> list[str]:
+    warnings = []
+    total = max(len(before.completions), len(after.completions))
+    if len(pairs) < total:
+        warnings.append(
+            f"{total - len(pairs)} of {total} replies have no partner with the same prompt and are left out"
+        )
+    for side in (before, after):
+        truncated = side.metrics["truncated"].mean
+        if truncated and truncated > MUCH_TRUNCATED:
+            warnings.append(f"{side.name}: {truncated:.0%} of the replies were cut off at the limit: raise max_tokens")
+        unscored = side.metrics[FLIPS_BY].unscored
+        if unscored:
+            warnings.append(f"{side.name}: {unscored} replies could not be graded and are left out")
+    return warnings
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,191 @@
+"""From a recipe file and the command line to one checked configuration."""
+
+import hashlib
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness import registry
+from harness.errors import UserError
+from harness.formats import FORMATS
+from harness.language import LANGUAGES, NO_TARGET
+from harness.types import Sampling
+
+EMBEDDED = "embedded"
+RECIPES = resources.files("harness") / "recipes"
+
+
+class Configuration(BaseModel):
+    """Everything that determines a run; a recipe file sets any of these keys, the command line wins over it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    name: str = Field(description="the first part of the run folder's name")
+    checkpoint: str = Field(description=f"'{EMBEDDED}', a local folder or a hub id")
+    dataset: str = Field("gsm8k", description="a dataset's name, or a local file or folder")
+    data: str | None = Field(None, description="a local copy of a named dataset: file or folder")
+    split: str | None = Field(None, description="the split that is evaluated")
+    question_column: str | None = None
+    answer_column: str | None = None
+    limit: int | None = Field(None, ge=1, description="evaluate at most so many problems")
+
+    format: str = "working-out"
+    language: str = Field("", description="target language of the reasoning, ISO 639-1, or 'none'")
+    system_prompt: str = Field("default", description="'default', 'none', or the text itself")
+
+    engine: str = "auto"
+    engine_args: dict[str, str] = Field(default_factory=dict)
+    adapter: str | None = Field(None, description="an adapter that exists already; then nothing is trained")
+    samples: int = Field(1, ge=1, description="replies a problem")
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0, description="0 is off")
+    min_p: float = Field(0.0, ge=0, lt=1)
+    max_tokens: int = Field(1024, ge=1)
+    seed: int = Field(3407, ge=0)
+
+    rewards: str = Field("", description="reward preset; the format's own unless named")
+    variant: Literal["robust"] = "robust"
+    trainer: str = "auto"
+    tracker: Literal["none", "swanlab"] = "none"
+    steps: int = Field(100, ge=1)
+    save_steps: int = Field(100, ge=1)
+    prompts_per_step: int = Field(1, ge=1)
+    generations: int = Field(4, ge=2, description="completions a prompt")
+    accumulation: int = Field(1, ge=1, description="gradient accumulation steps")
+    max_prompt: int = Field(256, ge=1, description="longer training prompts are left out, in tokens")
+    max_completion: int = Field(768, ge=1, description="tokens a training completion")
+    learning_rate: float = Field(5e-6, gt=0)
+    optimizer: str = "adamw_torch_fused"
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    schedule: str = "linear"
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
+    max_grad_norm: float = Field(1.0, gt=0)
+    beta: float = Field(0.04, ge=0, description="weight of the KL term")
+    loss_type: str = "grpo"
+    rollout_temperature: float = Field(1.0, gt=0)
+    rollout_top_p: float = Field(1.0, gt=0, le=1)
+    rollout_top_k: int = Field(0, ge=0, description="0 is off")
+    rollout_min_p: float = Field(0.0, ge=0, lt=1)
+    gradient_checkpointing: bool = True
+    lora_rank: int = Field(8, ge=1)
+    lora_alpha: int = Field(8, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _format_brings_rewards_and_language(cls, values: dict) -> dict:
+        name = registry.choose("format", values.get("format") or "working-out", FORMATS)
+        values = dict(values)
+        values["rewards"] = values.get("rewards") or FORMATS[name].rewards
+        values["language"] = values.get("language") or ("id" if name == "think" else "en")
+        registry.choose("language", values["language"], [*LANGUAGES, NO_TARGET])
+        return values
+
+    @property
+    def target_language(self) -> str | None:
+        return None if self.language == NO_TARGET else self.language
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(
+            n=self.samples,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+        )
+
+    @property
+    def sha(self) -> str:
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def folder_name(self) -> str:
+        return f"{self.name}-{Path(self.dataset).stem}-{self.format}-{self.sha[:8]}"
+
+
+def recipe_names() -> list[str]:
+    return sorted(entry.name.removesuffix(".toml") for entry in RECIPES.iterdir() if entry.name.endswith(".toml"))
+
+
+def read_recipe(name_or_file: str) -> dict[str, Any]:
+    """The keys of a recipe, by its name or its file."""
+    if name_or_file.endswith(".toml"):
+        path = Path(name_or_file)
+        if not path.is_file():
+            raise UserError(f"no recipe file {path}: give a file that exists, or one of {', '.join(recipe_names())}")
+    else:
+        path = RECIPES / f"{registry.choose('recipe', name_or_file, recipe_names())}.toml"
+    try:
+        return {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from error
+
+
+def configure(model: str | None, recipe: str | None, options: dict[str, Any], settings: list[str]) -> Configuration:
+    """Recipe, then options, then `--set key=value`: the later wins. `options` that are None were not given."""
+    values = read_recipe(recipe) if recipe else {}
+    values |= _model_values(model or (None if recipe else "tiny"), has_recipe=recipe is not None)
+    values |= {key: value for key, value in options.items() if value is not None}
+    values |= {key: _toml_value(text) for key, text in pairs("--set", settings).items()}
+    if values.get("system_prompt", "default") not in ("default", "none"):
+        values["system_prompt"] = _text_of(Path(values["system_prompt"]))
+    return check(values)
+
+
+def check(values: dict[str, Any]) -> Configuration:
+    """A Configuration of `values`, or a UserError that names the first wrong key."""
+    for key in values:
+        registry.choose("recipe key", key, Configuration.model_fields)
+    try:
+        return Configuration(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{key} = {first['input']!r}: {first['msg'].lower()}") from error
+
+
+def _model_values(model: str | None, has_recipe: bool) -> dict[str, Any]:
+    if model is None:
+        return {}
+    if Path(model).is_dir():
+        return {"name": Path(model).resolve().name, "checkpoint": str(Path(model).resolve())}
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+        return {"name": model.rpartition("/")[2], "checkpoint": model}
+    if "/" in model:
+        raise UserError(f"no checkpoint folder {model}: give a folder that exists, a hub id or a recipe's name")
+    recipe = read_recipe(registry.choose("model", model, recipe_names()))
+    return {key: recipe[key] for key in ("name", "checkpoint")} if has_recipe else recipe
+
+
+def pairs(option: str, texts: list[str]) -> dict[str, str]:
+    """The key=value texts of a repeated option."""
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"{option} {text}: write {option} key=value")
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
+
+
+def _toml_value(text: str) -> Any:
+    """`text` as TOML would read it behind a key; a bare word is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--system-prompt {path}: give 'default', 'none' or a text file ({error})") from error

@@ -1,0 +1,277 @@
+"""Problems from the hub, from a local copy, from any file with two columns, or from the embedded generator."""
+
+import csv
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import answers, registry, word_problems
+from harness.config import Configuration
+from harness.errors import UserError
+from harness.types import Completion, Dataset, Equality, Problem
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+QUESTION_COLUMNS = ("question", "prompt", "problem")
+ANSWER_COLUMNS = ("answer", "solution", "expected_answer")
+HELD_OUT_ONE_IN = 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a named dataset lives and how it is read.
+
+    `splits`: the hub's splits; a dataset without `test` has a tenth of its problems held out for it.
+    """
+
+    address: str
+    config: str
+    splits: tuple[str, ...]
+    question: str
+    answer: str
+    equality: Equality
+    test_size: int | None
+    about: str
+
+
+DATASETS: dict[str, Source | None] = {
+    # None is made by harness.word_problems: {"question": "Ani has 12 eggs …", "answer": "31"}
+    "word-problems": None,
+    # {"question": "Natalia sold clips to 48 …", "answer": "Natalia sold 48/2 = <<48/2=24>>24 …\n#### 72"}
+    "gsm8k": Source(
+        "openai/gsm8k", "main", ("train", "test"), "question", "answer", "number", 1319,
+        "grade-school word problems, 7,473 to train and 1,319 to test",
+    ),
+    # {"prompt": "Let $x$ be …", "solution": "204", "data_source": "math_dapo", …}
+    "dapo": Source(
+        "open-r1/DAPO-Math-17k-Processed", "en", ("train",), "prompt", "solution", "math", None,
+        "competition problems with integer answers; a tenth is held out by hash of the prompt",
+    ),
+}  # fmt: skip
+
+
+def about(name: str) -> str:
+    """One line on a named dataset."""
+    source = DATASETS[name]
+    if source is None:
+        kinds = len(word_problems.KINDS)
+        return f"embedded: {kinds} kinds of generated problems, {word_problems.TEST_PROBLEMS} to test"
+    return f"{source.address}: {source.about}"
+
+
+def known_size(config: Configuration) -> int | None:
+    """How many problems the test split of a named dataset has, where that is known without reading it."""
+    if config.dataset not in DATASETS or config.data or config.split not in (None, "test"):
+        return None
+    source = DATASETS[config.dataset]
+    return source.test_size if source else word_problems.TEST_PROBLEMS
+
+
+def settle_split(config: Configuration, trains: bool) -> Configuration:
+    """`config` with its split: `test`; but a single file is evaluated whole unless the run also trains on it."""
+    whole = config.dataset not in DATASETS and Path(config.dataset).is_file() and not trains
+    split = config.split or ("all" if whole else "test")
+    if trains and split in ("all", "train"):
+        raise UserError(f"--split {split} evaluates the problems that the run trains on: leave --split out")
+    return config.model_copy(update={"split": split})
+
+
+def evaluation_problems(config: Configuration) -> Dataset:
+    """The problems to evaluate, at most `limit`."""
+    dataset = load(config, config.split)
+    return replace(dataset, problems=dataset.problems[: config.limit])
+
+
+def training_problems(config: Configuration) -> Dataset:
+    """The problems to train on: those with a true answer that are never evaluated."""
+    dataset = load(config, "train")
+    answered = tuple(problem for problem in dataset.problems if problem.answer is not None)
+    return replace(dataset, problems=answered)
+
+
+def load(config: Configuration, split: str) -> Dataset:
+    """One split of the configured dataset: a split of its own, or `train`, `test` and `all` cut by hash."""
+    if config.dataset in DATASETS and DATASETS[config.dataset] is None:
+        registry.choose("split", split, ("train", "test"))
+        return Dataset(config.dataset, split, word_problems.problems(split), "number")
+    path = _local_path(config)
+    source = DATASETS.get(config.dataset)
+    files, cut = _split_files(path, split) if path else ((), False)
+    if path:
+        rows = [row for file in files for row in read_rows(file)]
+    else:
+        cut = split not in source.splits
+        rows = _hub_rows(config.dataset, source, "train" if cut else split)
+    columns = _columns(rows, config, source, path)
+    name = config.dataset if source else Path(config.dataset).stem
+    problems, skipped = _problems(rows, f"{name}-{'all' if cut else split}", *columns)
+    if cut:
+        problems = [problem for problem in problems if split in ("all", held_out_split(problem.question))]
+    if not problems:
+        raise UserError(f"{config.dataset}: no problem in split '{split}': name another --split or a larger file")
+    return Dataset(name, split, tuple(problems), equality_of(config, problems), dict(skipped))
+
+
+def equality_of(config: Configuration, problems: Iterable[Problem | Completion]) -> Equality:
+    """How answers compare: as the named dataset says, else as numbers where every true answer is one."""
+    if config.dataset in DATASETS:
+        source = DATASETS[config.dataset]
+        return source.equality if source else "number"
+    known = [problem.answer for problem in problems if problem.answer is not None]
+    return "number" if all(answers.number(answer) is not None for answer in known) else "math"
+
+
+def held_out_split(question: str) -> str:
+    """`test` for one question in ten, by its hash, else `train`: the same on every machine."""
+    return "test" if int(hashlib.sha256(question.encode()).hexdigest(), 16) % HELD_OUT_ONE_IN == 0 else "train"
+
+
+def read_rows(path: Path) -> Iterator[dict]:
+    """The rows of a .jsonl, .json, .csv or .parquet file; a UserError names a broken line."""
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path}: cannot read '{path.suffix}': give a {', '.join(SUFFIXES)} file")
+    try:
+        yield from {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}[path.suffix](path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}: give a file that can be read") from error
+
+
+def _local_path(config: Configuration) -> Path | None:
+    if config.data is not None:
+        if config.dataset not in DATASETS:
+            raise UserError(f"--data names a copy of a named dataset: use --dataset {config.data} instead")
+        path = Path(config.data)
+    elif config.dataset in DATASETS:
+        return None
+    else:
+        path = Path(config.dataset)
+        if not path.exists() and path.suffix not in SUFFIXES and "/" not in config.dataset:
+            registry.choose("dataset", config.dataset, DATASETS)
+    if not path.exists():
+        option = "--data" if config.data else "--dataset"
+        raise UserError(f"{option} {path}: no such file or folder: give one that exists")
+    return path
+
+
+def _split_files(path: Path, split: str) -> tuple[list[Path], bool]:
+    """The files of a split, and whether the split is still to be cut out of them."""
+    if path.is_file():
+        return [path], True
+    files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+    if not files:
+        raise UserError(f"{path}: no {', '.join(SUFFIXES)} file in this folder: name the folder that has them")
+
+    def files_of(name: str) -> list[Path]:
+        return [file for file in files if re.split(r"[-_.]", file.name)[0] == name]
+
+    if files_of(split):
+        return files_of(split), False
+    if split not in ("train", "test", "all"):
+        raise UserError(f"{path}: no file of split '{split}': files are {', '.join(file.name for file in files[:5])}")
+    return files_of("train") or files, True
+
+
+def _hub_rows(name: str, source: Source, split: str) -> list[dict]:
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    datasets.disable_progress_bars()
+    try:
+        return list(datasets.load_dataset(source.address, source.config, split=split))
+    except (OSError, DatasetNotFoundError, ValueError) as error:
+        # A ValueError is how the library says that an offline machine has no cached copy.
+        cause = str(error).strip().split("\n")[0][:160]
+        raise UserError(
+            f"{name}: cannot be loaded from the hub ({cause}): point --data at a local copy (file or folder)"
+        ) from error
+
+
+def _columns(rows: list[dict], config: Configuration, source: Source | None, path: Path | None) -> tuple[str, str]:
+    if not rows:
+        raise UserError(f"{path or config.dataset}: no rows: give a file that is not empty")
+    present = list(rows[0])
+
+    def column(option: str, named: str | None, usual: tuple[str, ...]) -> str:
+        for name in (named,) if named else usual:
+            if name in present:
+                return name
+        wanted = f"'{named}'" if named else " or ".join(f"'{name}'" for name in usual)
+        raise UserError(
+            f"{path or config.dataset}: no column {wanted} (columns: {', '.join(map(str, present))}): name it with {option}"
+        )
+
+    return (
+        column("--question-column", config.question_column, (source.question,) if source else QUESTION_COLUMNS),
+        column("--answer-column", config.answer_column, (source.answer,) if source else ANSWER_COLUMNS),
+    )
+
+
+def _problems(rows: list[dict], prefix: str, question: str, answer: str) -> tuple[list[Problem], Counter]:
+    problems, skipped = [], Counter()
+    for place, row in enumerate(rows):
+        text = row.get(question)
+        if not isinstance(text, str) or not text.strip():
+            skipped[f"no text in column '{question}'"] += 1
+            continue
+        problems.append(Problem(f"{prefix}-{place:05d}", text.strip(), _truth(row.get(answer))))
+    return problems, skipped
+
+
+def _truth(value: object) -> str | None:
+    """The true answer of a row; what stands behind `####`, where a worked solution leads to it."""
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    return str(value).rpartition("####")[2].strip() or None
+
+
+def _jsonl(path: Path) -> Iterator[dict]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _object(line, f"{path}:{number}")
+
+
+def _object(text: str, where: str) -> dict:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: broken JSON ({error.msg}): mend or delete the line") from error
+    if not isinstance(row, dict):
+        raise UserError(f'{where}: not an object: write {{"question": …, "answer": …}}')
+    return row
+
+
+def _json(path: Path) -> Iterator[dict]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: broken JSON ({error.msg}): mend the file") from error
+    if isinstance(rows, dict):
+        rows = rows.get("data")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f'{path}: not a list of objects: write [{{"question": …, "answer": …}}, …]')
+    yield from rows
+
+
+def _csv(path: Path) -> Iterator[dict]:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines)
+        try:
+            yield from reader
+        except csv.Error as error:
+            raise UserError(f"{path}:{reader.line_num}: broken CSV ({error}): mend the file") from error
+
+
+def _parquet(path: Path) -> Iterator[dict]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        yield from parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        raise UserError(f"{path}: not a parquet file ({str(error)[:80]}): give a whole file") from error

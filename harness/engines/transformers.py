@@ -1,0 +1,150 @@
+"""The engine that runs anywhere: transformers' own generate, on the CPU or one GPU."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+
+import numpy as np
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessorList, TextStreamer
+from transformers.generation import logits_process
+
+from harness import checkpoints, registry
+from harness.engines import OnText
+from harness.errors import UserError
+from harness.types import Completion, Request, Sampling
+
+ARGUMENTS = {"batch_size": "64", "dtype": "", "device": ""}
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+
+class TransformersEngine:
+    """One model, with or without an adapter. Arguments: batch_size (replies), dtype, device."""
+
+    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str]):
+        for key in arguments:
+            registry.choose("engine argument", key, ARGUMENTS)
+        arguments = ARGUMENTS | arguments
+        if not arguments["batch_size"].isdecimal() or int(arguments["batch_size"]) < 1:
+            raise UserError(f"--engine-arg batch_size={arguments['batch_size']}: give a number of at least 1")
+        self.device = arguments["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = arguments["dtype"] or ("float32" if self.device == "cpu" else "bfloat16")
+        self.batch_size = int(arguments["batch_size"])
+        self.tokenizer = checkpoints.load_tokenizer(checkpoint)
+        self.model = checkpoints.load(AutoModelForCausalLM, checkpoint, dtype=getattr(torch, dtype))
+        if adapter:
+            from peft import PeftModel
+
+            self.model = PeftModel.from_pretrained(self.model, adapter)
+        self.model.to(self.device).eval()
+        self.provenance = {
+            "engine": "transformers",
+            "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
+            "dtype": dtype,
+            "batch_size": self.batch_size,
+            "weights": checkpoints.weight_hashes(checkpoint),
+            "adapter": checkpoints.weight_hashes(adapter) if adapter else None,
+        }
+
+    def render(self, messages: list[dict[str, str]]) -> str:
+        return checkpoints.render(self.tokenizer, messages)
+
+    def generate(
+        self, requests: Sequence[Request], done: AbstractSet[tuple[str, int]], sampling: Sampling
+    ) -> Iterator[list[Completion]]:
+        ids = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
+        by_length = sorted(range(len(requests)), key=lambda place: len(ids[place]))
+        for start in range(0, len(by_length), self.batch_size):
+            batch = by_length[start : start + self.batch_size]
+            missing = [place for place in batch if requests[place].place not in done]
+            if missing:
+                yield self._reply([requests[place] for place in missing], [ids[place] for place in missing], sampling)
+
+    def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
+        ids = self.tokenizer([request.prompt], add_special_tokens=False)["input_ids"]
+        return self._reply([request], ids, sampling, TextParts(self.tokenizer, on_text))[0]
+
+    @torch.inference_mode()
+    def _reply(
+        self, requests: list[Request], ids: list[list[int]], sampling: Sampling, streamer: TextStreamer | None = None
+    ) -> list[Completion]:
+        inputs = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.device)
+        width = inputs["input_ids"].shape[1]
+        stops = self._stop_ids()
+        output = self.model.generate(
+            **inputs,
+            generation_config=GenerationConfig(
+                max_new_tokens=sampling.max_tokens,
+                do_sample=False,
+                eos_token_id=sorted(stops),
+                pad_token_id=self.tokenizer.pad_token_id,
+            ),
+            logits_processor=_processors(requests, sampling, width, self.device),
+            streamer=streamer,
+        )
+        return [
+            self._complete(request, tokens, stops)
+            for request, tokens in zip(requests, output[:, width:].tolist(), strict=True)
+        ]
+
+    def _complete(self, request: Request, tokens: list[int], stops: set[int]) -> Completion:
+        end = next((place for place, token in enumerate(tokens) if token in stops), None)
+        drawn = tokens if end is None else tokens[: end + 1]
+        text = self.tokenizer.decode(drawn, skip_special_tokens=True)
+        return request.complete(text, len(drawn), "length" if end is None else "stop")
+
+    def _stop_ids(self) -> set[int]:
+        configured = self.model.generation_config.eos_token_id
+        configured = configured if isinstance(configured, list) else [configured]
+        return {token for token in (*configured, self.tokenizer.eos_token_id) if token is not None}
+
+
+class TextParts(TextStreamer):
+    """Hands the reply on as it is drawn, the prompt and special tokens left out."""
+
+    def __init__(self, tokenizer, on_text: OnText):
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.on_text = on_text
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        self.on_text(text)
+
+
+class DrawByPlace(logits_process.LogitsProcessor):
+    """Sample by inverting the cumulative distribution at random numbers that belong to a reply's place.
+
+    Row i, step t uses the t-th number of a Philox stream keyed by (seed, problem, index), so a reply does not
+    depend on which others share its batch. generate() then takes the one token left as its greedy choice.
+    """
+
+    def __init__(self, requests: Sequence[Request], max_tokens: int, prompt_tokens: int, device: str):
+        self.prompt_tokens = prompt_tokens
+        uniform = np.stack([_stream(request).random(max_tokens) for request in requests])
+        self.uniform = torch.from_numpy(uniform).to(device)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        cumulative = scores.double().softmax(-1).cumsum(-1)
+        drawn = self.uniform[:, input_ids.shape[1] - self.prompt_tokens].unsqueeze(1) * cumulative[:, -1:]
+        chosen = torch.searchsorted(cumulative, drawn, right=True).clamp_max(scores.shape[1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+
+
+def _stream(request: Request) -> np.random.Generator:
+    key = hashlib.sha256(f"{request.seed}\0{request.problem.id}\0{request.index}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "big")))
+
+
+def _processors(requests: list[Request], sampling: Sampling, width: int, device: str) -> LogitsProcessorList:
+    if sampling.temperature == 0:
+        return LogitsProcessorList()
+    warpers = [logits_process.TemperatureLogitsWarper(sampling.temperature)]
+    if sampling.top_k:
+        warpers.append(logits_process.TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1:
+        warpers.append(logits_process.TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p:
+        warpers.append(logits_process.MinPLogitsWarper(sampling.min_p))
+    return LogitsProcessorList([*warpers, DrawByPlace(requests, sampling.max_tokens, width, device)])

@@ -1,0 +1,57 @@
+"""Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Bar(Protocol):
+    def advance(self, by: int = 1, note: str = "") -> None:
+        """`by` more are done; `note` is shown beside the count."""
+
+
+class _Silent:
+    def advance(self, by: int = 1, note: str = "") -> None:
+        pass
+
+
+class _Terminal:
+    def __init__(self, progress: Progress, total: int, done: int):
+        self._progress = progress
+        self._task = progress.add_task("", total=total, completed=done, note="")
+
+    def advance(self, by: int = 1, note: str = "") -> None:
+        self._progress.update(self._task, advance=by, note=note)
+
+
+class _Lines:
+    def __init__(self, console: Console, title: str, total: int, done: int):
+        self._console, self._title, self._total, self._done = console, title, total, done
+        self._last = time.monotonic()
+
+    def advance(self, by: int = 1, note: str = "") -> None:
+        self._done += by
+        if self._done >= self._total or time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            self._console.print(f"{self._title} {self._done}/{self._total} {note}".rstrip(), markup=False)
+
+
+@contextmanager
+def bar(title: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Bar]:
+    """Progress of `total` things under `title`, `done` of them before we start."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if quiet:
+        yield _Silent()
+    elif not console.is_terminal:
+        yield _Lines(console, title, total, done)
+    else:
+        columns = (TextColumn(f"{title:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                   TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))  # fmt: skip
+        with Progress(*columns, console=console) as progress:
+            yield _Terminal(progress, total, done)

@@ -1,0 +1,54 @@
+"""Completion -> Score: every metric and reward of one reply, by the one parser."""
+
+from collections.abc import Sequence
+
+from harness import answers, formats, rewards
+from harness.answers import Unscorable
+from harness.config import Configuration
+from harness.formats import FORMATS
+from harness.language import label, prose
+from harness.types import Completion, Equality, Format, Score
+
+
+def score_all(completions: Sequence[Completion], config: Configuration, equality: Equality) -> list[Score]:
+    """Scores in the order of `completions`."""
+    format, target = FORMATS[config.format], config.target_language
+    functions = rewards.functions(config.rewards, config.variant, equality=equality, language=target, format=format)
+    paid = {
+        function.__name__: function(
+            prompts=[each.question for each in completions],
+            completions=[each.reply for each in completions],
+            answer=[each.answer for each in completions],
+        )
+        for function in functions
+    }
+    return [
+        _score(completion, format, equality, target, {f"reward/{name}": values[place] for name, values in paid.items()})
+        for place, completion in enumerate(completions)
+    ]
+
+
+def _score(
+    completion: Completion, format: Format, equality: Equality, target: str | None, paid: dict[str, float | None]
+) -> Score:
+    parsed = formats.parse(completion.reply, format)
+    extracted = parsed.answer or answers.final_answer(completion.reply)
+    scores: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    scores["format_strict"] = float(parsed.strict)
+    scores["format_tags"] = parsed.tag_share
+    try:
+        right = answers.is_right(extracted, completion.answer, equality)
+    except Unscorable as error:
+        right = None
+        unscored = ["accuracy_strict", "accuracy_flexible", *(name for name, value in paid.items() if value is None)]
+        reasons = dict.fromkeys(unscored, str(error))
+    scores["accuracy_strict"] = None if right is None else float(right and parsed.strict)
+    scores["accuracy_flexible"] = None if right is None else float(right)
+    language = label(prose(parsed.reasoning or completion.reply))
+    if target:
+        scores["language_ratio"] = float(language == target)
+        scores["language_raw"] = float(label(completion.reply) == target)
+    scores["truncated"] = float(completion.finish_reason == "length")
+    scores["tokens"] = float(completion.n_tokens)
+    return Score(completion.problem_id, completion.index, extracted, language, scores | paid, reasons)

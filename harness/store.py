@@ -1,0 +1,204 @@
+"""The run folder: an append-only journal of replies, and files that are whole or not there at all."""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness import __version__
+from harness.config import Configuration, check
+from harness.errors import UserError
+from harness.types import Completion, Evaluation, Metric, Score
+
+SIDES = ("before", "after")
+
+
+class Run:
+    """One run folder and its run.json."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """A run that exists; a UserError where there is none."""
+        if not (path / "run.json").is_file():
+            raise UserError(f"{path}: not a run folder (no run.json): give the folder that `harness run` named")
+        return cls(path)
+
+    @classmethod
+    def create(cls, path: Path, config: Configuration, command: str, fresh: bool = False) -> "Run":
+        """The run of `config` in `path`: continued if it is there, refused if it is another's.
+
+        With `fresh`, an old folder is moved aside first. `command` is what a user types to repeat it.
+        """
+        run = cls(path)
+        try:
+            if fresh and path.exists():
+                path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}"))
+            if (path / "run.json").is_file():
+                run._refuse_another(config)
+                return run
+            if path.exists() and any(path.iterdir()):
+                raise UserError(f"{path}: not empty and not a run folder: give another --output")
+            path.mkdir(parents=True, exist_ok=True)
+            run._write(
+                {
+                    "command": command,
+                    "version": __version__,
+                    "configuration": config.model_dump(),
+                    "stages": {},
+                    "provenance": {},
+                }
+            )
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror}): give another --output") from error
+        return run
+
+    @property
+    def config(self) -> Configuration:
+        return check(self.record["configuration"])
+
+    @property
+    def record(self) -> dict:
+        """run.json as it stands."""
+        return read_json(self.path / "run.json")
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report" / "index.html"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "train" / "adapter"
+
+    def is_done(self, stage: str) -> bool:
+        return self.record["stages"].get(stage, {}).get("state") == "done"
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[dict]:
+        """Mark a stage running, then done with its seconds; what the body puts into the dict is its provenance."""
+        started, provenance = time.monotonic(), {}
+        earlier = self.record["stages"].get(name, {}).get("seconds", 0.0)
+        self._mark(name, {"state": "running", "seconds": earlier}, provenance)
+        try:
+            yield provenance
+        except BaseException:
+            self._mark(name, {"state": "stopped", "seconds": earlier + time.monotonic() - started}, provenance)
+            raise
+        self._mark(name, {"state": "done", "seconds": earlier + time.monotonic() - started}, provenance)
+
+    def evaluation(self, side: str) -> Evaluation:
+        """One side as it is stored; a UserError where it is not there."""
+        folder = self.path / side
+        if not (folder / "metrics.json").is_file():
+            raise UserError(f"{folder}: no graded evaluation here: run `harness run` or `harness score` first")
+        scores = {(row["problem_id"], row["index"]): Score(**row) for row in read_journal(folder / "scores.jsonl")}
+        completions = [completion for completion in self.completions(side) if completion.place in scores]
+        return Evaluation(
+            name=side,
+            completions=tuple(completions),
+            scores=tuple(scores[completion.place] for completion in completions),
+            metrics={name: Metric(**row) for name, row in read_json(folder / "metrics.json").items()},
+            provenance=self.record["provenance"].get(side, {}),
+        )
+
+    def completions(self, side: str) -> list[Completion]:
+        return [Completion(**row) for row in read_journal(self.path / side / "completions.jsonl")]
+
+    def _refuse_another(self, config: Configuration) -> None:
+        before, now = self.record["configuration"], config.model_dump()
+        changed = [key for key in now if before.get(key) != now[key]]
+        if changed:
+            key = changed[0]
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise UserError(
+                f"{self.path} was made by another configuration ({key}: {before.get(key)!r} there, "
+                f"{now[key]!r} now{more}): give another --output, or --fresh to move the old one aside"
+            )
+
+    def _mark(self, name: str, state: dict, provenance: dict) -> None:
+        record = self.record
+        record["stages"][name] = state | {"seconds": round(state["seconds"], 1)}
+        if provenance:
+            record["provenance"][name] = provenance
+        self._write(record)
+
+    def _write(self, record: dict) -> None:
+        write_json(self.path / "run.json", record)
+
+
+class Journal:
+    """completions.jsonl, open for appending; a line that a kill cut short is dropped first."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            whole = path.read_bytes().rpartition(b"\n")
+            os.truncate(path, len(whole[0]) + len(whole[1]))
+        self._file = path.open("a", encoding="utf-8")
+
+    def append(self, completions: Iterable[Completion]) -> None:
+        """Write whole lines at once and see them to the disk."""
+        self._file.write("".join(json_line(asdict(each)) for each in completions))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def read_journal(path: Path) -> list[dict]:
+    """The whole lines of a journal; nothing where there is no such file."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().rpartition(b"\n")[0].split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line:
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: broken line ({error}): delete it, then run again") from error
+    return rows
+
+
+def read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}): run again with --fresh") from error
+
+
+def write_json(path: Path, value: object) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_lines(path: Path, rows: Iterable[dict]) -> None:
+    write_text(path, "".join(json_line(row) for row in rows))
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8", "replace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write to a temporary name, sync, rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def json_line(row: dict) -> str:
+    return json.dumps(row, ensure_ascii=True) + "\n"

@@ -1,0 +1,241 @@
+"""The nouns of the program. Standard library only; every other room speaks in these."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+FinishReason = Literal["stop", "length"]
+Equality = Literal["number", "math"]
+FLIPS_BY = "accuracy_strict"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One row of a dataset, whatever file it came from. `answer` is None where the row has none."""
+
+    id: str
+    question: str
+    answer: str | None
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Problems of one split, and how their answers compare.
+
+    `problems` are in the file's order; `skipped` counts rows that could not be read, by reason.
+    """
+
+    name: str
+    split: str
+    problems: tuple[Problem, ...]
+    equality: Equality
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Format:
+    """The output contract: how a reply must look. In `think` the answer is free text, without tags."""
+
+    name: str
+    reasoning_tags: tuple[str, str]
+    answer_tags: tuple[str, str] | None
+    instructions: str
+    rewards: str
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags in the order in which a reply has them."""
+        return self.reasoning_tags + (self.answer_tags or ())
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How replies are drawn: `n` replies a problem, at most `max_tokens` tokens each.
+
+    `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `min_p` 0 are off.
+    """
+
+    n: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    max_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One reply, as a line of completions.jsonl has it.
+
+    `prefix` is the part of the reply that the prompt already ended with (an opening reasoning tag, or nothing).
+    """
+
+    problem_id: str
+    index: int
+    question: str
+    answer: str | None
+    text: str
+    n_tokens: int
+    finish_reason: FinishReason
+    prompt_sha: str
+    seed: int
+    kind: str | None = None
+    prefix: str = ""
+
+    @property
+    def reply(self) -> str:
+        return self.prefix + self.text
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.problem_id, self.index
+
+
+@dataclass(frozen=True)
+class Request:
+    """One reply still to be drawn: a rendered prompt and the place it has in the run."""
+
+    problem: Problem
+    index: int
+    prompt: str
+    prompt_sha: str
+    prefix: str
+    seed: int
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.problem.id, self.index
+
+    def complete(self, text: str, n_tokens: int, finish_reason: FinishReason) -> Completion:
+        return Completion(
+            problem_id=self.problem.id,
+            index=self.index,
+            question=self.problem.question,
+            answer=self.problem.answer,
+            text=text,
+            n_tokens=n_tokens,
+            finish_reason=finish_reason,
+            prompt_sha=self.prompt_sha,
+            seed=self.seed,
+            kind=self.problem.kind,
+            prefix=self.prefix,
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """Every judgement of one reply, as a line of scores.jsonl has it; None is unscorable, with its reason.
+
+    `language` is langid's label of the reasoning, or of the whole reply where it has no reasoning part.
+    """
+
+    problem_id: str
+    index: int
+    extracted: str | None
+    language: str
+    scores: dict[str, float | None]
+    reasons: dict[str, str]
+
+    def flip(self, after: "Score") -> str | None:
+        """`gained`, `lost`, `both` or `neither`, by being right in the layout; None where a side is unscored."""
+        values = self.scores[FLIPS_BY], after.scores[FLIPS_BY]
+        if None in values:
+            return None
+        return {(0, 1): "gained", (1, 0): "lost", (1, 1): "both", (0, 0): "neither"}[values]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a metric says of one reply.
+
+    `share`: each reply is 0 or 1; `percent`: its mean is shown in percent; `better`: 1 where more is better, -1
+    where less is, 0 where neither.
+    """
+
+    about: str
+    share: bool = True
+    percent: bool = True
+    better: int = 1
+
+    def show(self, value: float | None, signed: bool = False) -> str:
+        """A mean as people read it; `signed`, a difference: of percents, in percentage points (pp)."""
+        if value is None:
+            return "unknown"
+        if signed:
+            return f"{100 * value:+.1f} pp" if self.percent else f"{value:+.2f}"
+        return f"{value:.1%}" if self.percent else f"{value:.2f}"
+
+
+MEASURES = {
+    "format_strict": Measure("the whole reply is exactly the layout"),
+    "format_tags": Measure("share of the format's tags that occur exactly once", share=False),
+    "accuracy_strict": Measure("in the layout, and its answer is right"),
+    "accuracy_flexible": Measure("the final answer is right, wherever it stands"),
+    "language_ratio": Measure("the reasoning is in the target language"),
+    "language_raw": Measure("the whole reply, as it is, is labelled as the target language"),
+    "truncated": Measure("cut off at the token limit", better=-1),
+    "tokens": Measure("tokens a reply", share=False, percent=False, better=0),
+}
+
+
+def measure(name: str) -> Measure:
+    """The measure behind a metric's name; a reward function's is its mean."""
+    return MEASURES.get(name) or Measure(f"mean of {name.removeprefix('reward/')}", share=False, percent=False)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A mean over `n` scored replies with its 95 % interval; `unscored` replies are left out of it."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    unscored: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One side of a run, graded. `completions` and `scores` stand in the same order."""
+
+    name: str
+    completions: tuple[Completion, ...]
+    scores: tuple[Score, ...]
+    metrics: dict[str, Metric]
+    provenance: dict
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two sides. `delta` is after minus before over the pairs, with its 95 % interval."""
+
+    before: float | None
+    after: float | None
+    delta: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    p_adjusted: float | None
+    test: str | None
+    n_pairs: int
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two evaluations of the same problems.
+
+    `flips` counts the replies by which side was right in the layout. `languages` counts each side's replies by
+    language among the first `samples` of the run.
+    """
+
+    metrics: dict[str, Difference]
+    flips: dict[str, int]
+    languages: dict[str, dict[str, int]]
+    samples: int
+    warnings: tuple[str, ...] = ()
+    others: tuple[dict, ...] = ()
+
+    def as_dict(self) -> dict:
+        return asdict(self)

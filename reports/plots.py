@@ -1,0 +1,125 @@
+"""The report's plots: SVG for the page, in the page's own text colour, and PNG files beside it."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from harness.types import Metric, measure
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+SIDE_COLORS = {"before": "#0072B2", "after": "#E69F00"}
+LINE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+# Stands for the page's text colour in the SVG; PNGs keep it, on white.
+INK = "#404142"
+
+matplotlib.use("Agg")
+STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "harness", "font.family": "sans-serif", "font.size": 10,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn figure: file name without suffix, one sentence that says what it shows, and both renderings."""
+
+    name: str
+    caption: str
+    svg: str
+    png: bytes
+
+
+def metric_bars(sides: Mapping[str, Mapping[str, Metric]]) -> Plot:
+    """The metrics in percent, a bar a side, with their 95 % intervals."""
+    names = [name for name in next(iter(sides.values())) if measure(name).percent]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.62 * len(names) + 1.0), layout="constrained")
+        axes = figure.subplots()
+        height = 0.8 / len(sides)
+        for place, (side, metrics) in enumerate(sides.items()):
+            rows = [row + (place - (len(sides) - 1) / 2) * height for row in range(len(names))]
+            values = [(metrics[name].mean or 0.0) * 100 for name in names]
+            axes.barh(rows, values, height * 0.9, color=SIDE_COLORS[side], label=side)
+            for row, value, name in zip(rows, values, names, strict=True):
+                if metrics[name].low is not None:
+                    ends = max(metrics[name].low * 100, 0), min(metrics[name].high * 100, 100)
+                    axes.plot(ends, (row, row), color=INK, linewidth=1.2)
+                    axes.text(ends[1] + 1.2, row, f"{value:.0f}", va="center", fontsize=9)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 108)
+        axes.set_xticks(range(0, 101, 20))
+        axes.set_xlabel("% of the replies, with 95 % interval")
+        if len(sides) > 1:
+            figure.legend(loc="outside upper right", ncols=2)
+        return _drawn(figure, "metrics", f"Metrics {' and '.join(sides)} training, in percent, with 95 % intervals.")
+
+
+def language_bars(counts: Mapping[str, Mapping[str, int]], samples: int) -> Plot:
+    """How many of the first replies reason in which language, by side."""
+    languages = list(dict.fromkeys(language for side in counts.values() for language in side))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.55 * len(languages) + 1.1), layout="constrained")
+        axes = figure.subplots()
+        for place, (side, by_language) in enumerate(counts.items()):
+            rows = [row + (place - (len(counts) - 1) / 2) * 0.36 for row in range(len(languages))]
+            values = [by_language.get(language, 0) for language in languages]
+            bars = axes.barh(rows, values, 0.34, color=SIDE_COLORS[side], label=side)
+            axes.bar_label(bars, padding=3, fontsize=9)
+        axes.set_yticks(range(len(languages)), languages)
+        axes.invert_yaxis()
+        axes.set_xlim(0, samples * 1.06)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel(f"of {samples} replies")
+        figure.legend(loc="outside upper right", ncols=2)
+        return _drawn(figure, "languages", f"Languages of the reasoning in the first {samples} replies of each side.")
+
+
+def training_curves(log: Sequence[Mapping]) -> Plot:
+    """Rewards by function, length of the completions, and groups without any reward difference, by step."""
+    steps = [row["step"] for row in log]
+    rewards = [key for key in log[0] if key.startswith("rewards/") and key.endswith("/mean")]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 6.4), layout="constrained")
+        top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(2.2, 1, 1))
+        _line(top, steps, log, "reward", "all together", INK, 2.0)
+        for key, color in zip(rewards, LINE_COLORS, strict=False):
+            _line(top, steps, log, key, key.split("/")[1], color, 1.2)
+        top.set_ylabel("mean reward")
+        top.legend(fontsize=8, ncols=2)
+        _line(middle, steps, log, "completions/mean_length", "mean", LINE_COLORS[0], 1.4)
+        _line(middle, steps, log, "completions/max_length", "longest", LINE_COLORS[4], 1.0)
+        middle.set_ylabel("tokens")
+        middle.legend(fontsize=8, ncols=2)
+        _line(bottom, steps, log, "completions/clipped_ratio", "cut off at the limit", LINE_COLORS[5], 1.4)
+        _line(bottom, steps, log, "frac_reward_zero_std", "groups without reward difference", LINE_COLORS[2], 1.4)
+        bottom.set_ylim(-0.03, 1.03)
+        bottom.set_ylabel("share")
+        bottom.set_xlabel("step")
+        bottom.legend(fontsize=8, ncols=2)
+        return _drawn(figure, "training", f"Training: rewards, completion lengths and health over {len(log)} steps.")
+
+
+def _line(axes: Axes, steps: list[int], log: Sequence[Mapping], key: str, label: str, color: str, width: float) -> None:
+    values = [float("nan") if row.get(key) is None else row[key] for row in log]
+    axes.plot(steps, values, color=color, linewidth=width, label=label)
+
+
+def _drawn(figure: Figure, name: str, caption: str) -> Plot:
+    svg, png = io.StringIO(), io.BytesIO()
+    nobody = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(svg, format="svg", transparent=True, metadata=nobody)
+    figure.savefig(png, format="png", dpi=144, facecolor="white", metadata={"Software": None})
+    text = svg.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = text.replace(INK, "currentColor").replace("<svg ", f'<svg role="img" aria-label="{caption}" ', 1)
+    # Ids must not clash between the plots of one page.
+    text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    return Plot(name, caption, text, png.getvalue())

@@ -1,0 +1,1 @@
+"""Improve a model; knows nothing of reports."""
