@@ -102,14 +102,19 @@ def _boxed(text: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _math_equal(candidate: str, truth: str) -> bool:
-    from math_verify import parse, verify
+    from math_verify import verify
     from math_verify.errors import TimeoutException
 
     try:
-        gold, given = (parse(text if "$" in text else f"${text}$", parsing_timeout=MATH_VERIFY_SECONDS, raise_on_error=True)
-                       for text in (truth, candidate))  # fmt: skip
+        gold, given = _math(truth), _math(candidate)
         return bool(verify(gold, given, timeout_seconds=MATH_VERIFY_SECONDS, raise_on_error=True))
     except TimeoutException as error:
         raise Unscorable(f"math-verify took over {MATH_VERIFY_SECONDS} s") from error
     except Exception:  # sympy raises whatever it likes on what a model wrote: such a text equals nothing
         return False
+
+
+def _math(text: str) -> list:
+    from math_verify import parse
+
+    return parse(text if "$" in text else f"${text}$", parsing_timeout=MATH_VERIFY_SECONDS, raise_on_error=True)

@@ -49,9 +49,9 @@ class Parsed:
     r"""A reply as its format reads it.
 
     `reasoning` and `answer` are None where their tags are missing; where the answer part is free text (think),
-    `answer` is what that text states: its last \boxed{}, else its last number. `strict`: each tag once and in order, both
-    parts with something in them, nothing but white space and one end-of-sequence token outside. `tag_share`:
-    the share of the format's tags that occur exactly once.
+    `answer` is what that text states: its last \boxed{}, else its last number. `strict`: each tag once and in
+    order, both parts with something in them, nothing but white space and one end-of-sequence token outside.
+    `tag_share`: the share of the format's tags that occur exactly once.
     """
 
     reasoning: str | None

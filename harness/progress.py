@@ -51,7 +51,14 @@ def bar(title: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[
     elif not console.is_terminal:
         yield _Lines(console, title, total, done)
     else:
-        columns = (TextColumn(f"{title:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                   TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))  # fmt: skip
+        columns = (
+            TextColumn(f"{title:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
         with Progress(*columns, console=console) as progress:
             yield _Terminal(progress, total, done)

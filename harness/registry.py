@@ -12,7 +12,7 @@ def choose(noun: str, name: str, known: Collection[str]) -> str:
     """`name` if it is known; else a UserError with the nearest known name."""
     if name in known:
         return name
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise UserError(f"unknown {noun} '{name}': {hint}known: {', '.join(sorted(known))}")
 

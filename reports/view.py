@@ -165,7 +165,7 @@ def _language_note(comparison: dict, target: str) -> str:
 
 def _examples(sides: dict[str, Evaluation]) -> dict[str, tuple[Example, ...]]:
     """A few problems of each flip; with one side alone, of right and wrong."""
-    first, last = list(sides.values())[0], list(sides.values())[-1]
+    first, *_, last = sides.values() if len(sides) > 1 else 2 * tuple(sides.values())
     partners = {completion.place: pair for pair in _graded(last) for completion in pair[:1]}
     groups = defaultdict(list)
     for completion, score in _graded(first):

@@ -18,6 +18,7 @@ from harness.store import Run, json_line, read_journal, write_json, write_lines
 from harness.types import Dataset
 from train import lora
 from train.backends import TRAINERS, trainer_name
+from train.trackers import tracked
 
 
 def train(run: Run, quiet: bool) -> None:
@@ -38,11 +39,14 @@ def train(run: Run, quiet: bool) -> None:
             language=config.target_language,
             prefix=formats.prompt_prefix(prompt, FORMATS[config.format]),
         )
-        with progress.bar("train", config.steps, done, quiet) as bar:
+        with (
+            progress.bar("train", config.steps, done, quiet) as bar,
+            tracked(config, folder / config.tracker) as trackers,
+        ):
             log = StepLog(folder / "log.jsonl", done, bar)
             rollouts = Rollouts(folder / "rollouts.jsonl", done, functions, config.generations)
             backend = registry.load("trainer", trainer_name(config.trainer), TRAINERS)(
-                config, folder / "checkpoints", rows, rollouts.functions, [log]
+                config, folder / "checkpoints", rows, rollouts.functions, [log], trackers
             )
             backend.train(checkpoint)
         write_json(folder / "effective_config.json", backend.effective_config)

@@ -19,7 +19,7 @@ def ask(
 ) -> int:
     """Ask one question; the reply as it is drawn, then its parsed parts."""
     from harness import formats
-    from harness.check import check_run
+    from harness.cli.check import check_run
     from harness.evaluate import open_engine, requests
     from harness.formats import FORMATS
     from harness.types import Dataset, Problem

@@ -100,7 +100,7 @@ def plan(
 def _open(config: "Configuration", output: Path | None, fresh: bool, stages: list[str]):
     """The run folder of a configuration whose names, files and figures are all there."""
     from harness import datasets
-    from harness.check import check_run
+    from harness.cli.check import check_run
     from harness.store import Run
 
     config = datasets.settle_split(config, trains="train" in stages)

@@ -2,10 +2,12 @@
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.store import Run
 from harness.types import Completion, measure
+
+if TYPE_CHECKING:
+    from harness.store import Run
 
 
 def note(text: str) -> None:
@@ -21,7 +23,7 @@ def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False) if as_json else text)
 
 
-def results(run: Run, as_json: bool) -> None:
+def results(run: "Run", as_json: bool) -> None:
     """The short result table of a run and where its report is."""
     from harness.store import SIDES, read_json
 
@@ -62,7 +64,8 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 def plan(made: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        return line("", True, made)
+        line("", True, made)
+        return
     for key, value in made.items():
         if isinstance(value, dict):
             print(f"{key}:")
@@ -75,7 +78,7 @@ def plan(made: dict[str, Any], as_json: bool) -> None:
 class Replies:
     """A line a reply: n/N, right or not, running accuracy, prediction, truth; k/N with the last one."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: "Run"):
         from harness import datasets
 
         dataset = datasets.evaluation_problems(run.config)
@@ -113,7 +116,7 @@ def _difference(difference: dict | None, name: str) -> tuple[str, ...]:
     return delta, f"{low} … {high}", difference["verdict"]
 
 
-def _unreadable_rows(run: Run, side: str) -> None:
+def _unreadable_rows(run: "Run", side: str) -> None:
     provenance = run.record["provenance"].get(side, {})
     for reason, count in provenance.get("skipped_rows", {}).items():
         note(f"{count} rows left out: {reason}")

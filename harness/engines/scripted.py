@@ -6,9 +6,9 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from harness import registry
-from harness.datasets import read_rows
 from harness.engines import OnText
 from harness.errors import UserError
+from harness.tables import read_rows
 from harness.types import Completion, Request, Sampling
 
 ARGUMENTS = ("replies",)

@@ -1,6 +1,5 @@
 """Plain TRL and PEFT, on whatever device there is."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -54,10 +53,11 @@ class TrlBackend:
         rows: Sequence[dict],
         rewards: Sequence[Reward],
         callbacks: Sequence[TrainerCallback],
+        trackers: list[str],
     ):
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
-        arguments = self._arguments(config, folder)
+        arguments = self._arguments(config, folder, trackers)
         dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
         self.tokenizer = checkpoints.load_tokenizer(config.checkpoint)
         self.trainer = GRPOTrainer(
@@ -97,10 +97,7 @@ class TrlBackend:
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }  # fmt: skip
 
-    def _arguments(self, config: Configuration, folder: Path) -> GRPOConfig:
-        if config.tracker == "swanlab":
-            os.environ.setdefault("SWANLAB_MODE", "offline")
-            os.environ.setdefault("SWANLAB_LOG_DIR", str(folder.parent / "swanlab"))
+    def _arguments(self, config: Configuration, folder: Path, trackers: list[str]) -> GRPOConfig:
         values = {theirs: getattr(config, ours) for ours, theirs in NAMES.items()}
         # A warm-up below 1 is read as a share of the steps; 0 of them must stay an integer.
         values["warmup_steps"] = config.warmup or 0
@@ -113,7 +110,7 @@ class TrlBackend:
             "save_total_limit": 2,
             "disable_tqdm": True,
             "dataloader_pin_memory": torch.cuda.is_available(),
-            "report_to": [] if config.tracker == "none" else [config.tracker],
+            "report_to": trackers,
             "run_name": config.folder_name,
         }
         known = {field.name for field in fields(GRPOConfig)}

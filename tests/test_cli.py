@@ -1,0 +1,95 @@
+import json
+
+import pytest
+from conftest import write_jsonl
+
+MISTAKES = [
+    (("run", "--model", "tyni"), "did you mean 'tiny'"),
+    (("run", "--dataset", "gsm8"), "did you mean 'gsm8k'"),
+    (("run", "--dataset", "nowhere.jsonl"), "--dataset nowhere.jsonl: no such file"),
+    (("run", "--dataset", "gsm8k", "--data", "nowhere"), "nowhere: no such file or folder"),
+    (("run", "--format", "xlm"), "did you mean 'xml'"),
+    (("run", "--engine", "transformer"), "did you mean 'transformers'"),
+    (("run", "--before-after", "--trainer", "tlr"), "did you mean 'trl'"),
+    (("run", "--set", "stepps=3"), "did you mean 'steps'"),
+    (("run", "--limit", "0"), "limit = 0"),
+    (("run", "--adapter", "nowhere"), "adapter_config.json"),
+    (("run", "--before-after", "--split", "train"), "evaluates the problems that the run trains on"),
+    (("run", "--before-after", "--set", "accumulation=5"), "accumulation = 5"),
+    (("run", "--output", "file/run"), "cannot be written"),
+    (("run", "--nonsense"), "--nonsense"),
+    (("rum",), "rum"),
+    (("score",), "RUN"),
+    (("score", "."), "not a run folder"),
+    (("report", "nowhere"), "not a run folder"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_a_mistake_is_one_line_and_exit_2_and_leaves_nothing(harness, tmp_path, arguments, message):
+    (tmp_path / "file").write_text("")
+    done = harness(*arguments)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("models", "tiny: embedded"),
+        ("datasets", "gsm8k: openai/gsm8k"),
+        ("recipes", "tiny: harness run --model tiny --before-after"),
+        ("presets", "gemma3: "),
+        ("doctor", "embedded model"),
+        ("--version", "harness 0."),
+        ("--help", "Commands"),
+    ],
+)
+def test_what_there_is(harness, command, expected):
+    done = harness(command)
+    assert done.returncode == 0, done.stderr
+    assert expected in done.stdout
+
+
+def test_plan_starts_nothing_and_calls_unknown_what_it_cannot_know(harness, tmp_path):
+    done = harness("plan", "--model", "gemma3-4b", "--before-after", "--json")
+    plan = json.loads(done.stdout)
+    assert (plan["stages"], plan["problems"]) == (["before", "train", "after", "report"], 1319)
+    assert plan["seconds"]["train"] == "unknown"
+    assert not list(tmp_path.iterdir())
+
+
+def test_verbose_prints_a_line_a_reply(harness, tmp_path):
+    block = "<start_working_out>x<end_working_out><SOLUTION>{}</SOLUTION>"
+    replies = write_jsonl(tmp_path / "r.jsonl", [{"text": block.format(n)} for n in (1, 5)])
+    data = write_jsonl(tmp_path / "d.jsonl", [{"question": "?", "answer": 1}, {"question": "??", "answer": 2}])
+    done = harness("eval", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--dataset", data, "--verbose")
+    assert done.stdout.startswith(
+        "1/2 right 100.0% predicted 1 truth 1\n2/2 wrong 50.0% predicted 5 truth 2\n1/2 right in the layout\n"
+    )
+
+
+def test_rows_that_could_not_be_graded_are_told(harness, tmp_path):
+    replies = write_jsonl(tmp_path / "r.jsonl", [{"text": "x"}])
+    data = write_jsonl(tmp_path / "d.jsonl", [{"question": "?", "answer": 1}, {"question": "??"}, {"question": ""}])
+    done = harness("eval", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--dataset", data)
+    assert "1 rows left out: no text in column 'question'" in done.stderr
+    assert "1 problems have no true answer" in done.stderr
+
+
+def test_ask_streams_the_reply_and_names_its_parts(harness):
+    done = harness("ask", "Ani has 5 apples. A friend brings 7 more apples. How many apples does Ani have now?")
+    assert done.returncode == 0, done.stderr
+    assert "layout: " in done.stdout
+    assert "tokens, ended by stop" in done.stdout
+
+
+def test_swanlab_follows_a_training_when_asked(harness, tmp_path):
+    small = [f"--set={key}" for key in ("steps=2", "warmup=0.0", "prompts_per_step=2", "tracker=swanlab")]
+    done = harness("train", *small, "--output", "r", SWANLAB_MODE="offline")
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "r/train/swanlab").iterdir())

@@ -1,0 +1,48 @@
+import pytest
+
+from harness.compare import compare, metrics_of
+from harness.types import Completion, Evaluation, Score
+
+
+def side(name: str, right: list[int | None], prompt="p", **more) -> Evaluation:
+    """An evaluation whose replies are right (1), wrong (0) or ungraded (None), one problem each."""
+    completions = [Completion(f"q{n}", 0, "?", "1", "x", 2, "stop", prompt, 0) for n in range(len(right))]
+    scores = []
+    for n, value in enumerate(right):
+        graded = None if value is None else float(value)
+        values = {"accuracy_strict": graded, "truncated": 0.0, "tokens": 2.0 + n, **more}
+        scores.append(Score(f"q{n}", 0, "1", "en", values, {}))
+    return Evaluation(name, tuple(completions), tuple(scores), metrics_of(scores), {})
+
+
+def test_12_of_20_against_8_of_20_is_no_evidence():
+    """The tutorial's claim, with no problem solved before that is not solved after but four lost."""
+    before, after = [1] * 8 + [0] * 12, [0] * 2 + [1] * 6 + [1] * 6 + [0] * 6
+    comparison = compare(side("before", before), side("after", after))
+    difference = comparison.metrics["accuracy_strict"]
+    assert (difference.before, difference.after, difference.delta) == (0.4, 0.6, pytest.approx(0.2))
+    assert comparison.flips == {"gained": 6, "lost": 2, "both": 6, "neither": 6}
+    assert difference.verdict == "no evidence either way"
+    assert difference.low < 0 < difference.high
+
+
+def test_a_large_change_is_better_and_its_reverse_worse():
+    poor, good = side("before", [0] * 30 + [1] * 10), side("after", [1] * 38 + [0] * 2)
+    assert compare(poor, good).metrics["accuracy_strict"].verdict == "better"
+    assert compare(good, poor).metrics["accuracy_strict"].verdict == "worse"
+    assert compare(poor, good).metrics["accuracy_strict"].test == "exact McNemar"
+
+
+def test_ungraded_replies_are_left_out_and_counted():
+    evaluation = side("before", [1, None, 0, 1])
+    metric = evaluation.metrics["accuracy_strict"]
+    assert (metric.mean, metric.n, metric.unscored) == (pytest.approx(2 / 3), 3, 1)
+    comparison = compare(evaluation, side("after", [1, 1, 1, 1]))
+    assert comparison.metrics["accuracy_strict"].n_pairs == 3
+    assert any("could not be graded" in warning for warning in comparison.warnings)
+
+
+def test_another_prompt_is_no_partner():
+    comparison = compare(side("before", [1, 0]), side("after", [1, 0], prompt="other"))
+    assert comparison.metrics["accuracy_strict"].verdict == "not compared"
+    assert "no partner with the same prompt" in comparison.warnings[0]

@@ -1,0 +1,59 @@
+import pytest
+
+from harness.config import configure, recipe_names
+from harness.errors import UserError
+
+
+def test_options_and_set_win_over_the_recipe():
+    assert configure("tiny", None, {}, []).steps == 40
+    assert configure("tiny", None, {"seed": 5}, ["steps=7", "learning_rate=2e-4", "trainer=trl"]).steps == 7
+
+
+def test_a_format_brings_its_rewards_and_language():
+    think = configure("tiny", None, {"format": "think"}, [])
+    assert (think.rewards, think.language) == ("deepseek-r1", "id")
+    assert configure("tiny", None, {"format": "think"}, ["rewards=gemma3"]).rewards == "gemma3"
+    assert configure("tiny", None, {"language": "none"}, []).target_language is None
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_opens_with_its_command(name):
+    from harness.config import RECIPES
+
+    first = (RECIPES / f"{name}.toml").read_text().split("\n")[0]
+    assert first == f"# harness run --model {name} --before-after"
+    assert configure(name, None, {}, []).name == name
+
+
+def test_a_checkpoint_takes_another_recipes_figures(tmp_path):
+    config = configure(str(tmp_path), "tiny", {}, [])
+    assert (config.checkpoint, config.dataset, config.steps) == (str(tmp_path), "word-problems", 40)
+    assert configure("google/gemma-3-1b-it", None, {}, []).dataset == "gsm8k"
+
+
+MISTAKES = [
+    ("tyni", None, {}, [], "unknown model 'tyni': did you mean 'tiny'"),
+    ("./nowhere", None, {}, [], "no checkpoint folder"),
+    ("tiny", "tinny", {}, [], "unknown recipe 'tinny': did you mean 'tiny'"),
+    ("tiny", "no.toml", {}, [], "no recipe file no.toml"),
+    ("tiny", None, {"format": "xlm"}, [], "unknown format 'xlm': did you mean 'xml'"),
+    ("tiny", None, {"language": "idn"}, [], "unknown language 'idn': did you mean 'id'"),
+    ("tiny", None, {"limit": 0}, [], "limit = 0: .*greater than or equal to 1"),
+    ("tiny", None, {}, ["stepps=3"], "unknown recipe key 'stepps': did you mean 'steps'"),
+    ("tiny", None, {}, ["steps=many"], "steps = 'many'"),
+    ("tiny", None, {}, ["steps"], "write --set key=value"),
+    ("tiny", None, {"system_prompt": "nowhere.txt"}, [], "--system-prompt nowhere.txt"),
+]
+
+
+@pytest.mark.parametrize(("model", "recipe", "options", "settings", "message"), MISTAKES)
+def test_mistakes_are_named(model, recipe, options, settings, message):
+    with pytest.raises(UserError, match=message):
+        configure(model, recipe, options, settings)
+
+
+def test_a_broken_recipe_file_is_named_with_its_line(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text("# mine\nsteps = = 3\n")
+    with pytest.raises(UserError, match=r"my\.toml: .*line 2"):
+        configure("tiny", str(path), {}, [])

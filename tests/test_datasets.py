@@ -1,0 +1,123 @@
+import json
+
+import pyarrow
+import pytest
+from conftest import configuration, write_jsonl
+from pyarrow import parquet
+
+from harness import datasets
+from harness.errors import UserError
+
+ROWS = [{"question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(40)]
+
+
+def load(split="test", trains=False, **options):
+    return datasets.load(configuration(trains=trains, **options), split)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+def test_every_kind_of_file_reads_the_same(tmp_path, suffix):
+    path = tmp_path / f"sums{suffix}"
+    if suffix == ".jsonl":
+        write_jsonl(path, ROWS)
+    elif suffix == ".json":
+        path.write_text(json.dumps({"data": ROWS}))
+    elif suffix == ".csv":
+        path.write_text("question,answer\n" + "".join(f'"{r["question"]}",{r["answer"]}\n' for r in ROWS))
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    dataset = load("all", dataset=str(path))
+    assert [(p.question, p.answer) for p in dataset.problems] == [(r["question"], r["answer"]) for r in ROWS]
+    assert dataset.equality == "number"
+
+
+def test_columns_can_be_named(tmp_path):
+    path = write_jsonl(tmp_path / "x.jsonl", [{"q": "Why?", "a": "because\n#### 1,200"}])
+    dataset = load("all", dataset=str(path), question_column="q", answer_column="a")
+    assert [(p.question, p.answer) for p in dataset.problems] == [("Why?", "1,200")]
+
+
+def test_a_hub_style_folder_has_splits(tmp_path):
+    (tmp_path / "main").mkdir()
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS[:30]), tmp_path / "main" / "train-00000-of-00001.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS[30:]), tmp_path / "main" / "test-00000-of-00001.parquet")
+    for options in ({"dataset": str(tmp_path)}, {"dataset": "gsm8k", "data": str(tmp_path)}):
+        assert len(load("train", **options).problems) == 30
+        assert len(load("test", **options).problems) == 10
+
+
+def test_a_single_file_is_cut_by_hash_where_the_run_trains(tmp_path):
+    path = str(write_jsonl(tmp_path / "sums.jsonl", ROWS))
+    assert len(datasets.evaluation_problems(configuration(dataset=path)).problems) == len(ROWS)
+    held_out = datasets.evaluation_problems(configuration(dataset=path, trains=True)).problems
+    trained = datasets.training_problems(configuration(dataset=path, trains=True)).problems
+    assert held_out
+    assert not {p.id for p in held_out} & {p.id for p in trained}
+    assert len(held_out) + len(trained) == len(ROWS)
+
+
+def test_dapos_held_out_slice_belongs_to_the_prompt_alone(tmp_path):
+    rows = [{"prompt": f"Find $x_{{{n}}}$.", "solution": str(n)} for n in range(300)]
+    whole = write_jsonl(tmp_path / "whole.jsonl", rows)
+    part = write_jsonl(tmp_path / "part.jsonl", rows[::-2])
+    slices = [{p.question for p in load(dataset="dapo", data=str(path)).problems} for path in (whole, part)]
+    assert slices[1] == {row["prompt"] for row in rows[::-2]} & slices[0]
+    assert 15 <= len(slices[0]) <= 50
+    assert datasets.held_out_split("Find $x_{3}$.") == "train"
+
+
+def test_rows_without_text_or_answer_are_counted_not_dropped_in_silence(tmp_path):
+    path = write_jsonl(tmp_path / "x.jsonl", [*ROWS[:2], {"question": "Why?", "answer": None}, {"question": " "}])
+    dataset = load("all", dataset=str(path))
+    assert [p.answer for p in dataset.problems] == ["1", "2", None]
+    assert dataset.skipped == {"no text in column 'question'": 1}
+    assert all(p.answer for p in datasets.training_problems(configuration(dataset=str(path), trains=True)).problems)
+
+
+MISTAKES = [
+    ("x.jsonl", "", "no rows"),
+    ("x.jsonl", '{"question": "a", "answer": "1"}\n{"question": ', r"x\.jsonl:2: broken JSON"),
+    ("x.jsonl", "[1]\n", r"x\.jsonl:1: not an object"),
+    ("x.jsonl", '{"text": "a"}\n', "no column .*--question-column"),
+    ("x.jsonl", '{"question": "a"}\n', "no column .*--answer-column"),
+    ("x.json", "[\n1,\n", r"x\.json:3: broken JSON"),
+    ("x.json", "[1]", "not a list of objects"),
+    ("x.csv", "", "no rows"),
+    ("x.csv", "question,answer\n", "no rows"),
+    ("x.parquet", "PAR1", "not a parquet file"),
+    ("x.txt", "hello", r"cannot read '\.txt'"),
+    ("x.jsonl", b"\xff\xfe{}", "not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), MISTAKES)
+def test_mistakes_are_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=message):
+        load("all", dataset=str(path))
+
+
+def test_the_hub_without_network_points_at_the_local_copy(monkeypatch):
+    import datasets as hub
+
+    def offline(*_, **__):
+        raise ConnectionError("no route to the hub")
+
+    monkeypatch.setattr(hub, "load_dataset", offline)
+    with pytest.raises(UserError, match="--data at a local copy"):
+        load(dataset="gsm8k")
+
+
+def test_real_gsm8k(test_data):
+    config = configuration(dataset="gsm8k", data=str(test_data / "gsm8k"))
+    train, test = datasets.load(config, "train"), datasets.load(config, "test")
+    assert (len(train.problems), len(test.problems)) == (7473, 1319)
+    assert train.problems[0].answer == "72"
+
+
+def test_real_dapo(test_data):
+    config = configuration(dataset="dapo", data=str(test_data / "dapo" / "integer_math.jsonl"))
+    held_out = datasets.load(config, "test")
+    assert held_out.equality == "math"
+    assert 80 <= len(held_out.problems) <= 190

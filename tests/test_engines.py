@@ -1,0 +1,102 @@
+from dataclasses import replace
+
+import pytest
+from conftest import configuration, write_jsonl
+
+from harness import datasets, evaluate
+from harness.errors import UserError
+from harness.store import Run
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return evaluate.open_engine(configuration(), None)
+
+
+def draw(engine, config, done=frozenset()):
+    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine)
+    return {each.place: each for batch in engine.generate(wanted, done, config.sampling) for each in batch}
+
+
+def test_a_reply_belongs_to_its_place_and_not_to_its_batch(engine):
+    config = configuration(limit=12, samples=2)
+    whole = draw(engine, config)
+    assert len(whole) == 24
+    done = set(list(whole)[::3])
+    rest = draw(engine, config, done)
+    assert rest == {place: reply for place, reply in whole.items() if place not in done}
+    engine.batch_size, kept = 5, engine.batch_size
+    assert draw(engine, config) == whole
+    engine.batch_size = kept
+
+
+def test_two_replies_to_one_problem_and_two_seeds_differ(engine):
+    config = configuration(limit=8, samples=2)
+    texts = {place: reply.text for place, reply in draw(engine, config).items()}
+    assert any(texts[problem, 0] != texts[problem, 1] for problem, _ in texts)
+    other = {place: reply.text for place, reply in draw(engine, config.model_copy(update={"seed": 1})).items()}
+    assert other != texts
+
+
+def test_greedy_needs_no_seed(engine):
+    config = configuration(limit=8, seed=1).model_copy(update={"temperature": 0.0})
+    first = draw(engine, config)
+    second = draw(engine, config.model_copy(update={"seed": 2}))
+    assert [reply.text for reply in first.values()] == [reply.text for reply in second.values()]
+    assert all(reply.finish_reason == "stop" for reply in first.values())
+
+
+def test_a_reply_at_the_limit_is_cut_off(engine):
+    replies = draw(engine, configuration("max_tokens=5", limit=3)).values()
+    assert {(reply.finish_reason, reply.n_tokens) for reply in replies} == {("length", 5)}
+
+
+def test_sampling_follows_the_models_distribution(engine):
+    """The first token of many draws comes as often as the model says it should."""
+    import torch
+
+    config = configuration("max_tokens=1", limit=1)
+    request = evaluate.requests(config, datasets.evaluation_problems(config), engine)[0]
+    ids = engine.tokenizer(request.prompt, return_tensors="pt", add_special_tokens=False)
+    probabilities = engine.model(**ids).logits[0, -1].softmax(-1)
+    likely = int(probabilities.argmax())
+    wanted = [replace(request, index=index) for index in range(2000)]
+    engine.batch_size, kept = 500, engine.batch_size
+    drawn = [each for batch in engine.generate(wanted, frozenset(), config.sampling) for each in batch]
+    engine.batch_size = kept
+    share = sum(each.text == engine.tokenizer.decode([likely]) for each in drawn) / len(drawn)
+    expected = float(probabilities[likely])
+    assert abs(share - expected) < 4 * (expected * (1 - expected) / len(drawn)) ** 0.5
+    assert isinstance(probabilities, torch.Tensor)
+
+
+def test_a_stopped_evaluation_goes_on_and_keeps_what_it_has(tmp_path):
+    config = configuration(limit=6, engine="scripted", engine_args={"replies": str(tmp_path / "r.jsonl")})
+    write_jsonl(tmp_path / "r.jsonl", [{"text": f"reply {n}"} for n in range(6)])
+    run = Run.create(tmp_path / "run", config, "harness eval")
+
+    def stop(completion):
+        if completion.text == "reply 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate(run, "before", None, True, stop)
+    journal = run.path / "before" / "completions.jsonl"
+    first = journal.read_bytes()
+    assert len(run.completions("before")) == 3
+    evaluate.evaluate(run, "before", None, True, None)
+    assert journal.read_bytes().startswith(first)
+    assert [each.text for each in run.completions("before")] == [f"reply {n}" for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "replies=FILE"),
+        ({"replys": "x"}, "unknown engine argument 'replys': did you mean 'replies'"),
+        ({"replies": "nowhere.jsonl"}, "nowhere.jsonl"),
+    ],
+)
+def test_mistakes_with_the_scripted_engine_are_named(arguments, message):
+    with pytest.raises(UserError, match=message):
+        evaluate.open_engine(configuration(engine="scripted", engine_args=arguments), None)

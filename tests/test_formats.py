@@ -1,0 +1,50 @@
+import pytest
+
+from harness import formats
+from harness.formats import FORMATS
+
+WORKING, THINK, XML = FORMATS["working-out"], FORMATS["think"], FORMATS["xml"]
+BLOCK = "<start_working_out>\n5 + 7\n<end_working_out>\n<SOLUTION>12</SOLUTION>"
+
+# (format, reply, strict, share of tags that occur once, reasoning, answer)
+REPLIES = [
+    (WORKING, BLOCK, True, 1.0, "5 + 7", "12"),
+    (WORKING, f"  {BLOCK}\n\n<end_of_turn>\n", True, 1.0, "5 + 7", "12"),
+    (WORKING, f"{BLOCK}<end_of_turn><end_of_turn>", False, 1.0, "5 + 7", "12"),
+    (WORKING, f"Sure! {BLOCK}", False, 1.0, "5 + 7", "12"),
+    (WORKING, f"{BLOCK}\nDone.", False, 1.0, "5 + 7", "12"),
+    (WORKING, f"{BLOCK}{BLOCK}", False, 0.0, "5 + 7", "12"),
+    (WORKING, BLOCK.replace("</SOLUTION>", ""), False, 0.75, "5 + 7", None),
+    (WORKING, BLOCK.replace("<SOLUTION>12</SOLUTION>", "12"), False, 0.5, "5 + 7", None),
+    (WORKING, BLOCK.replace("12", " "), False, 1.0, "5 + 7", ""),
+    (WORKING, BLOCK.replace("\n5 + 7\n", ""), False, 1.0, "", "12"),
+    (WORKING, "<SOLUTION>12</SOLUTION><start_working_out>5<end_working_out>", False, 1.0, "5", "12"),
+    (WORKING, "12", False, 0.0, None, None),
+    (WORKING, "", False, 0.0, None, None),
+    (THINK, "<think>lima</think>\nThe answer is 12.", True, 1.0, "lima", "12"),
+    (THINK, r"<think>5</think> so 7 of 9: \boxed{12} of 40", True, 1.0, "5", "12"),
+    (THINK, "<think>5</think>", False, 1.0, "5", None),
+    (THINK, "5</think>12", False, 0.5, None, "12"),
+    (THINK, "<think>never closed 12", False, 0.5, None, None),
+    (XML, "<reasoning>\n5 + 7\n</reasoning>\n<answer>\n12\n</answer>\n", True, 1.0, "5 + 7", "12"),
+    (XML, "<answer>12</answer><reasoning>5</reasoning>", False, 1.0, "5", "12"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("format", "reply", "strict", "share", "reasoning", "answer"), REPLIES)
+def test_parse(format, reply, strict, share, reasoning, answer):
+    assert formats.parse(reply, format) == formats.Parsed(reasoning, answer, strict, share)
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+def test_the_prompt_names_every_tag_and_the_language_only_where_it_is_not_english(format):
+    assert all(tag in formats.system_prompt(format, "id") for tag in format.tags)
+    assert "Indonesian" in formats.system_prompt(format, "id")
+    assert formats.system_prompt(format, "en") == formats.system_prompt(format, None) == format.instructions
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prefix"), [("…model\n<think>\n", "<think>"), ("…model\n", ""), ("<think> and then", "")]
+)
+def test_an_opening_tag_that_ends_the_prompt_belongs_to_the_reply(prompt, prefix):
+    assert formats.prompt_prefix(prompt, THINK) == prefix

@@ -1,0 +1,102 @@
+"""The import rules: one direction, no cycles, heavy libraries only in leaves or inside functions, instant start-up."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("harness", "train", "reports", "baselines")
+HEAVY = {"torch", "transformers", "vllm", "unsloth", "trl", "peft", "lm_eval", "matplotlib", "langid", "sympy",
+         "datasets", "math_verify", "pandas"}  # fmt: skip
+LEAVES = ("harness/engines/", "train/", "reports/plots.py")
+FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+ROOMS = {
+    "harness/types.py": (),
+    "harness/errors.py": (),
+    "harness/language.py": (),
+    "harness/answers.py": ("types",),
+    "harness/formats.py": ("types", "answers", "language"),
+    "harness/rewards.py": ("types", "answers", "formats", "language", "registry"),
+    "harness/store.py": ("types", "config", "errors"),
+    "reports/": ("types", "store"),
+}
+
+
+def imports(file: Path, top_only: bool = False) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in tree.body if top_only else ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_heavy_libraries_stay_in_leaves(file):
+    if not name_of(file).startswith(LEAVES):
+        assert not {name.split(".")[0] for name in imports(file, top_only=True)} & HEAVY
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_rooms_import_only_what_they_may(file):
+    name, used = name_of(file), {each for each in imports(file) if each.startswith(tuple(f"{p}." for p in PACKAGES))}
+    if name.startswith("harness/") and not name.startswith("harness/cli/"):
+        assert not {each for each in used if each.startswith(("train.", "reports."))}
+    if name.startswith("train/"):
+        assert not {each for each in used if each.startswith("reports.")}
+    for room, allowed in ROOMS.items():
+        if name.startswith(room):
+            ours = {each.split(".")[1] for each in used if each.startswith("harness.")}
+            assert ours <= {*allowed, "__version__"}
+
+
+def test_no_cycles():
+    modules = {name_of(file).removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in FILES}
+
+    def targets(file: Path) -> set[str]:
+        named = [[module for module in modules if f"{each}.".startswith(f"{module}.")] for each in imports(file)]
+        return {max(candidates, key=len) for candidates in named if candidates}
+
+    seen, path = set(), []
+
+    def visit(module: str) -> None:
+        assert module not in path, " -> ".join([*path, module])
+        if module not in seen:
+            path.append(module)
+            for target in targets(modules[module]) - {module}:
+                visit(target)
+            path.pop()
+            seen.add(module)
+
+    for module in modules:
+        visit(module)
+
+
+@pytest.mark.parametrize("statement", ["import harness", "from harness.cli.app import app"])
+def test_start_up_loads_nothing_heavy(statement):
+    code = f"import sys; {statement}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not set(loaded) & (HEAVY | {"numpy", "scipy", "pydantic", "jinja2"})
+
+
+def test_nothing_unfinished_and_no_machine_in_the_tree():
+    for file in FILES:
+        text = file.read_text(encoding="utf-8")
+        assert not any(word in text for word in ("NotImplementedError", "TODO", "FIXME", "print(f'DEBUG")), file

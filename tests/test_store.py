@@ -1,0 +1,59 @@
+import json
+
+import pytest
+from conftest import configuration
+
+from harness.errors import UserError
+from harness.store import Journal, Run, read_journal
+from harness.types import Completion
+
+REPLY = Completion("p-1", 0, "Why?", "1", "because\u2028 \ud800", 3, "stop", "abc", 7)
+
+
+def test_a_line_that_a_kill_cut_short_is_dropped_and_written_again(tmp_path):
+    path = tmp_path / "before" / "completions.jsonl"
+    with Journal(path) as journal:
+        journal.append([REPLY, REPLY])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    assert len(read_journal(path)) == 1
+    with Journal(path) as journal:
+        journal.append([REPLY])
+    assert path.read_bytes() == whole
+    assert Completion(**read_journal(path)[1]) == REPLY
+
+
+def test_a_broken_line_inside_the_journal_is_named(tmp_path):
+    path = tmp_path / "completions.jsonl"
+    path.write_text('{"a": 1}\n{"a":\n{"a": 2}\n')
+    with pytest.raises(UserError, match=r"completions\.jsonl:2: broken line"):
+        read_journal(path)
+
+
+def test_another_configuration_never_writes_into_a_run(tmp_path):
+    Run.create(tmp_path / "run", configuration(seed=1), "harness run")
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    with pytest.raises(UserError, match=r"seed: 1 there, 2 now"):
+        Run.create(tmp_path / "run", configuration(seed=2), "harness run")
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+    fresh = Run.create(tmp_path / "run", configuration(seed=2), "harness run", fresh=True)
+    assert fresh.config.seed == 2
+    aside = [folder for folder in tmp_path.iterdir() if folder.name.startswith("run.")]
+    assert json.loads((aside[0] / "run.json").read_bytes())["configuration"]["seed"] == 1
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="not empty and not a run folder"):
+        Run.create(tmp_path, configuration(), "harness run")
+
+
+def test_a_stage_remembers_its_state_and_its_seconds(tmp_path):
+    run = Run.create(tmp_path / "run", configuration(), "harness run")
+    with pytest.raises(KeyboardInterrupt), run.stage("before"):
+        raise KeyboardInterrupt
+    assert run.record["stages"]["before"]["state"] == "stopped"
+    with run.stage("before") as provenance:
+        provenance["engine"] = "scripted"
+    assert run.is_done("before")
+    assert run.record["provenance"]["before"] == {"engine": "scripted"}
