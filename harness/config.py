@@ -107,7 +107,7 @@ class Configuration(BaseModel):
 
     @property
     def sha(self) -> str:
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     @property
     def folder_name(self) -> str:

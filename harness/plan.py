@@ -32,7 +32,7 @@ def make_plan(config: Configuration, before_after: bool, output: Path, earlier_r
         "detectable difference": f"{stats.detectable_difference(problems, ASSUMED_CHANGED):.1%} (80 % power, "
         f"{ASSUMED_CHANGED:.0%} of the problems changing sides)" if problems else UNKNOWN,
         "seconds": _seconds(config, names, earlier_runs),
-        "settings": config.model_dump(exclude_none=True),
+        "settings": config.model_dump(mode="json", exclude_none=True),
     }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ class Run:
                 {
                     "command": command,
                     "version": __version__,
-                    "configuration": config.model_dump(),
+                    "configuration": config.model_dump(mode="json"),
                     "stages": {},
                     "provenance": {},
                 }
@@ -111,7 +111,7 @@ class Run:
         return [Completion(**row) for row in read_journal(self.path / side / "completions.jsonl")]
 
     def _refuse_another(self, config: Configuration) -> None:
-        before, now = self.record["configuration"], config.model_dump()
+        before, now = self.record["configuration"], config.model_dump(mode="json")
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             key = changed[0]

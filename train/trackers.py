@@ -27,7 +27,7 @@ def tracked(config: Configuration, folder: Path) -> Iterator[list[str]]:
         name=config.folder_name,
         mode=os.environ.get("SWANLAB_MODE", "offline"),
         log_dir=str(folder),
-        config=config.model_dump(),
+        config=config.model_dump(mode="json"),
     )
     try:
         yield ["swanlab"]
