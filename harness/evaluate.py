@@ -13,8 +13,9 @@ from harness.engines import ENGINES, Engine, engine_name
 from harness.formats import FORMATS
 from harness.scoring import score_all
 from harness.store import Journal, Run, write_json, write_lines
-from harness.types import Completion, Dataset, Request, Score
+from harness.types import Completion, Dataset, Request
 
+SCORED_AT_ONCE = 100
 PACKAGES = ("torch", "transformers", "peft", "langid", "math-verify")
 
 
@@ -22,6 +23,7 @@ def evaluate(run: Run, side: str, adapter: str | None, quiet: bool, watch: Calla
     """Draw what is missing of a side's replies, then grade the side; `watch` sees every new reply."""
     config, dataset = run.config, datasets.evaluation_problems(run.config)
     with run.stage(side) as provenance:
+        progress.note(f"{side}: loading {config.checkpoint}{' and its adapter' if adapter else ''}", quiet)
         engine = open_engine(config, adapter)
         provenance |= engine.provenance | {
             "problems": len(dataset.problems),
@@ -30,7 +32,7 @@ def evaluate(run: Run, side: str, adapter: str | None, quiet: bool, watch: Calla
             "versions": {package: version(package) for package in PACKAGES},
         }
         draw(run, side, engine, requests(config, dataset, engine), quiet, watch)
-        score(run, side)
+        score(run, side, quiet)
 
 
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
@@ -77,10 +79,14 @@ def draw(
                 watch(completion)
 
 
-def score(run: Run, side: str) -> list[Score]:
+def score(run: Run, side: str, quiet: bool) -> None:
     """Grade a side's stored replies (again), no model loaded; writes scores.jsonl and metrics.json."""
-    config, completions = run.config, run.completions(side)
-    scores = score_all(completions, config, datasets.equality_of(config, completions))
+    config, completions, scores = run.config, run.completions(side), []
+    equality = datasets.equality_of(config, completions)
+    with progress.bar(f"{side} scores", len(completions), quiet=quiet) as bar:
+        for start in range(0, len(completions), SCORED_AT_ONCE):
+            chunk = completions[start : start + SCORED_AT_ONCE]
+            scores += score_all(chunk, config, equality)
+            bar.advance(len(chunk))
     write_lines(run.path / side / "scores.jsonl", (asdict(each) for each in scores))
     write_json(run.path / side / "metrics.json", {name: asdict(each) for name, each in metrics_of(scores).items()})
-    return scores

@@ -1,5 +1,6 @@
 """Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,12 @@ class _Lines:
         if self._done >= self._total or time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             self._console.print(f"{self._title} {self._done}/{self._total} {note}".rstrip(), markup=False)
+
+
+def note(text: str, quiet: bool = False) -> None:
+    """One line on what begins and may take a while."""
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

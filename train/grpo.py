@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from harness import checkpoints, datasets, formats, progress, registry, rewards
 from harness.config import Configuration
@@ -26,11 +25,12 @@ def train(run: Run, quiet: bool) -> None:
     config, folder = run.config, run.path / "train"
     dataset = datasets.training_problems(config)
     with run.stage("train") as provenance:
+        progress.note(f"train: loading {config.checkpoint}", quiet)
         tokenizer = checkpoints.load_tokenizer(config.checkpoint)
         rows, prompt = training_rows(config, dataset, tokenizer)
         provenance |= {"prompts": len(rows), "too_long_prompts": len(dataset.problems) - len(rows)}
         checkpoint = last_checkpoint(folder / "checkpoints")
-        done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+        done = _step_of(checkpoint) if checkpoint else 0
         functions = rewards.functions(
             config.rewards,
             config.variant,
@@ -73,8 +73,13 @@ def training_rows(config: Configuration, dataset: Dataset, tokenizer: Any) -> tu
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    found = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    return Path(found) if found else None
+    """The newest whole checkpoint: the trainer writes its state last, so a folder without it was cut short."""
+    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=_step_of, default=None)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def save_adapter(model: Any, folder: Path) -> None:

@@ -22,7 +22,7 @@ def score(folder: RunFolder, json: Json = False) -> None:
     if not sides:
         raise UserError(f"{folder}: no finished evaluation to grade: run `harness eval` or `harness run` first")
     for side in sides:
-        score_side(run, side)
+        score_side(run, side, quiet=False)
     show.results(run, json)
 
 
