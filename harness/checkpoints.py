@@ -1,12 +1,18 @@
 """Find a checkpoint: the embedded one, a local folder, or the hub; and tell apart one's weights by their hash."""
 
 import hashlib
+import json
+import os
+import socket
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from harness.config import EMBEDDED
 from harness.errors import UserError
+
+CONNECT_SECONDS = 5
 
 
 def locate(checkpoint: str) -> str:
@@ -16,12 +22,87 @@ def locate(checkpoint: str) -> str:
     return checkpoint
 
 
+def check(checkpoint: str) -> None:
+    """A UserError for what a folder's files show to be wrong, without loading a model."""
+    folder = Path(locate(checkpoint))
+    if not folder.is_dir():
+        if folder.is_absolute() or checkpoint.startswith("."):
+            raise UserError(f"--model {checkpoint}: no such folder: give a checkpoint's folder, or a hub id")
+        return
+    if not isinstance(_json(folder / "config.json"), dict):
+        raise UserError(f"--model {checkpoint}: no config.json with a model's settings: give a checkpoint's folder")
+    check_weights(folder)
+    settings = _json(folder / "tokenizer_config.json")
+    if not (folder / "chat_template.jinja").is_file() and not (settings or {}).get("chat_template"):
+        raise UserError(f"--model {checkpoint}: no chat template beside its tokenizer: give an instruction-tuned model")
+
+
+def check_adapter(adapter: str) -> None:
+    """A UserError where a folder holds no LoRA adapter, or a torn one."""
+    folder = Path(adapter)
+    settings = _json(folder / "adapter_config.json")
+    if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
+        raise UserError(f"--adapter {adapter}: no adapter_config.json of a LoRA there: give a PEFT adapter's folder")
+    check_weights(folder)
+
+
+def check_weights(folder: Path) -> None:
+    """A UserError where a folder has no safetensors, or one whose header does not fit its size."""
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder}: no .safetensors file there: save the weights as safetensors")
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file}: not a whole safetensors file ({error}): copy it again") from error
+
+
+def check_hub(checkpoint: str) -> None:
+    """A UserError where a hub id cannot be reached; without a network the library is told to ask only its cache."""
+    if Path(locate(checkpoint)).is_dir():
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    go_offline_without_network()
+    try:
+        hf_hub_download(checkpoint, "config.json")
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        cause = " ".join(str(error).split())[:120]
+        raise UserError(f"--model {checkpoint}: not to be had from the hub ({cause}): give a local folder") from error
+
+
+def go_offline_without_network() -> None:
+    """Spare a machine without network the hub's minute of retries: one look-up of its host decides."""
+    if {"HTTPS_PROXY", "https_proxy", "HF_HUB_OFFLINE"} & os.environ.keys():
+        return
+    from huggingface_hub import constants
+
+    try:
+        socket.create_connection((urlparse(constants.ENDPOINT).hostname, 443), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        constants.HF_HUB_OFFLINE = True
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def load(loader: Any, checkpoint: str, **arguments: Any) -> Any:
     """`loader.from_pretrained`, with a UserError where the checkpoint is not to be had."""
     where = locate(checkpoint)
     try:
         return loader.from_pretrained(where, **arguments)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        # What transformers raises at a folder that is no checkpoint of its own has no common class.
         cause = " ".join(str(error).split())[:160]
         fix = "give --model a whole checkpoint folder" if Path(where).is_dir() else "give --model a local folder"
         raise UserError(f"{checkpoint}: cannot be loaded ({cause}): {fix}") from error
@@ -41,7 +122,12 @@ def load_tokenizer(checkpoint: str) -> Any:
 
 def render(tokenizer: Any, messages: list[dict[str, str]]) -> str:
     """The conversation as the text that the model continues."""
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise UserError(f"the model's chat template refuses the prompt ({error}): try --system-prompt none") from error
 
 
 def weight_hashes(checkpoint: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from harness import registry
 from harness.errors import UserError
 from harness.formats import FORMATS
-from harness.language import LANGUAGES, NO_TARGET
+from harness.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
 from harness.types import Sampling
 
 EMBEDDED = "embedded"
@@ -22,7 +22,7 @@ RECIPES = resources.files("harness") / "recipes"
 class Configuration(BaseModel):
     """Everything that determines a run; a recipe file sets any of these keys, the command line wins over it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     name: str = Field(description="the first part of the run folder's name")
     checkpoint: str = Field(description=f"'{EMBEDDED}', a local folder or a hub id")
@@ -41,12 +41,12 @@ class Configuration(BaseModel):
     engine_args: dict[str, str] = Field(default_factory=dict)
     adapter: str | None = Field(None, description="an adapter that exists already; then nothing is trained")
     samples: int = Field(1, ge=1, description="replies a problem")
-    temperature: float = Field(1.0, ge=0)
+    temperature: float = Field(1.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0 is off")
     min_p: float = Field(0.0, ge=0, lt=1)
-    max_tokens: int = Field(1024, ge=1)
-    seed: int = Field(3407, ge=0)
+    max_tokens: int = Field(1024, ge=1, le=1_000_000)
+    seed: int = Field(3407, ge=0, lt=2**32)
 
     rewards: str = Field("", description="reward preset; the format's own unless named")
     variant: Literal["robust"] = "robust"
@@ -59,16 +59,16 @@ class Configuration(BaseModel):
     accumulation: int = Field(1, ge=1, description="gradient accumulation steps")
     max_prompt: int = Field(256, ge=1, description="longer training prompts are left out, in tokens")
     max_completion: int = Field(768, ge=1, description="tokens a training completion")
-    learning_rate: float = Field(5e-6, gt=0)
-    optimizer: str = "adamw_torch_fused"
+    learning_rate: float = Field(5e-6, gt=0, le=1)
+    optimizer: Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch_fused"
     adam_beta1: float = Field(0.9, ge=0, lt=1)
     adam_beta2: float = Field(0.999, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
-    schedule: str = "linear"
+    schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
     max_grad_norm: float = Field(1.0, gt=0)
     beta: float = Field(0.04, ge=0, description="weight of the KL term")
-    loss_type: str = "grpo"
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "grpo"
     rollout_temperature: float = Field(1.0, gt=0)
     rollout_top_p: float = Field(1.0, gt=0, le=1)
     rollout_top_k: int = Field(0, ge=0, description="0 is off")
@@ -86,7 +86,8 @@ class Configuration(BaseModel):
         values = dict(values)
         values["rewards"] = values.get("rewards") or FORMATS[name].rewards
         values["language"] = values.get("language") or ("id" if name == "think" else "en")
-        registry.choose("language", values["language"], [*LANGUAGES, NO_TARGET])
+        language = LANGUAGE_CODES.get(str(values["language"]).casefold(), values["language"])
+        values["language"] = registry.choose("language", language, [*LANGUAGES, NO_TARGET])
         return values
 
     @property
@@ -120,6 +121,8 @@ def recipe_names() -> list[str]:
 
 def read_recipe(name_or_file: str) -> dict[str, Any]:
     """The keys of a recipe, by its name or its file."""
+    if "/" in name_or_file and not name_or_file.endswith(".toml"):
+        raise UserError(f"--recipe {name_or_file}: a recipe file ends in .toml: give one, or a recipe's name")
     if name_or_file.endswith(".toml"):
         path = Path(name_or_file)
         if not path.is_file():
@@ -138,8 +141,6 @@ def configure(model: str | None, recipe: str | None, options: dict[str, Any], se
     values |= _model_values(model or (None if recipe else "tiny"), has_recipe=recipe is not None)
     values |= {key: value for key, value in options.items() if value is not None}
     values |= {key: _toml_value(text) for key, text in pairs("--set", settings).items()}
-    if values.get("system_prompt", "default") not in ("default", "none"):
-        values["system_prompt"] = _text_of(Path(values["system_prompt"]))
     return check(values)
 
 
@@ -152,7 +153,8 @@ def check(values: dict[str, Any]) -> Configuration:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{key} = {first['input']!r}: {first['msg'].lower()}") from error
+        given = "" if first["type"] == "missing" else f" = {first['input']!r}"
+        raise UserError(f"recipe key {key}{given}: {first['msg'].lower()}") from error
 
 
 def _model_values(model: str | None, has_recipe: bool) -> dict[str, Any]:
@@ -184,8 +186,11 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _text_of(path: Path) -> str:
+def read_system_prompt(name_or_file: str) -> str:
+    """`default`, `none`, or the text of a file."""
+    if name_or_file in ("default", "none"):
+        return name_or_file
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return Path(name_or_file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--system-prompt {path}: give 'default', 'none' or a text file ({error})") from error
+        raise UserError(f"--system-prompt {name_or_file}: give 'default', 'none' or a UTF-8 text file") from error

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import answers, registry, word_problems
+from harness import answers, checkpoints, registry, word_problems
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.tables import SUFFIXES, read_rows
@@ -15,6 +15,7 @@ from harness.types import Completion, Dataset, Equality, Problem
 
 QUESTION_COLUMNS = ("question", "prompt", "problem")
 ANSWER_COLUMNS = ("answer", "solution", "expected_answer")
+SPLIT_NAMES = {"train", "test", "validation", "val", "dev"}
 HELD_OUT_ONE_IN = 10
 
 
@@ -74,6 +75,14 @@ def settle_split(config: Configuration, trains: bool) -> Configuration:
     split = config.split or ("all" if whole else "test")
     if trains and split in ("all", "train"):
         raise UserError(f"--split {split} evaluates the problems that the run trains on: leave --split out")
+    source = DATASETS.get(config.dataset)
+    if source and not config.data:
+        registry.choose("split", split, {*source.splits, "train", "test", "all"})
+    if config.dataset in DATASETS and source is None:
+        registry.choose("split", split, ("train", "test"))
+        for key in ("data", "question_column", "answer_column"):
+            if getattr(config, key):
+                raise UserError(f"{key} does not go with the embedded {config.dataset}: name another --dataset")
     return config.model_copy(update={"split": split})
 
 
@@ -93,7 +102,6 @@ def training_problems(config: Configuration) -> Dataset:
 def load(config: Configuration, split: str) -> Dataset:
     """One split of the configured dataset: a split of its own, or `train`, `test` and `all` cut by hash."""
     if config.dataset in DATASETS and DATASETS[config.dataset] is None:
-        registry.choose("split", split, ("train", "test"))
         return Dataset(config.dataset, split, word_problems.problems(split), "number")
     path = _local_path(config)
     source = DATASETS.get(config.dataset)
@@ -109,7 +117,10 @@ def load(config: Configuration, split: str) -> Dataset:
     if cut:
         problems = [problem for problem in problems if split in ("all", held_out_split(problem.question))]
     if not problems:
-        raise UserError(f"{config.dataset}: no problem in split '{split}': name another --split or a larger file")
+        raise UserError(
+            f"{config.dataset}: none of its {len(rows)} rows makes a problem of split '{split}' "
+            f"({sum(skipped.values())} without text): give a larger file, or --split all where nothing is trained"
+        )
     return Dataset(name, split, tuple(problems), equality_of(config, problems), dict(skipped))
 
 
@@ -136,7 +147,10 @@ def _local_path(config: Configuration) -> Path | None:
         return None
     else:
         path = Path(config.dataset)
-        if not path.exists() and path.suffix not in SUFFIXES and "/" not in config.dataset:
+        addresses = {source.address: name for name, source in DATASETS.items() if source}
+        if config.dataset in addresses:
+            raise UserError(f"unknown dataset '{config.dataset}': did you mean '{addresses[config.dataset]}'?")
+        if not path.exists() and path.suffix.lower() not in SUFFIXES and "/" not in config.dataset:
             registry.choose("dataset", config.dataset, DATASETS)
     if not path.exists():
         option = "--data" if config.data else "--dataset"
@@ -148,21 +162,30 @@ def _split_files(path: Path, split: str) -> tuple[list[Path], bool]:
     """The files of a split, and whether the split is still to be cut out of them."""
     if path.is_file():
         return [path], True
-    files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
         raise UserError(f"{path}: no {', '.join(SUFFIXES)} file in this folder: name the folder that has them")
 
-    def files_of(name: str) -> list[Path]:
-        return [file for file in files if re.split(r"[-_.]", file.name)[0] == name]
-
-    if files_of(split):
-        return files_of(split), False
-    if split not in ("train", "test", "all"):
+    named = {name: [file for file in files if _split_name(file) == name] for name in map(_split_name, files)}
+    if split == "all" or split in named:
+        return named.get(split, files), False
+    if split not in ("train", "test"):
         raise UserError(f"{path}: no file of split '{split}': files are {', '.join(file.name for file in files[:5])}")
-    return files_of("train") or files, True
+    if split == "test" and "train" in named:
+        return named["train"], True
+    if named.keys() & SPLIT_NAMES:
+        raise UserError(
+            f"{path}: no file of split '{split}': put a {split}.jsonl (or .parquet …) beside {files[0].name}"
+        )
+    return files, True
+
+
+def _split_name(file: Path) -> str:
+    return re.split(r"[-_.]", file.name)[0]
 
 
 def _hub_rows(name: str, source: Source, split: str) -> list[dict]:
+    checkpoints.go_offline_without_network()
     import datasets
     from datasets.exceptions import DatasetNotFoundError
 
@@ -171,7 +194,7 @@ def _hub_rows(name: str, source: Source, split: str) -> list[dict]:
         return list(datasets.load_dataset(source.address, source.config, split=split))
     except (OSError, DatasetNotFoundError, ValueError) as error:
         # A ValueError is how the library says that an offline machine has no cached copy.
-        cause = str(error).strip().split("\n")[0][:160]
+        cause = " ".join(str(error).split())[:100]
         raise UserError(
             f"{name}: cannot be loaded from the hub ({cause}): point --data at a local copy (file or folder)"
         ) from error
@@ -180,7 +203,7 @@ def _hub_rows(name: str, source: Source, split: str) -> list[dict]:
 def _columns(rows: list[dict], config: Configuration, source: Source | None, path: Path | None) -> tuple[str, str]:
     if not rows:
         raise UserError(f"{path or config.dataset}: no rows: give a file that is not empty")
-    present = list(rows[0])
+    present = list(dict.fromkeys(key for row in rows for key in row))
 
     def column(option: str, named: str | None, usual: tuple[str, ...]) -> str:
         for name in (named,) if named else usual:
@@ -205,12 +228,17 @@ def _problems(rows: list[dict], prefix: str, question: str, answer: str) -> tupl
         if not isinstance(text, str) or not text.strip():
             skipped[f"no text in column '{question}'"] += 1
             continue
-        problems.append(Problem(f"{prefix}-{place:05d}", text.strip(), _truth(row.get(answer))))
+        problems.append(Problem(f"{prefix}-{place:05d}", whole_text(text.strip()), _truth(row.get(answer))))
     return problems, skipped
+
+
+def whole_text(text: str) -> str:
+    """`text` with half surrogate pairs, which no file or tokenizer takes, replaced by question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _truth(value: object) -> str | None:
     """The true answer of a row; what stands behind `####`, where a worked solution leads to it."""
     if value is None or (isinstance(value, float) and value != value):
         return None
-    return str(value).rpartition("####")[2].strip() or None
+    return whole_text(str(value)).rpartition("####")[2].strip() or None

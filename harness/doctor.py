@@ -5,6 +5,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from harness import checkpoints
 from harness.config import EMBEDDED
@@ -59,5 +60,6 @@ def _disk() -> Finding:
 
 
 def _embedded_model() -> Finding:
-    hashes = checkpoints.weight_hashes(EMBEDDED)
-    return Finding("embedded model", bool(hashes), hashes.get("model.safetensors", "missing: install harness again"))
+    kept = (Path(checkpoints.locate(EMBEDDED)).parent / "model.sha256").read_text().split()[0]
+    whole = checkpoints.weight_hashes(EMBEDDED).get("model.safetensors") == kept
+    return Finding("embedded model", whole, "its weights are the shipped ones" if whole else "damaged: install again")

@@ -10,6 +10,7 @@ from harness import datasets, formats, progress, registry
 from harness.compare import metrics_of
 from harness.config import Configuration
 from harness.engines import ENGINES, Engine, engine_name
+from harness.errors import UserError
 from harness.formats import FORMATS
 from harness.scoring import score_all
 from harness.store import Journal, Run, write_json, write_lines
@@ -23,7 +24,8 @@ def evaluate(run: Run, side: str, adapter: str | None, quiet: bool, watch: Calla
     """Draw what is missing of a side's replies, then grade the side; `watch` sees every new reply."""
     config, dataset = run.config, datasets.evaluation_problems(run.config)
     with run.stage(side) as provenance:
-        progress.note(f"{side}: loading {config.checkpoint}{' and its adapter' if adapter else ''}", quiet)
+        what = f"{config.checkpoint}{' with its adapter' if adapter else ''}"
+        progress.note(f"{side}: {engine_name(config.engine)} engine, {what}", quiet)
         engine = open_engine(config, adapter)
         provenance |= engine.provenance | {
             "problems": len(dataset.problems),
@@ -65,13 +67,17 @@ def draw(
     run: Run, side: str, engine: Engine, wanted: list[Request], quiet: bool, watch: Callable[[Completion], None] | None
 ) -> None:
     """Journal every reply that is not yet there, as soon as it is finished."""
-    done = {completion.place for completion in run.completions(side)}
+    journal_path = run.path / side / "completions.jsonl"
+    asked = {request.place: request.prompt_sha for request in wanted}
+    done = {completion.place: completion.prompt_sha for completion in run.completions(side)}
+    if any(asked.get(place) != sha for place, sha in done.items()):
+        raise UserError(f"{journal_path}: its prompts are not this run's (was the data edited?): start with --fresh")
     started, tokens = time.monotonic(), 0
     with (
-        Journal(run.path / side / "completions.jsonl") as journal,
+        Journal(journal_path) as journal,
         progress.bar(side, len(wanted), len(done), quiet) as bar,
     ):
-        for finished in engine.generate(wanted, done, run.config.sampling):
+        for finished in engine.generate(wanted, done.keys(), run.config.sampling):
             journal.append(finished)
             tokens += sum(completion.n_tokens for completion in finished)
             bar.advance(len(finished), f"{tokens / (time.monotonic() - started):,.0f} tokens/s")

@@ -13,6 +13,8 @@ LANGUAGES = {
     "tl": "Tagalog", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
 }  # fmt: skip
 
+LANGUAGE_CODES = {name.casefold(): code for code, name in LANGUAGES.items()}
+
 _NOT_PROSE = re.compile(
     r"<[^<>\n]{1,60}>"
     r"|\$[^$\n]{1,400}\$"

@@ -5,25 +5,23 @@ from pathlib import Path
 from harness import datasets, stats
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.pipeline import stages
 from harness.store import Run
 
 UNKNOWN = "unknown"
 ASSUMED_CHANGED = 0.3
 
 
-def make_plan(config: Configuration, before_after: bool, output: Path, earlier_runs: Path) -> dict:
+def make_plan(config: Configuration, names: list[str], folder: Path, earlier_runs: Path) -> dict:
     """Stages, settings, tokens, seconds and the smallest difference that the run can see.
 
     Seconds are those of finished stages of earlier runs of the same checkpoint, scaled by the work; without
     such runs they are unknown. The detectable difference assumes that 30 % of the problems change sides.
     """
-    names = stages(config, before_after)
     problems = _problem_count(config)
     replies = problems * config.samples if problems else None
     return {
         "stages": names,
-        "run folder": str(output if output.name != "runs" else output / config.folder_name),
+        "run folder": str(folder),
         "problems": problems or UNKNOWN,
         "replies a side": replies or UNKNOWN,
         "most tokens a side": replies * config.max_tokens if replies else UNKNOWN,
@@ -39,7 +37,7 @@ def make_plan(config: Configuration, before_after: bool, output: Path, earlier_r
 def _problem_count(config: Configuration) -> int | None:
     known = datasets.known_size(config)
     if known is None and (config.data or config.dataset not in datasets.DATASETS):
-        known = len(datasets.load(datasets.settle_split(config, trains=False), config.split or "test").problems)
+        known = len(datasets.load(config, config.split).problems)
     return min(known, config.limit or known) if known else None
 
 

@@ -8,13 +8,14 @@ from typing import Any
 from harness.errors import UserError
 
 
-def choose(noun: str, name: str, known: Collection[str]) -> str:
-    """`name` if it is known; else a UserError with the nearest known name."""
+def choose(noun: str, name: object, known: Collection[str]) -> str:
+    """`name` if it is known; else a UserError with the nearest known name, or all of them."""
     if name in known:
         return name
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise UserError(f"unknown {noun} '{name}': {hint}known: {', '.join(sorted(known))}")
+    by_fold = {each.casefold(): each for each in known}
+    near = difflib.get_close_matches(str(name).casefold(), by_fold, n=1, cutoff=0.4)
+    hint = f"did you mean '{by_fold[near[0]]}'?" if near else f"known: {', '.join(sorted(known))}"
+    raise UserError(f"unknown {noun} '{name}': {hint}")
 
 
 def load(noun: str, name: str, table: Mapping[str, str]) -> Any:

@@ -57,7 +57,7 @@ def mcnemar_exact(gained: int, lost: int) -> float:
 def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
     """Two-sided permutation test of a mean paired difference by random sign flips (Fisher 1935)."""
     differences = np.asarray(differences, dtype=float)
-    if not np.any(differences):
+    if len(differences) < 2 or not np.any(differences):
         return 1.0
     test = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=RESAMPLES,

@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.types import Completion, Evaluation, Metric, Score
 
 SIDES = ("before", "after")
+RECORD_KEYS = {"command", "version", "configuration", "stages", "provenance"}
 
 
 class Run:
@@ -38,7 +39,8 @@ class Run:
         """
         run = cls(path)
         try:
-            if fresh and path.exists():
+            if fresh and (path / "run.json").exists():
+                path = path.resolve()
                 path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}"))
             if (path / "run.json").is_file():
                 run._refuse_another(config)
@@ -65,8 +67,11 @@ class Run:
 
     @property
     def record(self) -> dict:
-        """run.json as it stands."""
-        return read_json(self.path / "run.json")
+        """run.json as it stands; a UserError where it is not one."""
+        record = read_json(self.path / "run.json")
+        if not isinstance(record, dict) or not record.keys() >= RECORD_KEYS:
+            raise UserError(f"{self.path / 'run.json'}: not the record of a run: give another run folder")
+        return record
 
     @property
     def report(self) -> Path:
@@ -108,7 +113,22 @@ class Run:
         )
 
     def completions(self, side: str) -> list[Completion]:
-        return [Completion(**row) for row in read_journal(self.path / side / "completions.jsonl")]
+        """The journalled replies of a side, as far as it has come."""
+        path = self.path / side / "completions.jsonl"
+        try:
+            return [Completion(**row) for row in read_journal(path)]
+        except TypeError as error:
+            raise UserError(f"{path}: a line is not a reply ({error}): delete it, then run again") from error
+
+    def finished_sides(self) -> list[str]:
+        """The sides with all their replies; a UserError where there is none."""
+        done = [side for side in SIDES if self.is_done(side)]
+        for side in done:
+            if not self.completions(side):
+                raise UserError(f"{self.path / side}: its replies are gone: run again with --fresh")
+        if not done:
+            raise UserError(f"{self.path}: no finished evaluation: run `harness eval` or `harness run` first")
+        return done
 
     def _refuse_another(self, config: Configuration) -> None:
         before, now = self.record["configuration"], config.model_dump(mode="json")
@@ -174,7 +194,7 @@ def read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}): run again with --fresh") from error
+        raise UserError(f"{path}: cannot be read ({error}): give another run folder, or start afresh") from error
 
 
 def write_json(path: Path, value: object) -> None:

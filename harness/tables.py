@@ -8,22 +8,24 @@ from pathlib import Path
 from harness.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+LONGEST_FIELD = 2**31 - 1
 
 
 def read_rows(path: Path) -> Iterator[dict]:
     """The rows of a .jsonl, .json, .csv or .parquet file; a UserError names a broken line."""
-    if path.suffix not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise UserError(f"{path}: cannot read '{path.suffix}': give a {', '.join(SUFFIXES)} file")
     try:
-        yield from {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}[path.suffix](path)
+        yield from {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}[suffix](path)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+        raise UserError(f"{path}: not UTF-8 text: save it as UTF-8") from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}: give a file that can be read") from error
 
 
 def _jsonl(path: Path) -> Iterator[dict]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 yield _object(line, f"{path}:{number}")
@@ -32,8 +34,8 @@ def _jsonl(path: Path) -> Iterator[dict]:
 def _object(text: str, where: str) -> dict:
     try:
         row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: broken JSON ({error.msg}): mend or delete the line") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: broken JSON ({_cause(error)}): mend or delete the line") from error
     if not isinstance(row, dict):
         raise UserError(f'{where}: not an object: write {{"question": …, "answer": …}}')
     return row
@@ -41,9 +43,12 @@ def _object(text: str, where: str) -> dict:
 
 def _json(path: Path) -> Iterator[dict]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: broken JSON ({error.msg}): mend the file") from error
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise UserError(f"{path}:{line}: broken JSON ({_cause(error)}): mend the file") from error
     if isinstance(rows, dict):
         rows = rows.get("data")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -51,7 +56,12 @@ def _json(path: Path) -> Iterator[dict]:
     yield from rows
 
 
+def _cause(error: Exception) -> str:
+    return getattr(error, "msg", None) or str(error).split(":")[0]
+
+
 def _csv(path: Path) -> Iterator[dict]:
+    csv.field_size_limit(LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
         try:

@@ -18,6 +18,16 @@ MISTAKES = [
     (("run", "--before-after", "--set", "accumulation=5"), "accumulation = 5"),
     (("run", "--output", "file/run"), "cannot be written"),
     (("run", "--nonsense"), "--nonsense"),
+    (("run", "--dataset", ""), "--dataset is empty"),
+    (("run", "--data", "file"), "does not go with the embedded"),
+    (("run", "--dataset", "openai/gsm8k"), "did you mean 'gsm8k'"),
+    (("run", "--split", "nonsense"), "unknown split 'nonsense'"),
+    (("run", "--system-prompt", "nowhere.txt"), "--system-prompt nowhere.txt"),
+    (("run", "--engine-arg", "batchsize=3"), "did you mean 'batch_size'"),
+    (("run", "--engine", "scripted", "--engine-arg", "replies=nowhere.jsonl"), "nowhere.jsonl"),
+    (("train", "--adapter", "."), "adapter_config.json"),
+    (("plan", "--trainer", "tlr"), "did you mean 'trl'"),
+    (("run", "--fresh", "--output", "."), "not empty and not a run folder"),
     (("rum",), "rum"),
     (("score",), "RUN"),
     (("score", "."), "not a run folder"),
@@ -77,8 +87,8 @@ def test_rows_that_could_not_be_graded_are_told(harness, tmp_path):
     replies = write_jsonl(tmp_path / "r.jsonl", [{"text": "x"}])
     data = write_jsonl(tmp_path / "d.jsonl", [{"question": "?", "answer": 1}, {"question": "??"}, {"question": ""}])
     done = harness("eval", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--dataset", data)
-    assert "1 rows left out: no text in column 'question'" in done.stderr
-    assert "1 problems have no true answer" in done.stderr
+    assert "rows left out: 1 (no text in column 'question')" in done.stderr
+    assert "problems without a true answer: 1" in done.stderr
 
 
 def test_ask_streams_the_reply_and_names_its_parts(harness):

@@ -42,6 +42,11 @@ def test_ungraded_replies_are_left_out_and_counted():
     assert any("could not be graded" in warning for warning in comparison.warnings)
 
 
+def test_one_problem_gives_no_test_but_no_error_either():
+    difference = compare(side("before", [0]), side("after", [1])).metrics["tokens"]
+    assert difference.verdict == "no evidence either way"
+
+
 def test_another_prompt_is_no_partner():
     comparison = compare(side("before", [1, 0]), side("after", [1, 0], prompt="other"))
     assert comparison.metrics["accuracy_strict"].verdict == "not compared"

@@ -25,6 +25,10 @@ def test_a_recipe_opens_with_its_command(name):
     assert configure(name, None, {}, []).name == name
 
 
+def test_a_language_may_be_called_by_its_name():
+    assert configure("tiny", None, {"language": "Indonesian"}, []).language == "id"
+
+
 def test_a_checkpoint_takes_another_recipes_figures(tmp_path):
     config = configure(str(tmp_path), "tiny", {}, [])
     assert (config.checkpoint, config.dataset, config.steps) == (str(tmp_path), "word-problems", 40)
@@ -42,7 +46,11 @@ MISTAKES = [
     ("tiny", None, {}, ["stepps=3"], "unknown recipe key 'stepps': did you mean 'steps'"),
     ("tiny", None, {}, ["steps=many"], "steps = 'many'"),
     ("tiny", None, {}, ["steps"], "write --set key=value"),
-    ("tiny", None, {"system_prompt": "nowhere.txt"}, [], "--system-prompt nowhere.txt"),
+    ("tiny", None, {"format": "XML"}, [], "did you mean 'xml'"),
+    ("tiny", None, {}, ["format=3"], "unknown format '3'"),
+    ("tiny", None, {}, ["learning_rate=inf"], "learning_rate"),
+    ("tiny", None, {}, ["seed=5000000000"], "seed"),
+    ("tiny", "./nowhere", {}, [], "ends in .toml"),
 ]
 
 

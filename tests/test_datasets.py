@@ -46,6 +46,14 @@ def test_a_hub_style_folder_has_splits(tmp_path):
         assert len(load("test", **options).problems) == 10
 
 
+def test_a_folder_without_training_problems_is_never_trained_on(tmp_path):
+    write_jsonl(tmp_path / "test.jsonl", ROWS)
+    with pytest.raises(UserError, match="no file of split 'train'"):
+        datasets.training_problems(configuration(dataset=str(tmp_path), trains=True))
+    write_jsonl(tmp_path / "train.jsonl", ROWS[:3])
+    assert len(load("all", dataset=str(tmp_path)).problems) == len(ROWS) + 3
+
+
 def test_a_single_file_is_cut_by_hash_where_the_run_trains(tmp_path):
     path = str(write_jsonl(tmp_path / "sums.jsonl", ROWS))
     assert len(datasets.evaluation_problems(configuration(dataset=path)).problems) == len(ROWS)
@@ -64,6 +72,12 @@ def test_dapos_held_out_slice_belongs_to_the_prompt_alone(tmp_path):
     assert slices[1] == {row["prompt"] for row in rows[::-2]} & slices[0]
     assert 15 <= len(slices[0]) <= 50
     assert datasets.held_out_split("Find $x_{3}$.") == "train"
+
+
+def test_a_byte_order_mark_and_half_a_surrogate_pair_do_no_harm(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"question": "a \\ud800 b", "answer": "1"}\n')
+    assert load("all", dataset=str(path)).problems[0].question == "a ? b"
 
 
 def test_rows_without_text_or_answer_are_counted_not_dropped_in_silence(tmp_path):
@@ -87,6 +101,8 @@ MISTAKES = [
     ("x.parquet", "PAR1", "not a parquet file"),
     ("x.txt", "hello", r"cannot read '\.txt'"),
     ("x.jsonl", b"\xff\xfe{}", "not UTF-8"),
+    ("x.jsonl", '{"question": ' + "9" * 6000 + "}", r"x\.jsonl:1: broken JSON"),
+    ("x.jsonl", '{"question": ' + "[" * 100_000, r"x\.jsonl:1: broken JSON"),
 ]
 
 

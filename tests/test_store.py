@@ -42,6 +42,21 @@ def test_another_configuration_never_writes_into_a_run(tmp_path):
     assert json.loads((aside[0] / "run.json").read_bytes())["configuration"]["seed"] == 1
 
 
+@pytest.mark.parametrize("record", ["{}", "[]", "{", '{"configuration": {}}'])
+def test_a_damaged_record_is_named(tmp_path, record):
+    (tmp_path / "run.json").write_text(record)
+    with pytest.raises(UserError, match=r"run\.json"):
+        Run.open(tmp_path).record  # noqa: B018
+
+
+def test_a_side_whose_replies_are_gone_is_not_graded_as_nothing(tmp_path):
+    run = Run.create(tmp_path / "run", configuration(), "harness run")
+    with run.stage("before"):
+        pass
+    with pytest.raises(UserError, match="its replies are gone"):
+        run.finished_sides()
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="not empty and not a run folder"):

@@ -48,11 +48,10 @@ def train(run: Run, quiet: bool) -> None:
             backend = registry.load("trainer", trainer_name(config.trainer), TRAINERS)(
                 config, folder / "checkpoints", rows, rollouts.functions, [log], trackers
             )
-            backend.train(checkpoint)
+            backend.train(checkpoint, done)
         write_json(folder / "effective_config.json", backend.effective_config)
-        save_adapter(backend.model, run.adapter)
-        provenance |= lora.check_trained(run.adapter)
         provenance["logit_difference"] = lora.logit_difference(backend.model, tokenizer, prompt)
+        provenance |= save_adapter(backend.model, run.adapter)
 
 
 def training_rows(config: Configuration, dataset: Dataset, tokenizer: Any) -> tuple[list[dict], str]:
@@ -82,13 +81,15 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def save_adapter(model: Any, folder: Path) -> None:
-    """Save under a temporary name and rename, so that an adapter folder is a whole one."""
+def save_adapter(model: Any, folder: Path) -> dict[str, int]:
+    """Save under a temporary name, check, rename: an adapter folder is whole and trained (see lora)."""
     temporary = folder.with_name(folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
+    counts = lora.check_trained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+    return counts
 
 
 class StepLog(TrainerCallback):

@@ -15,10 +15,10 @@ def check_trained(folder: Path) -> dict[str, int]:
     """Counts the lora_B tensors and those that training moved; a UserError where none moved or one is not finite."""
     tensors = {name: tensor for name, tensor in load_file(folder / WEIGHTS).items() if "lora_B" in name}
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise UserError(f"{folder}: the adapter holds NaN or infinity: lower learning_rate")
+        raise UserError("the trained adapter holds NaN or infinity: lower learning_rate, then --fresh")
     moved = sum(bool(tensor.any()) for tensor in tensors.values())
     if not moved:
-        raise UserError(f"{folder}: training left all {len(tensors)} lora_B at zero: raise learning_rate or steps")
+        raise UserError(f"training left all {len(tensors)} lora_B at zero: raise learning_rate or steps")
     return {"lora_b": len(tensors), "lora_b_trained": moved}
 
 
@@ -31,5 +31,5 @@ def logit_difference(model: Any, tokenizer: Any, prompt: str) -> float:
         base = model(**inputs).logits[0, -1].float()
     difference = float((adapted - base).abs().max())
     if difference == 0.0:
-        raise UserError("the trained adapter does not change the model's logits: check lora_targets")
+        raise UserError("training changed nothing that the model says: raise learning_rate or steps")
     return difference

@@ -1,8 +1,9 @@
 """Trackers that follow a training when asked for; none does by itself."""
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from harness.config import Configuration
@@ -22,14 +23,15 @@ def tracked(config: Configuration, folder: Path) -> Iterator[list[str]]:
     except ModuleNotFoundError as error:
         raise UserError("tracker = swanlab needs swanlab: pip install 'harness[swanlab]'") from error
     folder.mkdir(parents=True, exist_ok=True)
-    swanlab.init(
-        project=PROJECT,
-        name=config.folder_name,
-        mode=os.environ.get("SWANLAB_MODE", "offline"),
-        log_dir=str(folder),
-        config=config.model_dump(mode="json"),
-    )
-    try:
-        yield ["swanlab"]
-    finally:
-        swanlab.finish()
+    with redirect_stdout(sys.stderr):
+        swanlab.init(
+            project=PROJECT,
+            name=config.folder_name,
+            mode=os.environ.get("SWANLAB_MODE", "offline"),
+            log_dir=str(folder),
+            config=config.model_dump(mode="json"),
+        )
+        try:
+            yield ["swanlab"]
+        finally:
+            swanlab.finish()

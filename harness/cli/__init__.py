@@ -1,5 +1,6 @@
 """The command line: the roof over every room. Each command imports what it needs when it is called."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -11,8 +12,11 @@ LIBRARY_SETTINGS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    # OpenMP threads that spin while they wait make a busy two-core machine many times slower.
+    "GOMP_SPINCOUNT": "2000",
 }
 INTERRUPTED = 130
+DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT)
 
 
 def main() -> None:
@@ -29,13 +33,27 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
     from typer import TyperException
 
     try:
-        return command() or 0
+        code = command() or 0
+        sys.stdout.flush()
     except UserError as error:
-        message = str(error)
+        return _refuse(str(error))
     except TyperException as error:
-        message = error.format_message()
+        return _refuse(f"{error.format_message().rstrip('.')}: see harness --help")
     except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain about it once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        return _refuse(f"{error.filename or 'output'}: {error.strerror}: make room or choose another --output")
+    if code == INTERRUPTED:
         print("harness: stopped; the same command goes on from what is done", file=sys.stderr)
-        return INTERRUPTED
+    return code
+
+
+def _refuse(message: str) -> int:
     print(f"harness: {' '.join(message.split())}", file=sys.stderr)
     return 2

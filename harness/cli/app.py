@@ -9,7 +9,6 @@ from harness.cli import ask, lists, results, run
 
 app = typer.Typer(
     help="Measure a base model, train it with GRPO, measure it again, and say what changed.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -27,8 +26,12 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 def _options(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version)] = False,
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        print(context.get_help())

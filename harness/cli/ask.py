@@ -20,13 +20,14 @@ def ask(
     """Ask one question; the reply as it is drawn, then its parsed parts."""
     from harness import formats
     from harness.cli.check import check_run
+    from harness.datasets import whole_text
     from harness.evaluate import open_engine, requests
     from harness.formats import FORMATS
     from harness.types import Dataset, Problem
 
     check_run(config, [])
     engine = open_engine(config, config.adapter)
-    asked = Dataset("question", "all", (Problem("question", question, None),), "number")
+    asked = Dataset("question", "all", (Problem("question", whole_text(question), None),), "number")
     request = requests(config, asked, engine)[0]
     completion = engine.reply_to(request, config.sampling, _print_part)
     parsed = formats.parse(completion.reply, FORMATS[config.format])

@@ -1,36 +1,54 @@
 """Everything that can be known to be wrong before a model is loaded or a folder is made."""
 
-from pathlib import Path
-
-from harness import datasets, registry
+from harness import checkpoints, datasets, registry
 from harness.config import Configuration
-from harness.engines import AUTO, ENGINES
+from harness.engines import ARGUMENTS, AUTO, ENGINES, engine_name
 from harness.errors import UserError
 from harness.rewards import PRESETS
 
 
-def check_run(config: Configuration, stages: list[str]) -> None:
-    """A UserError for the first wrong name, missing file, unreadable dataset or impossible batch."""
-    registry.choose("reward preset", config.rewards, PRESETS)
-    registry.choose("engine", config.engine, [AUTO, *ENGINES])
-    if config.adapter and not (Path(config.adapter) / "adapter_config.json").is_file():
-        raise UserError(f"--adapter {config.adapter}: no adapter_config.json there: give a PEFT adapter's folder")
-    if Path(config.checkpoint).is_dir() and not (Path(config.checkpoint) / "config.json").is_file():
-        raise UserError(f"--model {config.checkpoint}: no config.json there: give a checkpoint's folder")
-    if "train" in stages:
-        _check_training(config)
-    if {"before", "after"} & set(stages):
-        datasets.evaluation_problems(config)
-
-
-def _check_training(config: Configuration) -> None:
+def check_names(config: Configuration) -> None:
+    """A UserError for the first wrong name or path; needs neither data nor network."""
     from train.backends import AUTO as AUTO_TRAINER
     from train.backends import TRAINERS
 
+    registry.choose("reward preset", config.rewards, PRESETS)
+    registry.choose("engine", config.engine, [AUTO, *ENGINES])
+    for argument in config.engine_args:
+        registry.choose("engine argument", argument, ARGUMENTS[engine_name(config.engine)])
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
-    if (config.prompts_per_step * config.generations) % config.accumulation:
+    checkpoints.check(config.checkpoint)
+    if config.adapter:
+        checkpoints.check_adapter(config.adapter)
+    completions = config.prompts_per_step * config.generations
+    if completions % config.accumulation:
         raise UserError(
-            f"accumulation = {config.accumulation} does not divide the {config.prompts_per_step} x "
-            f"{config.generations} completions of a step: change prompts_per_step, generations or accumulation"
+            f"accumulation = {config.accumulation} does not divide the {completions} completions of a step: "
+            "change prompts_per_step, generations or accumulation"
         )
-    datasets.training_problems(config)
+
+
+def check_run(config: Configuration, stages: list[str]) -> None:
+    """check_names, and a UserError for a model, a dataset or replies that are not to be had."""
+    check_names(config)
+    if engine_name(config.engine) == "scripted":
+        for side, adapter in (("before", None), ("after", "any")):
+            if side in stages:
+                registry.load("engine", "scripted", ENGINES)(config.checkpoint, adapter, config.engine_args)
+    else:
+        checkpoints.check_hub(config.checkpoint)
+    if {"before", "after"} & set(stages):
+        datasets.evaluation_problems(config)
+    if "train" in stages:
+        _check_training(config)
+
+
+def _check_training(config: Configuration) -> None:
+    if config.adapter:
+        raise UserError("--adapter gives a trained adapter: leave it out to train one")
+    problems = datasets.training_problems(config).problems
+    if len(problems) < config.prompts_per_step:
+        raise UserError(
+            f"{config.dataset}: {len(problems)} training problems, a step needs {config.prompts_per_step}: "
+            "give a larger dataset"
+        )

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.errors import UserError
+
 
 def _option(*names: str, help: str) -> Any:
     return typer.Option(*names, help=help, show_default=False)
@@ -18,7 +20,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "model": (str, _option("--model", help="A recipe's name, a checkpoint folder or a hub id (default: tiny)."), None),
     "recipe": (str, _option("--recipe", help="The recipe that goes with a folder or id: name or .toml file."), None),
     "dataset": (str, _option("--dataset", help="A dataset's name, or a local file or folder."), "dataset"),
-    "data": (Path, _option("--data", help="A local copy of a named dataset: file or folder."), "data"),
+    "data": (str, _option("--data", help="A local copy of a named dataset: file or folder."), "data"),
     "question_column": (str, _option("--question-column", help="The column of the questions."), "question_column"),
     "answer_column": (str, _option("--answer-column", help="The column of the true answers."), "answer_column"),
     "split": (str, _option("--split", help="The split to evaluate (default: test)."), "split"),
@@ -28,7 +30,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "engine": (str, _option("--engine", help="auto, transformers or scripted."), "engine"),
     "engine_arg": (list[str], _option("--engine-arg", help="key=value for the engine; may be repeated."), None),
     "trainer": (str, _option("--trainer", help="auto or trl."), "trainer"),
-    "adapter": (Path, _option("--adapter", help="A LoRA adapter that exists already."), "adapter"),
+    "adapter": (str, _option("--adapter", help="A LoRA adapter that exists already."), "adapter"),
     "language": (str, _option("--language", help="Target language of the reasoning, or none."), "language"),
     "system_prompt": (str, _option("--system-prompt", help="default, none or a text file."), "system_prompt"),
     "seed": (int, _option("--seed", help="The seed of sampling and training."), "seed"),
@@ -58,11 +60,16 @@ def takes_configuration(command: Callable) -> Callable:
 
 
 def _configure(options: dict[str, Any]):
-    from harness.config import configure, pairs
+    from harness.config import configure, pairs, read_system_prompt
 
+    for name, value in options.items():
+        if value == "":
+            raise UserError(f"--{name.replace('_', '-')} is empty: give it a value or leave it out")
     keys = {key: options[name] for name, (_, _, key) in OPTIONS.items() if key}
+    if keys["system_prompt"]:
+        keys["system_prompt"] = read_system_prompt(keys["system_prompt"])
     for key in ("data", "adapter"):
-        keys[key] = str(keys[key].resolve()) if keys[key] else None
+        keys[key] = str(Path(keys[key]).resolve()) if keys[key] else None
     if options["engine_arg"]:
         keys["engine_args"] = pairs("--engine-arg", options["engine_arg"])
     return configure(options["model"], options["recipe"], keys, options["set"] or [])

@@ -13,16 +13,14 @@ Json = Annotated[bool, typer.Option("--json", help="A machine-readable last line
 
 def score(folder: RunFolder, json: Json = False) -> None:
     """Grade the stored replies of a run again."""
-    from harness.errors import UserError
+    from harness.compare import compare_run
     from harness.evaluate import score as score_side
-    from harness.store import SIDES, Run
+    from harness.store import Run
 
     run = Run.open(folder)
-    sides = [side for side in SIDES if run.is_done(side)]
-    if not sides:
-        raise UserError(f"{folder}: no finished evaluation to grade: run `harness eval` or `harness run` first")
-    for side in sides:
+    for side in run.finished_sides():
         score_side(run, side, quiet=False)
+    compare_run(run)
     show.results(run, json)
 
 
@@ -32,5 +30,6 @@ def report(folder: RunFolder, json: Json = False) -> None:
     from harness.store import Run
 
     run = Run.open(folder)
+    run.finished_sides()
     run_stage(run, "report", quiet=True)
     show.results(run, json)

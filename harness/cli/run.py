@@ -91,9 +91,15 @@ def plan(
     json: Json = False,
 ) -> int:
     """What a run would do, and how small a change it could see; starts nothing."""
+    from harness import pipeline
+    from harness.cli.check import check_names
+    from harness.datasets import settle_split
     from harness.plan import make_plan
 
-    show.plan(make_plan(config, before_after, output or RUNS, RUNS), json)
+    stages = pipeline.stages(config, before_after)
+    config = settle_split(config, trains="train" in stages)
+    check_names(config)
+    show.plan(make_plan(config, stages, output or RUNS / config.folder_name, RUNS), json)
     return 0
 
 

@@ -84,7 +84,7 @@ class Replies:
         dataset = datasets.evaluation_problems(run.config)
         self.config, self.equality = run.config, dataset.equality
         self.total = len(dataset.problems) * run.config.samples
-        self.seen = self.right = 0
+        self.seen = self.graded = self.right = 0
 
     def __call__(self, completion: Completion) -> None:
         from harness.scoring import score_all
@@ -92,14 +92,17 @@ class Replies:
         score = score_all([completion], self.config, self.equality)[0]
         value = score.scores["accuracy_strict"]
         self.seen += 1
+        self.graded += value is not None
         self.right += value == 1
         mark = {1: "right", 0: "wrong", None: "ungraded"}[value]
+        if value == 0 and score.scores["accuracy_flexible"] == 1:
+            mark = "right, out of layout"
         print(
-            f"{self.seen}/{self.total} {mark} {self.right / self.seen:.1%} "
+            f"{self.seen}/{self.total} {mark} {self.right / max(self.graded, 1):.1%} "
             f"predicted {printable(score.extracted)} truth {printable(completion.answer)}"
         )
         if self.seen == self.total:
-            print(f"{self.right}/{self.total} right in the layout")
+            print(f"{self.right}/{self.graded} right in the layout")
 
 
 def printable(text: str | None) -> str:
@@ -119,6 +122,6 @@ def _difference(difference: dict | None, name: str) -> tuple[str, ...]:
 def _unreadable_rows(run: "Run", side: str) -> None:
     provenance = run.record["provenance"].get(side, {})
     for reason, count in provenance.get("skipped_rows", {}).items():
-        note(f"{count} rows left out: {reason}")
+        note(f"rows left out: {count} ({reason})")
     if provenance.get("unanswered_rows"):
-        note(f"{provenance['unanswered_rows']} problems have no true answer: their accuracy is not graded")
+        note(f"problems without a true answer: {provenance['unanswered_rows']} (their accuracy is not graded)")

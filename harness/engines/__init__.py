@@ -10,6 +10,7 @@ ENGINES = {
     "transformers": "harness.engines.transformers:TransformersEngine",
     "scripted": "harness.engines.scripted:ScriptedEngine",
 }
+ARGUMENTS = {"transformers": ("batch_size", "dtype", "device"), "scripted": ("replies",)}
 AUTO = "auto"
 OnText = Callable[[str], None]
 

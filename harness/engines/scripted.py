@@ -5,13 +5,10 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from harness import registry
 from harness.engines import OnText
 from harness.errors import UserError
 from harness.tables import read_rows
 from harness.types import Completion, Request, Sampling
-
-ARGUMENTS = ("replies",)
 
 
 class ScriptedEngine:
@@ -23,8 +20,6 @@ class ScriptedEngine:
     """
 
     def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str]):
-        for key in arguments:
-            registry.choose("engine argument", key, ARGUMENTS)
         if "replies" not in arguments:
             raise UserError("engine 'scripted' answers from a file: give --engine-arg replies=FILE")
         path = Path(arguments["replies"])
@@ -32,6 +27,8 @@ class ScriptedEngine:
         for place, row in enumerate(read_rows(path), start=1):
             if not isinstance(row.get("text"), str):
                 raise UserError(f'{path}: row {place} has no \'text\': write {{"text": "the reply"}}')
+            if not all(isinstance(row.get(key), str | None) for key in ("problem_id", "question")):
+                raise UserError(f"{path}: row {place}: problem_id and question are texts: mend the row")
             if bool(row.get("adapter")) == bool(adapter):
                 name = row.get("problem_id") or row.get("question")
                 (self.named[name] if name else self.unnamed).append(row)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from harness.engines import OnText
 from harness.errors import UserError
 from harness.types import Completion, Request, Sampling
 
-ARGUMENTS = {"batch_size": "64", "dtype": "", "device": ""}
+BATCH_SIZE = "64"
+DTYPES = ("float32", "bfloat16", "float16")
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -25,20 +27,14 @@ class TransformersEngine:
     """One model, with or without an adapter. Arguments: batch_size (replies), dtype, device."""
 
     def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str]):
-        for key in arguments:
-            registry.choose("engine argument", key, ARGUMENTS)
-        arguments = ARGUMENTS | arguments
-        if not arguments["batch_size"].isdecimal() or int(arguments["batch_size"]) < 1:
-            raise UserError(f"--engine-arg batch_size={arguments['batch_size']}: give a number of at least 1")
-        self.device = arguments["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = arguments["dtype"] or ("float32" if self.device == "cpu" else "bfloat16")
-        self.batch_size = int(arguments["batch_size"])
+        self.device = _device(arguments.get("device"))
+        dtype = arguments.get("dtype") or ("float32" if self.device == "cpu" else "bfloat16")
+        registry.choose("engine argument dtype", dtype, DTYPES)
+        self.batch_size = _batch_size(arguments.get("batch_size", BATCH_SIZE))
         self.tokenizer = checkpoints.load_tokenizer(checkpoint)
         self.model = checkpoints.load(AutoModelForCausalLM, checkpoint, dtype=getattr(torch, dtype))
         if adapter:
-            from peft import PeftModel
-
-            self.model = PeftModel.from_pretrained(self.model, adapter)
+            self.model = _adapted(self.model, adapter)
         self.model.to(self.device).eval()
         self.provenance = {
             "engine": "transformers",
@@ -100,6 +96,31 @@ class TransformersEngine:
         configured = self.model.generation_config.eos_token_id
         configured = configured if isinstance(configured, list) else [configured]
         return {token for token in (*configured, self.tokenizer.eos_token_id) if token is not None}
+
+
+def _device(name: str | None) -> str:
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    return registry.choose("engine argument device", name or best, {"cpu", best})
+
+
+def _batch_size(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--engine-arg batch_size={text}: give a number of at least 1")
+    return int(text)
+
+
+def _adapted(model: Any, adapter: str) -> Any:
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        adapted = PeftModel.from_pretrained(model, adapter)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        cause = " ".join(str(error).split())[:160]
+        raise UserError(f"--adapter {adapter}: does not go with this model ({cause}): give its own adapter") from error
+    if not all(bool(torch.isfinite(value).all()) for name, value in adapted.named_parameters() if "lora_" in name):
+        raise UserError(f"--adapter {adapter}: holds NaN or infinity: train it again with a lower learning_rate")
+    return adapted
 
 
 class TextParts(TextStreamer):

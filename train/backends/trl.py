@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
@@ -60,8 +60,16 @@ class TrlBackend:
         arguments = self._arguments(config, folder, trackers)
         dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
         self.tokenizer = checkpoints.load_tokenizer(config.checkpoint)
-        self.trainer = GRPOTrainer(
-            model=checkpoints.load(AutoModelForCausalLM, config.checkpoint, dtype=dtype),
+        model = checkpoints.load(AutoModelForCausalLM, config.checkpoint, dtype=dtype)
+        try:
+            self.trainer = self._trainer(config, model, rows, rewards, arguments, callbacks)
+        except ValueError as error:
+            raise UserError(f"the recipe does not fit the model: {' '.join(str(error).split())[:200]}") from error
+        self.trainer.remove_callback(transformers.PrinterCallback)
+
+    def _trainer(self, config, model, rows, rewards, arguments, callbacks) -> GRPOTrainer:
+        return GRPOTrainer(
+            model=model,
             reward_funcs=list(rewards),
             args=arguments,
             train_dataset=Dataset.from_list(list(rows)),
@@ -75,10 +83,13 @@ class TrlBackend:
             ),
             callbacks=list(callbacks),
         )
-        self.trainer.remove_callback(transformers.PrinterCallback)
 
-    def train(self, checkpoint: Path | None) -> None:
-        self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    def train(self, checkpoint: Path | None, done: int) -> None:
+        """Train on from a checkpoint; where all steps are done already, only load it."""
+        if checkpoint and done >= self.trainer.args.max_steps:
+            set_peft_model_state_dict(self.trainer.model, load_peft_weights(str(checkpoint), device="cpu"))
+        else:
+            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     @property
     def model(self) -> Any:

@@ -1,0 +1,66 @@
+import json
+import shutil
+
+import pytest
+
+from harness import checkpoints
+from harness.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the embedded model to break."""
+    return shutil.copytree(checkpoints.locate("embedded"), tmp_path / "model")
+
+
+def test_the_embedded_model_is_whole(folder):
+    checkpoints.check(str(folder))
+    checkpoints.check("embedded")
+
+
+def break_config(folder):
+    (folder / "config.json").write_text("[]")
+
+
+def break_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def lose_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def lose_template(folder):
+    (folder / "chat_template.jinja").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_config, "no config.json"),
+        (break_weights, "not a whole safetensors file"),
+        (lose_weights, "no .safetensors file"),
+        (lose_template, "no chat template"),
+        (shutil.rmtree, "no such folder"),
+    ],
+)
+def test_damage_is_named_before_anything_is_loaded(folder, damage, message):
+    damage(folder)
+    with pytest.raises(UserError, match=message):
+        checkpoints.check(str(folder))
+
+
+@pytest.mark.parametrize("settings", [None, [], {}, {"peft_type": "IA3"}])
+def test_a_folder_that_is_no_lora_is_refused(tmp_path, settings):
+    if settings is not None:
+        (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=r"no adapter_config\.json of a LoRA"):
+        checkpoints.check_adapter(str(tmp_path))
+
+
+def test_a_template_that_refuses_the_prompt_names_the_way_out():
+    tokenizer = checkpoints.load_tokenizer("embedded")
+    tokenizer.chat_template = "{{ raise_exception('no system role') }}"
+    with pytest.raises(UserError, match="--system-prompt none"):
+        checkpoints.render(tokenizer, [{"role": "user", "content": "?"}])
