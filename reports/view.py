@@ -118,8 +118,8 @@ def _row(name: str, sides: dict[str, Evaluation], comparison: dict | None) -> Ro
         kind.about,
         tuple(shown),
         delta=kind.show(difference["delta"], signed=True),
-        interval=f"{low} … {high}",
-        p=f"{difference['p_adjusted']:.3f}" if difference["p_adjusted"] >= 0.001 else "< 0.001",
+        interval=f"{low.removesuffix(' pp')} … {high}",
+        p=f"= {difference['p_adjusted']:.3f}" if difference["p_adjusted"] >= 0.001 else "< 0.001",
         verdict=difference["verdict"],
         mark={"better": "good", "worse": "bad"}.get(difference["verdict"], "none"),
     )
@@ -142,7 +142,7 @@ def _verdict(sides: dict[str, Evaluation], comparison: dict | None) -> str:
     }.get(difference["verdict"], "No evidence either way:")
     return (
         f"{word} right and in the layout went from {show(difference['before'])} to {show(difference['after'])} "
-        f"({delta}, 95 % interval {low} to {high}, {difference['n_pairs']} pairs)."
+        f"({delta}, 95 % interval {low.removesuffix(' pp')} to {high}, {difference['n_pairs']} pairs)."
     )
 
 
