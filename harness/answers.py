@@ -100,16 +100,24 @@ def _boxed(text: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=4096)
 def _math_equal(candidate: str, truth: str) -> bool:
+    same = _math_verify(candidate, truth)
+    if same is None:
+        raise Unscorable(f"math-verify took over {MATH_VERIFY_SECONDS} s")
+    return same
+
+
+@lru_cache(maxsize=4096)
+def _math_verify(candidate: str, truth: str) -> bool | None:
+    """None where it took too long: kept too, so that one answer costs its seconds once."""
     from math_verify import verify
     from math_verify.errors import TimeoutException
 
     try:
         gold, given = _math(truth), _math(candidate)
         return bool(verify(gold, given, timeout_seconds=MATH_VERIFY_SECONDS, raise_on_error=True))
-    except TimeoutException as error:
-        raise Unscorable(f"math-verify took over {MATH_VERIFY_SECONDS} s") from error
+    except TimeoutException:
+        return None
     except Exception:  # sympy raises whatever it likes on what a model wrote: such a text equals nothing
         return False
 

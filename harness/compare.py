@@ -15,7 +15,7 @@ LANGUAGE_SAMPLES = 20
 
 
 def metrics_of(scores: Sequence[Score]) -> dict[str, Metric]:
-    """Every metric's mean with its interval; Wilson's for shares of one reply a problem, else Student's t."""
+    """Every metric's mean with its interval: Wilson's for shares, else Student's t, both clustered by problem."""
     clusters = [score.problem_id for score in scores]
     names = dict.fromkeys(name for score in scores for name in score.scores)
     return {name: _metric(name, [score.scores.get(name) for score in scores], clusters) for name in names}
@@ -34,9 +34,13 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
         )
         for name in names
     }
-    languages = {side.name: language_counts(side.scores[:LANGUAGE_SAMPLES]) for side in (before, after)}
+    first = pairs[:LANGUAGE_SAMPLES]
+    languages = {
+        before.name: language_counts([old for old, _ in first]),
+        after.name: language_counts([new for _, new in first]),
+    }
     warnings = tuple(_warnings(before, after, pairs))
-    return Comparison(differences, _flips(pairs), languages, min(LANGUAGE_SAMPLES, len(pairs)), warnings)
+    return Comparison(differences, _flips(pairs), languages, len(first), warnings)
 
 
 def language_counts(scores: Sequence[Score]) -> dict[str, int]:
@@ -57,10 +61,12 @@ def _metric(name: str, values: list[float | None], clusters: list[str]) -> Metri
         return Metric(None, None, None, 0, unscored)
     numbers, problems = zip(*scored, strict=True)
     mean = float(np.mean(numbers))
-    if measure(name).share and len(set(problems)) == len(problems):
-        low, high = stats.wilson(sum(numbers), len(numbers))
+    if measure(name).share:
+        low, high = stats.share_interval(numbers, problems)
     else:
         low, high = stats.mean_interval(numbers, problems)
+        if measure(name).percent:
+            low, high = max(low, 0.0), min(high, 1.0)
     return Metric(mean, _finite(low), _finite(high), len(numbers), unscored)
 
 

@@ -11,7 +11,7 @@ from harness import answers, checkpoints, registry, word_problems
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.tables import SUFFIXES, read_rows
-from harness.types import Completion, Dataset, Equality, Problem
+from harness.types import Dataset, Equality, Problem
 
 QUESTION_COLUMNS = ("question", "prompt", "problem")
 ANSWER_COLUMNS = ("answer", "solution", "expected_answer")
@@ -105,27 +105,29 @@ def load(config: Configuration, split: str) -> Dataset:
         return Dataset(config.dataset, split, word_problems.problems(split), "number")
     path = _local_path(config)
     source = DATASETS.get(config.dataset)
-    files, cut = _split_files(path, split) if path else ((), False)
     if path:
+        files, cut = _split_files(path, split, source.config if source else None)
         rows = [row for file in files for row in read_rows(file)]
     else:
-        cut = split not in source.splits
-        rows = _hub_rows(config.dataset, source, "train" if cut else split)
+        cut = split != "all" and "test" not in source.splits
+        splits = source.splits if split == "all" else ("train",) if cut else (split,)
+        rows = [row for each in splits for row in _hub_rows(config.dataset, source, each)]
     columns = _columns(rows, config, source, path)
     name = config.dataset if source else Path(config.dataset).stem
     problems, skipped = _problems(rows, f"{name}-{'all' if cut else split}", *columns)
-    if cut:
-        problems = [problem for problem in problems if split in ("all", held_out_split(problem.question))]
+    equality = equality_of(config, problems)
+    if cut and split != "all":
+        problems = [problem for problem in problems if held_out_split(problem.question) == split]
     if not problems:
         raise UserError(
             f"{config.dataset}: none of its {len(rows)} rows makes a problem of split '{split}' "
             f"({sum(skipped.values())} without text): give a larger file, or --split all where nothing is trained"
         )
-    return Dataset(name, split, tuple(problems), equality_of(config, problems), dict(skipped))
+    return Dataset(name, split, tuple(problems), equality, dict(skipped))
 
 
-def equality_of(config: Configuration, problems: Iterable[Problem | Completion]) -> Equality:
-    """How answers compare: as the named dataset says, else as numbers where every true answer is one."""
+def equality_of(config: Configuration, problems: Iterable[Problem]) -> Equality:
+    """How answers compare: as the named dataset says, else as numbers where every true answer of the file is one."""
     if config.dataset in DATASETS:
         source = DATASETS[config.dataset]
         return source.equality if source else "number"
@@ -158,26 +160,32 @@ def _local_path(config: Configuration) -> Path | None:
     return path
 
 
-def _split_files(path: Path, split: str) -> tuple[list[Path], bool]:
-    """The files of a split, and whether the split is still to be cut out of them."""
+def _split_files(path: Path, split: str, config: str | None) -> tuple[list[Path], bool]:
+    """The files of a split, and whether `train` and `test` are still to be cut out of them.
+
+    A folder without test files has its test problems held out of the train files, whichever split is asked for.
+    """
     if path.is_file():
         return [path], True
+    path = path / config if config and (path / config).is_dir() else path
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
         raise UserError(f"{path}: no {', '.join(SUFFIXES)} file in this folder: name the folder that has them")
-
     named = {name: [file for file in files if _split_name(file) == name] for name in map(_split_name, files)}
-    if split == "all" or split in named:
-        return named.get(split, files), False
-    if split not in ("train", "test"):
-        raise UserError(f"{path}: no file of split '{split}': files are {', '.join(file.name for file in files[:5])}")
-    if split == "test" and "train" in named:
-        return named["train"], True
-    if named.keys() & SPLIT_NAMES:
+    cut = split in ("train", "test") and "test" not in named
+    wanted = "train" if cut else split
+    if split == "all" or (cut and not named.keys() & SPLIT_NAMES):
+        chosen = files
+    elif wanted in named:
+        chosen = named[wanted]
+    else:
         raise UserError(
-            f"{path}: no file of split '{split}': put a {split}.jsonl (or .parquet …) beside {files[0].name}"
+            f"{path}: no file of split '{wanted}' (there is {files[0].name}): add {wanted}.jsonl or the like"
         )
-    return files, True
+    folders = {file.parent.name for file in chosen}
+    if len(folders) > 1:
+        raise UserError(f"{path}: split '{split}' lies in {' and '.join(sorted(folders))}: name one of these folders")
+    return chosen, cut
 
 
 def _split_name(file: Path) -> str:

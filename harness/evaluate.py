@@ -1,6 +1,8 @@
 """The loop: problems -> engine -> journal -> scores -> metrics, for one side of a run."""
 
 import hashlib
+import json
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,7 +19,7 @@ from harness.store import Journal, Run, write_json, write_lines
 from harness.types import Completion, Dataset, Request
 
 SCORED_AT_ONCE = 100
-PACKAGES = ("torch", "transformers", "peft", "langid", "math-verify")
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "langid", "math-verify")
 
 
 def evaluate(run: Run, side: str, adapter: str | None, quiet: bool, watch: Callable[[Completion], None] | None) -> None:
@@ -31,10 +33,24 @@ def evaluate(run: Run, side: str, adapter: str | None, quiet: bool, watch: Calla
             "problems": len(dataset.problems),
             "skipped_rows": dataset.skipped,
             "unanswered_rows": sum(problem.answer is None for problem in dataset.problems),
-            "versions": {package: version(package) for package in PACKAGES},
+            "equality": dataset.equality,
+            "dataset_sha": dataset_sha(dataset),
+            "versions": versions(),
         }
+        run.note(side, provenance)
         draw(run, side, engine, requests(config, dataset, engine), quiet, watch)
         score(run, side, quiet)
+
+
+def dataset_sha(dataset: Dataset) -> str:
+    """SHA-256 over questions and true answers, in order."""
+    rows = json.dumps([(problem.question, problem.answer) for problem in dataset.problems])
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of every library that a figure depends on."""
+    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
 
 
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
@@ -52,7 +68,8 @@ def requests(config: Configuration, dataset: Dataset, engine: Engine) -> list[Re
         prompt = engine.render(formats.messages(problem.question, system))
         sha = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         prefix = formats.prompt_prefix(prompt, format)
-        made += [Request(problem, index, prompt, sha, prefix, config.seed) for index in range(config.samples)]
+        for index in range(config.samples):
+            made.append(Request(problem, index, prompt, sha, prefix, config.seed, position=len(made)))
     return made
 
 
@@ -88,7 +105,7 @@ def draw(
 def score(run: Run, side: str, quiet: bool) -> None:
     """Grade a side's stored replies (again), no model loaded; writes scores.jsonl and metrics.json."""
     config, completions, scores = run.config, run.completions(side), []
-    equality = datasets.equality_of(config, completions)
+    equality = run.record["provenance"][side]["equality"]
     with progress.bar(f"{side} scores", len(completions), quiet=quiet) as bar:
         for start in range(0, len(completions), SCORED_AT_ONCE):
             chunk = completions[start : start + SCORED_AT_ONCE]

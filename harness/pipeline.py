@@ -27,7 +27,9 @@ def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], Non
             continue
         # -P: a folder of the user's that is called train or reports must not be imported instead of ours.
         command = [sys.executable, "-P", "-W", "ignore", "-m", "harness.cli.stage", name, str(run.path)]
-        code = subprocess.run([*command, *(["--quiet"] if quiet else [])], check=False).returncode
+        command += ["--quiet"] if quiet else []
+        # The stage inherits the folder's lock: should we be killed, the folder stays locked until it ends too.
+        code = subprocess.run(command, check=False, pass_fds=[run.lock_file.fileno()]).returncode
         if code < 0:
             cause = signal.Signals(-code).name
             raise UserError(f"stage '{name}' was ended by {cause}: the same command goes on from what is done")

@@ -14,8 +14,9 @@ ASSUMED_CHANGED = 0.3
 def make_plan(config: Configuration, names: list[str], folder: Path, earlier_runs: Path) -> dict:
     """Stages, settings, tokens, seconds and the smallest difference that the run can see.
 
-    Seconds are those of finished stages of earlier runs of the same checkpoint, scaled by the work; without
-    such runs they are unknown. The detectable difference assumes that 30 % of the problems change sides.
+    Seconds come from finished stages of earlier runs of the same checkpoint, scaled by the number of replies or
+    completions; without such runs they are unknown. The detectable difference assumes that 30 % of the problems
+    change sides.
     """
     problems = _problem_count(config)
     replies = problems * config.samples if problems else None
@@ -29,7 +30,7 @@ def make_plan(config: Configuration, names: list[str], folder: Path, earlier_run
         if "train" in names else 0,
         "detectable difference": f"{stats.detectable_difference(problems, ASSUMED_CHANGED):.1%} (80 % power, "
         f"{ASSUMED_CHANGED:.0%} of the problems changing sides)" if problems else UNKNOWN,
-        "seconds": _seconds(config, names, earlier_runs),
+        "seconds": _seconds(config, names, problems, earlier_runs),
         "settings": config.model_dump(mode="json", exclude_none=True),
     }  # fmt: skip
 
@@ -41,15 +42,32 @@ def _problem_count(config: Configuration) -> int | None:
     return min(known, config.limit or known) if known else None
 
 
-def _seconds(config: Configuration, names: list[str], earlier_runs: Path) -> dict[str, float | str]:
+def _detectable(problems: int | None) -> str:
+    if not problems:
+        return UNKNOWN
+    difference = stats.detectable_difference(problems, ASSUMED_CHANGED)
+    shown = f"{100 * difference:.1f} pp" if difference else "none"
+    return f"{shown} (80 % power, {ASSUMED_CHANGED:.0%} of the problems changing sides)"
+
+
+def _seconds(config: Configuration, names: list[str], problems: int | None, runs: Path) -> dict[str, float | str]:
+    """A stage's seconds in the newest earlier run of the checkpoint, scaled by its replies or completions."""
     seconds: dict[str, float | str] = dict.fromkeys(names, UNKNOWN)
-    for record in sorted(earlier_runs.glob("*/run.json")):
+    for record in sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime):
         run = Run(record.parent)
         try:
-            same = run.config.checkpoint == config.checkpoint
+            earlier, stored = run.config, run.record
         except UserError:
             continue
-        for name, state in run.record["stages"].items() if same else ():
-            if name in seconds and state["state"] == "done":
-                seconds[name] = state["seconds"]
+        for name, state in stored["stages"].items() if earlier.checkpoint == config.checkpoint else ():
+            then = _work(name, earlier, stored["provenance"].get(name, {}).get("problems"))
+            now = _work(name, config, problems)
+            if name in seconds and state["state"] == "done" and then and now:
+                seconds[name] = round(state["seconds"] * now / then, 1)
     return seconds
+
+
+def _work(stage: str, config: Configuration, problems: int | None) -> int | None:
+    if stage == "train":
+        return config.steps * config.prompts_per_step * config.generations
+    return problems * config.samples if problems else None

@@ -9,6 +9,8 @@ from harness.formats import FORMATS
 from harness.language import label, prose
 from harness.types import Completion, Equality, Format, Score
 
+NOT_COMPARED = "the row has no true answer that the reply's could be compared with"
+
 
 def score_all(completions: Sequence[Completion], config: Configuration, equality: Equality) -> list[Score]:
     """Scores in the order of `completions`."""
@@ -40,15 +42,15 @@ def _score(
     try:
         right = answers.is_right(extracted, completion.answer, equality)
     except Unscorable as error:
-        right = None
-        unscored = ["accuracy_strict", "accuracy_flexible", *(name for name, value in paid.items() if value is None)]
-        reasons = dict.fromkeys(unscored, str(error))
-    scores["accuracy_strict"] = None if right is None else float(right and parsed.strict)
+        right, reasons = None, dict.fromkeys(("accuracy_strict", "accuracy_flexible"), str(error))
+    in_layout = parsed.strict and bool(parsed.answer)
+    scores["accuracy_strict"] = None if right is None else float(right and in_layout)
     scores["accuracy_flexible"] = None if right is None else float(right)
     language = label(prose(parsed.reasoning or completion.reply))
     if target:
         scores["language_ratio"] = float(language == target)
         scores["language_raw"] = float(label(completion.reply) == target)
+    reasons |= {name: NOT_COMPARED for name, value in paid.items() if value is None}
     scores["truncated"] = float(completion.finish_reason == "length")
     scores["tokens"] = float(completion.n_tokens)
     return Score(completion.problem_id, completion.index, extracted, language, scores | paid, reasons)

@@ -4,19 +4,33 @@ from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
 
 
-def wilson(successes: float, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: float) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927, JASA 22:209)."""
     z = stats.norm.ppf((1 + CONFIDENCE) / 2)
     share, spread = successes / n, z * z / n
     center = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * sqrt(share * (1 - share) / n + spread / (4 * n))
     return max(0.0, center - half), min(1.0, center + half)
+
+
+def share_interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:
+    """Wilson's interval of a share of 0s and 1s, at the effective sample size where clusters have several of them.
+
+    The effective size is n over the design effect (Kish 1965), between the number of clusters and n; with one
+    value a cluster it is n.
+    """
+    values = np.asarray(values, dtype=float)
+    share, groups = float(values.mean()), len(set(clusters))
+    error = clustered_error(values, clusters)
+    size = share * (1 - share) / error**2 if error and groups < len(values) else float(groups)
+    size = min(max(size, groups), len(values))
+    return wilson(share * size, size)
 
 
 def mean_interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:
@@ -76,10 +90,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def detectable_difference(n: int, changed: float, power: float = 0.8) -> float:
+def detectable_difference(n: int, changed: float, power: float = 0.8) -> float | None:
     """The smallest difference of paired shares that `n` problems show with `power` (Connor 1987, Biometrics 43:207).
 
-    `changed` is the share of problems whose result differs between the sides.
+    `changed` is the share of problems whose result differs between the sides; None where even a difference as
+    large as that would not show.
     """
-    z = stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(power)
-    return float(z * sqrt(changed / n))
+    significance, strength = stats.norm.ppf((1 + CONFIDENCE) / 2), stats.norm.ppf(power)
+
+    def excess(difference: float) -> float:
+        needed = significance * sqrt(changed) + strength * sqrt(changed - difference**2)
+        return difference * sqrt(n) - needed
+
+    largest = min(changed, sqrt(changed))
+    return float(optimize.brentq(excess, 0.0, largest)) if excess(largest) > 0 else None

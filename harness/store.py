@@ -1,5 +1,6 @@
 """The run folder: an append-only journal of replies, and files that are whole or not there at all."""
 
+import fcntl
 import json
 import os
 import time
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from harness import __version__
 from harness.config import Configuration, check
@@ -23,6 +25,7 @@ class Run:
 
     def __init__(self, path: Path):
         self.path = path
+        self.lock_file: IO | None = None
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -113,12 +116,15 @@ class Run:
         )
 
     def completions(self, side: str) -> list[Completion]:
-        """The journalled replies of a side, as far as it has come."""
+        """The journalled replies of a side, as far as it has come, in the dataset's order."""
         path = self.path / side / "completions.jsonl"
         try:
-            return [Completion(**row) for row in read_journal(path)]
+            rows = [Completion(**row) for row in read_journal(path)]
         except TypeError as error:
             raise UserError(f"{path}: a line is not a reply ({error}): delete it, then run again") from error
+        if len({row.place for row in rows}) < len(rows):
+            raise UserError(f"{path}: a reply stands there twice: delete one of them, then run again")
+        return sorted(rows, key=lambda row: row.position)
 
     def finished_sides(self) -> list[str]:
         """The sides with all their replies; a UserError where there is none."""
@@ -140,6 +146,22 @@ class Run:
                 f"{self.path} was made by another configuration ({key}: {before.get(key)!r} there, "
                 f"{now[key]!r} now{more}): give another --output, or --fresh to move the old one aside"
             )
+
+    def note(self, stage: str, provenance: dict) -> None:
+        """Keep what a stage has found out so far."""
+        self._write(self.record | {"provenance": self.record["provenance"] | {stage: provenance}})
+
+    def remember(self, command: str) -> None:
+        """Keep the command that brought the run further."""
+        self._write(self.record | {"command": command})
+
+    def lock(self) -> None:
+        """Hold the folder for this process and the stages that it starts; a UserError where another has it."""
+        self.lock_file = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self.lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{self.path}: another process is at work in it: wait, or give another --output") from error
 
     def _mark(self, name: str, state: dict, provenance: dict) -> None:
         record = self.record

@@ -68,7 +68,8 @@ class Sampling:
 class Completion:
     """One reply, as a line of completions.jsonl has it.
 
-    `prefix` is the part of the reply that the prompt already ended with (an opening reasoning tag, or nothing).
+    `prefix` is the part of the reply that the prompt already ended with (an opening reasoning tag, or nothing);
+    `position` is the reply's place in the dataset's order, as the journal is in the order of finishing.
     """
 
     problem_id: str
@@ -82,6 +83,7 @@ class Completion:
     seed: int
     kind: str | None = None
     prefix: str = ""
+    position: int = 0
 
     @property
     def reply(self) -> str:
@@ -102,6 +104,7 @@ class Request:
     prompt_sha: str
     prefix: str
     seed: int
+    position: int
 
     @property
     def place(self) -> tuple[str, int]:
@@ -120,6 +123,7 @@ class Request:
             seed=self.seed,
             kind=self.problem.kind,
             prefix=self.prefix,
+            position=self.position,
         )
 
 

@@ -150,6 +150,8 @@ def _language_note(comparison: dict, target: str) -> str:
     counts = comparison["languages"]
     samples = comparison["samples"]
     before, after = (counts[side].get(target, 0) for side in SIDES)
+    if "language_ratio" not in comparison["metrics"]:
+        return "The run has no target language."
     note = (
         f"Of the first {samples} replies, {before} reason in the target language ({target}) before and {after} after."
     )

@@ -64,6 +64,35 @@ def test_a_single_file_is_cut_by_hash_where_the_run_trains(tmp_path):
     assert len(held_out) + len(trained) == len(ROWS)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_folder_with_train_files_alone_holds_a_tenth_out(tmp_path, named):
+    write_jsonl(tmp_path / "train-00000.jsonl", [{"prompt": r["question"], "solution": r["answer"]} for r in ROWS * 4])
+    options = {"dataset": "dapo", "data": str(tmp_path)} if named else {"dataset": str(tmp_path)}
+    train, test = ({p.question for p in load(split, **options).problems} for split in ("train", "test"))
+    assert test
+    assert not train & test
+
+
+def test_the_hubs_train_split_without_a_test_split_holds_a_tenth_out(monkeypatch):
+    import datasets as hub
+
+    rows = [{"prompt": r["question"], "solution": r["answer"]} for r in ROWS]
+    monkeypatch.setattr(hub, "load_dataset", lambda address, config, split: rows if split == "train" else None)
+    train, test = ({p.question for p in load(split, dataset="dapo").problems} for split in ("train", "test"))
+    assert test
+    assert not train & test
+    assert len(load("all", dataset="dapo").problems) == len(ROWS)
+
+
+def test_the_configs_of_a_hub_clone_are_not_mixed(tmp_path):
+    for config in ("main", "socratic"):
+        (tmp_path / config).mkdir()
+        write_jsonl(tmp_path / config / "test.jsonl", ROWS)
+    assert len(load(dataset="gsm8k", data=str(tmp_path)).problems) == len(ROWS)
+    with pytest.raises(UserError, match="main and socratic: name one"):
+        load(dataset=str(tmp_path))
+
+
 def test_dapos_held_out_slice_belongs_to_the_prompt_alone(tmp_path):
     rows = [{"prompt": f"Find $x_{{{n}}}$.", "solution": str(n)} for n in range(300)]
     whole = write_jsonl(tmp_path / "whole.jsonl", rows)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from conftest import configuration, write_jsonl
 
-from harness import datasets, evaluate
+from harness import checkpoints, datasets, evaluate
 from harness.errors import UserError
 from harness.store import Run
 
@@ -36,6 +36,18 @@ def test_two_replies_to_one_problem_and_two_seeds_differ(engine):
     assert any(texts[problem, 0] != texts[problem, 1] for problem, _ in texts)
     other = {place: reply.text for place, reply in draw(engine, config.model_copy(update={"seed": 1})).items()}
     assert other != texts
+
+
+def test_a_checkpoints_own_generation_settings_do_not_leak_in(tmp_path, engine):
+    import json
+    import shutil
+
+    folder = shutil.copytree(checkpoints.locate("embedded"), tmp_path / "model")
+    settings = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(settings | {"repetition_penalty": 5.0}))
+    config = configuration(limit=4)
+    other = evaluate.open_engine(config.model_copy(update={"checkpoint": str(folder)}), None)
+    assert draw(other, config) == draw(engine, config)
 
 
 def test_greedy_needs_no_seed(engine):

@@ -47,5 +47,17 @@ def test_sign_flip_agrees_with_the_exact_enumeration():
     assert stats.sign_flip([0.0, 0.0]) == 1.0
 
 
-def test_more_problems_see_smaller_differences():
-    assert stats.detectable_difference(1319, 0.3) < stats.detectable_difference(300, 0.3) < 0.1
+def test_shares_of_several_replies_a_problem():
+    one_each = [0.0, 1.0, 1.0, 0.0, 1.0]
+    assert stats.share_interval(one_each, list("abcde")) == pytest.approx(stats.wilson(3, 5))
+    assert stats.share_interval(one_each * 4, list("abcde") * 4) == pytest.approx(stats.wilson(3, 5), abs=0.05)
+    low, high = stats.share_interval([1.0] * 20, list("abcde") * 4)
+    assert (low, high) == pytest.approx(stats.wilson(5, 5))
+
+
+def test_detectable_difference_solves_connors_equation():
+    difference = stats.detectable_difference(300, 0.3)
+    needed = (1.959964 * 0.3**0.5 + 0.841621 * (0.3 - difference**2) ** 0.5) ** 2 / difference**2
+    assert needed == pytest.approx(300, rel=1e-4)
+    assert stats.detectable_difference(1319, 0.3) < difference
+    assert stats.detectable_difference(4, 0.3) is None

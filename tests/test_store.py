@@ -57,6 +57,21 @@ def test_a_side_whose_replies_are_gone_is_not_graded_as_nothing(tmp_path):
         run.finished_sides()
 
 
+def test_two_processes_never_share_a_folder(tmp_path):
+    first = Run.create(tmp_path / "run", configuration(), "harness run")
+    first.lock()
+    with pytest.raises(UserError, match="another process is at work"):
+        Run.create(tmp_path / "run", configuration(), "harness run").lock()
+
+
+def test_a_reply_that_stands_twice_is_refused(tmp_path):
+    run = Run.create(tmp_path / "run", configuration(), "harness run")
+    with Journal(run.path / "before" / "completions.jsonl") as journal:
+        journal.append([REPLY, REPLY])
+    with pytest.raises(UserError, match="stands there twice"):
+        run.completions("before")
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="not empty and not a run folder"):

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from harness import checkpoints, datasets, formats, progress, registry, rewards
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.evaluate import system_text
+from harness.evaluate import dataset_sha, system_text, versions
 from harness.formats import FORMATS
 from harness.rewards import Reward
 from harness.store import Run, json_line, read_journal, write_json, write_lines
@@ -28,7 +28,12 @@ def train(run: Run, quiet: bool) -> None:
         progress.note(f"train: loading {config.checkpoint}", quiet)
         tokenizer = checkpoints.load_tokenizer(config.checkpoint)
         rows, prompt = training_rows(config, dataset, tokenizer)
-        provenance |= {"prompts": len(rows), "too_long_prompts": len(dataset.problems) - len(rows)}
+        provenance |= {
+            "prompts": len(rows),
+            "too_long_prompts": len(dataset.problems) - len(rows),
+            "dataset_sha": dataset_sha(dataset),
+            "versions": versions(),
+        }
         checkpoint = last_checkpoint(folder / "checkpoints")
         done = _step_of(checkpoint) if checkpoint else 0
         functions = rewards.functions(
@@ -50,8 +55,8 @@ def train(run: Run, quiet: bool) -> None:
             )
             backend.train(checkpoint, done)
         write_json(folder / "effective_config.json", backend.effective_config)
-        provenance["logit_difference"] = lora.logit_difference(backend.model, tokenizer, prompt)
         provenance |= save_adapter(backend.model, run.adapter)
+        provenance["logit_difference"] = lora.logit_difference(backend.model, tokenizer, prompt)
 
 
 def training_rows(config: Configuration, dataset: Dataset, tokenizer: Any) -> tuple[list[dict], str]:
@@ -68,7 +73,7 @@ def training_rows(config: Configuration, dataset: Dataset, tokenizer: Any) -> tu
             f"{config.dataset}: {len(kept)} of {len(rows)} training prompts fit into max_prompt = {config.max_prompt} "
             f"tokens, a step needs {config.prompts_per_step}: raise max_prompt or give a larger dataset"
         )
-    return kept, prompts[0]
+    return kept, checkpoints.render(tokenizer, kept[0]["prompt"])
 
 
 def last_checkpoint(folder: Path) -> Path | None:

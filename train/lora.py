@@ -25,6 +25,7 @@ def check_trained(folder: Path) -> dict[str, int]:
 @torch.no_grad()
 def logit_difference(model: Any, tokenizer: Any, prompt: str) -> float:
     """The largest difference of the next token's logits with and without the adapter; a UserError where it is 0."""
+    model.eval()
     inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False).to(model.device)
     adapted = model(**inputs).logits[0, -1].float()
     with model.disable_adapter():

@@ -13,6 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="A machine-readable last line
 
 def score(folder: RunFolder, json: Json = False) -> None:
     """Grade the stored replies of a run again."""
+    from harness.cli.rooms import run_stage
     from harness.compare import compare_run
     from harness.evaluate import score as score_side
     from harness.store import Run
@@ -21,6 +22,8 @@ def score(folder: RunFolder, json: Json = False) -> None:
     for side in run.finished_sides():
         score_side(run, side, quiet=False)
     compare_run(run)
+    if run.report.is_file():
+        run_stage(run, "report", quiet=True)
     show.results(run, json)
 
 

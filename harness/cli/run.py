@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.config import Configuration
 
 RUNS = Path("runs")
+NOT_REPEATED = ("--fresh", "--resume", "--quiet", "--json", "--verbose")
 
 Output = Annotated[Path | None, typer.Option("--output", help="The run folder (default: below runs/).")]
 Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Move an old folder aside, or go on in it.")]
@@ -111,4 +112,9 @@ def _open(config: "Configuration", output: Path | None, fresh: bool, stages: lis
 
     config = datasets.settle_split(config, trains="train" in stages)
     check_run(config, stages)
-    return Run.create(output or RUNS / config.folder_name, config, shlex.join(["harness", *sys.argv[1:]]), fresh)
+    command = shlex.join(["harness", *(word for word in sys.argv[1:] if word not in NOT_REPEATED)])
+    folder = Run.create(output or RUNS / config.folder_name, config, command, fresh)
+    folder.lock()
+    if not all(folder.is_done(stage) for stage in stages):
+        folder.remember(command)
+    return folder

@@ -36,12 +36,16 @@ class TransformersEngine:
         if adapter:
             self.model = _adapted(self.model, adapter)
         self.model.to(self.device).eval()
+        self.stops = self._stop_ids()
+        # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
+        self.model.generation_config = GenerationConfig()
         self.provenance = {
             "engine": "transformers",
             "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
             "dtype": dtype,
             "batch_size": self.batch_size,
             "weights": checkpoints.weight_hashes(checkpoint),
+            "commit": getattr(self.model.config, "_commit_hash", None),
             "adapter": checkpoints.weight_hashes(adapter) if adapter else None,
         }
 
@@ -55,9 +59,11 @@ class TransformersEngine:
         by_length = sorted(range(len(requests)), key=lambda place: len(ids[place]))
         for start in range(0, len(by_length), self.batch_size):
             batch = by_length[start : start + self.batch_size]
-            missing = [place for place in batch if requests[place].place not in done]
-            if missing:
-                yield self._reply([requests[place] for place in missing], [ids[place] for place in missing], sampling)
+            if all(requests[place].place in done for place in batch):
+                continue
+            # A batch that a kill cut short is drawn whole again: its padding decides the last bits of the logits.
+            drawn = self._reply([requests[place] for place in batch], [ids[place] for place in batch], sampling)
+            yield [completion for completion in drawn if completion.place not in done]
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         ids = self.tokenizer([request.prompt], add_special_tokens=False)["input_ids"]
@@ -69,25 +75,24 @@ class TransformersEngine:
     ) -> list[Completion]:
         inputs = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.device)
         width = inputs["input_ids"].shape[1]
-        stops = self._stop_ids()
         output = self.model.generate(
             **inputs,
             generation_config=GenerationConfig(
                 max_new_tokens=sampling.max_tokens,
                 do_sample=False,
-                eos_token_id=sorted(stops),
+                eos_token_id=sorted(self.stops),
                 pad_token_id=self.tokenizer.pad_token_id,
             ),
             logits_processor=_processors(requests, sampling, width, self.device),
             streamer=streamer,
         )
         return [
-            self._complete(request, tokens, stops)
+            self._complete(request, tokens)
             for request, tokens in zip(requests, output[:, width:].tolist(), strict=True)
         ]
 
-    def _complete(self, request: Request, tokens: list[int], stops: set[int]) -> Completion:
-        end = next((place for place, token in enumerate(tokens) if token in stops), None)
+    def _complete(self, request: Request, tokens: list[int]) -> Completion:
+        end = next((place for place, token in enumerate(tokens) if token in self.stops), None)
         drawn = tokens if end is None else tokens[: end + 1]
         text = self.tokenizer.decode(drawn, skip_special_tokens=True)
         return request.complete(text, len(drawn), "length" if end is None else "stop")

@@ -1,0 +1,34 @@
+import pytest
+from conftest import configuration
+
+from harness.scoring import score_all
+from harness.types import Completion
+
+BLOCK = "<start_working_out>{}<end_working_out><SOLUTION>{}</SOLUTION>"
+
+# (format, reply, truth, format_strict, accuracy_strict, accuracy_flexible, extracted)
+REPLIES = [
+    ("working-out", BLOCK.format("5 + 7", "12"), "12", 1, 1, 1, "12"),
+    ("working-out", BLOCK.format("5 + 7", "13"), "12", 1, 0, 0, "13"),
+    ("working-out", "So it is 12.", "12", 0, 0, 1, "12"),
+    ("working-out", "no number", "12", 0, 0, 0, None),
+    ("working-out", BLOCK.format("5 + 7", "12"), None, 1, None, None, "12"),
+    ("think", "<think>6 x 7 = 42</think> That is 42.", "42", 1, 1, 1, "42"),
+    ("think", "<think>6 x 7 = 42</think> That is my answer.", "42", 1, 0, 1, "42"),
+]
+
+
+@pytest.mark.parametrize(("format", "reply", "truth", "strict", "right", "flexible", "extracted"), REPLIES)
+def test_scores(format, reply, truth, strict, right, flexible, extracted):
+    completion = Completion("p", 0, "?", truth, reply, 3, "stop", "sha", 0)
+    score = score_all([completion], configuration(format=format), "number")[0]
+    values = [score.scores[name] for name in ("format_strict", "accuracy_strict", "accuracy_flexible")]
+    assert (values, score.extracted) == ([strict, right, flexible], extracted)
+    assert score.reasons.keys() == {name for name, value in score.scores.items() if value is None}
+
+
+def test_no_target_language_no_language_metric():
+    completion = Completion("p", 0, "?", "1", "x", 3, "length", "sha", 0)
+    score = score_all([completion], configuration(language="none"), "number")[0]
+    assert not {"language_ratio", "language_raw"} & score.scores.keys()
+    assert score.scores["truncated"] == 1
