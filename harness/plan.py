@@ -60,7 +60,7 @@ def _seconds(config: Configuration, names: list[str], problems: int | None, runs
         except UserError:
             continue
         for name, state in stored["stages"].items() if earlier.checkpoint == config.checkpoint else ():
-            then = _work(name, earlier, stored["provenance"].get(name, {}).get("problems"))
+            then = _work(name, earlier, stored["provenance"].get("before", {}).get("problems"))
             now = _work(name, config, problems)
             if name in seconds and state["state"] == "done" and then and now:
                 seconds[name] = round(state["seconds"] * now / then, 1)
