@@ -147,16 +147,15 @@ def _verdict(sides: dict[str, Evaluation], comparison: dict | None) -> str:
 
 
 def _language_note(comparison: dict, target: str) -> str:
-    counts = comparison["languages"]
-    samples = comparison["samples"]
-    before, after = (counts[side].get(target, 0) for side in SIDES)
-    if "language_ratio" not in comparison["metrics"]:
+    full = comparison["metrics"].get("language_ratio")
+    if full is None:
         return "The run has no target language."
+    counts, samples = comparison["languages"], comparison["samples"]
+    before, after = (counts[side].get(target, 0) for side in SIDES)
     note = (
         f"Of the first {samples} replies, {before} reason in the target language ({target}) before and {after} after."
     )
-    full = comparison["metrics"].get("language_ratio")
-    if full and full["delta"] is not None:
+    if full["delta"] is not None:
         show = measure("language_ratio").show
         note += (
             f" {samples} samples are too few to believe a small difference; over all {full['n_pairs']} pairs it is "
