@@ -49,7 +49,7 @@ class Configuration(BaseModel):
     seed: int = Field(3407, ge=0, lt=2**32)
 
     rewards: str = Field("", description="reward preset; the format's own unless named")
-    variant: Literal["robust"] = "robust"
+    variant: Literal["robust", "tutorial"] = "robust"
     trainer: str = "auto"
     tracker: Literal["none", "swanlab"] = "none"
     steps: int = Field(100, ge=1)

@@ -36,12 +36,17 @@ def prose(text: str) -> str:
 
 def label(text: str) -> str:
     """langid's ISO 639-1 label among its 97 languages; `und` for a text without letters."""
-    if not any(character.isalpha() for character in text):
+    return raw_label(text) if any(character.isalpha() for character in text) else UNDETERMINED
+
+
+def raw_label(text: str) -> str:
+    """langid's label as the tutorials take it: for any text but the empty one, `42` too (which it calls English)."""
+    if not text:
         return UNDETERMINED
     # The score is langid's own, log-likelihood plus prior; only the features that occur are multiplied,
     # which is faster than its dense product and leaves the machine's other threads alone.
     identifier = _identifier()
-    features = identifier.instance2fv(text.encode("utf-8", "replace"))
+    features = identifier.instance2fv(text.encode("utf-8", "surrogatepass"))
     present = features.nonzero()[0]
     likelihood = features[present] @ identifier.nb_ptc[present]
     return str(identifier.nb_classes[(likelihood + identifier.nb_pc).argmax()])

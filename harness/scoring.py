@@ -6,7 +6,7 @@ from harness import answers, formats, rewards
 from harness.answers import Unscorable
 from harness.config import Configuration
 from harness.formats import FORMATS
-from harness.language import label, prose
+from harness.language import label, prose, raw_label
 from harness.types import Completion, Equality, Format, Score
 
 NOT_COMPARED = "the row has no true answer that the reply's could be compared with"
@@ -19,7 +19,7 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
     paid = {
         function.__name__: function(
             prompts=[each.question for each in completions],
-            completions=[each.reply for each in completions],
+            completions=[each.text if config.variant == "tutorial" else each.reply for each in completions],
             answer=[each.answer for each in completions],
         )
         for function in functions
@@ -49,7 +49,7 @@ def _score(
     language = label(prose(parsed.reasoning or completion.reply))
     if target:
         scores["language_ratio"] = float(language == target)
-        scores["language_raw"] = float(label(completion.reply) == target)
+        scores["language_raw"] = float(raw_label(completion.reply) == target)
     reasons |= {name: NOT_COMPARED for name, value in paid.items() if value is None}
     scores["truncated"] = float(completion.finish_reason == "length")
     scores["tokens"] = float(completion.n_tokens)

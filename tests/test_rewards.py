@@ -1,7 +1,13 @@
+import json
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness import rewards
 from harness.formats import FORMATS
+from harness.rewards import tutorial
 
 GOOD = "<start_working_out>\n48 + 24\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
 
@@ -57,4 +63,93 @@ def test_an_opening_tag_in_the_prompt_counts():
 
 
 def test_every_format_has_its_preset():
-    assert {format.rewards for format in FORMATS.values()} == set(rewards.PRESETS)
+    assert {format.rewards for format in FORMATS.values()} <= set(rewards.PRESETS)
+    assert all(preset.format in FORMATS for preset in rewards.PRESETS.values())
+
+
+CORPORA = [
+    (f"{folder}/{name}.jsonl", name.removesuffix("-eos-endoftext"), eos)
+    for folder in ("ours", "real")
+    for name, eos in (
+        ("gemma3", None), ("qwen3", None), ("qwen3-eos-endoftext", "<|endoftext|>"), ("deepseek-r1", None),
+        ("xml", None),
+    )
+    if (folder, name) != ("real", "qwen3-eos-endoftext")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "preset", "eos"), CORPORA)
+def test_tutorial_pays_what_the_tutorials_paid(test_data, file, preset, eos):
+    rows = [json.loads(line) for line in (test_data / "rewards" / file).open()]
+    functions = rewards.functions(preset, "tutorial", eos=eos)
+    columns = {key: [row[key] for row in rows] for key in ("prompt", "completion", "answer")}
+    paid = {
+        each.__name__: each(prompts=columns["prompt"], completions=columns["completion"], answer=columns["answer"])
+        for each in functions
+    }
+    assert [each.__name__ for each in functions] == list(rows[0]["scores"])
+    for place, row in enumerate(rows):
+        assert {name: values[place] for name, values in paid.items()} == pytest.approx(row["scores"]), row["id"]
+
+
+def test_tutorial_batches(test_data):
+    rows = [json.loads(line) for line in (test_data / "rewards" / "ours" / "batch.jsonl").open()]
+    rows = [row for row in rows if "result" in row and "completions" in row and row["fn"].endswith(FUNCTIONS)]
+    assert len(rows) > 80
+    for row in rows:
+        function = {each.__name__: each for each in rewards.functions(row["preset"], "tutorial")}[row["fn"]]
+        paid = function(prompts=row["prompts"], completions=row["completions"], answer=row["answer"])
+        assert paid == pytest.approx(row["result"]), (row["preset"], row["case"], row["fn"])
+
+
+FUNCTIONS = tuple({each.__name__ for preset in rewards.PRESETS for each in rewards.functions(preset)})
+
+OPEN, CLOSE, SOLUTION, END = tutorial.OPEN, tutorial.CLOSE, tutorial.SOLUTION, tutorial.SOLUTION_END
+EOS = "<|im_end|>"
+WHOLE = f"{OPEN}x{CLOSE}{SOLUTION}7{END}"
+MULTI, DOT = re.MULTILINE | re.DOTALL, re.DOTALL
+SPANS = [
+    (rf"^\s*{OPEN}.+?{CLOSE}.*?{SOLUTION}(.+?){END}\s*$", MULTI, tutorial.gemma3_answer),
+    (
+        rf"{CLOSE}.*?{SOLUTION}(.+?){END}\s*(?:{re.escape(EOS)})?\s*$",
+        MULTI,
+        lambda text: tutorial.qwen3_answer(text, EOS),
+    ),
+    (rf"{SOLUTION}.*?([\d.]+)", DOT, tutorial.gemma3_number),
+    (rf"{SOLUTION}.*?\s*(-?[\d.,]+)", DOT, tutorial.qwen3_number),
+    (r".*?\s*(-?[\d.,]+)", DOT, tutorial.think_number),
+    (r"</think>(.*)", DOT, tutorial.think_answer),
+    (r"\A(<reasoning>.*?</reasoning>\s*<answer>.*?</answer>)", 0, lambda text: tutorial._soft(text) or None),
+    (
+        r"\A(<reasoning>\n.*?\n</reasoning>\n<answer>\n.*?\n</answer>\n$)",
+        0,
+        lambda text: tutorial._strict(text) or None,
+    ),
+]
+PIECES = [
+    OPEN, CLOSE, SOLUTION, END, EOS, WHOLE, "<think>", "</think>", "<reasoning>", "</reasoning>", "<answer>",
+    "</answer>", "<reasoning>\nx\n</reasoning>\n<answer>\n7\n</answer>\n", "\n", " ", "\r\n",
+    "\x85", "\u2028", "\x1c", "\x0b", "\u00a0",
+    "x", "7", "٧", "²", ".", ",", "-", "\ud800",
+]  # fmt: skip
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=16).map("".join))
+def test_tutorial_spans_are_those_of_the_expressions(text):
+    for pattern, flags, read in SPANS:
+        found, span = re.search(pattern, text, flags), read(text)
+        assert (found is None) == (span is None)
+        assert span is True or span == (found and found[1])
+
+
+@pytest.mark.parametrize("preset", rewards.PRESETS)
+@pytest.mark.parametrize("variant", rewards.VARIANTS)
+@pytest.mark.parametrize("truth", [None, 72, "72"])
+@pytest.mark.parametrize(
+    "completion", ["", "\ud800", None, 7, [], [{}], [{"content": None}], [{"content": WHOLE}], WHOLE]
+)
+def test_no_input_raises(preset, variant, truth, completion):
+    for function in rewards.functions(preset, variant):
+        (paid,) = function(prompts=["?"], completions=[completion], answer=[truth])
+        assert paid is None or isinstance(paid, float | int)

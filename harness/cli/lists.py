@@ -35,8 +35,8 @@ def presets() -> None:
     """The reward presets."""
     from harness.rewards import PRESETS
 
-    for name, about in PRESETS.items():
-        print(f"{name}: {about}")
+    for name, preset in PRESETS.items():
+        print(f"{name}: {preset.format}: {preset.about}")
 
 
 def doctor() -> None:

@@ -1,20 +1,17 @@
-"""The reward functions of every preset, in TRL's calling convention.
+"""The `robust` variant, the one to train with: the tutorials' names and scales, read by the project's own parser.
 
-Each takes keyword lists (prompts, completions, answer, …) and returns one float a completion, or None where the row
-has no true answer, which TRL leaves out. They read a reply through formats.py, as the metrics do, and never print.
+A reply is parsed through formats.py and its answer compared as the accuracy metrics compare it, so among replies of
+the same layout a right answer never earns less than a wrong one.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness import answers, formats, registry
-from harness.answers import Unscorable
-from harness.formats import FORMATS, Parsed
+from harness import answers, formats
+from harness.formats import Parsed
 from harness.language import label, prose
 from harness.types import Equality, Format
-
-Reward = Callable[..., list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -46,18 +43,12 @@ SCALES = {
         number_wrong=0.0,
         number_none=0.0,
     ),
+    "qwen3": Scale(),
     "deepseek-r1": Scale(),
 }
 LANGUAGE_TARGET, LANGUAGE_COMMON, LANGUAGE_OTHER = 5.0, -3.0, -5.0
 COMMON_LANGUAGES = ("en", "zh")
 XML_TAG, XML_OUTSIDE_CHARACTER, XML_OUTSIDE_MOST = 0.125, 0.001, 0.5
-
-VARIANTS = ("robust",)
-PRESETS = {
-    "gemma3": "working-out: layout, tags, answer and number, on the scale of the Gemma 3 tutorial",
-    "deepseek-r1": "think: the same four on a harsher scale, and the language of the reasoning",
-    "xml": "xml: tags, layout (twice), integer, correctness",
-}
 
 
 @dataclass(frozen=True)
@@ -79,49 +70,21 @@ class Reply:
         return answers.number(self.parsed.answer or "")
 
 
-def functions(
-    preset: str,
-    variant: str = "robust",
-    *,
-    format: Format | None = None,
-    equality: Equality = "number",
-    language: str | None = None,
-    prefix: str = "",
-) -> list[Reward]:
-    """The reward functions of a preset, in its order, ready for TRL's `reward_funcs`.
+def pays(preset: str, format: Format, equality: Equality, language: str) -> dict[str, Callable[..., float]]:
+    """The functions of a preset in its order, each from (reply, true answer) to what it pays.
 
-    `prefix` is what the prompt already ends with of the reply: the opening reasoning tag, or nothing.
+    They raise Unscorable where the true answer is None, or could not be compared with.
     """
-    registry.choose("reward preset", preset, PRESETS)
-    registry.choose("reward variant", variant, VARIANTS)
-    format = format or next(each for each in FORMATS.values() if each.rewards == preset)
-    pays = dict(_XML) if preset == "xml" else _scaled(SCALES[preset])
+    functions = dict(_XML) if preset == "xml" else _scaled(SCALES[preset])
     if preset == "deepseek-r1":
-        pays["format_and_language_reward_func"] = lambda reply: _language(reply, language or "id")
+        functions["format_and_language_reward_func"] = lambda reply: _language(reply, language)
 
-    def read(text: str, truth: str | None) -> Reply:
-        return Reply(text, formats.parse(text, format), format, truth, equality)
+    def on_text(pay: Callable[[Reply], float]) -> Callable[[str, str | None], float]:
+        return lambda text, truth: pay(
+            Reply(text, formats.parse(text, format), format, None if truth is None else str(truth), equality)
+        )
 
-    return [_reward(name, pay, read, prefix) for name, pay in pays.items()]
-
-
-def _reward(name: str, pay: Callable[[Reply], float], read: Callable[..., Reply], prefix: str) -> Reward:
-    def reward(prompts, completions, answer, **_):
-        return [_paid(pay, read(prefix + _text(each), truth)) for each, truth in zip(completions, answer, strict=True)]
-
-    reward.__name__ = name
-    return reward
-
-
-def _text(completion: str | list[dict]) -> str:
-    return completion if isinstance(completion, str) else completion[0]["content"]
-
-
-def _paid(pay: Callable[[Reply], float], reply: Reply) -> float | None:
-    try:
-        return pay(reply)
-    except Unscorable:
-        return None
+    return {name: on_text(pay) for name, pay in functions.items()}
 
 
 def _scaled(scale: Scale) -> dict[str, Callable[[Reply], float]]:

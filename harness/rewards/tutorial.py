@@ -1,0 +1,238 @@
+"""The `tutorial` variant: what the tutorials' reward functions pay, oddities included, in linear time.
+
+Their regular expressions backtrack for seconds on degenerate replies. Each reader here finds the same spans with
+string searches; the tests hold them against the expressions themselves and against recorded scores.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from harness.answers import NO_TRUTH, Unscorable
+from harness.language import raw_label
+
+OPEN, CLOSE = "<start_working_out>", "<end_working_out>"
+SOLUTION, SOLUTION_END = "<SOLUTION>", "</SOLUTION>"
+THINK, THINK_END = "<think>", "</think>"
+
+_DIGITS = re.compile(r"[\d.]+")
+_SIGNED = re.compile(r"-?[\d.,]+")
+_SPACES = re.compile(r"\s*")
+
+READ_THE_ANSWER = {"check_answer", "check_numbers", "correctness_reward_func"}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a preset pays, by outcome; `near` is for a ratio to the truth within 10 % and within 20 %."""
+
+    tag_else: float
+    no_layout: float
+    same: float
+    same_stripped: float
+    near: tuple[float, float]
+    other_number: float
+    no_number: float
+    number_none: float
+    number_right: float
+    number_wrong: float
+
+
+GEMMA3 = Scale(-0.5, 0, 3.0, 1.5, (0.5, 0.25), -1.0, -0.5, 0, 1.5, 0.0)
+HARSH = Scale(-1.0, -2.0, 5.0, 3.5, (2.0, 1.5), -2.5, -4.5, -2.5, 3.5, -1.5)
+
+
+def gemma3_answer(text: str) -> str | None:
+    r"""Group 1 of `^\s*OPEN.+?CLOSE.*?<SOLUTION>(.+?)</SOLUTION>\s*$`, multi-line, dot all.
+
+    Only the first opening tag of a line can match, and only the first of those: what follows a later one also
+    follows it. The same holds for the closing and the solution tag behind it.
+    """
+    start = _first_at_line_start(text, OPEN)
+    if start < 0:
+        return None
+    return _solution(text, text.find(CLOSE, start + len(OPEN) + 1), eos="")
+
+
+def qwen3_answer(text: str, eos: str) -> str | None:
+    r"""Group 1 of `CLOSE.*?<SOLUTION>(.+?)</SOLUTION>\s*(?:EOS)?\s*$`, multi-line, dot all."""
+    return _solution(text, text.find(CLOSE), eos)
+
+
+def think_answer(text: str) -> str | None:
+    """All that follows the first closing tag."""
+    _, closed, tail = text.partition(THINK_END)
+    return tail if closed else None
+
+
+def gemma3_number(text: str) -> str | None:
+    r"""Group 1 of `<SOLUTION>.*?([\d.]+)`, dot all."""
+    return _first(_DIGITS, text, text.find(SOLUTION))
+
+
+def qwen3_number(text: str) -> str | None:
+    r"""Group 1 of `<SOLUTION>.*?\s*(-?[\d.,]+)`, dot all."""
+    return _first(_SIGNED, text, text.find(SOLUTION))
+
+
+def think_number(text: str) -> str | None:
+    r"""Group 1 of `.*?\s*(-?[\d.,]+)`, dot all: the first run anywhere."""
+    return _first(_SIGNED, text, 0)
+
+
+def xml_answer(text: str) -> str:
+    """What stands between the last `<answer>` and the next `</answer>`; the whole text where there is no tag."""
+    return text.rpartition("<answer>")[2].partition("</answer>")[0].strip()
+
+
+def pays(preset: str, eos: str) -> dict[str, Callable[[str, str], float]]:
+    """The functions of a preset in its order, each from (reply, true answer) to what it pays.
+
+    They raise Unscorable where the tutorials' raise: at a true answer that is no text.
+    """
+    if preset == "xml":
+        return {
+            "xmlcount_reward_func": lambda text, truth: _xml_count(text),
+            "soft_format_reward_func": lambda text, truth: 0.5 if _soft(text) else 0.0,
+            "strict_format_reward_func": lambda text, truth: 0.5 if _strict(text) else 0.0,
+            "int_reward_func": lambda text, truth: 0.5 if xml_answer(text).isdigit() else 0.0,
+            "correctness_reward_func": lambda text, truth: 2.0 if xml_answer(text) == truth else 0.0,
+        }
+    scale, tags, answer, number = {
+        "gemma3": (GEMMA3, (OPEN, CLOSE, SOLUTION, SOLUTION_END), gemma3_answer, gemma3_number),
+        "qwen3": (HARSH, (CLOSE, SOLUTION, SOLUTION_END), partial(qwen3_answer, eos=eos), qwen3_number),
+        "deepseek-r1": (HARSH, (THINK, THINK_END), think_answer, think_number),
+    }[preset]
+    functions = {
+        "match_format_exactly": lambda text, truth: 3.0 if answer(text) is not None else 0,
+        "match_format_approximately": lambda text, truth: sum(
+            0.5 if text.count(tag) == 1 else scale.tag_else for tag in tags
+        ),
+        "check_answer": lambda text, truth: _check_answer(answer(text), truth, scale),
+        "check_numbers": lambda text, truth: _check_numbers(number(text), truth, scale, preset != "gemma3"),
+    }
+    if preset == "deepseek-r1":
+        functions["format_and_language_reward_func"] = lambda text, truth: _language(text)
+    return functions
+
+
+def _check_answer(guess: str | None, truth: str, scale: Scale) -> float:
+    if guess is None:
+        return scale.no_layout
+    if guess == truth:
+        return scale.same
+    if not isinstance(truth, str):
+        raise Unscorable(NO_TRUTH)
+    if guess.strip() == truth.strip():
+        return scale.same_stripped
+    try:
+        ratio = float(guess) / float(truth)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return scale.no_number
+    if 0.9 <= ratio <= 1.1:
+        return scale.near[0]
+    if 0.8 <= ratio <= 1.2:
+        return scale.near[1]
+    return scale.other_number
+
+
+def _check_numbers(guess: str | None, truth: str, scale: Scale, cut_commas: bool) -> float:
+    if guess is None:
+        return scale.number_none
+    try:
+        true = float(truth.strip())
+        given = float(guess.strip().replace(",", "") if cut_commas else guess.strip())
+    except (ValueError, AttributeError):
+        return 0
+    return scale.number_right if given == true else scale.number_wrong
+
+
+def _language(text: str) -> float:
+    return {"id": 5.0, "en": -3.0, "zh": -3.0}.get(raw_label(text), -5.0) if isinstance(text, str) else -5.0
+
+
+def _xml_count(text: str) -> float:
+    count = 0.0
+    if text.count("<reasoning>\n") == 1:
+        count += 0.125
+    if text.count("\n</reasoning>\n") == 1:
+        count += 0.125
+    if text.count("\n<answer>\n") == 1:
+        count += 0.125
+        count -= len(text.rpartition("\n</answer>\n")[2]) * 0.001
+    if text.count("\n</answer>") == 1:
+        count += 0.125
+        count -= (len(text.rpartition("\n</answer>")[2]) - 1) * 0.001
+    return count
+
+
+def _soft(text: str) -> bool:
+    r"""Whether `<reasoning>.*?</reasoning>\s*<answer>.*?</answer>` matches at the start, dots within a line.
+
+    Of the closing tags on the first line only two can lead on: the first with `<answer>` behind it on the same
+    line, and the last, whose white space may cross to later lines.
+    """
+    if not text.startswith("<reasoning>"):
+        return False
+    line = text.find("\n")
+    end = len(text) if line < 0 else line
+    place = text.find("</reasoning>", len("<reasoning>"), end)
+    same_line_seen = False
+    while place >= 0:
+        after = _SPACES.match(text, place + len("</reasoning>")).end()
+        if text.startswith("<answer>", after) and not (after < end and same_line_seen):
+            same_line_seen = same_line_seen or after < end
+            stop = text.find("\n", after)
+            if text.find("</answer>", after + len("<answer>"), len(text) if stop < 0 else stop) >= 0:
+                return True
+        place = text.find("</reasoning>", place + 1, end)
+    return False
+
+
+def _strict(text: str) -> bool:
+    r"""Whether `^<reasoning>\n.*?\n</reasoning>\n<answer>\n.*?\n</answer>\n$` matches, dots within a line."""
+    lines = text.split("\n", 8)
+    return (
+        len(lines) in (7, 8)
+        and lines[0:1] + lines[2:4] + lines[5:6] == ["<reasoning>", "</reasoning>", "<answer>", "</answer>"]
+        and not any(lines[6:])
+    )
+
+
+def _first(pattern: re.Pattern, text: str, start: int) -> str | None:
+    found = pattern.search(text, start) if start >= 0 else None
+    return found[0] if found else None
+
+
+def _first_at_line_start(text: str, tag: str) -> int:
+    """The first `tag` with nothing but white space before it on its line; on each line only the first can be it."""
+    place, line = text.find(tag), 0
+    while place >= 0:
+        line = text.rfind("\n", line, place) + 1 or line
+        if not text[line:place].strip():
+            return place
+        line = text.find("\n", place) + 1
+        place = text.find(tag, line) if line else -1
+    return -1
+
+
+def _solution(text: str, closed: int, eos: str) -> str | None:
+    opened = text.find(SOLUTION, closed + len(CLOSE)) if closed >= 0 else -1
+    if opened < 0:
+        return None
+    begin = opened + len(SOLUTION)
+    place = text.find(SOLUTION_END, begin + 1)
+    while place >= 0:
+        if _ends_a_line(text, place + len(SOLUTION_END), eos):
+            return text[begin:place]
+        place = text.find(SOLUTION_END, place + 1)
+    return None
+
+
+def _ends_a_line(text: str, place: int, eos: str) -> bool:
+    r"""Whether `\s*(?:EOS)?\s*$` matches at `place`, multi-line."""
+    end = _SPACES.match(text, place).end()
+    if end == len(text) or "\n" in text[place:end]:
+        return True
+    return bool(eos) and text.startswith(eos, end) and _ends_a_line(text, end + len(eos), "")
