@@ -15,7 +15,9 @@ NOT_COMPARED = "the row has no true answer that the reply's could be compared wi
 def score_all(completions: Sequence[Completion], config: Configuration, equality: Equality) -> list[Score]:
     """Scores in the order of `completions`."""
     format, target = FORMATS[config.format], config.target_language
-    functions = rewards.functions(config.rewards, config.variant, equality=equality, language=target, format=format)
+    functions = rewards.functions(
+        config.rewards, config.variant, equality=equality, language=target, format=format, prefix=""
+    )
     paid = {
         function.__name__: function(
             prompts=[each.question for each in completions],

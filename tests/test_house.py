@@ -19,7 +19,7 @@ ROOMS = {
     "harness/language.py": (),
     "harness/answers.py": ("types",),
     "harness/formats.py": ("types", "answers", "language"),
-    "harness/rewards.py": ("types", "answers", "formats", "language", "registry"),
+    "harness/rewards/": ("types", "answers", "formats", "language", "registry", "rewards"),
     "harness/store.py": ("types", "config", "errors"),
     "reports/": ("types", "store"),
 }

@@ -19,19 +19,26 @@ Reward = Callable[..., list[float | None]]
 
 @dataclass(frozen=True)
 class Preset:
-    """A set of reward functions: the format whose replies it reads, and the end of a turn in the tutorial's model."""
+    """A set of reward functions.
+
+    `format`: whose replies it reads; `eos`: the end of a turn in the tutorial's model; `prefix`: what the tutorial's
+    prompt ends with of the reply.
+    """
 
     format: str
     eos: str
+    prefix: str
     about: str
 
 
 VARIANTS = ("robust", "tutorial")
 PRESETS = {
-    "gemma3": Preset("working-out", "", "layout, tags, answer and number, on the scale of the Gemma 3 tutorial"),
-    "qwen3": Preset("working-out", "<|im_end|>", "the same four on a harsher scale; the prompt opens the reasoning"),
-    "deepseek-r1": Preset("think", "", "the harsher scale, and the language of the reasoning"),
-    "xml": Preset("xml", "", "tags, layout (twice), integer, correctness"),
+    "gemma3": Preset("working-out", "", "", "layout, tags, answer and number, on the scale of the Gemma 3 tutorial"),
+    "qwen3": Preset(
+        "working-out", "<|im_end|>", tutorial.OPEN, "the same four on a harsher scale; the prompt opens the reasoning"
+    ),
+    "deepseek-r1": Preset("think", "", "", "the harsher scale, and the language of the reasoning"),
+    "xml": Preset("xml", "", "", "tags, layout (twice), integer, correctness"),
 }
 
 
@@ -43,13 +50,13 @@ def functions(
     format: Format | None = None,
     equality: Equality = "number",
     language: str | None = None,
-    prefix: str = "",
+    prefix: str | None = None,
 ) -> list[Reward]:
     """The reward functions of a preset, in its order, ready for TRL's `reward_funcs`.
 
     `eos` is the token that the tutorial's qwen3 layout allows at the end. The others are for `robust`: the format and
-    the target language where they are not the preset's own, how answers compare, and `prefix`, what the prompt already
-    ends with of the reply (the opening reasoning tag, or nothing).
+    the target language where they are not the preset's own, how answers compare, and `prefix`, what your prompts
+    already end with of the reply (the opening reasoning tag, or nothing), where that is not as in the tutorial.
     """
     chosen = PRESETS[registry.choose("reward preset", preset, PRESETS)]
     registry.choose("reward variant", variant, VARIANTS)
@@ -57,7 +64,8 @@ def functions(
         pays = tutorial.pays(preset, chosen.eos if eos is None else eos)
         return [_tutorial_reward(name, pay) for name, pay in pays.items()]
     pays = robust.pays(preset, format or FORMATS[chosen.format], equality, language or "id")
-    return [_robust_reward(name, pay, prefix) for name, pay in pays.items()]
+    opened = chosen.prefix if prefix is None else prefix
+    return [_robust_reward(name, pay, opened) for name, pay in pays.items()]
 
 
 def _robust_reward(name: str, pay: Callable[[str, str | None], float], prefix: str) -> Reward:
