@@ -19,20 +19,19 @@ def make_plan(config: Configuration, names: list[str], folder: Path, earlier_run
     change sides.
     """
     problems = _problem_count(config)
-    replies = problems * config.samples if problems else None
+    replies = _work("before", config, problems)
     return {
         "stages": names,
         "run folder": str(folder),
         "problems": problems or UNKNOWN,
         "replies a side": replies or UNKNOWN,
         "most tokens a side": replies * config.max_tokens if replies else UNKNOWN,
-        "training completions": config.steps * config.prompts_per_step * config.generations
-        if "train" in names else 0,
-        "detectable difference": f"{stats.detectable_difference(problems, ASSUMED_CHANGED):.1%} (80 % power, "
-        f"{ASSUMED_CHANGED:.0%} of the problems changing sides)" if problems else UNKNOWN,
+        "training completions": _work("train", config, problems) if "train" in names else 0,
+        "detectable difference": _detectable(problems),
+        "memory": UNKNOWN,
         "seconds": _seconds(config, names, problems, earlier_runs),
         "settings": config.model_dump(mode="json", exclude_none=True),
-    }  # fmt: skip
+    }
 
 
 def _problem_count(config: Configuration) -> int | None:
@@ -68,6 +67,7 @@ def _seconds(config: Configuration, names: list[str], problems: int | None, runs
 
 
 def _work(stage: str, config: Configuration, problems: int | None) -> int | None:
+    """How many replies or completions a stage draws."""
     if stage == "train":
         return config.steps * config.prompts_per_step * config.generations
     return problems * config.samples if problems else None

@@ -44,6 +44,7 @@ class Run:
         try:
             if fresh and (path / "run.json").exists():
                 path = path.resolve()
+                cls(path).lock()
                 path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}"))
             if (path / "run.json").is_file():
                 run._refuse_another(config)

@@ -73,6 +73,12 @@ def test_plan_starts_nothing_and_calls_unknown_what_it_cannot_know(harness, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_plan_says_where_too_few_problems_can_show_nothing(harness):
+    plan = json.loads(harness("plan", "--limit", "4", "--json").stdout)
+    assert plan["detectable difference"].startswith("none")
+    assert plan["memory"] == "unknown"
+
+
 def test_verbose_prints_a_line_a_reply(harness, tmp_path):
     block = "<start_working_out>x<end_working_out><SOLUTION>{}</SOLUTION>"
     replies = write_jsonl(tmp_path / "r.jsonl", [{"text": block.format(n)} for n in (1, 5)])

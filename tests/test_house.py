@@ -96,7 +96,7 @@ def test_start_up_loads_nothing_heavy(statement):
     assert not set(loaded) & (HEAVY | {"numpy", "scipy", "pydantic", "jinja2"})
 
 
-def test_nothing_unfinished_and_no_machine_in_the_tree():
+def test_nothing_is_left_unfinished():
     for file in FILES:
         text = file.read_text(encoding="utf-8")
         assert not any(word in text for word in ("NotImplementedError", "TODO", "FIXME", "print(f'DEBUG")), file

@@ -62,6 +62,8 @@ def test_two_processes_never_share_a_folder(tmp_path):
     first.lock()
     with pytest.raises(UserError, match="another process is at work"):
         Run.create(tmp_path / "run", configuration(), "harness run").lock()
+    with pytest.raises(UserError, match="another process is at work"):
+        Run.create(tmp_path / "run", configuration(), "harness run", fresh=True)
 
 
 def test_a_reply_that_stands_twice_is_refused(tmp_path):
