@@ -1,6 +1,7 @@
 """Find the final answer of a text, and compare it with the true one."""
 
 import re
+import string
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,6 +13,7 @@ from harness.types import Equality
 NO_TRUTH = "the row has no true answer"
 MATH_VERIFY_CHARACTERS = 200
 MATH_VERIFY_SECONDS = 5
+LONGEST_ANSWER = 1000
 
 _NUMBER = re.compile(
     r"(?P<sign>(?<![\w.)])-|^\s{0,9}-\s?)?(?:[$€£¥₹]\s?)?(?P<inner_sign>(?<=[$€£¥₹])-)?"
@@ -23,6 +25,8 @@ _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|boxed|left|right|[,;!() ])|\{,\}")
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{([0-9]{1,30})\}\s?\{([0-9]{1,30})\}")
 _MATHEMATICS = re.compile(r"\\(?!boxed|text|[$!,%])|[\^_+*/()\[\]]|[0-9][A-Za-z]\b")
 _LONGEST_NUMBER = 400
+# What a missing value becomes on its way through a table.
+_NO_ANSWERS = ("", "nan")
 
 
 class Unscorable(Exception):
@@ -31,18 +35,20 @@ class Unscorable(Exception):
 
 def is_right(extracted: str | None, truth: str | None, equality: Equality) -> bool:
     """Whether the extracted answer is the true one: none is wrong; no true answer raises Unscorable."""
-    if truth is None:
+    if truth is None or truth.strip().casefold() in _NO_ANSWERS:
         raise Unscorable(NO_TRUTH)
     return extracted is not None and equal(extracted, truth, equality)
 
 
+@lru_cache(maxsize=4096)
 def number(text: str) -> Fraction | None:
     """The one number that `text` states, or None where it states none or several.
 
     Read through thousands commas, currency, percent signs, units, LaTeX, a trailing period, and
-    `48 + 24 = 72`, which states 72. Only ASCII digits are digits.
+    `48 + 24 = 72`, which states 72. Only ASCII digits are digits; over 1,000 characters are no number.
     """
-    found = list(islice(_numbers(text.rpartition("=")[2]), 2))
+    text = text.rpartition("=")[2].strip()
+    found = list(islice(_numbers(text), 2)) if len(text) <= LONGEST_ANSWER else []
     return found[0][0] if len(found) == 1 else None
 
 
@@ -51,7 +57,10 @@ def stated_answer(text: str) -> str | None:
     boxed = _boxed(text)
     if boxed is not None:
         return boxed
-    last = deque(_numbers(text), maxlen=1)
+    end = max(map(text.rfind, string.digits))
+    # What a number needs around its last digit; the rest of a long reply is not searched.
+    around = text[max(0, end - LONGEST_ANSWER) : end + 2] if end >= 0 else ""
+    last = deque(_numbers(around), maxlen=1)
     return last[0][1] if last else None
 
 
@@ -69,6 +78,8 @@ def equal(candidate: str, truth: str, equality: Equality) -> bool:
     than a number, and else asks math-verify, truth first, about candidates of at most 200 characters.
     """
     candidate, truth = candidate.strip(), truth.strip()
+    if len(candidate) > LONGEST_ANSWER:
+        return candidate == truth
     if equality == "number" or not (_MATHEMATICS.search(candidate) or _MATHEMATICS.search(truth)):
         given, right = number(candidate), number(truth)
         return candidate == truth if right is None else given == right
@@ -93,7 +104,7 @@ def _boxed(text: str) -> str | None:
     if start < 0:
         return None
     depth = 0
-    for place in range(start + len("\\boxed"), len(text)):
+    for place in range(start + len("\\boxed"), min(len(text), start + LONGEST_ANSWER)):
         depth += {"{": 1, "}": -1}.get(text[place], 0)
         if depth == 0:
             return text[start + len("\\boxed{") : place].strip()

@@ -1,5 +1,6 @@
 """The output contract, stated once: what the prompt asks for, how a reply is read, when it complies."""
 
+import re
 from dataclasses import dataclass
 
 from harness.answers import stated_answer
@@ -39,25 +40,34 @@ FORMATS = {
     ),
 }
 
+PARTS = ("reasoning", "answer")
 END_OF_SEQUENCE = (
     "<end_of_turn>", "<eos>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<｜end▁of▁sentence｜>", "</s>",
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Parsed:
     r"""A reply as its format reads it.
 
     `reasoning` and `answer` are None where their tags are missing; where the answer part is free text (think),
     `answer` is what that text states: its last \boxed{}, else its last number. `strict`: each tag once and in
     order, both parts with something in them, nothing but white space and one end-of-sequence token outside.
-    `tag_share`: the share of the format's tags that occur exactly once.
+    `once` and `in_place`: of each of the format's tags, whether it occurs exactly once, and whether it does so
+    behind those before it. `trailing` is what follows the layout.
     """
 
     reasoning: str | None
     answer: str | None
     strict: bool
-    tag_share: float
+    once: tuple[bool, ...]
+    in_place: tuple[bool, ...]
+    trailing: str
+
+    @property
+    def tag_share(self) -> float:
+        """The share of the format's tags that occur exactly once."""
+        return sum(self.once) / len(self.once)
 
 
 def system_prompt(format: Format, language: str | None) -> str:
@@ -79,41 +89,93 @@ def prompt_prefix(prompt: str, format: Format) -> str:
     return opening if prompt.rstrip().endswith(opening) else ""
 
 
-def parse(reply: str, format: Format) -> Parsed:
-    """Read one reply, in time linear in its length."""
-    body = _without_end_of_sequence(reply.strip())
-    tag_share = sum(body.count(tag) == 1 for tag in format.tags) / len(format.tags)
-    reasoning = _between(body, *format.reasoning_tags)
-    if format.answer_tags:
-        answer = _between(body, *format.answer_tags)
-    else:
-        _, closed, tail = body.rpartition(format.reasoning_tags[1])
-        answer = stated_answer(tail) if closed else None
-    return Parsed(reasoning, answer, tag_share == 1.0 and _is_laid_out(body, format), tag_share)
+def parse(reply: str, format: Format, eos: str | None = None) -> Parsed:
+    """Read one reply, in time linear in its length; it may end with `eos`, or with any known model's."""
+    body = _body(reply, eos)
+    once = tuple([body.count(tag) == 1 for tag in format.tags])
+    in_place = _in_place(body, format.tags, once)
+    places = part_places(body, format)
+    reasoning, answer = (body[slice(*places[name])].strip() if name in places else None for name in PARTS)
+    if answer is not None and not format.answer_tags:
+        answer = stated_answer(answer)
+    trailing = body.rpartition(format.tags[-1])[2].strip() if format.answer_tags and answer is not None else ""
+    strict = all(in_place) and _is_filled(body, format)
+    return Parsed(reasoning, answer, strict, once, in_place, trailing)
 
 
-def _without_end_of_sequence(body: str) -> str:
-    for token in END_OF_SEQUENCE:
-        if body.endswith(token):
-            return body.removesuffix(token).rstrip()
+def tag_places(reply: str, format: Format) -> list[tuple[int, str]]:
+    """Every tag of the format that the reply has, with its place, in the order of the reply."""
+    return sorted(
+        (found.start(), tag) for tag in format.tags for found in re.finditer(re.escape(tag), reply)
+    )
+
+
+def breach(reply: str, format: Format, eos: str | None = None) -> str | None:
+    """What keeps a reply from being exactly the layout, in words; None where nothing does."""
+    parsed = parse(reply, format, eos)
+    if parsed.strict:
+        return None
+    for tag, once, in_place in zip(format.tags, parsed.once, parsed.in_place, strict=True):
+        if not once:
+            return f"{tag} occurs {_body(reply, eos).count(tag)} times, not once"
+        if not in_place:
+            return f"{tag} stands out of order"
+    if not parsed.reasoning:
+        return "nothing between the reasoning tags"
+    if parsed.trailing:
+        return "text behind the layout"
+    body = _body(reply, eos)
+    if not body.startswith(format.tags[0]):
+        return "text before the layout"
+    if not format.answer_tags:
+        return f"nothing behind {format.tags[-1]}"
+    return "nothing between the answer tags" if not parsed.answer else "text between the two parts"
+
+
+def _body(reply: str, eos: str | None) -> str:
+    body = reply.strip()
+    tokens = (eos,) if eos else END_OF_SEQUENCE
+    if body.endswith(tokens):
+        ending = next(token for token in tokens if body.endswith(token))
+        return body.removesuffix(ending).rstrip()
     return body
 
 
-def _between(body: str, opening: str, closing: str) -> str | None:
-    """The text of the last complete pair, which is the one that a reader takes for final."""
+def _in_place(body: str, tags: tuple[str, ...], once: tuple[bool, ...]) -> tuple[bool, ...]:
+    last, found = -1, []
+    for tag, single in zip(tags, once, strict=True):
+        place = body.find(tag) if single else -1
+        found.append(place > last)
+        last = max(last, place)
+    return tuple(found)
+
+
+def part_places(body: str, format: Format) -> dict[str, tuple[int, int]]:
+    """Where `reasoning` and `answer` stand, as (start, end); a part that is missing is left out.
+
+    Each is the last complete pair of its tags, which is the one that a reader takes for final.
+    """
+    found = {"reasoning": _between(body, *format.reasoning_tags)}
+    if format.answer_tags:
+        found["answer"] = _between(body, *format.answer_tags)
+    else:
+        closed = body.rfind(format.reasoning_tags[1])
+        found["answer"] = (closed + len(format.reasoning_tags[1]), len(body)) if closed >= 0 else None
+    return {name: place for name, place in found.items() if place}
+
+
+def _between(body: str, opening: str, closing: str) -> tuple[int, int] | None:
     end = body.rfind(closing)
     start = body.rfind(opening, 0, end) if end >= 0 else -1
-    return body[start + len(opening) : end].strip() if start >= 0 else None
+    return (start + len(opening), end) if start >= 0 else None
 
 
-def _is_laid_out(body: str, format: Format) -> bool:
-    """Whether `body`, in which each tag occurs once, has them in order with nothing outside."""
-    parts, rest = [], body
+def _is_filled(body: str, format: Format) -> bool:
+    """Whether `body`, whose tags are in place, has both parts filled and nothing outside."""
+    pieces, rest = [], body
     for tag in format.tags:
-        part, found, rest = rest.partition(tag)
-        if not found:
-            return False
-        parts.append(part.strip())
-    parts.append(rest.strip())
+        piece, _, rest = rest.partition(tag)
+        pieces.append(piece.strip())
+    pieces.append(rest.strip())
     filled = (1, 3) if format.answer_tags else (1, 2)
-    return all(bool(part) == (place in filled) for place, part in enumerate(parts))
+    return all(bool(piece) == (place in filled) for place, piece in enumerate(pieces))

@@ -4,6 +4,7 @@ import re
 from functools import cache
 
 UNDETERMINED = "und"
+READ_CHARACTERS = 4000
 NO_TARGET = "none"
 
 LANGUAGES = {
@@ -30,8 +31,8 @@ def language_name(code: str) -> str:
 
 
 def prose(text: str) -> str:
-    """`text` without tags, LaTeX and digits: the part of a reasoning that is in a language at all."""
-    return " ".join(_NOT_PROSE.sub(" ", text).split())
+    """The first 4,000 characters of `text` without tags, LaTeX and digits: what is in a language at all."""
+    return " ".join(_NOT_PROSE.sub(" ", text[:READ_CHARACTERS]).split())
 
 
 def label(text: str) -> str:

@@ -1,39 +1,35 @@
 """Completion -> Score: every metric and reward of one reply, by the one parser."""
 
 from collections.abc import Sequence
+from functools import cache
 
-from harness import answers, formats, rewards
+from harness import answers, formats
 from harness.answers import Unscorable
 from harness.config import Configuration
 from harness.formats import FORMATS
 from harness.language import label, prose, raw_label
+from harness.rewards import Judgement, Rewards, load_rewards
 from harness.types import Completion, Equality, Format, Score
-
-NOT_COMPARED = "the row has no true answer that the reply's could be compared with"
 
 
 def score_all(completions: Sequence[Completion], config: Configuration, equality: Equality) -> list[Score]:
     """Scores in the order of `completions`."""
     format, target = FORMATS[config.format], config.target_language
-    functions = rewards.functions(
-        config.rewards, config.variant, equality=equality, language=target, format=format, prefix=""
-    )
-    paid = {
-        function.__name__: function(
-            prompts=[each.question for each in completions],
-            completions=[each.text if config.variant == "tutorial" else each.reply for each in completions],
-            answer=[each.answer for each in completions],
+
+    @cache
+    def rewards_behind(prefix: str) -> Rewards:
+        return load_rewards(
+            config.rewards, config.variant, format=format, equality=equality, language=target, prefix=prefix
         )
-        for function in functions
-    }
+
     return [
-        _score(completion, format, equality, target, {f"reward/{name}": values[place] for name, values in paid.items()})
-        for place, completion in enumerate(completions)
+        _score(each, format, equality, target, rewards_behind(each.prefix).judge(each.text, each.answer))
+        for each in completions
     ]
 
 
 def _score(
-    completion: Completion, format: Format, equality: Equality, target: str | None, paid: dict[str, float | None]
+    completion: Completion, format: Format, equality: Equality, target: str | None, paid: Judgement
 ) -> Score:
     parsed = formats.parse(completion.reply, format)
     extracted = parsed.answer or answers.final_answer(completion.reply)
@@ -52,7 +48,8 @@ def _score(
     if target:
         scores["language_ratio"] = float(language == target)
         scores["language_raw"] = float(raw_label(completion.reply) == target)
-    reasons |= {name: NOT_COMPARED for name, value in paid.items() if value is None}
+    scores |= {f"reward/{name}": value for name, value in paid.scores.items()}
+    reasons |= {f"reward/{name}": why for name, why in paid.reasons.items()}
     scores["truncated"] = float(completion.finish_reason == "length")
     scores["tokens"] = float(completion.n_tokens)
-    return Score(completion.problem_id, completion.index, extracted, language, scores | paid, reasons)
+    return Score(completion.problem_id, completion.index, extracted, language, scores, reasons)

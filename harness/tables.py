@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.errors import UserError
@@ -13,27 +13,52 @@ LONGEST_FIELD = 2**31 - 1
 
 def read_rows(path: Path) -> Iterator[dict]:
     """The rows of a .jsonl, .json, .csv or .parquet file; a UserError names a broken line."""
+
+    def refuse(error: UserError) -> None:
+        raise error
+
+    return (row for _, row in named_rows(path, refuse))
+
+
+def named_rows(path: Path, on_broken: Callable[[UserError], None]) -> Iterator[tuple[str, dict]]:
+    """Each row with its name, `file:line` (or the row's number where a file has no lines).
+
+    A broken line of a .jsonl file goes to `on_broken` and is left out if that returns; any other file that
+    cannot be read is a UserError.
+    """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: cannot read '{path.suffix}': give a {', '.join(SUFFIXES)} file")
     try:
-        yield from {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}[suffix](path)
+        if suffix == ".jsonl":
+            yield from _jsonl(path, on_broken)
+        else:
+            rows = {".json": _json, ".csv": _csv, ".parquet": _parquet}[suffix](path)
+            yield from ((f"{path}: row {number}", row) for number, row in enumerate(rows, start=1))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text: save it as UTF-8") from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}: give a file that can be read") from error
 
 
-def _jsonl(path: Path) -> Iterator[dict]:
-    with path.open(encoding="utf-8-sig") as lines:
+def _jsonl(path: Path, on_broken: Callable[[UserError], None]) -> Iterator[tuple[str, dict]]:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield _object(line, f"{path}:{number}")
+                name = f"{path}:{number}"
+                try:
+                    row = _object(line, name)
+                except UserError as error:
+                    on_broken(error)
+                else:
+                    yield name, row
 
 
-def _object(text: str, where: str) -> dict:
+def _object(line: bytes, where: str) -> dict:
     try:
-        row = json.loads(text)
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: not UTF-8 text: mend or delete the line") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: broken JSON ({_cause(error)}): mend or delete the line") from error
     if not isinstance(row, dict):

@@ -33,7 +33,9 @@ REPLIES = [
 
 @pytest.mark.parametrize(("format", "reply", "strict", "share", "reasoning", "answer"), REPLIES)
 def test_parse(format, reply, strict, share, reasoning, answer):
-    assert formats.parse(reply, format) == formats.Parsed(reasoning, answer, strict, share)
+    parsed = formats.parse(reply, format)
+    assert (parsed.strict, parsed.tag_share, parsed.reasoning, parsed.answer) == (strict, share, reasoning, answer)
+    assert (formats.breach(reply, format) is None) == strict
 
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)

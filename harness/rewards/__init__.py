@@ -2,19 +2,22 @@
 
 `tutorial` pays what the tutorials' own functions pay, oddities included; `robust` is the one to train with. Each
 function takes keyword lists (prompts, completions, answer, …) and returns a float a completion, or None, which TRL
-leaves out, where a row cannot be scored. None of them prints.
+leaves out, where a row cannot be scored. None of them prints or raises.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from harness import registry
-from harness.answers import Unscorable
+from harness.answers import NO_TRUTH, Unscorable
 from harness.formats import FORMATS
 from harness.rewards import robust, tutorial
+from harness.rewards.payment import Payment
 from harness.types import Equality, Format
 
 Reward = Callable[..., list[float | None]]
+NO_TEXT = "the completion is no text"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,103 @@ PRESETS = {
 }
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What every function says of one reply: its pay, or None with the reason; `whys` has a line for each pay."""
+
+    scores: dict[str, float | None]
+    reasons: dict[str, str]
+    whys: dict[str, str]
+    extracted: str | None
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """One preset in one variant: `pays` by name, from a reply as `reader` reads it."""
+
+    pays: dict[str, Callable[[object], Payment]]
+    reader: robust.Reader | tutorial.Reader
+    need_truth: frozenset[str]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.pays)
+
+    def judge(self, completion: object, answer: object) -> Judgement:
+        """One reply. Where there is no true answer to compare with, the functions that need one are unscored."""
+        truth = self.reader.truth_of(answer)
+        if not isinstance(completion, str):
+            return Judgement(dict.fromkeys(self.pays), dict.fromkeys(self.pays, NO_TEXT), {}, None)
+        reply = self.reader(completion, truth)
+        scores, reasons, whys = {}, {}, {}
+        for name, pay in self.pays.items():
+            try:
+                if truth is None and name in self.need_truth:
+                    raise Unscorable(NO_TRUTH if answer is None else f"the true answer is no text: {answer!r:.40}")
+                scores[name], whys[name] = pay(reply)
+            except Unscorable as error:
+                scores[name], reasons[name] = None, str(error)
+        return Judgement(scores, reasons, whys, reply.extracted)
+
+    @cached_property
+    def functions(self) -> list[Reward]:
+        """The functions in TRL's calling convention."""
+        if isinstance(self.reader, tutorial.Reader):
+            return [self._tutorial_function(name, pay) for name, pay in self.pays.items()]
+
+        # TRL hands one batch to each function in turn: it is read once for all of them.
+        @lru_cache(maxsize=1)
+        def read(texts: tuple[str | None, ...], truths: tuple[str | None, ...]) -> list[object]:
+            return [
+                None if text is None else self.reader(text, truth) for text, truth in zip(texts, truths, strict=True)
+            ]
+
+        return [self._function(name, pay, read) for name, pay in self.pays.items()]
+
+    def _function(self, name: str, pay: Callable[[object], Payment], read: Callable[..., list[object]]) -> Reward:
+        def reward(prompts=(), completions=(), answer=(), **_):
+            texts = tuple([_text(completion) for completion in completions])
+            truths = [self.reader.truth_of(each) for each in answer[: len(texts)]] if isinstance(answer, list) else []
+            truths += [None] * (len(texts) - len(truths))
+            return [None if reply is None else _value(pay, reply) for reply in read(texts, tuple(truths))]
+
+        reward.__name__ = name
+        return reward
+
+    def _tutorial_function(self, name: str, pay: Callable[[object], Payment]) -> Reward:
+        def reward(prompts=(), completions=(), answer=(), **_):
+            # The tutorials pair replies with answers as far as the shorter of both goes.
+            truths = map(self.reader.truth_of, answer) if name in self.need_truth else [None] * len(completions)
+            return [
+                _value(pay, self.reader(_content(completion), truth))
+                for completion, truth in zip(completions, truths, strict=False)
+            ]
+
+        reward.__name__ = name
+        return reward
+
+
+def load_rewards(
+    preset: str,
+    variant: str = "robust",
+    *,
+    eos: str | None = None,
+    format: Format | None = None,
+    equality: Equality = "number",
+    language: str | None = None,
+    prefix: str | None = None,
+) -> Rewards:
+    """The rewards of a preset; the arguments are those of `functions`."""
+    chosen = PRESETS[registry.choose("reward preset", preset, PRESETS)]
+    registry.choose("reward variant", variant, VARIANTS)
+    if variant == "tutorial":
+        reader = tutorial.Reader(preset, chosen.eos if eos is None else eos)
+        return Rewards(tutorial.pays(preset), reader, frozenset(tutorial.READ_THE_ANSWER))
+    opened = chosen.prefix if prefix is None else prefix
+    reader = robust.Reader(format or FORMATS[chosen.format], equality, language or "id", opened, eos)
+    return Rewards(robust.pays(preset), reader, frozenset(robust.READ_THE_ANSWER))
+
+
 def functions(
     preset: str,
     variant: str = "robust",
@@ -54,56 +154,34 @@ def functions(
 ) -> list[Reward]:
     """The reward functions of a preset, in its order, ready for TRL's `reward_funcs`.
 
-    `eos` is the token that the tutorial's qwen3 layout allows at the end. The others are for `robust`: the format and
-    the target language where they are not the preset's own, how answers compare, and `prefix`, what your prompts
-    already end with of the reply (the opening reasoning tag, or nothing), where that is not as in the tutorial.
+    `eos` is the token allowed at the end of a reply: the tutorial's qwen3 layout takes its model's unless told,
+    `robust` any known model's. The others are for `robust`: the format and the target language where they are not
+    the preset's own, how answers compare, and `prefix`, what your prompts already end with of the reply (the
+    opening reasoning tag, or nothing), where that is not as in the tutorial.
     """
-    chosen = PRESETS[registry.choose("reward preset", preset, PRESETS)]
-    registry.choose("reward variant", variant, VARIANTS)
-    if variant == "tutorial":
-        pays = tutorial.pays(preset, chosen.eos if eos is None else eos)
-        return [_tutorial_reward(name, pay) for name, pay in pays.items()]
-    pays = robust.pays(preset, format or FORMATS[chosen.format], equality, language or "id")
-    opened = chosen.prefix if prefix is None else prefix
-    return [_robust_reward(name, pay, opened) for name, pay in pays.items()]
+    return load_rewards(
+        preset, variant, eos=eos, format=format, equality=equality, language=language, prefix=prefix
+    ).functions
 
 
-def _robust_reward(name: str, pay: Callable[[str, str | None], float], prefix: str) -> Reward:
-    def reward(prompts, completions, answer, **_):
-        return [
-            _paid(lambda text, truth: pay(prefix + text, truth), content_of(completion), truth)
-            for completion, truth in zip(completions, answer, strict=True)
-        ]
-
-    reward.__name__ = name
-    return reward
-
-
-def _tutorial_reward(name: str, pay: Callable[[str, str], float]) -> Reward:
-    def reward(prompts, completions, answer=(), **_):
-        if name not in tutorial.READ_THE_ANSWER:
-            return [_paid(pay, content_of(completion), None) for completion in completions]
-        # The tutorials pair replies and answers as far as the shorter list goes.
-        pairs = zip(completions, answer, strict=False)
-        return [_paid(pay, content_of(completion), truth) for completion, truth in pairs]
-
-    reward.__name__ = name
-    return reward
-
-
-def _paid(pay: Callable, content: object, truth: str | None) -> float | None:
-    try:
-        return pay(content, truth)
-    except Unscorable:
-        return None
-    except (TypeError, AttributeError, KeyError):
-        if isinstance(content, str):
-            raise
-        return None  # a completion that is no text is the caller's data, not our bug
-
-
-def content_of(completion: object) -> object:
-    """What a completion says: the text itself, or the content of the first of TRL's messages."""
-    if not isinstance(completion, list):
+def _content(completion: object) -> object:
+    """What a completion says: itself, or the content of the first of TRL's messages."""
+    if not isinstance(completion, Sequence) or isinstance(completion, str):
         return completion
     return completion[0].get("content") if completion and isinstance(completion[0], dict) else None
+
+
+def _text(completion: object) -> str | None:
+    content = _content(completion)
+    return content if isinstance(content, str) else None
+
+
+def _value(pay: Callable[[object], Payment], reply: object) -> float | None:
+    try:
+        return pay(reply).value
+    except Unscorable:
+        return None
+    except (TypeError, AttributeError):
+        if isinstance(reply.text, str):
+            raise
+        return None  # a completion that is no text is the caller's data, not our bug

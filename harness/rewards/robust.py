@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from harness import answers, formats
-from harness.formats import Parsed
-from harness.language import label, prose
+from harness.answers import Unscorable
+from harness.language import UNDETERMINED, label, prose
+from harness.rewards.payment import Payment
 from harness.types import Equality, Format
 
 
@@ -46,113 +47,158 @@ SCALES = {
     "qwen3": Scale(),
     "deepseek-r1": Scale(),
 }
-LANGUAGE_TARGET, LANGUAGE_COMMON, LANGUAGE_OTHER = 5.0, -3.0, -5.0
-COMMON_LANGUAGES = ("en", "zh")
+LANGUAGE_TARGET, LANGUAGE_OTHER, LANGUAGE_MALFORMED = 5.0, -3.0, -5.0
 XML_TAG, XML_OUTSIDE_CHARACTER, XML_OUTSIDE_MOST = 0.125, 0.001, 0.5
+READ_THE_ANSWER = {"check_answer", "check_numbers", "int_reward_func", "correctness_reward_func"}
 
 
 @dataclass(frozen=True)
-class Reply:
-    """One reply as a reward function sees it: parsed once, with the true answer of its row."""
+class Reader:
+    """How replies are read: `prefix` is what the prompt already ended with of each, `eos` the one token allowed
+    behind the layout (None: any known model's)."""
 
-    text: str
-    parsed: Parsed
     format: Format
-    truth: str | None
     equality: Equality
+    language: str
+    prefix: str
+    eos: str | None
+
+    def __call__(self, text: str, truth: str | None) -> "Reply":
+        return Reply(text, truth, self)
+
+    @staticmethod
+    def truth_of(answer: object) -> str | None:
+        """A true answer as text; a missing value's NaN is none."""
+        return None if answer is None or answer != answer else str(answer)
+
+
+class Reply:
+    """One reply as a reward function sees it: parsed and compared with its true answer once, for all of them."""
+
+    __slots__ = ("_right", "parsed", "reader", "text", "truth", "unscorable")
+
+    def __init__(self, text: str, truth: str | None, reader: Reader):
+        self.text, self.truth, self.reader = text, truth, reader
+        self.parsed = formats.parse(reader.prefix + text, reader.format, reader.eos)
+        try:
+            self._right = answers.is_right(self.parsed.answer, truth, reader.equality)
+        except Unscorable as error:
+            self._right, self.unscorable = None, error
 
     @property
-    def is_right(self) -> bool:
-        return answers.is_right(self.parsed.answer, self.truth, self.equality)
+    def right(self) -> bool:
+        """Whether its answer is the true one; Unscorable where there is none, or the comparison timed out."""
+        if self._right is None:
+            raise self.unscorable
+        return self._right
 
     @property
     def number(self) -> Fraction | None:
         return answers.number(self.parsed.answer or "")
 
+    @property
+    def extracted(self) -> str | None:
+        return self.parsed.answer
 
-def pays(preset: str, format: Format, equality: Equality, language: str) -> dict[str, Callable[..., float]]:
-    """The functions of a preset in its order, each from (reply, true answer) to what it pays.
 
-    They raise Unscorable where the true answer is None, or could not be compared with.
+def pays(preset: str) -> dict[str, Callable[[Reply], Payment]]:
+    """The functions of a preset in its order, each from a reply to what it pays and why.
+
+    They raise Unscorable where the true answer is needed and missing, or could not be compared with.
     """
     functions = dict(_XML) if preset == "xml" else _scaled(SCALES[preset])
     if preset == "deepseek-r1":
-        functions["format_and_language_reward_func"] = lambda reply: _language(reply, language)
-
-    def on_text(pay: Callable[[Reply], float]) -> Callable[[str, str | None], float]:
-        return lambda text, truth: pay(
-            Reply(text, formats.parse(text, format), format, None if truth is None else str(truth), equality)
-        )
-
-    return {name: on_text(pay) for name, pay in functions.items()}
+        functions["format_and_language_reward_func"] = _language
+    return functions
 
 
-def _scaled(scale: Scale) -> dict[str, Callable[[Reply], float]]:
+def _scaled(scale: Scale) -> dict[str, Callable[[Reply], Payment]]:
     return {
-        "match_format_exactly": lambda reply: scale.exact if reply.parsed.strict else 0.0,
+        "match_format_exactly": lambda reply: _layout(reply, scale.exact),
         "match_format_approximately": lambda reply: _tags(reply, scale),
         "check_answer": lambda reply: _answer(reply, scale),
         "check_numbers": lambda reply: _number(reply, scale),
     }
 
 
-def _tags(reply: Reply, scale: Scale) -> float:
-    tags = len(reply.format.tags)
-    once = round(reply.parsed.tag_share * tags)
-    return once * scale.tag_once + (tags - once) * scale.tag_else
+def _layout(reply: Reply, pay: float) -> Payment:
+    if reply.parsed.strict:
+        return Payment(pay, "the reply is exactly the layout")
+    return Payment(0.0, "the reply is not exactly the layout")
 
 
-def _answer(reply: Reply, scale: Scale) -> float:
-    right = reply.is_right
+def _tags(reply: Reply, scale: Scale) -> Payment:
+    """Each tag that the reply itself has to write; the one that its prompt ended with is not paid."""
+    own = 1 if reply.reader.prefix else 0
+    in_place = reply.parsed.in_place[own:]
+    kept = sum(in_place)
+    pay = kept * scale.tag_once + (len(in_place) - kept) * scale.tag_else
+    return Payment(pay, f"{kept} of {len(in_place)} tags once and in order")
+
+
+def _answer(reply: Reply, scale: Scale) -> Payment:
+    right = reply.right
     if not reply.parsed.strict:
-        return scale.no_layout
+        return Payment(scale.no_layout, "the reply is not exactly the layout")
     if right:
-        return scale.right
+        return Payment(scale.right, "the answer is right")
     given, truth = reply.number, answers.number(reply.truth)
     if given is None:
-        return scale.no_number
+        return Payment(scale.no_number, "the answer is not one number")
     if truth:
         for error, pay in scale.near:
             if abs(given / truth - 1) <= error:
-                return pay
-    return scale.other_number
+                return Payment(pay, f"wrong, within {error:.0%} of the true answer")
+    return Payment(scale.other_number, "another number")
 
 
-def _number(reply: Reply, scale: Scale) -> float:
-    right = reply.is_right
-    if reply.number is None and not right:
-        return scale.number_none
-    return scale.number_right if right else scale.number_wrong
+def _number(reply: Reply, scale: Scale) -> Payment:
+    if reply.right:
+        return Payment(scale.number_right, "the answer is right")
+    if reply.number is None:
+        return Payment(scale.number_none, "the answer is not one number")
+    return Payment(scale.number_wrong, "another number")
 
 
-def _language(reply: Reply, target: str) -> float:
+def _language(reply: Reply) -> Payment:
     if not reply.parsed.strict:
-        return LANGUAGE_OTHER
+        return Payment(LANGUAGE_MALFORMED, "the reply is not exactly the layout")
     spoken = label(prose(reply.parsed.reasoning))
-    if spoken == target:
-        return LANGUAGE_TARGET
-    return LANGUAGE_COMMON if spoken in COMMON_LANGUAGES else LANGUAGE_OTHER
+    if spoken == reply.reader.language:
+        return Payment(LANGUAGE_TARGET, f"the reasoning is in {spoken}")
+    if spoken == UNDETERMINED:
+        return Payment(LANGUAGE_MALFORMED, "the reasoning has no words")
+    return Payment(LANGUAGE_OTHER, f"the reasoning is in {spoken}, not in {reply.reader.language}")
 
 
-def _xml_tags(reply: Reply) -> float:
-    tags = len(reply.format.tags)
-    _, _, tail = reply.text.rpartition(reply.format.tags[-1])
-    outside = len(tail.strip()) if reply.parsed.answer is not None else 0
-    return round(reply.parsed.tag_share * tags) * XML_TAG - min(outside * XML_OUTSIDE_CHARACTER, XML_OUTSIDE_MOST)
+def _xml_tags(reply: Reply) -> Payment:
+    kept, outside = sum(reply.parsed.in_place), len(reply.parsed.trailing)
+    pay = kept * XML_TAG - min(outside * XML_OUTSIDE_CHARACTER, XML_OUTSIDE_MOST)
+    return Payment(pay, f"{kept} of 4 tags once and in order, {outside} characters behind the layout")
 
 
-def _xml_layout(reply: Reply) -> float:
-    return 0.5 if reply.parsed.reasoning and reply.parsed.answer and reply.parsed.tag_share == 1.0 else 0.0
+def _xml_soft(reply: Reply) -> Payment:
+    if reply.parsed.reasoning and reply.parsed.answer and all(reply.parsed.in_place):
+        return Payment(0.5, "each tag once and in order, both parts filled")
+    return Payment(0.0, "a tag is missing, repeated or out of order, or a part is empty")
 
 
-def _xml_integer(reply: Reply) -> float:
-    return 0.5 if reply.number is not None and reply.number.denominator == 1 else 0.0
+def _xml_integer(reply: Reply) -> Payment:
+    if not reply.right:
+        return Payment(0.0, "the answer is not right")
+    if reply.number is None or reply.number.denominator != 1:
+        return Payment(0.0, "the answer is not an integer")
+    return Payment(0.5, "the answer is the right integer")
 
 
-_XML: dict[str, Callable[[Reply], float]] = {
+def _xml_correct(reply: Reply) -> Payment:
+    return Payment(2.0, "the answer is right") if reply.right else Payment(0.0, "the answer is not right")
+
+
+_XML: dict[str, Callable[[Reply], Payment]] = {
     "xmlcount_reward_func": _xml_tags,
-    "soft_format_reward_func": _xml_layout,
-    "strict_format_reward_func": lambda reply: 0.5 if reply.parsed.strict else 0.0,
+    "soft_format_reward_func": _xml_soft,
+    "strict_format_reward_func": lambda reply: _layout(reply, 0.5),
     "int_reward_func": _xml_integer,
-    "correctness_reward_func": lambda reply: 2.0 if reply.is_right else 0.0,
+    "correctness_reward_func": _xml_correct,
 }

@@ -7,10 +7,11 @@ string searches; the tests hold them against the expressions themselves and agai
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 from harness.answers import NO_TRUTH, Unscorable
 from harness.language import raw_label
+from harness.rewards.payment import Payment
 
 OPEN, CLOSE = "<start_working_out>", "<end_working_out>"
 SOLUTION, SOLUTION_END = "<SOLUTION>", "</SOLUTION>"
@@ -20,6 +21,7 @@ _DIGITS = re.compile(r"[\d.]+")
 _SIGNED = re.compile(r"-?[\d.,]+")
 _SPACES = re.compile(r"\s*")
 
+# The functions that need the true answer.
 READ_THE_ANSWER = {"check_answer", "check_numbers", "correctness_reward_func"}
 
 
@@ -86,73 +88,111 @@ def xml_answer(text: str) -> str:
     return text.rpartition("<answer>")[2].partition("</answer>")[0].strip()
 
 
-def pays(preset: str, eos: str) -> dict[str, Callable[[str, str], float]]:
-    """The functions of a preset in its order, each from (reply, true answer) to what it pays.
+@dataclass(frozen=True)
+class Reader:
+    """How the tutorial of a preset reads a reply; `eos` is the token that qwen3's layout allows at the end."""
+
+    preset: str
+    eos: str
+
+    def __call__(self, text: str, truth: str | None) -> "Reply":
+        return Reply(text, truth, self)
+
+    def answer(self, text: str) -> str | None:
+        """What the preset's own layout gives as the answer."""
+        if self.preset == "qwen3":
+            return qwen3_answer(text, self.eos)
+        return {"gemma3": gemma3_answer, "deepseek-r1": think_answer, "xml": xml_answer}[self.preset](text)
+
+    @staticmethod
+    def truth_of(answer: object) -> str | None:
+        """A true answer, None where it is no text: the tutorials' functions treat a number as they treat None."""
+        return answer if isinstance(answer, str) else None
+
+
+class Reply(NamedTuple):
+    """One reply as a reward function sees it."""
+
+    text: str
+    truth: str | None
+    reader: Reader
+
+    @property
+    def extracted(self) -> str | None:
+        return self.reader.answer(self.text)
+
+
+def pays(preset: str) -> dict[str, Callable[[Reply], Payment]]:
+    """The functions of a preset in its order, each from a reply to what it pays and why.
 
     They raise Unscorable where the tutorials' raise: at a true answer that is no text.
     """
     if preset == "xml":
-        return {
-            "xmlcount_reward_func": lambda text, truth: _xml_count(text),
-            "soft_format_reward_func": lambda text, truth: 0.5 if _soft(text) else 0.0,
-            "strict_format_reward_func": lambda text, truth: 0.5 if _strict(text) else 0.0,
-            "int_reward_func": lambda text, truth: 0.5 if xml_answer(text).isdigit() else 0.0,
-            "correctness_reward_func": lambda text, truth: 2.0 if xml_answer(text) == truth else 0.0,
-        }
-    scale, tags, answer, number = {
-        "gemma3": (GEMMA3, (OPEN, CLOSE, SOLUTION, SOLUTION_END), gemma3_answer, gemma3_number),
-        "qwen3": (HARSH, (CLOSE, SOLUTION, SOLUTION_END), partial(qwen3_answer, eos=eos), qwen3_number),
-        "deepseek-r1": (HARSH, (THINK, THINK_END), think_answer, think_number),
+        return dict(_XML)
+    scale, tags, number = {
+        "gemma3": (GEMMA3, (OPEN, CLOSE, SOLUTION, SOLUTION_END), gemma3_number),
+        "qwen3": (HARSH, (CLOSE, SOLUTION, SOLUTION_END), qwen3_number),
+        "deepseek-r1": (HARSH, (THINK, THINK_END), think_number),
     }[preset]
     functions = {
-        "match_format_exactly": lambda text, truth: 3.0 if answer(text) is not None else 0,
-        "match_format_approximately": lambda text, truth: sum(
-            0.5 if text.count(tag) == 1 else scale.tag_else for tag in tags
-        ),
-        "check_answer": lambda text, truth: _check_answer(answer(text), truth, scale),
-        "check_numbers": lambda text, truth: _check_numbers(number(text), truth, scale, preset != "gemma3"),
+        "match_format_exactly": lambda reply: _matched(reply, 3.0),
+        "match_format_approximately": lambda reply: _tags(reply.text, tags, scale),
+        "check_answer": lambda reply: _check_answer(reply.extracted, reply.truth, scale),
+        "check_numbers": lambda reply: _check_numbers(number(reply.text), reply.truth, scale, preset != "gemma3"),
     }
     if preset == "deepseek-r1":
-        functions["format_and_language_reward_func"] = lambda text, truth: _language(text)
+        functions["format_and_language_reward_func"] = lambda reply: _language(reply.text)
     return functions
 
 
-def _check_answer(guess: str | None, truth: str, scale: Scale) -> float:
+def _matched(reply: Reply, pay: float) -> Payment:
+    return Payment(0, "no match") if reply.extracted is None else Payment(pay, "the layout matches")
+
+
+def _tags(text: str, tags: tuple[str, ...], scale: Scale) -> Payment:
+    once = sum([text.count(tag) == 1 for tag in tags])
+    return Payment(0.5 * once + scale.tag_else * (len(tags) - once), f"{once} of {len(tags)} tags exactly once")
+
+
+def _check_answer(guess: str | None, truth: str | None, scale: Scale) -> Payment:
     if guess is None:
-        return scale.no_layout
-    if guess == truth:
-        return scale.same
-    if not isinstance(truth, str):
+        return Payment(scale.no_layout, "no match")
+    if truth is None:
         raise Unscorable(NO_TRUTH)
+    if guess == truth:
+        return Payment(scale.same, "equal as text")
     if guess.strip() == truth.strip():
-        return scale.same_stripped
+        return Payment(scale.same_stripped, "equal as text after stripping")
     try:
         ratio = float(guess) / float(truth)
     except (ValueError, ZeroDivisionError, OverflowError):
-        return scale.no_number
+        return Payment(scale.no_number, "float() cannot read it, or the true answer is 0")
     if 0.9 <= ratio <= 1.1:
-        return scale.near[0]
+        return Payment(scale.near[0], "within 10 % of the true answer")
     if 0.8 <= ratio <= 1.2:
-        return scale.near[1]
-    return scale.other_number
+        return Payment(scale.near[1], "within 20 % of the true answer")
+    return Payment(scale.other_number, "another number")
 
 
-def _check_numbers(guess: str | None, truth: str, scale: Scale, cut_commas: bool) -> float:
+def _check_numbers(guess: str | None, truth: str | None, scale: Scale, cut_commas: bool) -> Payment:
     if guess is None:
-        return scale.number_none
+        return Payment(scale.number_none, "no number found")
     try:
-        true = float(truth.strip())
+        true = float((truth or "").strip())
         given = float(guess.strip().replace(",", "") if cut_commas else guess.strip())
-    except (ValueError, AttributeError):
-        return 0
-    return scale.number_right if given == true else scale.number_wrong
+    except ValueError:
+        return Payment(0, f"float() cannot read '{guess[:40]}' or the true answer")
+    if given == true:
+        return Payment(scale.number_right, f"the first number found is '{guess[:40]}', which is right")
+    return Payment(scale.number_wrong, f"the first number found is '{guess[:40]}', which is wrong")
 
 
-def _language(text: str) -> float:
-    return {"id": 5.0, "en": -3.0, "zh": -3.0}.get(raw_label(text), -5.0) if isinstance(text, str) else -5.0
+def _language(text: str) -> Payment:
+    spoken = raw_label(text)
+    return Payment({"id": 5.0, "en": -3.0, "zh": -3.0}.get(spoken, -5.0), f"langid labels the whole reply {spoken}")
 
 
-def _xml_count(text: str) -> float:
+def _xml_count(text: str) -> Payment:
     count = 0.0
     if text.count("<reasoning>\n") == 1:
         count += 0.125
@@ -164,7 +204,7 @@ def _xml_count(text: str) -> float:
     if text.count("\n</answer>") == 1:
         count += 0.125
         count -= (len(text.rpartition("\n</answer>")[2]) - 1) * 0.001
-    return count
+    return Payment(count, "0.125 a tag with its line breaks, less 0.001 a character behind the end")
 
 
 def _soft(text: str) -> bool:
@@ -236,3 +276,22 @@ def _ends_a_line(text: str, place: int, eos: str) -> bool:
     if end == len(text) or "\n" in text[place:end]:
         return True
     return bool(eos) and text.startswith(eos, end) and _ends_a_line(text, end + len(eos), "")
+
+
+def _half(holds: bool, why: str, why_not: str) -> Payment:
+    return Payment(0.5, why) if holds else Payment(0.0, why_not)
+
+
+def _xml_correct(reply: Reply) -> Payment:
+    if reply.extracted == reply.truth:
+        return Payment(2.0, "equal as text")
+    return Payment(0.0, "not equal as text")
+
+
+_XML: dict[str, Callable[[Reply], Payment]] = {
+    "xmlcount_reward_func": lambda reply: _xml_count(reply.text),
+    "soft_format_reward_func": lambda reply: _half(_soft(reply.text), "matches on one line", "no match"),
+    "strict_format_reward_func": lambda reply: _half(_strict(reply.text), "matches line by line", "no match"),
+    "int_reward_func": lambda reply: _half(reply.extracted.isdigit(), "isdigit() holds", "isdigit() does not hold"),
+    "correctness_reward_func": _xml_correct,
+}
