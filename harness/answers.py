@@ -14,9 +14,10 @@ NO_TRUTH = "the row has no true answer"
 MATH_VERIFY_CHARACTERS = 200
 MATH_VERIFY_SECONDS = 5
 LONGEST_ANSWER = 1000
+USUAL_NUMBER = 60
 
 _NUMBER = re.compile(
-    r"(?P<sign>(?<![\w.)])-|^\s{0,9}-\s?)?(?:[$€£¥₹]\s?)?(?P<inner_sign>(?<=[$€£¥₹])-)?"
+    r"(?=[-\s$€£¥₹.0-9])(?P<sign>(?<![\w.)])-|^\s{0,9}-\s?)?(?:[$€£¥₹]\s?)?(?P<inner_sign>(?<=[$€£¥₹])-)?"
     r"(?P<digits>[0-9]{1,3}(?:,[0-9]{3}){1,12}(?![0-9])|[0-9]+|(?=\.[0-9]))(?P<decimals>\.[0-9]+)?"
     r"(?:\s?/\s?(?P<divisor>[0-9]{1,30}))?",
 )
@@ -48,6 +49,8 @@ def number(text: str) -> Fraction | None:
     `48 + 24 = 72`, which states 72. Only ASCII digits are digits; over 1,000 characters are no number.
     """
     text = text.rpartition("=")[2].strip()
+    if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER:
+        return Fraction(int(text))
     found = list(islice(_numbers(text), 2)) if len(text) <= LONGEST_ANSWER else []
     return found[0][0] if len(found) == 1 else None
 
@@ -58,9 +61,13 @@ def stated_answer(text: str) -> str | None:
     if boxed is not None:
         return boxed
     end = max(map(text.rfind, string.digits))
-    # What a number needs around its last digit; the rest of a long reply is not searched.
-    around = text[max(0, end - LONGEST_ANSWER) : end + 2] if end >= 0 else ""
-    last = deque(_numbers(around), maxlen=1)
+    if end < 0:
+        return None
+    # A number is short as a rule: the rest of a long reply is not searched.
+    for reach in (USUAL_NUMBER, LONGEST_ANSWER):
+        last = deque(_numbers(text[max(0, end - reach) : end + 2]), maxlen=1)
+        if last and len(last[0][1]) < USUAL_NUMBER // 2:
+            break
     return last[0][1] if last else None
 
 
@@ -87,13 +94,14 @@ def equal(candidate: str, truth: str, equality: Equality) -> bool:
 
 
 def _numbers(text: str) -> Iterator[tuple[Fraction, str]]:
-    text = _FRACTION.sub(r"\1/\2", text)
-    text = _LATEX.sub("", text).translate(_DRESSING)
+    if "\\" in text or "{,}" in text:
+        text = _LATEX.sub("", _FRACTION.sub(r"\1/\2", text))
+    text = text.translate(_DRESSING)
     for match in _NUMBER.finditer(text):
         digits = match["digits"].replace(",", "")
         if len(digits) > _LONGEST_NUMBER or len(match["decimals"] or "") > _LONGEST_NUMBER:
             continue
-        value = Fraction(f"{digits or 0}{match['decimals'] or ''}")
+        value = Fraction(f"{digits or 0}{match['decimals']}" if match["decimals"] else int(digits))
         if match["divisor"] and int(match["divisor"]):
             value /= int(match["divisor"])
         yield (-value if match["sign"] or match["inner_sign"] else value), match[0].strip()

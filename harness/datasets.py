@@ -126,11 +126,16 @@ def load(config: Configuration, split: str) -> Dataset:
     return Dataset(name, split, tuple(problems), equality, dict(skipped))
 
 
+def named_equality(name: str) -> Equality:
+    """How the answers of a named dataset compare."""
+    source = DATASETS[registry.choose("dataset", name, DATASETS)]
+    return source.equality if source else "number"
+
+
 def equality_of(config: Configuration, problems: Iterable[Problem]) -> Equality:
     """How answers compare: as the named dataset says, else as numbers where every true answer of the file is one."""
     if config.dataset in DATASETS:
-        source = DATASETS[config.dataset]
-        return source.equality if source else "number"
+        return named_equality(config.dataset)
     known = [problem.answer for problem in problems if problem.answer is not None]
     return "number" if all(answers.number(answer) is not None for answer in known) else "math"
 
@@ -236,7 +241,7 @@ def _problems(rows: list[dict], prefix: str, question: str, answer: str) -> tupl
         if not isinstance(text, str) or not text.strip():
             skipped[f"no text in column '{question}'"] += 1
             continue
-        problems.append(Problem(f"{prefix}-{place:05d}", whole_text(text.strip()), _truth(row.get(answer))))
+        problems.append(Problem(f"{prefix}-{place:05d}", whole_text(text.strip()), true_answer(row.get(answer))))
     return problems, skipped
 
 
@@ -245,7 +250,7 @@ def whole_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _truth(value: object) -> str | None:
+def true_answer(value: object) -> str | None:
     """The true answer of a row; what stands behind `####`, where a worked solution leads to it."""
     if value is None or (isinstance(value, float) and value != value):
         return None

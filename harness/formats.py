@@ -92,22 +92,34 @@ def prompt_prefix(prompt: str, format: Format) -> str:
 def parse(reply: str, format: Format, eos: str | None = None) -> Parsed:
     """Read one reply, in time linear in its length; it may end with `eos`, or with any known model's."""
     body = _body(reply, eos)
-    once = tuple([body.count(tag) == 1 for tag in format.tags])
-    in_place = _in_place(body, format.tags, once)
-    places = part_places(body, format)
-    reasoning, answer = (body[slice(*places[name])].strip() if name in places else None for name in PARTS)
+    first = [body.find(tag) for tag in format.tags]
+    last = [body.rfind(tag) for tag in format.tags]
+    once = tuple([place >= 0 and place == other for place, other in zip(first, last, strict=True)])
+    in_place, behind = [], -1
+    for place, single in zip(first, once, strict=True):
+        in_place.append(single and place > behind)
+        behind = max(behind, place) if single else behind
+    places = _part_places(body, format, last)
+    reasoning, answer = [None if place is None else body[place[0] : place[1]].strip() for place in places]
+    end = last[-1] + len(format.tags[-1])
+    trailing = body[end:].strip() if format.answer_tags and last[-1] >= 0 else ""
+    strict = all(in_place) and first[0] == 0 and not trailing and bool(reasoning) and bool(answer)
+    if strict and format.answer_tags:
+        strict = not body[places[0][1] + len(format.tags[1]) : first[2]].strip()
     if answer is not None and not format.answer_tags:
         answer = stated_answer(answer)
-    trailing = body.rpartition(format.tags[-1])[2].strip() if format.answer_tags and answer is not None else ""
-    strict = all(in_place) and _is_filled(body, format)
-    return Parsed(reasoning, answer, strict, once, in_place, trailing)
+    return Parsed(reasoning, answer, strict, once, tuple(in_place), trailing)
+
+
+def part_places(reply: str, format: Format) -> dict[str, tuple[int, int]]:
+    """Where `reasoning` and `answer` stand in a reply, as (start, end); a part that is missing is left out."""
+    places = _part_places(reply, format, [reply.rfind(tag) for tag in format.tags])
+    return {name: place for name, place in zip(PARTS, places, strict=True) if place}
 
 
 def tag_places(reply: str, format: Format) -> list[tuple[int, str]]:
     """Every tag of the format that the reply has, with its place, in the order of the reply."""
-    return sorted(
-        (found.start(), tag) for tag in format.tags for found in re.finditer(re.escape(tag), reply)
-    )
+    return sorted((found.start(), tag) for tag in format.tags for found in re.finditer(re.escape(tag), reply))
 
 
 def breach(reply: str, format: Format, eos: str | None = None) -> str | None:
@@ -141,41 +153,18 @@ def _body(reply: str, eos: str | None) -> str:
     return body
 
 
-def _in_place(body: str, tags: tuple[str, ...], once: tuple[bool, ...]) -> tuple[bool, ...]:
-    last, found = -1, []
-    for tag, single in zip(tags, once, strict=True):
-        place = body.find(tag) if single else -1
-        found.append(place > last)
-        last = max(last, place)
-    return tuple(found)
+def _part_places(body: str, format: Format, last: list[int]) -> tuple[tuple[int, int] | None, ...]:
+    """Of the reasoning and the answer; each is the last complete pair of its tags, which a reader takes for final.
 
-
-def part_places(body: str, format: Format) -> dict[str, tuple[int, int]]:
-    """Where `reasoning` and `answer` stand, as (start, end); a part that is missing is left out.
-
-    Each is the last complete pair of its tags, which is the one that a reader takes for final.
+    `last` is where each of the format's tags stands last.
     """
-    found = {"reasoning": _between(body, *format.reasoning_tags)}
+    reasoning = _between(body, format.tags[0], last[0], last[1])
     if format.answer_tags:
-        found["answer"] = _between(body, *format.answer_tags)
-    else:
-        closed = body.rfind(format.reasoning_tags[1])
-        found["answer"] = (closed + len(format.reasoning_tags[1]), len(body)) if closed >= 0 else None
-    return {name: place for name, place in found.items() if place}
+        return reasoning, _between(body, format.tags[2], last[2], last[3])
+    return reasoning, (last[1] + len(format.tags[1]), len(body)) if last[1] >= 0 else None
 
 
-def _between(body: str, opening: str, closing: str) -> tuple[int, int] | None:
-    end = body.rfind(closing)
-    start = body.rfind(opening, 0, end) if end >= 0 else -1
-    return (start + len(opening), end) if start >= 0 else None
-
-
-def _is_filled(body: str, format: Format) -> bool:
-    """Whether `body`, whose tags are in place, has both parts filled and nothing outside."""
-    pieces, rest = [], body
-    for tag in format.tags:
-        piece, _, rest = rest.partition(tag)
-        pieces.append(piece.strip())
-    pieces.append(rest.strip())
-    filled = (1, 3) if format.answer_tags else (1, 2)
-    return all(bool(piece) == (place in filled) for place, piece in enumerate(pieces))
+def _between(body: str, tag: str, opening: int, closing: int) -> tuple[int, int] | None:
+    if opening > closing:
+        opening = body.rfind(tag, 0, closing) if closing >= 0 else -1
+    return (opening + len(tag), closing) if opening >= 0 else None

@@ -14,6 +14,8 @@ LANGUAGES = {
     "tl": "Tagalog", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
 }  # fmt: skip
 
+# What langid labels some texts of a language as.
+CONFUSED_WITH = {"id": ("ms", "jv")}
 LANGUAGE_CODES = {name.casefold(): code for code, name in LANGUAGES.items()}
 
 _NOT_PROSE = re.compile(

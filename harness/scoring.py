@@ -1,15 +1,21 @@
 """Completion -> Score: every metric and reward of one reply, by the one parser."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from harness import answers, formats
 from harness.answers import Unscorable
 from harness.config import Configuration
 from harness.formats import FORMATS
-from harness.language import label, prose, raw_label
-from harness.rewards import Judgement, Rewards, load_rewards
+from harness.language import UNDETERMINED, label, prose, raw_label
+from harness.rewards import Rewards, load_rewards
+from harness.rewards.payment import Judgement
 from harness.types import Completion, Equality, Format, Score
+
+TEXT_METRICS = (
+    "format_strict", "format_tags", "accuracy_strict", "accuracy_flexible", "language_ratio", "language_raw",
+)  # fmt: skip
 
 
 def score_all(completions: Sequence[Completion], config: Configuration, equality: Equality) -> list[Score]:
@@ -23,33 +29,56 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
         )
 
     return [
-        _score(each, format, equality, target, rewards_behind(each.prefix).judge(each.text, each.answer))
+        _score(
+            each,
+            grade(each.reply, each.answer, format, equality, target),
+            rewards_behind(each.prefix).judge(each.text, each.answer),
+        )
         for each in completions
     ]
 
 
-def _score(
-    completion: Completion, format: Format, equality: Equality, target: str | None, paid: Judgement
-) -> Score:
-    parsed = formats.parse(completion.reply, format)
-    extracted = parsed.answer or answers.final_answer(completion.reply)
-    scores: dict[str, float | None] = {}
+@dataclass(frozen=True)
+class Grade:
+    """What the metrics say of one reply; `reasons` has one for each score that is None."""
+
+    extracted: str | None
+    language: str
+    scores: dict[str, float | None]
+    reasons: dict[str, str]
+
+
+def grade(reply: str, answer: str | None, format: Format, equality: Equality, target: str | None) -> Grade:
+    """Every metric that a reply's text and its true answer decide; with no `target` no language is asked for."""
+    parsed = formats.parse(reply, format)
+    extracted = parsed.answer or answers.final_answer(reply)
+    scores: dict[str, float | None] = {"format_strict": float(parsed.strict), "format_tags": parsed.tag_share}
     reasons: dict[str, str] = {}
-    scores["format_strict"] = float(parsed.strict)
-    scores["format_tags"] = parsed.tag_share
     try:
-        right = answers.is_right(extracted, completion.answer, equality)
+        right = answers.is_right(extracted, answer, equality)
     except Unscorable as error:
         right, reasons = None, dict.fromkeys(("accuracy_strict", "accuracy_flexible"), str(error))
     in_layout = parsed.strict and bool(parsed.answer)
     scores["accuracy_strict"] = None if right is None else float(right and in_layout)
     scores["accuracy_flexible"] = None if right is None else float(right)
-    language = label(prose(parsed.reasoning or completion.reply))
+    language = label(prose(parsed.reasoning or reply))
     if target:
         scores["language_ratio"] = float(language == target)
-        scores["language_raw"] = float(raw_label(completion.reply) == target)
-    scores |= {f"reward/{name}": value for name, value in paid.scores.items()}
-    reasons |= {f"reward/{name}": why for name, why in paid.reasons.items()}
-    scores["truncated"] = float(completion.finish_reason == "length")
-    scores["tokens"] = float(completion.n_tokens)
-    return Score(completion.problem_id, completion.index, extracted, language, scores, reasons)
+        scores["language_raw"] = float(raw_label(reply) == target)
+    return Grade(extracted, language, scores, reasons)
+
+
+def ungraded(reason: str | None, target: str | None) -> Grade:
+    """What `grade` says where there is no reply to read."""
+    names = [name for name in TEXT_METRICS if target or not name.startswith("language")]
+    return Grade(None, UNDETERMINED, dict.fromkeys(names), dict.fromkeys(names, reason or "no reply"))
+
+
+def _score(completion: Completion, graded: Grade, paid: Judgement) -> Score:
+    scores = graded.scores | {
+        "truncated": float(completion.finish_reason == "length"),
+        "tokens": float(completion.n_tokens),
+        **{f"reward/{name}": value for name, value in paid.scores.items()},
+    }
+    reasons = graded.reasons | {f"reward/{name}": why for name, why in paid.reasons.items()}
+    return Score(completion.problem_id, completion.index, graded.extracted, graded.language, scores, reasons)

@@ -1,7 +1,7 @@
 """Intervals and tests, under their standard names."""
 
 from collections.abc import Sequence
-from math import sqrt
+from math import ceil, sqrt
 
 import numpy as np
 from scipy import optimize, stats
@@ -104,3 +104,23 @@ def detectable_difference(n: int, changed: float, power: float = 0.8) -> float |
 
     largest = min(changed, sqrt(changed))
     return float(optimize.brentq(excess, 0.0, largest)) if excess(largest) > 0 else None
+
+
+def problems_needed(difference: float, changed: float, power: float = 0.8) -> int | None:
+    """How many problems show a `difference` of paired shares with `power` (Connor 1987), None where it is 0.
+
+    `changed` is the share of problems whose result differs between the sides; it is at least the difference.
+    """
+    difference = abs(difference)
+    changed = max(changed, difference)
+    if not difference:
+        return None
+    significance, strength = stats.norm.ppf((1 + CONFIDENCE) / 2), stats.norm.ppf(power)
+    root = significance * sqrt(changed) + strength * sqrt(changed - difference**2)
+    return ceil((root / difference) ** 2)
+
+
+def fisher_exact(successes: tuple[int, int], n: tuple[int, int]) -> float:
+    """Two-sided exact test of two unpaired shares (Fisher 1935, The Design of Experiments)."""
+    table = [[each, size - each] for each, size in zip(successes, n, strict=True)]
+    return float(stats.fisher_exact(table).pvalue)

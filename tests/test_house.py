@@ -20,7 +20,7 @@ ROOMS = {
     "harness/answers.py": ("types",),
     "harness/formats.py": ("types", "answers", "language"),
     "harness/rewards/": ("types", "answers", "formats", "language", "registry", "rewards"),
-    "harness/store.py": ("types", "config", "errors"),
+    "harness/store.py": ("types", "config"),
     "reports/": ("types", "store"),
 }
 
@@ -64,7 +64,7 @@ def test_rooms_import_only_what_they_may(file):
     for room, allowed in ROOMS.items():
         if name.startswith(room):
             ours = {each.split(".")[1] for each in used if each.startswith("harness.")}
-            assert ours <= {*allowed, "__version__"}
+            assert ours <= {*allowed, "__version__", "errors"}
 
 
 def test_no_cycles():

@@ -16,7 +16,7 @@ LIBRARY_SETTINGS = {
     "GOMP_SPINCOUNT": "2000",
 }
 INTERRUPTED = 130
-DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT)
+DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR)
 
 
 def main() -> None:

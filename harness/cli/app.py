@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import ask, lists, results, run
+from harness.cli import ask, grade, languages, lists, results, rewards, run
 
 app = typer.Typer(
     help="Measure a base model, train it with GRPO, measure it again, and say what changed.",
@@ -14,10 +14,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    run.run, run.eval, run.train, run.plan, results.score, results.report, ask.ask,
+    run.run, run.eval, run.train, run.plan, results.score, results.report, ask.ask, grade.grade, languages.languages,
     lists.models, lists.datasets, lists.recipes, lists.presets, lists.doctor,
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(rewards.rewards, name="rewards", no_args_is_help=True)
 
 
 def _print_version(asked: bool) -> None:

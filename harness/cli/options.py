@@ -39,17 +39,22 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
 
 
 def takes_configuration(command: Callable) -> Callable:
-    """Give a command OPTIONS; it receives the Configuration that they make as its first argument."""
+    """Give a command OPTIONS; it receives the Configuration that they make as its first argument.
+
+    A parameter of the command's own takes the place of the option of that name.
+    """
+    own = list(inspect.signature(command).parameters.values())[1:]
+    taken = {parameter.name for parameter in own} & OPTIONS.keys()
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> Any:
-        options = {name: given.pop(name) for name in OPTIONS}
+        options = {name: None if name in taken else given.pop(name) for name in OPTIONS}
         return command(_configure(options), **given)
 
-    own = list(inspect.signature(command).parameters.values())[1:]
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
         for name, (kind, option, _) in OPTIONS.items()
+        if name not in taken
     ]
     wrapper.__signature__ = inspect.Signature(
         [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + shared

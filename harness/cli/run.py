@@ -36,7 +36,7 @@ def run(
     from harness import pipeline
 
     names = pipeline.stages(config, before_after)
-    folder = _open(config, output, fresh, names)
+    folder = open_run(config, output, fresh, names)
     say = show.nothing if quiet else show.note
     say(f"run folder: {folder.path}")
     code = pipeline.run_stages(folder, names, quiet, say)
@@ -59,7 +59,7 @@ def eval(
     from harness.cli.rooms import run_stage
 
     side = "after" if config.adapter else "before"
-    folder = _open(config, output, fresh, [side])
+    folder = open_run(config, output, fresh, [side])
     watch = show.Replies(folder) if verbose else None
     if not folder.is_done(side):
         run_stage(folder, side, quiet or verbose, watch)
@@ -77,7 +77,7 @@ def train(
     """Train the adapter of a run, without measuring it."""
     from harness.cli.rooms import run_stage
 
-    folder = _open(config, output, fresh, ["train"])
+    folder = open_run(config, output, fresh, ["train"])
     if not folder.is_done("train"):
         run_stage(folder, "train", quiet)
     show.line(f"adapter: {folder.adapter}", json, {"run": str(folder.path), "adapter": str(folder.adapter)})
@@ -104,7 +104,7 @@ def plan(
     return 0
 
 
-def _open(config: "Configuration", output: Path | None, fresh: bool, stages: list[str]):
+def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: list[str]):
     """The run folder of a configuration whose names, files and figures are all there."""
     from harness import datasets
     from harness.cli.check import check_run

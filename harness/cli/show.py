@@ -4,10 +4,15 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import UserError
 from harness.types import Completion, measure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.store import Run
+
+FAULTS_SHOWN = 10
 
 
 def note(text: str) -> None:
@@ -60,6 +65,36 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     for row in rows:
         drawn.add_row(*row)
     Console(width=200, highlight=False).print(drawn)
+
+
+def means(rows: list[dict[str, float | None]], names: list[str], output: "Path", as_json: bool) -> None:
+    """What a file of scored rows comes to: each score's mean, and how many rows have none."""
+    made = {}
+    for name in names:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        made[name] = {"mean": sum(values) / len(values) if values else None, "n": len(values)}
+        made[name]["unscored"] = len(rows) - len(values)
+    if as_json:
+        line("", True, {"output": str(output), "rows": len(rows), "scores": made})
+        return
+    table(
+        ("score", "mean", "n", "unscored"),
+        [
+            (name, "unknown" if each["mean"] is None else f"{each['mean']:.3f}", str(each["n"]), str(each["unscored"]))
+            for name, each in made.items()
+        ],
+    )
+    print(f"{len(rows)} rows: {output}")
+
+
+def faults(found: list[str], strict: bool) -> None:
+    """Rows that cannot be judged whole, named; `strict` stops at the first."""
+    if found and strict:
+        raise UserError(f"{found[0]}: mend the row, or leave --strict out")
+    for fault in found[:FAULTS_SHOWN]:
+        note(f"unscorable: {printable(fault)}")
+    if len(found) > FAULTS_SHOWN:
+        note(f"and {len(found) - FAULTS_SHOWN} more; --strict stops at the first")
 
 
 def plan(made: dict[str, Any], as_json: bool) -> None:

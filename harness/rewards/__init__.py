@@ -13,10 +13,9 @@ from harness import registry
 from harness.answers import NO_TRUTH, Unscorable
 from harness.formats import FORMATS
 from harness.rewards import robust, tutorial
-from harness.rewards.payment import Payment
+from harness.rewards.payment import Judgement, Payment, Reward
 from harness.types import Equality, Format
 
-Reward = Callable[..., list[float | None]]
 NO_TEXT = "the completion is no text"
 
 
@@ -46,28 +45,24 @@ PRESETS = {
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What every function says of one reply: its pay, or None with the reason; `whys` has a line for each pay."""
-
-    scores: dict[str, float | None]
-    reasons: dict[str, str]
-    whys: dict[str, str]
-    extracted: str | None
-
-
-@dataclass(frozen=True)
 class Rewards:
-    """One preset in one variant: `pays` by name, from a reply as `reader` reads it."""
+    """One preset in one variant: `pays` by name, from a reply of `format` as `reader` reads it."""
 
+    format: Format
     pays: dict[str, Callable[[object], Payment]]
     reader: robust.Reader | tutorial.Reader
     need_truth: frozenset[str]
 
     @property
+    def opening(self) -> str:
+        """What the prompt already ended with of a reply."""
+        return getattr(self.reader, "prefix", "")
+
+    @property
     def names(self) -> list[str]:
         return list(self.pays)
 
-    def judge(self, completion: object, answer: object) -> Judgement:
+    def judge(self, completion: object, answer: object, **_: object) -> Judgement:
         """One reply. Where there is no true answer to compare with, the functions that need one are unscored."""
         truth = self.reader.truth_of(answer)
         if not isinstance(completion, str):
@@ -77,7 +72,7 @@ class Rewards:
         for name, pay in self.pays.items():
             try:
                 if truth is None and name in self.need_truth:
-                    raise Unscorable(NO_TRUTH if answer is None else f"the true answer is no text: {answer!r:.40}")
+                    raise Unscorable(NO_TRUTH if answer is None else f"the true answer {answer!r:.40} is no text")
                 scores[name], whys[name] = pay(reply)
             except Unscorable as error:
                 scores[name], reasons[name] = None, str(error)
@@ -136,10 +131,11 @@ def load_rewards(
     registry.choose("reward variant", variant, VARIANTS)
     if variant == "tutorial":
         reader = tutorial.Reader(preset, chosen.eos if eos is None else eos)
-        return Rewards(tutorial.pays(preset), reader, frozenset(tutorial.READ_THE_ANSWER))
+        return Rewards(FORMATS[chosen.format], tutorial.pays(preset), reader, frozenset(tutorial.READ_THE_ANSWER))
     opened = chosen.prefix if prefix is None else prefix
-    reader = robust.Reader(format or FORMATS[chosen.format], equality, language or "id", opened, eos)
-    return Rewards(robust.pays(preset), reader, frozenset(robust.READ_THE_ANSWER))
+    format = format or FORMATS[chosen.format]
+    reader = robust.Reader(format, equality, language or "id", opened, eos)
+    return Rewards(format, robust.pays(preset), reader, frozenset(robust.READ_THE_ANSWER))
 
 
 def functions(

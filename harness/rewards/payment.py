@@ -1,10 +1,27 @@
-"""What one reward function says of one reply."""
+"""What reward functions say of one reply."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
+
+Reward = Callable[..., list[float | None]]
 
 
 class Payment(NamedTuple):
-    """What a reply earns, and why, in a few words."""
+    """What one function pays, and why, in a few words."""
 
     value: float
     why: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What every function pays by name, or None with the reason; `whys` has a line for each that pays.
+
+    `extracted` is the answer that the preset's own layout gave.
+    """
+
+    scores: dict[str, float | None]
+    reasons: dict[str, str]
+    whys: dict[str, str]
+    extracted: str | None

@@ -17,14 +17,14 @@ from harness.types import Equality, Format
 
 @dataclass(frozen=True)
 class Scale:
-    """What a preset pays, by outcome. `near` are (largest relative error, pay) of wrong numbers, nearest first."""
+    """What a preset pays, by outcome. `near` are (n, pay) of numbers wrong by at most 1/n, nearest first."""
 
     exact: float = 3.0
     tag_once: float = 0.5
     tag_else: float = -1.0
     no_layout: float = -2.0
     right: float = 5.0
-    near: tuple[tuple[float, float], ...] = ((0.1, 2.0), (0.2, 1.5))
+    near: tuple[tuple[int, float], ...] = ((10, 2.0), (5, 1.5))
     other_number: float = -2.5
     no_number: float = -4.5
     number_right: float = 3.5
@@ -37,7 +37,7 @@ SCALES = {
         tag_else=-0.5,
         no_layout=0.0,
         right=3.0,
-        near=((0.1, 0.5), (0.2, 0.25)),
+        near=((10, 0.5), (5, 0.25)),
         other_number=-1.0,
         no_number=-0.5,
         number_right=1.5,
@@ -146,9 +146,12 @@ def _answer(reply: Reply, scale: Scale) -> Payment:
     if given is None:
         return Payment(scale.no_number, "the answer is not one number")
     if truth:
-        for error, pay in scale.near:
-            if abs(given / truth - 1) <= error:
-                return Payment(pay, f"wrong, within {error:.0%} of the true answer")
+        # Whole numbers on both sides: exact at any size, and several times faster than fractions.
+        size = abs(truth.numerator * given.denominator)
+        distance = abs(given.numerator * truth.denominator - truth.numerator * given.denominator)
+        for parts, pay in scale.near:
+            if distance * parts <= size:
+                return Payment(pay, f"wrong, within {100 // parts} % of the true answer")
     return Payment(scale.other_number, "another number")
 
 

@@ -1,0 +1,58 @@
+"""Grade replies that any other tool made."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import show
+from harness.cli.results import Json
+from harness.cli.rewards import Strict
+
+Column = str | None
+
+
+def grade(
+    dataset: Annotated[str, typer.Option("--dataset", help="A dataset's name: how answers are read and compared.")],
+    format: Annotated[str, typer.Option("--format", help="Output format: working-out, think or xml.")],
+    input: Annotated[Path, typer.Option("--input", help="Our rows, lm-eval's samples, or TRL's completions.")],
+    output: Annotated[Path, typer.Option("--output", help="The same rows with extracted, scores, reasons (.jsonl).")],
+    language: Annotated[
+        str | None, typer.Option("--language", help="Target language of the reasoning, or none.", show_default=False)
+    ] = None,
+    completion_column: Annotated[
+        Column, typer.Option("--completion-column", help="The column of the replies.", show_default=False)
+    ] = None,
+    answer_column: Annotated[
+        Column, typer.Option("--answer-column", help="The column of the true answers.", show_default=False)
+    ] = None,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Grade replies made by any other tool."""
+    from harness import progress
+    from harness.config import check
+    from harness.datasets import named_equality, true_answer
+    from harness.formats import FORMATS
+    from harness.samples import read_samples
+    from harness.scoring import grade as grade_reply
+    from harness.scoring import ungraded
+    from harness.store import write_lines
+
+    equality = named_equality(dataset)
+    chosen = check({"name": "grade", "checkpoint": "", "format": format, "language": language or ""})
+    samples = read_samples(input, completion_column, answer_column)
+    show.faults([f"{sample.name}: {sample.fault}" for sample in samples if sample.fault], strict)
+    rows = []
+    with progress.bar("grade", len(samples)) as bar:
+        for sample in samples:
+            graded = ungraded(sample.fault, chosen.target_language)
+            if sample.completion is not None:
+                truth = true_answer(sample.answer)
+                graded = grade_reply(sample.completion, truth, FORMATS[chosen.format], equality, chosen.target_language)
+            reasons = dict.fromkeys(graded.reasons, sample.fault) if sample.fault else graded.reasons
+            row = sample.row or {"line": sample.name}
+            rows.append(row | {"extracted": graded.extracted, "scores": graded.scores, "reasons": reasons})
+            bar.advance()
+    write_lines(output, rows)
+    show.means([row["scores"] for row in rows], list(rows[0]["scores"]), output, json)

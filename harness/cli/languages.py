@@ -1,0 +1,62 @@
+"""The languages that a model reasons in, with and without an adapter."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import show
+from harness.cli.options import takes_configuration
+from harness.cli.run import Fresh, Json, Output, Quiet, open_run
+
+if TYPE_CHECKING:
+    from harness.config import Configuration
+
+
+@takes_configuration
+def languages(
+    config: "Configuration",
+    samples: Annotated[int, typer.Option("--samples", min=1, help="How many problems to ask.")] = 20,
+    language: Annotated[str, typer.Option("--target", "--language", help="The language that is counted.")] = "id",
+    output: Output = None,
+    fresh: Fresh = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Count the languages of the reasoning, with and without the adapter, and say whether so few samples can tell."""
+    from harness import language_count, pipeline
+    from harness.config import check
+
+    config = check(config.model_dump() | {"limit": samples, "samples": 1, "language": language})
+    target = config.target_language
+    stages = ["before", "after"] if config.adapter else ["before"]
+    run = open_run(config, output, fresh, stages)
+    code = pipeline.run_stages(run, stages, quiet, show.nothing if quiet else show.note)
+    if code:
+        return code
+    sides = [run.evaluation(side) for side in stages]
+    counts = [language_count.count(side, target) for side in sides]
+    found = language_count.difference(sides[0].scores, sides[1].scores, target) if len(sides) == 2 else None
+    said = language_count.in_words(counts, found, target)
+    if json:
+        show.line("", True, {
+            "run": str(run.path), "target": target, "sides": [asdict(count) for count in counts],
+            "difference": asdict(found) if found else None, "words": said,
+        })  # fmt: skip
+        return 0
+    show.table(
+        ("adapter", target, "share", "95 % interval (Wilson)", "languages"),
+        [
+            (
+                "with" if count.side == "after" else "without", f"{count.hits}/{count.n}",
+                f"{count.hits / count.n:.0%}", f"{count.low:.0%} … {count.high:.0%}",
+                ", ".join(f"{name} {each}" for name, each in count.languages.items()),
+            )
+            for count in counts
+        ],
+    )  # fmt: skip
+    if found:
+        print(f"Fisher's exact test p = {found.fisher:.2f}; paired exact test (McNemar) p = {found.paired:.2f}")
+    for sentence in said:
+        print(sentence)
+    return 0

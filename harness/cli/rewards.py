@@ -1,0 +1,166 @@
+"""Reward functions on stored replies: score, check, explain."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli import replies, show
+from harness.cli.results import Json
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.corpora import Check, Judges
+
+DRIFTED = 3
+
+rewards = typer.Typer(help="Reward functions on replies: score, check, explain.", rich_markup_mode=None)
+
+Preset = Annotated[str, typer.Option("--preset", help="A preset's name, or a .py file of your own functions.")]
+Variant = Annotated[str, typer.Option("--variant", help="tutorial or robust.")]
+Eos = Annotated[str | None, typer.Option("--eos", help="The token allowed behind the layout.", show_default=False)]
+Prefix = Annotated[
+    str | None,
+    typer.Option("--prefix", help="What the prompt already ended with of the reply (robust).", show_default=False),
+]
+Language = Annotated[
+    str | None, typer.Option("--language", help="Target language of the reasoning (robust).", show_default=False)
+]
+Plain = Annotated[bool, typer.Option("--plain", help="Hand your functions texts, not messages.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first row that cannot be judged whole.")]
+
+
+@rewards.command()
+def score(
+    preset: Preset,
+    input: Annotated[Path, typer.Option("--input", help="Rows {id, prompt, completion, answer}.")],
+    output: Annotated[Path, typer.Option("--output", help="The same rows with scores and extracted (.jsonl).")],
+    variant: Variant = "tutorial",
+    eos: Eos = None,
+    prefix: Prefix = None,
+    language: Language = None,
+    plain: Plain = False,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Every reward function of a preset on every row."""
+    from harness import corpora, progress
+    from harness.samples import read_samples
+    from harness.store import write_lines
+
+    judges = _open(preset, variant, eos, prefix, language, plain)
+    samples = read_samples(input)
+    show.faults([f"{sample.name}: {sample.fault}" for sample in samples if sample.fault], strict)
+    rows = []
+    with progress.bar("rewards", len(samples)) as bar:
+        for sample in samples:
+            judged = corpora.judge(judges, sample)
+            row = sample.row or {"line": sample.name}
+            rows.append(row | {"extracted": judged.extracted, "scores": judged.scores, "reasons": judged.reasons})
+            bar.advance()
+    write_lines(output, rows)
+    show.means([row["scores"] for row in rows], judges.names, output, json)
+
+
+@rewards.command()
+def check(
+    preset: Annotated[str | None, typer.Option("--preset", help="Only this preset, or your own .py file.")] = None,
+    corpus: Annotated[Path | None, typer.Option("--corpus", help="Scored rows (default: those that we keep).")] = None,
+    variant: Annotated[str | None, typer.Option("--variant", help="Only this variant (default: the row's).")] = None,
+    eos: Eos = None,
+    prefix: Prefix = None,
+    language: Language = None,
+    plain: Plain = False,
+    strict: Strict = False,
+    update: Annotated[bool, typer.Option("--update", help="Show the differences, then make them the rule.")] = False,
+    json: Json = False,
+) -> int:
+    """Hold the rewards against rows whose scores are known."""
+    from harness import corpora
+
+    if corpus is None and preset and preset.endswith(".py"):
+        raise UserError(f"--preset {preset} has no corpus of ours: name yours with --corpus")
+    if preset:
+        _open(preset, variant or "tutorial", eos, prefix, language, plain)
+
+    def judges(row: dict[str, Any]) -> "Judges | None":
+        chosen, kind = row.get("preset", preset), row.get("variant", variant or "tutorial")
+        if chosen is None:
+            raise UserError(f"{corpus}: its rows name no preset: say which with --preset")
+        if (preset and chosen != preset) or (variant and kind != variant):
+            return None
+        return corpora.open_rewards(chosen, kind, row.get("eos", eos), row.get("prefix", prefix), language, plain)
+
+    checks = [corpora.check(path, judges) for path in ([corpus] if corpus else corpora.stored_corpora())]
+    show.faults([fault for each in checks for fault in each.faults], strict)
+    if not any(each.rows for each in checks):
+        raise UserError(f"{corpus or 'the stored corpora'}: no row there that --preset and --variant ask for")
+    for each in checks:
+        _print_check(each, str(corpus or f"{each.path.parent.name}/{each.path.name}"))
+    drifts = [drift for each in checks for drift in each.drifts]
+    changed = len({drift.sample.name for drift in drifts}) if update else 0
+    for each in checks if update else ():
+        if each.drifts:
+            corpora.update(each)
+    rows = sum(len(each.rows) for each in checks)
+    said = f"{rows} rows, {len(drifts)} drifted scores" + (f"; {changed} rows rewritten" if update else "")
+    found = [{"id": each.row, "function": each.function, "expected": each.expected, "got": each.got} for each in drifts]
+    show.line(said, json, {"rows": rows, "drifts": found, "rewritten": changed})
+    return DRIFTED if drifts and not update else 0
+
+
+@rewards.command()
+def explain(
+    preset: Preset,
+    completion: Annotated[
+        Path | None, typer.Argument(help="A text file with one completion (default: stdin).", show_default=False)
+    ] = None,
+    answer: Annotated[str | None, typer.Option("--answer", help="The true answer.", show_default=False)] = None,
+    prompt: Annotated[str, typer.Option("--prompt", help="The question (for functions of your own).")] = "",
+    variant: Variant = "tutorial",
+    eos: Eos = None,
+    prefix: Prefix = None,
+    language: Language = None,
+    plain: Plain = False,
+) -> None:
+    """Score one completion and show which part of it earned what, and why."""
+    judges = _open(preset, variant, eos, prefix, language, plain)
+    text = _read(completion)
+    if judges.format:
+        replies.parts(judges.opening + text, judges.format, eos)
+    judged = judges.judge(text, answer, prompt=prompt)
+    if judges.format:
+        print(f"extracted by the {variant} variant: {replies.quoted(judged.extracted)}")
+    print(f"true answer: {replies.quoted(answer)}\n")
+    for name, value in judged.scores.items():
+        paid = "  null" if value is None else f"{value:+6.3f}"
+        print(f"{paid}  {name}: {show.printable(judged.whys.get(name) or judged.reasons[name])}")
+    print(f"{sum(value or 0 for value in judged.scores.values()):+6.3f}  in all")
+
+
+def _open(preset: str, variant: str, eos: str | None, prefix: str | None, language: str | None, plain: bool):
+    from harness import corpora, registry
+    from harness.language import LANGUAGE_CODES, LANGUAGES
+
+    if language:
+        language = registry.choose("language", LANGUAGE_CODES.get(language.casefold(), language), LANGUAGES)
+    return corpora.open_rewards(preset, variant, eos, prefix, language, plain)
+
+
+def _read(path: Path | None) -> str:
+    try:
+        content = sys.stdin.buffer.read() if path is None else path.read_bytes()
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path or 'stdin'}: not UTF-8 text: save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: give a text file that can be read") from error
+
+
+def _print_check(checked: "Check", name: str) -> None:
+    for drift in checked.drifts:
+        print(f"{drift.row}: {drift.function}: expected {drift.expected}, got {drift.got}: {show.printable(drift.why)}")
+        print(replies.marked(drift.sample.completion or "", drift.format))
+    print(f"{'same ' if not checked.drifts else 'DRIFT'} {name}: ", end="")
+    print(f"{len(checked.rows)} rows" + (f", {checked.left_out} of other presets" if checked.left_out else ""))

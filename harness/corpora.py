@@ -1,0 +1,141 @@
+"""Regression checks: rewards held against rows whose scores are known."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.errors import UserError
+from harness.rewards import load_rewards
+from harness.rewards.own import load_own
+from harness.rewards.payment import Judgement
+from harness.samples import Sample, read_samples
+from harness.store import write_lines
+from harness.types import Format
+
+TOLERANCE = 1e-9
+MISSING = "missing"
+# The columns of a corpus that are no columns of the dataset: they are not handed to a user's functions.
+OUR_COLUMNS = {"completion", "answer", "scores", "reasons", "extracted", "preset", "variant", "eos", "prefix"}
+
+
+class Judges(Protocol):
+    """The rewards of a preset, or a user's own."""
+
+    @property
+    def names(self) -> list[str]: ...
+
+    @property
+    def format(self) -> Format | None: ...
+
+    def judge(self, completion: object, answer: object, **columns: object) -> Judgement: ...
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A function that no longer pays a row what is expected: None is unscored, MISSING not there at all."""
+
+    sample: Sample
+    function: str
+    expected: float | str | None
+    got: float | str | None
+    why: str
+    format: Format | None
+
+    @property
+    def row(self) -> str:
+        return str(self.sample.row.get("id", self.sample.name))
+
+
+@dataclass
+class Check:
+    """One corpus held against its rewards; `faults` are rows that could not be checked, with the reason."""
+
+    path: Path
+    rows: list[tuple[Sample, Judgement]] = field(default_factory=list)
+    drifts: list[Drift] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    left_out: int = 0
+
+
+def stored_corpora() -> list[Path]:
+    """The corpora that come with the program."""
+    return sorted(Path(str(resources.files("baselines") / "rewards")).glob("*/*.jsonl"))
+
+
+@cache
+def open_rewards(
+    preset: str,
+    variant: str,
+    eos: str | None = None,
+    prefix: str | None = None,
+    language: str | None = None,
+    plain: bool = False,
+) -> Judges:
+    """The rewards of a preset, or of a user's .py file, which then is run."""
+    if preset.endswith(".py"):
+        return load_own(Path(preset), plain)
+    return load_rewards(preset, variant, eos=eos, prefix=prefix, language=language)
+
+
+def judge(rewards: Judges, sample: Sample) -> Judgement:
+    """One row by every function; where something is wrong with the row, that is the reason of what is unscored."""
+    columns = {key: value for key, value in sample.row.items() if key not in OUR_COLUMNS}
+    judged = rewards.judge(sample.completion, sample.answer, **columns)
+    if not sample.fault:
+        return judged
+    return Judgement(judged.scores, dict.fromkeys(judged.reasons, sample.fault), judged.whys, judged.extracted)
+
+
+def check(path: Path, rewards_for: Callable[[dict[str, Any]], Judges | None]) -> Check:
+    """Hold every row of a corpus against the rewards that `rewards_for` gives for it; None leaves the row out."""
+    checked = Check(path)
+    for sample in read_samples(path):
+        expected = sample.row.get("scores")
+        if not isinstance(expected, dict):
+            checked.faults.append(f"{sample.name}: {sample.fault or 'the row has no scores to be held against'}")
+            continue
+        rewards = rewards_for(sample.row)
+        if rewards is None:
+            checked.left_out += 1
+            continue
+        judged = judge(rewards, sample)
+        checked.rows.append((sample, judged))
+        checked.drifts += _drifts(sample, expected, judged, rewards.format)
+    return checked
+
+
+def update(checked: Check) -> None:
+    """Write what the rewards pay today into the corpus; nothing else in it changes."""
+    if checked.faults:
+        raise UserError(f"{checked.faults[0]}: mend the row before --update")
+    today = {
+        sample.name: sample.row | {"scores": judged.scores, "extracted": judged.extracted}
+        for sample, judged in checked.rows
+    }
+    write_lines(checked.path, (today.get(sample.name, sample.row) for sample in read_samples(checked.path)))
+
+
+def _drifts(sample: Sample, expected: dict[str, Any], judged: Judgement, format: Format | None) -> list[Drift]:
+    found = []
+    for name in {**expected, **judged.scores}:
+        wanted = _number(expected[name]) if name in expected else MISSING
+        got = judged.scores.get(name, MISSING)
+        if not _same(wanted, got):
+            why = judged.whys.get(name) or judged.reasons.get(name) or "there is no function of that name"
+            found.append(Drift(sample, name, wanted, got, why, format))
+    return found
+
+
+def _number(value: Any) -> float | None:
+    """A stored score; a text such as "error" stands for a function that raised: unscored."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _same(wanted: float | str | None, got: float | str | None) -> bool:
+    if isinstance(wanted, float) and isinstance(got, int | float):
+        return math.isclose(wanted, got, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return wanted == got

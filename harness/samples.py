@@ -1,0 +1,95 @@
+"""Replies made elsewhere: our own rows, lm-eval's samples, TRL's logged completions."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import tables
+from harness.errors import UserError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a kind of file keeps things: it is known by `marks`, columns that it always has."""
+
+    marks: tuple[str, ...]
+    completion: str
+    answer: str
+    answer_may_lack: bool = False
+
+
+# {"id": "1", "question": "…", "completion": "…", "answer": "72"}
+OURS = Layout(("completion", "answer"), "completion", "answer")
+LAYOUTS = (
+    # {"doc_id": 3, "doc": {…}, "target": "… #### 72", "resps": [["…"]], "filtered_resps": ["72"], "filter": "…"}
+    Layout(("doc_id", "resps", "target"), "resps", "target"),
+    # {"step": 5, "prompt": "…", "completion": "…", <reward function>: 3.0, …, "advantage": 0.7}
+    Layout(("step", "completion", "advantage"), "completion", "answer", answer_may_lack=True),
+    OURS,
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a file. `fault` says what keeps it from being judged whole, where something does."""
+
+    name: str
+    row: dict[str, Any]
+    completion: str | None
+    answer: Any
+    fault: str | None
+
+
+def read_samples(path: Path, completion_column: str | None = None, answer_column: str | None = None) -> list[Sample]:
+    """The rows of a file in one of LAYOUTS, or with its columns named; a broken line becomes a faulty row.
+
+    UserError: the file cannot be read, has no rows, or its columns are neither known nor named.
+    """
+    found: list[tuple[str, dict | UserError]] = []
+    found.extend(tables.named_rows(path, lambda error: found.append(("", error))))
+    columns = list(dict.fromkeys(key for _, row in found if isinstance(row, dict) for key in row))
+    if not columns:
+        raise UserError(f"{path}: no rows that can be read: give a file with one JSON object a line")
+    layout = _layout(path, columns, completion_column, answer_column)
+    return [_broken(row) if isinstance(row, UserError) else _sample(name, row, layout) for name, row in found]
+
+
+def _layout(path: Path, columns: list[str], completion: str | None, answer: str | None) -> Layout:
+    known = next((layout for layout in LAYOUTS if set(layout.marks) <= set(columns)), OURS)
+    layout = replace(known, completion=completion or known.completion, answer=answer or known.answer)
+    needed = [("completion", layout.completion)]
+    if answer or not layout.answer_may_lack:
+        needed.append(("answer", layout.answer))
+    for what, column in needed:
+        if column not in columns:
+            names = ", ".join(map(str, columns))
+            raise UserError(f"{path}: no column '{column}' (columns: {names}): name it with --{what}-column")
+    return layout
+
+
+def _broken(error: UserError) -> Sample:
+    name, _, cause = str(error).partition(": ")
+    return Sample(name, {}, None, None, cause.rpartition(": ")[0])
+
+
+def _sample(name: str, row: dict[str, Any], layout: Layout) -> Sample:
+    completion, answer = _first_text(row.get(layout.completion)), row.get(layout.answer)
+    fault = None
+    if layout.completion not in row:
+        fault = f"the row has no field '{layout.completion}'"
+    elif completion is None:
+        fault = f"'{layout.completion}' is no text"
+    elif layout.answer not in row:
+        fault = f"the row has no field '{layout.answer}'"
+    elif answer is None or answer != answer:
+        fault = f"'{layout.answer}' is null"
+    return Sample(name, row, completion, None if answer != answer else answer, fault)
+
+
+def _first_text(value: Any) -> str | None:
+    """The text itself; of lm-eval's nested replies the first; of TRL's messages the last one's content."""
+    while isinstance(value, list) and value:
+        value = value[-1] if isinstance(value[0], dict) else value[0]
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else None
