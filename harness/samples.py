@@ -46,7 +46,8 @@ def read_samples(path: Path, completion_column: str | None = None, answer_column
     UserError: the file cannot be read, has no rows, or its columns are neither known nor named.
     """
     found: list[tuple[str, dict | UserError]] = []
-    found.extend(tables.named_rows(path, lambda error: found.append(("", error))))
+    for named in tables.named_rows(path, lambda error: found.append(("", error))):
+        found.append(named)
     columns = list(dict.fromkeys(key for _, row in found if isinstance(row, dict) for key in row))
     if not columns:
         raise UserError(f"{path}: no rows that can be read: give a file with one JSON object a line")
