@@ -2,7 +2,7 @@
 
 import re
 import string
-from collections import deque
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
@@ -11,6 +11,8 @@ from itertools import islice
 from harness.types import Equality
 
 NO_TRUTH = "the row has no true answer"
+# What a missing value becomes on its way through a table.
+NO_ANSWERS = ("", "nan")
 MATH_VERIFY_CHARACTERS = 200
 MATH_VERIFY_SECONDS = 5
 LONGEST_ANSWER = 1000
@@ -18,16 +20,18 @@ USUAL_NUMBER = 60
 
 _NUMBER = re.compile(
     r"(?=[-\s$€£¥₹.0-9])(?P<sign>(?<![\w.)])-|^\s{0,9}-\s?)?(?:[$€£¥₹]\s?)?(?P<inner_sign>(?<=[$€£¥₹])-)?"
-    r"(?P<digits>[0-9]{1,3}(?:,[0-9]{3}){1,12}(?![0-9])|[0-9]+|(?=\.[0-9]))(?P<decimals>\.[0-9]+)?"
+    r"(?:(?P<whole>[0-9]{1,30})\s(?=[0-9]{1,30}\s?/\s?[0-9]))?"
+    r"(?P<digits>[0-9]{1,3}(?:,[0-9]{3}){1,12}(?![0-9])|(?<![0-9])[0-9]{1,3}(?:[ \u2009\u202f][0-9]{3}){1,12}(?![0-9])"
+    r"|[0-9]+|(?=\.[0-9]))(?P<decimals>\.[0-9]+)?(?:[eE](?P<exponent>[+-]?[0-9]{1,9})(?!\w))?"
     r"(?:\s?/\s?(?P<divisor>[0-9]{1,30}))?",
 )
+_GROUPS = str.maketrans("", "", ", \u2009\u202f")
 _DRESSING = str.maketrans({"−": "-", "–": "-", "*": " ", "\\": "", "{": " ", "}": " ", "\u00a0": " "})
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|boxed|left|right|[,;!() ])|\{,\}")
-_FRACTION = re.compile(r"\\[dt]?frac\s?\{([0-9]{1,30})\}\s?\{([0-9]{1,30})\}")
+_FRACTION = re.compile(r"\\[dt]?frac\s?(?:\{([0-9]{1,30})\}\s?\{([0-9]{1,30})\}|([0-9])([0-9])(?![0-9]))")
 _MATHEMATICS = re.compile(r"\\(?!boxed|text|[$!,%])|[\^_+*/()\[\]]|[0-9][A-Za-z]\b")
 _LONGEST_NUMBER = 400
-# What a missing value becomes on its way through a table.
-_NO_ANSWERS = ("", "nan")
+_MOST_NUMBERS = 20
 
 
 class Unscorable(Exception):
@@ -36,23 +40,34 @@ class Unscorable(Exception):
 
 def is_right(extracted: str | None, truth: str | None, equality: Equality) -> bool:
     """Whether the extracted answer is the true one: none is wrong; no true answer raises Unscorable."""
-    if truth is None or truth.strip().casefold() in _NO_ANSWERS:
+    if truth is None or truth.strip().casefold() in NO_ANSWERS:
         raise Unscorable(NO_TRUTH)
     return extracted is not None and equal(extracted, truth, equality)
 
 
-@lru_cache(maxsize=4096)
 def number(text: str) -> Fraction | None:
     """The one number that `text` states, or None where it states none or several.
 
-    Read through thousands commas, currency, percent signs, units, LaTeX, a trailing period, and
-    `48 + 24 = 72`, which states 72. Only ASCII digits are digits; over 1,000 characters are no number.
+    Read through thousands commas and spaces, currency, percent signs, units (`72 cm^2` is 72), LaTeX, mixed
+    fractions, a trailing period, and `48 + 24 = 72`, which states 72. Only ASCII digits are digits; over 1,000
+    characters are no number.
     """
-    text = text.rpartition("=")[2].strip()
+    left, _, right = text.rpartition("=")
+    for side in (right.strip(), left.strip()):
+        if side and len(side) <= LONGEST_ANSWER and any(map(side.__contains__, string.digits)):
+            return _only_number(side)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _only_number(text: str) -> Fraction | None:
     if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER:
         return Fraction(int(text))
-    found = list(islice(_numbers(text), 2)) if len(text) <= LONGEST_ANSWER else []
-    return found[0][0] if len(found) == 1 else None
+    free, glued = set(), set()
+    for value, _, is_glued in islice(_numbers(text), _MOST_NUMBERS):
+        (glued if is_glued else free).add(value)
+    found = free or glued
+    return found.pop() if len(found) == 1 else None
 
 
 def stated_answer(text: str) -> str | None:
@@ -65,10 +80,11 @@ def stated_answer(text: str) -> str | None:
         return None
     # A number is short as a rule: the rest of a long reply is not searched.
     for reach in (USUAL_NUMBER, LONGEST_ANSWER):
-        last = deque(_numbers(text[max(0, end - reach) : end + 2]), maxlen=1)
-        if last and len(last[0][1]) < USUAL_NUMBER // 2:
+        found = [(text, glued) for _, text, glued in _numbers(text[max(0, end - reach) : end + 2])]
+        last = next((each for each, glued in reversed(found) if not glued), found[-1][0] if found else None)
+        if last and len(last) < USUAL_NUMBER // 2:
             break
-    return last[0][1] if last else None
+    return last
 
 
 def final_answer(text: str) -> str | None:
@@ -93,18 +109,34 @@ def equal(candidate: str, truth: str, equality: Equality) -> bool:
     return len(candidate) <= MATH_VERIFY_CHARACTERS and _math_equal(candidate, truth)
 
 
-def _numbers(text: str) -> Iterator[tuple[Fraction, str]]:
+def _numbers(text: str) -> Iterator[tuple[Fraction, str, bool]]:
+    """Each number with its text, and whether it is glued to a letter or a caret, as the 2 of `m^2` is."""
     if "\\" in text or "{,}" in text:
-        text = _LATEX.sub("", _FRACTION.sub(r"\1/\2", text))
+        text = _LATEX.sub("", _FRACTION.sub(_written_out, text))
     text = text.translate(_DRESSING)
     for match in _NUMBER.finditer(text):
-        digits = match["digits"].replace(",", "")
+        digits = match["digits"].translate(_GROUPS)
         if len(digits) > _LONGEST_NUMBER or len(match["decimals"] or "") > _LONGEST_NUMBER:
             continue
+        if abs(int(match["exponent"] or 0)) > _LONGEST_NUMBER:
+            continue
         value = Fraction(f"{digits or 0}{match['decimals']}" if match["decimals"] else int(digits))
-        if match["divisor"] and int(match["divisor"]):
+        if match["exponent"]:
+            value *= Fraction(10) ** int(match["exponent"])
+        if match["divisor"]:
+            if not int(match["divisor"]):
+                continue
             value /= int(match["divisor"])
-        yield (-value if match["sign"] or match["inner_sign"] else value), match[0].strip()
+        if match["whole"]:
+            value += int(match["whole"])
+        negative = match["sign"] or match["inner_sign"]
+        before = text[match.start() - 1 : match.start()]
+        yield -value if negative else value, match[0].strip(), before.isalpha() or before == "^"
+
+
+def _written_out(fraction: re.Match) -> str:
+    numerator, divisor = fraction[1] or fraction[3], fraction[2] or fraction[4]
+    return f" {numerator}/{divisor}"
 
 
 def _boxed(text: str) -> str | None:
@@ -134,7 +166,7 @@ def _math_verify(candidate: str, truth: str) -> bool | None:
 
     try:
         gold, given = _math(truth), _math(candidate)
-        return bool(verify(gold, given, timeout_seconds=MATH_VERIFY_SECONDS, raise_on_error=True))
+        return bool(verify(gold, given, timeout_seconds=_seconds(), raise_on_error=True))
     except TimeoutException:
         return None
     except Exception:  # sympy raises whatever it likes on what a model wrote: such a text equals nothing
@@ -144,4 +176,9 @@ def _math_verify(candidate: str, truth: str) -> bool | None:
 def _math(text: str) -> list:
     from math_verify import parse
 
-    return parse(text if "$" in text else f"${text}$", parsing_timeout=MATH_VERIFY_SECONDS, raise_on_error=True)
+    return parse(text if "$" in text else f"${text}$", parsing_timeout=_seconds(), raise_on_error=True)
+
+
+def _seconds() -> int | None:
+    """math-verify keeps time by a signal, which only the main thread gets."""
+    return MATH_VERIFY_SECONDS if threading.current_thread() is threading.main_thread() else None

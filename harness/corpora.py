@@ -1,15 +1,17 @@
 """Regression checks: rewards held against rows whose scores are known."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness import registry
 from harness.errors import UserError
-from harness.rewards import load_rewards
+from harness.language import LANGUAGE_CODES, LANGUAGES
+from harness.rewards import PRESETS, load_rewards
 from harness.rewards.own import load_own
 from harness.rewards.payment import Judgement
 from harness.samples import Sample, read_samples
@@ -31,7 +33,7 @@ class Judges(Protocol):
     @property
     def format(self) -> Format | None: ...
 
-    def judge(self, completion: object, answer: object, **columns: object) -> Judgement: ...
+    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = ...) -> Judgement: ...
 
 
 @dataclass(frozen=True)
@@ -75,30 +77,64 @@ def open_rewards(
     language: str | None = None,
     plain: bool = False,
 ) -> Judges:
-    """The rewards of a preset, or of a user's .py file, which then is run."""
+    """The rewards of a preset, or of a user's .py file, which then is run; `language`: a code or an English name."""
     if preset.endswith(".py"):
+        if eos or prefix or language:
+            raise UserError(f"--preset {preset}: --eos, --prefix and --language are for our presets: leave them out")
         return load_own(Path(preset), plain)
+    if plain:
+        raise UserError("--plain is for reward functions of your own: leave it out")
+    if variant == "tutorial" and (prefix or language):
+        raise UserError("--prefix and --language are for the robust variant: add --variant robust, or leave them out")
+    if language:
+        language = registry.choose("language", LANGUAGE_CODES.get(language.casefold(), language), LANGUAGES)
     return load_rewards(preset, variant, eos=eos, prefix=prefix, language=language)
+
+
+def rewards_of_rows(
+    preset: str | None, variant: str | None, eos: str | None = None, **options: str | bool | None
+) -> Callable[[Sample], Judges | None]:
+    """How `check` finds a row's rewards: its own `preset`, `variant`, `eos` and `prefix` win over those given.
+
+    None for a row that names another preset or variant than was asked for.
+    """
+
+    def rewards_of(sample: Sample) -> Judges | None:
+        named = {key: sample.row[key] for key in ("preset", "variant", "eos", "prefix") if key in sample.row}
+        wrong = [key for key, value in named.items() if not isinstance(value, str)]
+        if wrong or named.get("preset", "xml") not in PRESETS:
+            key = wrong[0] if wrong else "preset"
+            known = f" (known: {', '.join(PRESETS)})" if key == "preset" else ""
+            raise UserError(f"{sample.name}: {key} = {named[key]!r:.60} is none{known}: mend the row")
+        chosen, kind = named.get("preset", preset), named.get("variant", variant or "tutorial")
+        if chosen is None:
+            raise UserError(f"{sample.name}: the row names no preset: say which with --preset")
+        if (preset and chosen != preset) or (variant and kind != variant):
+            return None
+        ours = options if "prefix" not in named else options | {"prefix": named["prefix"]}
+        return open_rewards(chosen, kind, named.get("eos", eos), **ours)
+
+    return rewards_of
 
 
 def judge(rewards: Judges, sample: Sample) -> Judgement:
     """One row by every function; where something is wrong with the row, that is the reason of what is unscored."""
     columns = {key: value for key, value in sample.row.items() if key not in OUR_COLUMNS}
-    judged = rewards.judge(sample.completion, sample.answer, **columns)
+    judged = rewards.judge(sample.completion, sample.answer, columns)
     if not sample.fault:
         return judged
     return Judgement(judged.scores, dict.fromkeys(judged.reasons, sample.fault), judged.whys, judged.extracted)
 
 
-def check(path: Path, rewards_for: Callable[[dict[str, Any]], Judges | None]) -> Check:
-    """Hold every row of a corpus against the rewards that `rewards_for` gives for it; None leaves the row out."""
+def check(path: Path, rewards_of: Callable[[Sample], Judges | None]) -> Check:
+    """Hold every row of a corpus against the rewards that `rewards_of` gives for it; None leaves the row out."""
     checked = Check(path)
     for sample in read_samples(path):
         expected = sample.row.get("scores")
         if not isinstance(expected, dict):
             checked.faults.append(f"{sample.name}: {sample.fault or 'the row has no scores to be held against'}")
             continue
-        rewards = rewards_for(sample.row)
+        rewards = rewards_of(sample)
         if rewards is None:
             checked.left_out += 1
             continue
@@ -112,11 +148,16 @@ def update(checked: Check) -> None:
     """Write what the rewards pay today into the corpus; nothing else in it changes."""
     if checked.faults:
         raise UserError(f"{checked.faults[0]}: mend the row before --update")
-    today = {
-        sample.name: sample.row | {"scores": judged.scores, "extracted": judged.extracted}
-        for sample, judged in checked.rows
-    }
+    if checked.path.suffix != ".jsonl":
+        raise UserError(f"{checked.path}: --update writes .jsonl files: keep the corpus as one")
+    today = {sample.name: sample.row | _expectations(sample, judged) for sample, judged in checked.rows}
     write_lines(checked.path, (today.get(sample.name, sample.row) for sample in read_samples(checked.path)))
+
+
+def _expectations(sample: Sample, judged: Judgement) -> dict[str, Any]:
+    """What a row says of its rewards, as they are today."""
+    now = {"scores": judged.scores, "extracted": judged.extracted, "reasons": judged.reasons}
+    return {key: value for key, value in now.items() if key in sample.row}
 
 
 def _drifts(sample: Sample, expected: dict[str, Any], judged: Judgement, format: Format | None) -> list[Drift]:
@@ -132,7 +173,10 @@ def _drifts(sample: Sample, expected: dict[str, Any], judged: Judgement, format:
 
 def _number(value: Any) -> float | None:
     """A stored score; a text such as "error" stands for a function that raised: unscored."""
-    return float(value) if isinstance(value, int | float) else None
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
 
 
 def _same(wanted: float | str | None, got: float | str | None) -> bool:

@@ -5,28 +5,32 @@ from pathlib import Path
 from typing import Any
 
 from harness import tables
+from harness.datasets import true_answer
 from harness.errors import UserError
+from harness.tables import BrokenRow
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a kind of file keeps things: it is known by `marks`, columns that it always has."""
+    """Where a kind of file keeps things: it is known by `marks`, columns that it always has.
+
+    `worked_answer`: a true answer may stand behind a worked solution and `####`.
+    """
 
     marks: tuple[str, ...]
     completion: str
     answer: str
     answer_may_lack: bool = False
+    worked_answer: bool = False
 
 
 # {"id": "1", "question": "…", "completion": "…", "answer": "72"}
 OURS = Layout(("completion", "answer"), "completion", "answer")
-LAYOUTS = (
-    # {"doc_id": 3, "doc": {…}, "target": "… #### 72", "resps": [["…"]], "filtered_resps": ["72"], "filter": "…"}
-    Layout(("doc_id", "resps", "target"), "resps", "target"),
-    # {"step": 5, "prompt": "…", "completion": "…", <reward function>: 3.0, …, "advantage": 0.7}
-    Layout(("step", "completion", "advantage"), "completion", "answer", answer_may_lack=True),
-    OURS,
-)
+# {"doc_id": 3, "doc": {…}, "target": "… #### 72", "resps": [["…"]], "filtered_resps": ["72"], "filter": "…"}
+LM_EVAL = Layout(("doc_id", "resps", "target"), "resps", "target", worked_answer=True)
+# {"step": 5, "prompt": "…", "completion": "…", <reward function>: 3.0, …, "advantage": 0.7}
+TRL = Layout(("step", "completion", "advantage"), "completion", "answer", answer_may_lack=True)
+LAYOUTS = (LM_EVAL, TRL, OURS)
 
 
 @dataclass(frozen=True)
@@ -36,23 +40,32 @@ class Sample:
     name: str
     row: dict[str, Any]
     completion: str | None
-    answer: Any
+    answer: str | int | float | None
     fault: str | None
 
 
 def read_samples(path: Path, completion_column: str | None = None, answer_column: str | None = None) -> list[Sample]:
     """The rows of a file in one of LAYOUTS, or with its columns named; a broken line becomes a faulty row.
 
-    UserError: the file cannot be read, has no rows, or its columns are neither known nor named.
+    lm-eval writes a row once for each of its filters: the first is taken. UserError: the file cannot be read, has no
+    rows, or its columns are neither known nor named.
     """
-    found: list[tuple[str, dict | UserError]] = []
-    for named in tables.named_rows(path, lambda error: found.append(("", error))):
+    found: list[tuple[str, dict] | BrokenRow] = []
+    for named in tables.named_rows(path, lambda error: found.append(error)):
         found.append(named)
-    columns = list(dict.fromkeys(key for _, row in found if isinstance(row, dict) for key in row))
+    rows = [each for each in found if not isinstance(each, BrokenRow)]
+    columns = list(dict.fromkeys(key for _, row in rows for key in row))
     if not columns:
-        raise UserError(f"{path}: no rows that can be read: give a file with one JSON object a line")
+        raise found[0] if found else UserError(f"{path}: no rows: give a file that is not empty")
     layout = _layout(path, columns, completion_column, answer_column)
-    return [_broken(row) if isinstance(row, UserError) else _sample(name, row, layout) for name, row in found]
+    first_filter = rows[0][1].get("filter")
+    samples = []
+    for each in found:
+        if isinstance(each, BrokenRow):
+            samples.append(Sample(each.where, {}, None, None, each.cause))
+        elif not layout.worked_answer or each[1].get("filter") == first_filter:
+            samples.append(_sample(*each, layout))
+    return samples
 
 
 def _layout(path: Path, columns: list[str], completion: str | None, answer: str | None) -> Layout:
@@ -68,13 +81,10 @@ def _layout(path: Path, columns: list[str], completion: str | None, answer: str 
     return layout
 
 
-def _broken(error: UserError) -> Sample:
-    name, _, cause = str(error).partition(": ")
-    return Sample(name, {}, None, None, cause.rpartition(": ")[0])
-
-
 def _sample(name: str, row: dict[str, Any], layout: Layout) -> Sample:
     completion, answer = _first_text(row.get(layout.completion)), row.get(layout.answer)
+    if layout.worked_answer:
+        answer = true_answer(answer)
     fault = None
     if layout.completion not in row:
         fault = f"the row has no field '{layout.completion}'"
@@ -82,9 +92,13 @@ def _sample(name: str, row: dict[str, Any], layout: Layout) -> Sample:
         fault = f"'{layout.completion}' is no text"
     elif layout.answer not in row:
         fault = f"the row has no field '{layout.answer}'"
-    elif answer is None or answer != answer:
-        fault = f"'{layout.answer}' is null"
-    return Sample(name, row, completion, None if answer != answer else answer, fault)
+    elif not _is_answer(answer):
+        fault = f"'{layout.answer}' is {'null' if answer is None else 'no text or number'}"
+    return Sample(name, row, completion, answer if _is_answer(answer) else None, fault)
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool) and value == value
 
 
 def _first_text(value: Any) -> str | None:

@@ -233,7 +233,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary name, sync, rename: a reader sees the old file or the new one."""
+    """Write to a temporary name, sync, rename: a reader sees the old file or the new one. A link is followed."""
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     with temporary.open("wb") as file:
@@ -244,4 +245,5 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def json_line(row: dict) -> str:
-    return json.dumps(row, ensure_ascii=True) + "\n"
+    """One line of JSON; what JSON has no word for (a timestamp out of a table) as its text."""
+    return json.dumps(row, ensure_ascii=True, default=str) + "\n"

@@ -11,16 +11,24 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 LONGEST_FIELD = 2**31 - 1
 
 
+class BrokenRow(UserError):
+    """A line that is no row: where it is, what is wrong with it, and the fix."""
+
+    def __init__(self, where: str, cause: str, fix: str):
+        super().__init__(f"{where}: {cause}: {fix}")
+        self.where, self.cause = where, cause
+
+
 def read_rows(path: Path) -> Iterator[dict]:
     """The rows of a .jsonl, .json, .csv or .parquet file; a UserError names a broken line."""
 
-    def refuse(error: UserError) -> None:
+    def refuse(error: BrokenRow) -> None:
         raise error
 
     return (row for _, row in named_rows(path, refuse))
 
 
-def named_rows(path: Path, on_broken: Callable[[UserError], None]) -> Iterator[tuple[str, dict]]:
+def named_rows(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[tuple[str, dict]]:
     """Each row with its name, `file:line` (or the row's number where a file has no lines).
 
     A broken line of a .jsonl file goes to `on_broken` and is left out if that returns; any other file that
@@ -32,8 +40,10 @@ def named_rows(path: Path, on_broken: Callable[[UserError], None]) -> Iterator[t
     try:
         if suffix == ".jsonl":
             yield from _jsonl(path, on_broken)
+        elif suffix == ".csv":
+            yield from _csv(path)
         else:
-            rows = {".json": _json, ".csv": _csv, ".parquet": _parquet}[suffix](path)
+            rows = {".json": _json, ".parquet": _parquet}[suffix](path)
             yield from ((f"{path}: row {number}", row) for number, row in enumerate(rows, start=1))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text: save it as UTF-8") from error
@@ -41,14 +51,14 @@ def named_rows(path: Path, on_broken: Callable[[UserError], None]) -> Iterator[t
         raise UserError(f"{path}: {error.strerror or error}: give a file that can be read") from error
 
 
-def _jsonl(path: Path, on_broken: Callable[[UserError], None]) -> Iterator[tuple[str, dict]]:
+def _jsonl(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[tuple[str, dict]]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 name = f"{path}:{number}"
                 try:
                     row = _object(line, name)
-                except UserError as error:
+                except BrokenRow as error:
                     on_broken(error)
                 else:
                     yield name, row
@@ -58,11 +68,11 @@ def _object(line: bytes, where: str) -> dict:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 text: mend or delete the line") from error
+        raise BrokenRow(where, "not UTF-8 text", "mend or delete the line") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: broken JSON ({_cause(error)}): mend or delete the line") from error
+        raise BrokenRow(where, f"broken JSON ({_cause(error)})", "mend or delete the line") from error
     if not isinstance(row, dict):
-        raise UserError(f'{where}: not an object: write {{"question": …, "answer": …}}')
+        raise BrokenRow(where, "not an object", 'write {"question": …, "answer": …}')
     return row
 
 
@@ -85,12 +95,13 @@ def _cause(error: Exception) -> str:
     return getattr(error, "msg", None) or str(error).split(":")[0]
 
 
-def _csv(path: Path) -> Iterator[dict]:
+def _csv(path: Path) -> Iterator[tuple[str, dict]]:
     csv.field_size_limit(LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
+        reader = csv.DictReader(lines, restkey="cells beyond the header")
         try:
-            yield from reader
+            for row in reader:
+                yield f"{path}:{reader.line_num}", row
         except csv.Error as error:
             raise UserError(f"{path}:{reader.line_num}: broken CSV ({error}): mend the file") from error
 

@@ -5,28 +5,39 @@ from pathlib import Path
 
 from harness import corpora
 from harness.rewards.own import OwnRewards
+from harness.samples import Sample
 
 SHOWN = 20
 
 
 def assert_rewards_match(
-    rewards: str | Path | Sequence[Callable], corpus: str | Path, *, variant: str = "tutorial", eos: str | None = None
+    rewards: str | Path | Sequence[Callable],
+    corpus: str | Path,
+    *,
+    variant: str | None = None,
+    eos: str | None = None,
+    plain: bool = False,
 ) -> None:
     """AssertionError with every drift where `rewards` no longer pay what the rows of `corpus` expect.
 
-    `rewards`: a Python file with TRL-style functions, a list of such functions, or a preset's name (then `variant`
-    and `eos` count). `corpus`: what `harness rewards score --output` wrote. A row that cannot be checked fails too.
+    `rewards`: a Python file with TRL-style functions, a list of such functions (`plain`: they take texts, not
+    messages), or a preset's name (then `variant` and `eos` count, where the rows name none). `corpus`: what
+    `harness rewards score --output` wrote. A row that cannot be checked fails too.
     """
     if isinstance(rewards, str | Path):
-        judges = corpora.open_rewards(str(rewards), variant, eos)
+        rewards_of = corpora.rewards_of_rows(str(rewards), variant, eos, plain=plain)
     else:
-        judges = OwnRewards(list(rewards), plain=False)
-    checked = corpora.check(Path(corpus), lambda row: judges)
+        own = OwnRewards(list(rewards), plain)
+
+        def rewards_of(_: Sample) -> OwnRewards:
+            return own
+
+    checked = corpora.check(Path(corpus), rewards_of)
     lines = [
         f"{drift.row}: {drift.function}: expected {drift.expected}, got {drift.got} ({drift.why})"
         for drift in checked.drifts
     ]
-    lines += checked.faults
+    lines += checked.faults or ([] if checked.rows else ["no row to check"])
     if lines:
         more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-        raise AssertionError("\n".join([f"{corpus}: {len(lines)} rows drifted", *lines[:SHOWN], *more]))
+        raise AssertionError("\n".join([f"{corpus}: {len(lines)} findings", *lines[:SHOWN], *more]))

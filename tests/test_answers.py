@@ -1,4 +1,5 @@
 import json
+import threading
 from fractions import Fraction
 
 import pytest
@@ -36,6 +37,22 @@ NUMBERS = [
     ("**18**", 18),
     ("0", 0),
     ("(-5)", -5),
+    ("72 cm^2", 72),
+    ("72 m2", 72),
+    (r"$72\text{ cm}^2$", 72),
+    ("Rp5000", 5000),
+    ("1 000", 1000),
+    ("1\u202f000", 1000),
+    ("72 = x", 72),
+    ("72 or 72", 72),
+    ("3 1/2", Fraction(7, 2)),
+    (r"3\frac{1}{2}", Fraction(7, 2)),
+    (r"\frac12", Fraction(1, 2)),
+    ("1e6", 10**6),
+    ("1e99999", None),
+    ("72/0", None),
+    ("7_2", None),
+    ("7" * 1001, None),
     ("", None),
     ("unknown", None),
     ("73 or 72", None),
@@ -59,6 +76,9 @@ FINAL = [
     (r"nested \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
     ("first 3, then 5 - 2 = 3, in all 1,200.", "1,200"),
     (r"open \boxed{3", "3"),
+    ("It covers 72 cm^2.", "72"),
+    ("That makes 1 000.", "1 000"),
+    ("5 apples" + " and so on" * 500, "5"),
     ("no digits at all", None),
     ("", None),
 ]
@@ -103,3 +123,11 @@ def test_the_authors_labels_of_1000_solutions(test_data):
     judged = [answers.is_right(answers.final_answer(row["solution"]), row["answer"], "number") for row in rows]
     assert len(rows) == 1000
     assert judged == [row["is_correct"] for row in rows]
+
+
+def test_mathematics_compares_outside_the_main_thread_too():
+    pair, same = (r"\frac{\sqrt{7}}{7}", r"\frac{1}{\sqrt{7}}"), []
+    thread = threading.Thread(target=lambda: same.append(answers.equal(*pair, "math")))
+    thread.start()
+    thread.join()
+    assert same == [answers.equal(*pair, "math")] == [True]

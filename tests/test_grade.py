@@ -47,6 +47,16 @@ def test_trls_completions_with_and_without_a_logged_answer(harness, tmp_path):
     assert row["scores"]["accuracy_strict"] == 1
 
 
+def test_lm_evals_filters_do_not_count_a_reply_twice(harness, tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", [LM_EVAL[0], LM_EVAL[0] | {"filter": "flexible-extract"}])
+    grade(harness, tmp_path, source)
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
+    done = harness("rewards", "score", "--preset", "gemma3", "--input", source, "--output", "out.jsonl")
+    assert done.returncode == 0
+    row = json.loads((tmp_path / "out.jsonl").read_text())
+    assert row["scores"]["check_answer"] == -0.5  # 1,072 for 1072, as the tutorial reads it
+
+
 def test_columns_can_be_named(harness, tmp_path):
     rows = [{"reply": [{"role": "assistant", "content": RIGHT}], "gold": 1072}]
     source = write_jsonl(tmp_path / "in.jsonl", rows)

@@ -16,13 +16,19 @@ LIBRARY_SETTINGS = {
     "GOMP_SPINCOUNT": "2000",
 }
 INTERRUPTED = 130
-DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR)
+DISK_ERRORS = (
+    errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR,
+    errno.EEXIST, errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 def main() -> None:
     """The `harness` command."""
     for name, value in LIBRARY_SETTINGS.items():
         os.environ.setdefault(name, value)
+    # A terminal that cannot show a letter shows a question mark.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")
     from harness.cli.app import app
 
     sys.exit(exit_code_of(lambda: app(standalone_mode=False)))

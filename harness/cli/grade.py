@@ -7,9 +7,7 @@ import typer
 
 from harness.cli import show
 from harness.cli.results import Json
-from harness.cli.rewards import Strict
-
-Column = str | None
+from harness.cli.rewards import AnswerColumn, CompletionColumn, Strict
 
 
 def grade(
@@ -20,12 +18,8 @@ def grade(
     language: Annotated[
         str | None, typer.Option("--language", help="Target language of the reasoning, or none.", show_default=False)
     ] = None,
-    completion_column: Annotated[
-        Column, typer.Option("--completion-column", help="The column of the replies.", show_default=False)
-    ] = None,
-    answer_column: Annotated[
-        Column, typer.Option("--answer-column", help="The column of the true answers.", show_default=False)
-    ] = None,
+    completion_column: CompletionColumn = None,
+    answer_column: AnswerColumn = None,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
@@ -39,10 +33,13 @@ def grade(
     from harness.scoring import ungraded
     from harness.store import write_lines
 
+    show.refuse_output(output)
     equality = named_equality(dataset)
     chosen = check({"name": "grade", "checkpoint": "", "format": format, "language": language or ""})
     samples = read_samples(input, completion_column, answer_column)
-    show.faults([f"{sample.name}: {sample.fault}" for sample in samples if sample.fault], strict)
+    faults = [f"{sample.name}: {sample.fault}" for sample in samples if sample.fault]
+    show.stop_at_fault(faults, strict)
+    show.faults(faults)
     rows = []
     with progress.bar("grade", len(samples)) as bar:
         for sample in samples:

@@ -8,6 +8,7 @@ import typer
 from harness.cli import show
 from harness.cli.options import takes_configuration
 from harness.cli.run import Fresh, Json, Output, Quiet, open_run
+from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.config import Configuration
@@ -26,7 +27,10 @@ def languages(
     """Count the languages of the reasoning, with and without the adapter, and say whether so few samples can tell."""
     from harness import language_count, pipeline
     from harness.config import check
+    from harness.language import NO_TARGET
 
+    if language == NO_TARGET:
+        raise UserError("--target none: there is nothing to count: give a language")
     config = check(config.model_dump() | {"limit": samples, "samples": 1, "language": language})
     target = config.target_language
     stages = ["before", "after"] if config.adapter else ["before"]

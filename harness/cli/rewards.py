@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from harness.cli.results import Json
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.corpora import Check, Judges
+    from harness.corpora import Check
 
 DRIFTED = 3
 
@@ -28,6 +28,12 @@ Language = Annotated[
     str | None, typer.Option("--language", help="Target language of the reasoning (robust).", show_default=False)
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Hand your functions texts, not messages.")]
+CompletionColumn = Annotated[
+    str | None, typer.Option("--completion-column", help="The column of the replies.", show_default=False)
+]
+AnswerColumn = Annotated[
+    str | None, typer.Option("--answer-column", help="The column of the true answers.", show_default=False)
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first row that cannot be judged whole.")]
 
 
@@ -41,6 +47,8 @@ def score(
     prefix: Prefix = None,
     language: Language = None,
     plain: Plain = False,
+    completion_column: CompletionColumn = None,
+    answer_column: AnswerColumn = None,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
@@ -49,16 +57,20 @@ def score(
     from harness.samples import read_samples
     from harness.store import write_lines
 
-    judges = _open(preset, variant, eos, prefix, language, plain)
-    samples = read_samples(input)
-    show.faults([f"{sample.name}: {sample.fault}" for sample in samples if sample.fault], strict)
-    rows = []
+    show.refuse_output(output)
+    judges = corpora.open_rewards(preset, variant, eos, prefix, language, plain)
+    samples = read_samples(input, completion_column, answer_column)
+    rows, faults = [], []
     with progress.bar("rewards", len(samples)) as bar:
         for sample in samples:
             judged = corpora.judge(judges, sample)
+            if sample.fault or judged.reasons:
+                faults.append(f"{sample.name}: {sample.fault or next(iter(judged.reasons.values()))}")
+                show.stop_at_fault(faults, strict)
             row = sample.row or {"line": sample.name}
             rows.append(row | {"extracted": judged.extracted, "scores": judged.scores, "reasons": judged.reasons})
             bar.advance()
+    show.faults(faults)
     write_lines(output, rows)
     show.means([row["scores"] for row in rows], judges.names, output, json)
 
@@ -82,18 +94,12 @@ def check(
     if corpus is None and preset and preset.endswith(".py"):
         raise UserError(f"--preset {preset} has no corpus of ours: name yours with --corpus")
     if preset:
-        _open(preset, variant or "tutorial", eos, prefix, language, plain)
-
-    def judges(row: dict[str, Any]) -> "Judges | None":
-        chosen, kind = row.get("preset", preset), row.get("variant", variant or "tutorial")
-        if chosen is None:
-            raise UserError(f"{corpus}: its rows name no preset: say which with --preset")
-        if (preset and chosen != preset) or (variant and kind != variant):
-            return None
-        return corpora.open_rewards(chosen, kind, row.get("eos", eos), row.get("prefix", prefix), language, plain)
-
-    checks = [corpora.check(path, judges) for path in ([corpus] if corpus else corpora.stored_corpora())]
-    show.faults([fault for each in checks for fault in each.faults], strict)
+        corpora.open_rewards(preset, variant or "tutorial", eos, plain=plain)
+    rewards_of = corpora.rewards_of_rows(preset, variant, eos, prefix=prefix, language=language, plain=plain)
+    checks = [corpora.check(path, rewards_of) for path in ([corpus] if corpus else corpora.stored_corpora())]
+    faults = [fault for each in checks for fault in each.faults]
+    show.stop_at_fault(faults, strict)
+    show.faults(faults)
     if not any(each.rows for each in checks):
         raise UserError(f"{corpus or 'the stored corpora'}: no row there that --preset and --variant ask for")
     for each in checks:
@@ -125,11 +131,13 @@ def explain(
     plain: Plain = False,
 ) -> None:
     """Score one completion and show which part of it earned what, and why."""
-    judges = _open(preset, variant, eos, prefix, language, plain)
+    from harness import corpora
+
+    judges = corpora.open_rewards(preset, variant, eos, prefix, language, plain)
     text = _read(completion)
     if judges.format:
         replies.parts(judges.opening + text, judges.format, eos)
-    judged = judges.judge(text, answer, prompt=prompt)
+    judged = judges.judge(text, answer, {"prompt": prompt})
     if judges.format:
         print(f"extracted by the {variant} variant: {replies.quoted(judged.extracted)}")
     print(f"true answer: {replies.quoted(answer)}\n")
@@ -137,15 +145,6 @@ def explain(
         paid = "  null" if value is None else f"{value:+6.3f}"
         print(f"{paid}  {name}: {show.printable(judged.whys.get(name) or judged.reasons[name])}")
     print(f"{sum(value or 0 for value in judged.scores.values()):+6.3f}  in all")
-
-
-def _open(preset: str, variant: str, eos: str | None, prefix: str | None, language: str | None, plain: bool):
-    from harness import corpora, registry
-    from harness.language import LANGUAGE_CODES, LANGUAGES
-
-    if language:
-        language = registry.choose("language", LANGUAGE_CODES.get(language.casefold(), language), LANGUAGES)
-    return corpora.open_rewards(preset, variant, eos, prefix, language, plain)
 
 
 def _read(path: Path | None) -> str:
@@ -160,7 +159,8 @@ def _read(path: Path | None) -> str:
 
 def _print_check(checked: "Check", name: str) -> None:
     for drift in checked.drifts:
-        print(f"{drift.row}: {drift.function}: expected {drift.expected}, got {drift.got}: {show.printable(drift.why)}")
+        said = f"{drift.row}: {drift.function}: expected {drift.expected}, got {drift.got}: {drift.why}"
+        print(show.printable(said))
         print(replies.marked(drift.sample.completion or "", drift.format))
     print(f"{'same ' if not checked.drifts else 'DRIFT'} {name}: ", end="")
     print(f"{len(checked.rows)} rows" + (f", {checked.left_out} of other presets" if checked.left_out else ""))

@@ -87,14 +87,26 @@ def means(rows: list[dict[str, float | None]], names: list[str], output: "Path",
     print(f"{len(rows)} rows: {output}")
 
 
-def faults(found: list[str], strict: bool) -> None:
-    """Rows that cannot be judged whole, named; `strict` stops at the first."""
+def stop_at_fault(found: list[str], strict: bool) -> None:
+    """With `strict`, a UserError for the first row that cannot be judged whole."""
     if found and strict:
-        raise UserError(f"{found[0]}: mend the row, or leave --strict out")
+        raise UserError(f"{printable(found[0])}: mend the row, or leave --strict out")
+
+
+def faults(found: list[str]) -> None:
+    """Rows that cannot be judged whole, named."""
     for fault in found[:FAULTS_SHOWN]:
         note(f"unscorable: {printable(fault)}")
     if len(found) > FAULTS_SHOWN:
         note(f"and {len(found) - FAULTS_SHOWN} more; --strict stops at the first")
+
+
+def refuse_output(path: "Path") -> None:
+    """A UserError where rows of JSON cannot or should not be written to a path, before any work is done."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"--output {path}: not a file: give a .jsonl file's name")
+    if path.suffix in (".csv", ".json", ".parquet"):
+        raise UserError(f"--output {path}: the rows are written as JSON lines: give a .jsonl file's name")
 
 
 def plan(made: dict[str, Any], as_json: bool) -> None:

@@ -5,7 +5,7 @@ function takes keyword lists (prompts, completions, answer, …) and returns a f
 leaves out, where a row cannot be scored. None of them prints or raises.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -13,10 +13,8 @@ from harness import registry
 from harness.answers import NO_TRUTH, Unscorable
 from harness.formats import FORMATS
 from harness.rewards import robust, tutorial
-from harness.rewards.payment import Judgement, Payment, Reward
+from harness.rewards.payment import EMPTY, NO_TEXT, Judgement, Payment, Reward
 from harness.types import Equality, Format
-
-NO_TEXT = "the completion is no text"
 
 
 @dataclass(frozen=True)
@@ -46,24 +44,26 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Rewards:
-    """One preset in one variant: `pays` by name, from a reply of `format` as `reader` reads it."""
+    """One preset in one variant: `pays` by name, from a reply of `format` as `reader` reads it.
+
+    `opening` is what the prompt already ended with of a reply.
+    """
 
     format: Format
+    opening: str
     pays: dict[str, Callable[[object], Payment]]
     reader: robust.Reader | tutorial.Reader
     need_truth: frozenset[str]
 
     @property
-    def opening(self) -> str:
-        """What the prompt already ended with of a reply."""
-        return getattr(self.reader, "prefix", "")
-
-    @property
     def names(self) -> list[str]:
         return list(self.pays)
 
-    def judge(self, completion: object, answer: object, **_: object) -> Judgement:
-        """One reply. Where there is no true answer to compare with, the functions that need one are unscored."""
+    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> Judgement:
+        """One reply; the other columns of its row are for a user's own functions.
+
+        Where there is no true answer to compare with, the functions that need one are unscored.
+        """
         truth = self.reader.truth_of(answer)
         if not isinstance(completion, str):
             return Judgement(dict.fromkeys(self.pays), dict.fromkeys(self.pays, NO_TEXT), {}, None)
@@ -72,7 +72,9 @@ class Rewards:
         for name, pay in self.pays.items():
             try:
                 if truth is None and name in self.need_truth:
-                    raise Unscorable(NO_TRUTH if answer is None else f"the true answer {answer!r:.40} is no text")
+                    raise Unscorable(
+                        NO_TRUTH if answer is None else f"the true answer {answer!r:.40} is no text: write it as one"
+                    )
                 scores[name], whys[name] = pay(reply)
             except Unscorable as error:
                 scores[name], reasons[name] = None, str(error)
@@ -95,8 +97,8 @@ class Rewards:
 
     def _function(self, name: str, pay: Callable[[object], Payment], read: Callable[..., list[object]]) -> Reward:
         def reward(prompts=(), completions=(), answer=(), **_):
-            texts = tuple([_text(completion) for completion in completions])
-            truths = [self.reader.truth_of(each) for each in answer[: len(texts)]] if isinstance(answer, list) else []
+            texts = tuple([_last_text(completion) for completion in _listed(completions)])
+            truths = [self.reader.truth_of(each) for each in _listed(answer)][: len(texts)]
             truths += [None] * (len(texts) - len(truths))
             return [None if reply is None else _value(pay, reply) for reply in read(texts, tuple(truths))]
 
@@ -106,10 +108,13 @@ class Rewards:
     def _tutorial_function(self, name: str, pay: Callable[[object], Payment]) -> Reward:
         def reward(prompts=(), completions=(), answer=(), **_):
             # The tutorials pair replies with answers as far as the shorter of both goes.
-            truths = map(self.reader.truth_of, answer) if name in self.need_truth else [None] * len(completions)
+            replies = _listed(completions)
+            truths = (
+                map(self.reader.truth_of, _listed(answer, str)) if name in self.need_truth else [None] * len(replies)
+            )
             return [
                 _value(pay, self.reader(_content(completion), truth))
-                for completion, truth in zip(completions, truths, strict=False)
+                for completion, truth in zip(replies, truths, strict=False)
             ]
 
         reward.__name__ = name
@@ -131,11 +136,13 @@ def load_rewards(
     registry.choose("reward variant", variant, VARIANTS)
     if variant == "tutorial":
         reader = tutorial.Reader(preset, chosen.eos if eos is None else eos)
-        return Rewards(FORMATS[chosen.format], tutorial.pays(preset), reader, frozenset(tutorial.READ_THE_ANSWER))
+        return Rewards(
+            FORMATS[chosen.format], chosen.prefix, tutorial.pays(preset), reader, frozenset(tutorial.READ_THE_ANSWER)
+        )
     opened = chosen.prefix if prefix is None else prefix
     format = format or FORMATS[chosen.format]
     reader = robust.Reader(format, equality, language or "id", opened, eos)
-    return Rewards(format, robust.pays(preset), reader, frozenset(robust.READ_THE_ANSWER))
+    return Rewards(format, opened, robust.pays(preset), reader, frozenset(robust.READ_THE_ANSWER))
 
 
 def functions(
@@ -160,16 +167,26 @@ def functions(
     ).functions
 
 
+def _listed(values: object, *also: type) -> list:
+    """A column as a list, whatever holds it; what is no column (None, a text) is an empty one."""
+    return (
+        list(values) if isinstance(values, Iterable) and not isinstance(values, tuple({str, bytes} - set(also))) else []
+    )
+
+
 def _content(completion: object) -> object:
-    """What a completion says: itself, or the content of the first of TRL's messages."""
+    """What a completion says to the tutorials: itself, or the content of the first of TRL's messages."""
     if not isinstance(completion, Sequence) or isinstance(completion, str):
         return completion
     return completion[0].get("content") if completion and isinstance(completion[0], dict) else None
 
 
-def _text(completion: object) -> str | None:
-    content = _content(completion)
-    return content if isinstance(content, str) else None
+def _last_text(completion: object) -> str | None:
+    """What a completion says: itself, or the content of the last of TRL's messages."""
+    if isinstance(completion, Sequence) and not isinstance(completion, str):
+        last = completion[-1] if completion else None
+        completion = last.get("content") if isinstance(last, dict) else None
+    return completion if isinstance(completion, str) else None
 
 
 def _value(pay: Callable[[object], Payment], reply: object) -> float | None:

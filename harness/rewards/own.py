@@ -4,45 +4,52 @@ import contextlib
 import importlib.util
 import inspect
 import io
+import math
 import sys
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.rewards.payment import Judgement, Reward
+from harness.rewards.payment import EMPTY, NO_TEXT, Judgement
 
 TRL_ONLY = {"trainer_state": None, "log_extra": lambda *_: None, "log_metric": lambda *_: None}
 
 
-@dataclass(frozen=True)
 class OwnRewards:
-    """The functions of a user's file, called as TRL calls them, a reply at a time.
+    """A user's functions, called as TRL calls them, a reply at a time.
 
     `plain`: completions are handed over as text, not as messages.
     """
 
-    functions: list[Reward]
-    plain: bool
-    format: None = None
+    format = None
+
+    def __init__(self, functions: Sequence[Callable], plain: bool):
+        names = [getattr(function, "__name__", type(function).__name__) for function in functions]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise UserError(f"two reward functions are called {twice[0]}: give each a name of its own")
+        self.functions, self.plain = dict(zip(names, functions, strict=True)), plain
 
     @property
     def names(self) -> list[str]:
-        return [function.__name__ for function in self.functions]
+        return list(self.functions)
 
-    def judge(self, completion: object, answer: object, prompt: object = "", **columns: object) -> Judgement:
+    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> Judgement:
         """One reply. A function that raises, or returns no number, leaves it unscored with that reason."""
-        said = {"prompts": prompt, "completions": completion}
+        if not isinstance(completion, str):
+            return Judgement(dict.fromkeys(self.names), dict.fromkeys(self.names, NO_TEXT), {}, None)
+        prompt = columns.get("prompt") or ""
         if not self.plain:
-            roles = {"prompts": "user", "completions": "assistant"}
-            said = {name: [{"role": roles[name], "content": text}] for name, text in said.items()}
-        row = {name: [value] for name, value in {**columns, **said, "answer": answer}.items()}
+            completion = [{"role": "assistant", "content": completion}]
+            prompt = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+        row = columns | {"prompts": prompt, "completions": completion, "answer": answer}
+        batch = {name: [value] for name, value in row.items() if name != "prompt"} | TRL_ONLY
         scores, reasons = {}, {}
-        for function in self.functions:
-            scores[function.__name__], reason = _call(function, row)
+        for name, function in self.functions.items():
+            scores[name], reason = _call(function, batch)
             if reason:
-                reasons[function.__name__] = reason
+                reasons[name] = reason
         whys = {name: "as the function returned it" for name, value in scores.items() if value is not None}
         return Judgement(scores, reasons, whys, None)
 
@@ -53,18 +60,22 @@ def load_own(path: Path, plain: bool) -> OwnRewards:
         raise UserError(f"--preset {path}: no such file: give a Python file with reward functions")
     name = f"rewards_of_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    # At the end, so that the user's folder cannot shadow a library; it stays, for imports inside functions.
+    sys.path.append(str(path.resolve().parent))
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with _silence():
             spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's own code raises, an exit included
         raise UserError(f"--preset {path}: {_cause(error, path)}: mend the file") from error
-    finally:
-        sys.path.pop(0)
     functions = [each for each in vars(module).values() if _is_reward(each, name)]
     if not functions:
         raise UserError(f"--preset {path}: no public function there takes `completions`: write them as TRL calls them")
+    for function in functions:
+        if inspect.iscoroutinefunction(function):
+            raise UserError(f"--preset {path}: {function.__name__} is async: only plain functions can be checked")
     return OwnRewards(functions, plain)
 
 
@@ -77,21 +88,27 @@ def _is_reward(value: object, module: str) -> bool:
     )
 
 
-def _call(function: Callable, row: dict[str, list]) -> tuple[float | None, str | None]:
+def _silence() -> contextlib.redirect_stdout:
+    """A stdout that takes every text and drops it."""
+    return contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace"))
+
+
+def _call(function: Callable, batch: dict[str, object]) -> tuple[float | None, str | None]:
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            values = function(**row, **TRL_ONLY)
-    except Exception as error:  # the user's own code: what it raises is a finding about this row
-        return None, f"raised {type(error).__name__}: {str(error)[:200]}"
-    if not isinstance(values, list | tuple) or len(values) != 1:
-        return None, f"returned {str(values)[:80]!r} for one completion, not a list of one value"
-    value = values[0]
+        with _silence():
+            values = list(function(**batch))
+            value = float(values[0]) if len(values) == 1 and values[0] is not None else None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the user's own code: what it raises is a finding about this row
+        return None, f"raised {type(error).__name__}: {_said(error)}"
+    if len(values) != 1:
+        return None, f"returned {len(values)} values for one completion"
     if value is None:
         return None, "returned None"
-    try:
-        return float(value), None
-    except (TypeError, ValueError):
-        return None, f"returned {str(value)[:80]!r}, which is no number"
+    if not math.isfinite(value):
+        return None, f"returned {value}"
+    return value, None
 
 
 def _cause(error: BaseException, path: Path) -> str:
@@ -99,4 +116,11 @@ def _cause(error: BaseException, path: Path) -> str:
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
     where = f"line {line}: " if line else ""
-    return f"{where}{type(error).__name__}: {str(error)[:120]}"
+    return f"{where}{type(error).__name__}: {_said(error)}"
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)[:200]
+    except BaseException:  # an exception of the user's may fail even at being printed
+        return "(its message cannot be read)"

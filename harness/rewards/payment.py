@@ -1,10 +1,12 @@
 """What reward functions say of one reply."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 Reward = Callable[..., list[float | None]]
+NO_TEXT = "the completion is no text"
+EMPTY: Mapping[str, object] = {}
 
 
 class Payment(NamedTuple):

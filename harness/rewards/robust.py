@@ -7,6 +7,7 @@ the same layout a right answer never earns less than a wrong one.
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Number
 
 from harness import answers, formats
 from harness.answers import Unscorable
@@ -68,8 +69,11 @@ class Reader:
 
     @staticmethod
     def truth_of(answer: object) -> str | None:
-        """A true answer as text; a missing value's NaN is none."""
-        return None if answer is None or answer != answer else str(answer)
+        """A true answer as text: a text or a number; a missing value's NaN is none."""
+        if isinstance(answer, str):
+            return answer
+        is_number = isinstance(answer, Number) and not isinstance(answer, bool)
+        return str(answer) if is_number and answer == answer else None
 
 
 class Reply:
