@@ -52,19 +52,19 @@ def number(text: str) -> Fraction | None:
     fractions, a trailing period, and `48 + 24 = 72`, which states 72. Only ASCII digits are digits; over 1,000
     characters are no number.
     """
-    left, _, right = text.rpartition("=")
-    for side in (right.strip(), left.strip()):
-        if side and len(side) <= LONGEST_ANSWER and any(map(side.__contains__, string.digits)):
-            return _only_number(side)
-    return None
+    if len(text) > LONGEST_ANSWER:
+        text = text.rpartition("=")[2]
+    return _number(text.strip()) if len(text) <= LONGEST_ANSWER else None
 
 
 @lru_cache(maxsize=4096)
-def _only_number(text: str) -> Fraction | None:
+def _number(text: str) -> Fraction | None:
     if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER:
         return Fraction(int(text))
+    left, _, right = text.rpartition("=")
+    side = right if any(map(right.__contains__, string.digits)) else left
     free, glued = set(), set()
-    for value, _, is_glued in islice(_numbers(text), _MOST_NUMBERS):
+    for value, _, is_glued in islice(_numbers(side), _MOST_NUMBERS):
         (glued if is_glued else free).add(value)
     found = free or glued
     return found.pop() if len(found) == 1 else None
@@ -75,15 +75,20 @@ def stated_answer(text: str) -> str | None:
     boxed = _boxed(text)
     if boxed is not None:
         return boxed
-    end = max(map(text.rfind, string.digits))
-    if end < 0:
-        return None
-    # A number is short as a rule: the rest of a long reply is not searched.
-    for reach in (USUAL_NUMBER, LONGEST_ANSWER):
-        found = [(text, glued) for _, text, glued in _numbers(text[max(0, end - reach) : end + 2])]
-        last = next((each for each, glued in reversed(found) if not glued), found[-1][0] if found else None)
-        if last and len(last) < USUAL_NUMBER // 2:
-            break
+    # A number is short as a rule, and stands at the end: the rest of a long reply is not searched.
+    last = _last_number(text[-USUAL_NUMBER:])
+    if last is None or len(last) > USUAL_NUMBER // 2:
+        end = max(map(text.rfind, string.digits))
+        last = _last_number(text[max(0, end - LONGEST_ANSWER) : end + 2]) if end >= 0 else None
+    return last
+
+
+def _last_number(text: str) -> str | None:
+    """The last number that stands free, else the last one."""
+    last, last_is_glued = None, True
+    for _, number, is_glued in _numbers(text):
+        if last_is_glued or not is_glued:
+            last, last_is_glued = number, is_glued
     return last
 
 
@@ -113,7 +118,8 @@ def _numbers(text: str) -> Iterator[tuple[Fraction, str, bool]]:
     """Each number with its text, and whether it is glued to a letter or a caret, as the 2 of `m^2` is."""
     if "\\" in text or "{,}" in text:
         text = _LATEX.sub("", _FRACTION.sub(_written_out, text))
-    text = text.translate(_DRESSING)
+    if not text.isascii() or any(map(text.__contains__, "*\\{}")):
+        text = text.translate(_DRESSING)
     for match in _NUMBER.finditer(text):
         digits = match["digits"].translate(_GROUPS)
         if len(digits) > _LONGEST_NUMBER or len(match["decimals"] or "") > _LONGEST_NUMBER:
