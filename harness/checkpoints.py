@@ -13,6 +13,7 @@ from harness.config import EMBEDDED
 from harness.errors import UserError
 
 CONNECT_SECONDS = 5
+FINGERPRINTED = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 
 def locate(checkpoint: str) -> str:
@@ -29,21 +30,12 @@ def check(checkpoint: str) -> None:
         if folder.is_absolute() or checkpoint.startswith("."):
             raise UserError(f"--model {checkpoint}: no such folder: give a checkpoint's folder, or a hub id")
         return
-    if not isinstance(_json(folder / "config.json"), dict):
+    if not isinstance(read_json(folder / "config.json"), dict):
         raise UserError(f"--model {checkpoint}: no config.json with a model's settings: give a checkpoint's folder")
     check_weights(folder)
-    settings = _json(folder / "tokenizer_config.json")
+    settings = read_json(folder / "tokenizer_config.json")
     if not (folder / "chat_template.jinja").is_file() and not (settings or {}).get("chat_template"):
         raise UserError(f"--model {checkpoint}: no chat template beside its tokenizer: give an instruction-tuned model")
-
-
-def check_adapter(adapter: str) -> None:
-    """A UserError where a folder holds no LoRA adapter, or a torn one."""
-    folder = Path(adapter)
-    settings = _json(folder / "adapter_config.json")
-    if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
-        raise UserError(f"--adapter {adapter}: no adapter_config.json of a LoRA there: give a PEFT adapter's folder")
-    check_weights(folder)
 
 
 def check_weights(folder: Path) -> None:
@@ -89,7 +81,8 @@ def go_offline_without_network() -> None:
         constants.HF_HUB_OFFLINE = True
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """A JSON file's content; None where it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -132,8 +125,20 @@ def render(tokenizer: Any, messages: list[dict[str, str]]) -> str:
 
 def weight_hashes(checkpoint: str) -> dict[str, str]:
     """SHA-256 of each safetensors file of a folder, by file name; nothing for a hub id."""
-    hashes = {}
-    for file in sorted(Path(locate(checkpoint)).glob("*.safetensors")):
-        with file.open("rb") as stream:
-            hashes[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return hashes
+    return {file.name: _sha(file) for file in sorted(Path(locate(checkpoint)).glob("*.safetensors"))}
+
+
+def fingerprint(checkpoint: str) -> dict[str, str]:
+    """What tells one checkpoint from another: the SHA-256 of each of a folder's files, or a hub id's commit."""
+    folder = Path(locate(checkpoint))
+    if not folder.is_dir():
+        from huggingface_hub import hf_hub_download
+
+        return {"hub": checkpoint, "commit": Path(hf_hub_download(checkpoint, "config.json")).parent.name}
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in FINGERPRINTED and file.is_file()]
+    return {file.name: _sha(file) for file in files}
+
+
+def _sha(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

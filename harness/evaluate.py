@@ -4,42 +4,87 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from harness import datasets, formats, progress, registry
+from harness import adapters, cache, checkpoints, datasets, formats, progress, registry
 from harness.compare import metrics_of
 from harness.config import Configuration
 from harness.engines import ENGINES, Engine, engine_name
 from harness.errors import UserError
 from harness.formats import FORMATS
 from harness.scoring import score_all
-from harness.store import Journal, Run, write_json, write_lines
+from harness.store import SIDES, Journal, Run, write_json, write_lines
 from harness.types import Completion, Dataset, Request
 
+BASE, ADAPTED = SIDES
+PROBES = 4
 SCORED_AT_ONCE = 100
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "langid", "math-verify")
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "openai", "langid", "math-verify")
 
 
-def evaluate(run: Run, side: str, adapter: str | None, quiet: bool, watch: Callable[[Completion], None] | None) -> None:
-    """Draw what is missing of a side's replies, then grade the side; `watch` sees every new reply."""
+def evaluate(
+    run: Run, sides: Sequence[str], adapter: str | None, quiet: bool, watch: Callable[[Completion], None] | None
+) -> None:
+    """Draw what is missing of the sides' replies in one engine, then grade them; `watch` sees every new reply."""
     config, dataset = run.config, datasets.evaluation_problems(run.config)
-    with run.stage(side) as provenance:
+    with ExitStack() as stages:
+        provenance = {side: stages.enter_context(run.stage(side)) for side in sides}
         what = f"{config.checkpoint}{' with its adapter' if adapter else ''}"
-        progress.note(f"{side}: {engine_name(config.engine)} engine, {what}", quiet)
+        progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
         engine = open_engine(config, adapter)
-        provenance |= engine.provenance | {
-            "problems": len(dataset.problems),
-            "skipped_rows": dataset.skipped,
-            "unanswered_rows": sum(problem.answer is None for problem in dataset.problems),
-            "equality": dataset.equality,
-            "dataset_sha": dataset_sha(dataset),
-            "versions": versions(),
-        }
-        run.note(side, provenance)
-        draw(run, side, engine, requests(config, dataset, engine), quiet, watch)
-        score(run, side, quiet)
+        wanted = {side: requests(config, dataset, engine, adapted=side == ADAPTED) for side in sides}
+        for side in sides:
+            provenance[side] |= engine.provenance | {
+                "adapter": checkpoints.weight_hashes(adapter) if side == ADAPTED and adapter else None,
+                "problems": len(dataset.problems),
+                "skipped_rows": dataset.skipped,
+                "unanswered_rows": sum(problem.answer is None for problem in dataset.problems),
+                "equality": dataset.equality,
+                "dataset_sha": dataset_sha(dataset),
+                "versions": versions(),
+            }
+            run.note(side, provenance[side])
+        if BASE in sides:
+            provenance[BASE]["cached"] = reuse_baseline(run, engine, wanted[BASE], quiet)
+        if ADAPTED in sides and adapter:
+            provenance[ADAPTED]["adapter_effect"] = prove_adapter(config, adapter, engine, wanted[ADAPTED], quiet)
+        draw(run, engine, wanted, quiet, watch)
+        if BASE in sides and engine.identity:
+            decided_by = cache.determinants(engine.identity, wanted[BASE], config.sampling)
+            cache.keep(decided_by, run.completions(BASE))
+        for side in sides:
+            score(run, side, quiet)
+
+
+def reuse_baseline(run: Run, engine: Engine, wanted: list[Request], quiet: bool) -> bool:
+    """Journal a baseline that an earlier run has drawn, where this run has none yet."""
+    if engine.identity is None or run.completions(BASE):
+        return False
+    kept = cache.fetch(cache.determinants(engine.identity, wanted, run.config.sampling), wanted)
+    if kept is None:
+        return False
+    with Journal(run.path / BASE / "completions.jsonl") as journal:
+        journal.append(kept)
+    progress.note(f"{BASE}: {len(kept)} replies from the cache of baselines", quiet)
+    return True
+
+
+def prove_adapter(
+    config: Configuration, adapter: str, engine: Engine, wanted: list[Request], quiet: bool
+) -> dict | None:
+    """What the adapter changes on the first prompts; a UserError with the likeliest reason where that is nothing."""
+    effect = engine.adapter_effect(wanted[:PROBES])
+    if effect is None:
+        return None
+    if not effect.acts:
+        why = adapters.why_inert(adapter, config.checkpoint) if Path(adapter).is_dir() else "is it served by that name?"
+        raise UserError(f"--adapter {adapter}: changes nothing that {config.checkpoint} says: {why}")
+    progress.note(f"{ADAPTED}: the adapter acts ({effect.evidence} differ by up to {effect.difference:.2g})", quiet)
+    return asdict(effect)
 
 
 def dataset_sha(dataset: Dataset) -> str:
@@ -49,17 +94,21 @@ def dataset_sha(dataset: Dataset) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of every library that a figure depends on."""
-    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    """Of Python and of every library here that a figure depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
     """The configured engine with its model loaded."""
     engine = registry.load("engine", engine_name(config.engine), ENGINES)
-    return engine(config.checkpoint, adapter, config.engine_args)
+    return engine(config.checkpoint, adapter, config.engine_args, config.seed)
 
 
-def requests(config: Configuration, dataset: Dataset, engine: Engine) -> list[Request]:
+def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: bool) -> list[Request]:
     """Every reply that the run consists of: each problem's, `samples` times."""
     format = FORMATS[config.format]
     system = system_text(config)
@@ -69,7 +118,7 @@ def requests(config: Configuration, dataset: Dataset, engine: Engine) -> list[Re
         sha = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         prefix = formats.prompt_prefix(prompt, format)
         for index in range(config.samples):
-            made.append(Request(problem, index, prompt, sha, prefix, config.seed, position=len(made)))
+            made.append(Request(problem, index, prompt, sha, prefix, config.seed, position=len(made), adapted=adapted))
     return made
 
 
@@ -81,25 +130,41 @@ def system_text(config: Configuration) -> str | None:
 
 
 def draw(
-    run: Run, side: str, engine: Engine, wanted: list[Request], quiet: bool, watch: Callable[[Completion], None] | None
+    run: Run,
+    engine: Engine,
+    wanted: dict[str, list[Request]],
+    quiet: bool,
+    watch: Callable[[Completion], None] | None,
 ) -> None:
     """Journal every reply that is not yet there, as soon as it is finished."""
-    journal_path = run.path / side / "completions.jsonl"
-    asked = {request.place: request.prompt_sha for request in wanted}
-    done = {completion.place: completion.prompt_sha for completion in run.completions(side)}
-    if any(asked.get(place) != sha for place, sha in done.items()):
-        raise UserError(f"{journal_path}: its prompts are not this run's (was the data edited?): start with --fresh")
+    done = {request.key for side in wanted for request in _done(run, side, wanted[side])}
+    asked = [request for side in wanted for request in wanted[side]]
+    if len(done) == len(asked):
+        return
     started, tokens = time.monotonic(), 0
-    with (
-        Journal(journal_path) as journal,
-        progress.bar(side, len(wanted), len(done), quiet) as bar,
-    ):
-        for finished in engine.generate(wanted, done.keys(), run.config.sampling):
-            journal.append(finished)
-            tokens += sum(completion.n_tokens for completion in finished)
+    with ExitStack() as open_files:
+        journals = {
+            side == ADAPTED: open_files.enter_context(Journal(run.path / side / "completions.jsonl"))
+            for side in wanted
+        }
+        bar = open_files.enter_context(progress.bar(" and ".join(wanted), len(asked), len(done), quiet))
+        for finished in engine.generate(asked, done, run.config.sampling):
+            for adapted, journal in journals.items():
+                journal.append([completion for request, completion in finished if request.adapted == adapted])
+            tokens += sum(completion.n_tokens for _, completion in finished)
             bar.advance(len(finished), f"{tokens / (time.monotonic() - started):,.0f} tokens/s")
-            for completion in finished if watch else ():
+            for _, completion in finished if watch else ():
                 watch(completion)
+
+
+def _done(run: Run, side: str, wanted: list[Request]) -> list[Request]:
+    """The requests of a side that its journal answers; a UserError where it answers others."""
+    asked = {request.place: request for request in wanted}
+    replies = run.completions(side)
+    if any(each.place not in asked or asked[each.place].prompt_sha != each.prompt_sha for each in replies):
+        path = run.path / side / "completions.jsonl"
+        raise UserError(f"{path}: its prompts are not this run's (was the data edited?): start with --fresh")
+    return [asked[each.place] for each in replies]
 
 
 def score(run: Run, side: str, quiet: bool) -> None:

@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.store import Run
+from harness.store import BOTH, Run
 
 REPORT = "report"
 
 
 def stages(config: Configuration, before_after: bool) -> list[str]:
-    """The stages of a run in order: with an adapter nothing is trained; one side alone is not compared."""
+    """The stages of a run in order: with an adapter nothing is trained, and one engine draws both sides."""
     if config.adapter:
-        return ["before", "after", REPORT]
+        return [BOTH, REPORT]
     return ["before", "train", "after", REPORT] if before_after else ["before", REPORT]
 
 

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,7 +17,13 @@ from harness.errors import UserError
 from harness.types import Completion, Evaluation, Metric, Score
 
 SIDES = ("before", "after")
+BOTH = "+".join(SIDES)
 RECORD_KEYS = {"command", "version", "configuration", "stages", "provenance"}
+
+
+def parts(stage: str) -> list[str]:
+    """The stages that run.json knows, of one that a process runs: before+after is two."""
+    return stage.split("+")
 
 
 class Run:
@@ -86,7 +92,9 @@ class Run:
         return self.path / "train" / "adapter"
 
     def is_done(self, stage: str) -> bool:
-        return self.record["stages"].get(stage, {}).get("state") == "done"
+        """Whether a stage is finished, or each part of one such as before+after."""
+        stages = self.record["stages"]
+        return all(stages.get(part, {}).get("state") == "done" for part in parts(stage))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict]:
@@ -185,8 +193,10 @@ class Journal:
             os.truncate(path, len(whole[0]) + len(whole[1]))
         self._file = path.open("a", encoding="utf-8")
 
-    def append(self, completions: Iterable[Completion]) -> None:
+    def append(self, completions: Sequence[Completion]) -> None:
         """Write whole lines at once and see them to the disk."""
+        if not completions:
+            return
         self._file.write("".join(json_line(asdict(each)) for each in completions))
         self._file.flush()
         os.fsync(self._file.fileno())

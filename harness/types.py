@@ -96,7 +96,10 @@ class Completion:
 
 @dataclass(frozen=True)
 class Request:
-    """One reply still to be drawn: a rendered prompt and the place it has in the run."""
+    """One reply still to be drawn: a rendered prompt and the place it has in the run.
+
+    `adapted`: it is the adapter's to answer, not the base model's.
+    """
 
     problem: Problem
     index: int
@@ -105,10 +108,16 @@ class Request:
     prefix: str
     seed: int
     position: int
+    adapted: bool = False
 
     @property
     def place(self) -> tuple[str, int]:
         return self.problem.id, self.index
+
+    @property
+    def key(self) -> tuple[bool, str, int]:
+        """What tells it from every other request of a run."""
+        return self.adapted, *self.place
 
     def complete(self, text: str, n_tokens: int, finish_reason: FinishReason) -> Completion:
         return Completion(
@@ -125,6 +134,24 @@ class Request:
             prefix=self.prefix,
             position=self.position,
         )
+
+
+@dataclass(frozen=True)
+class AdapterEffect:
+    """How far an adapter moves what an engine says on probe prompts.
+
+    `difference`: the largest change of a token's log-probability, or the share of greedy replies that change, which
+    is weaker evidence; `noise`: the same between two passes of the base alone.
+    """
+
+    evidence: Literal["log-probabilities", "greedy replies"]
+    difference: float
+    noise: float
+    prompts: int
+
+    @property
+    def acts(self) -> bool:
+        return self.difference > self.noise
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from harness import checkpoints
+from harness import adapters, checkpoints
 from harness.errors import UserError
 
 
@@ -56,7 +56,7 @@ def test_a_folder_that_is_no_lora_is_refused(tmp_path, settings):
     if settings is not None:
         (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match=r"no adapter_config\.json of a LoRA"):
-        checkpoints.check_adapter(str(tmp_path))
+        adapters.check(str(tmp_path), "embedded")
 
 
 def test_a_template_that_refuses_the_prompt_names_the_way_out():

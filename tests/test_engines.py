@@ -13,9 +13,10 @@ def engine():
     return evaluate.open_engine(configuration(), None)
 
 
-def draw(engine, config, done=frozenset()):
-    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine)
-    return {each.place: each for batch in engine.generate(wanted, done, config.sampling) for each in batch}
+def draw(engine, config, done=frozenset(), adapted=False):
+    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, adapted)
+    done = {(adapted, *place) for place in done}
+    return {each.place: each for batch in engine.generate(wanted, done, config.sampling) for _, each in batch}
 
 
 def test_a_reply_belongs_to_its_place_and_not_to_its_batch(engine):
@@ -66,13 +67,13 @@ def test_a_reply_at_the_limit_is_cut_off(engine):
 def test_sampling_follows_the_models_distribution(engine):
     """The first token of many draws comes as often as the model says it should."""
     config = configuration("max_tokens=1", limit=1)
-    request = evaluate.requests(config, datasets.evaluation_problems(config), engine)[0]
+    request = evaluate.requests(config, datasets.evaluation_problems(config), engine, False)[0]
     ids = engine.tokenizer(request.prompt, return_tensors="pt", add_special_tokens=False)
     probabilities = engine.model(**ids).logits[0, -1].softmax(-1)
     likely = int(probabilities.argmax())
     wanted = [replace(request, index=index) for index in range(2000)]
     engine.batch_size, kept = 500, engine.batch_size
-    drawn = [each for batch in engine.generate(wanted, frozenset(), config.sampling) for each in batch]
+    drawn = [each for batch in engine.generate(wanted, frozenset(), config.sampling) for _, each in batch]
     engine.batch_size = kept
     share = sum(each.text == engine.tokenizer.decode([likely]) for each in drawn) / len(drawn)
     expected = float(probabilities[likely].detach())
@@ -89,11 +90,11 @@ def test_a_stopped_evaluation_goes_on_and_keeps_what_it_has(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate.evaluate(run, "before", None, True, stop)
+        evaluate.evaluate(run, ["before"], None, True, stop)
     journal = run.path / "before" / "completions.jsonl"
     first = journal.read_bytes()
     assert len(run.completions("before")) == 3
-    evaluate.evaluate(run, "before", None, True, None)
+    evaluate.evaluate(run, ["before"], None, True, None)
     assert journal.read_bytes().startswith(first)
     assert [each.text for each in run.completions("before")] == [f"reply {n}" for n in range(6)]
 
@@ -103,10 +104,10 @@ def test_data_that_was_edited_under_a_run_stops_it(tmp_path):
     data = write_jsonl(tmp_path / "d.jsonl", [{"question": "?", "answer": 1}])
     config = configuration(dataset=str(data), engine="scripted", engine_args={"replies": str(replies)})
     run = Run.create(tmp_path / "run", config, "harness eval")
-    evaluate.evaluate(run, "before", None, True, None)
+    evaluate.evaluate(run, ["before"], None, True, None)
     write_jsonl(data, [{"question": "another?", "answer": 1}])
     with pytest.raises(UserError, match="was the data edited"):
-        evaluate.evaluate(run, "before", None, True, None)
+        evaluate.evaluate(run, ["before"], None, True, None)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """Everything that can be known to be wrong before a model is loaded or a folder is made."""
 
-from harness import checkpoints, datasets, registry
+from harness import adapters, checkpoints, datasets, registry
 from harness.config import Configuration
 from harness.engines import ARGUMENTS, AUTO, ENGINES, engine_name
 from harness.errors import UserError
 from harness.rewards import PRESETS
+from harness.store import SIDES, parts
 
 
 def check_names(config: Configuration) -> None:
@@ -14,12 +15,16 @@ def check_names(config: Configuration) -> None:
 
     registry.choose("reward preset", config.rewards, PRESETS)
     registry.choose("engine", config.engine, [AUTO, *ENGINES])
-    for argument in config.engine_args:
-        registry.choose("engine argument", argument, ARGUMENTS[engine_name(config.engine)])
+    engine = engine_name(config.engine)
+    for argument in config.engine_args if ARGUMENTS[engine] is not None else ():
+        registry.choose("engine argument", argument, ARGUMENTS[engine])
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
-    checkpoints.check(config.checkpoint)
-    if config.adapter:
-        checkpoints.check_adapter(config.adapter)
+    if engine == "openai":
+        _check_server(config)
+    else:
+        checkpoints.check(config.checkpoint)
+        if config.adapter:
+            adapters.check(config.adapter, config.checkpoint)
     completions = config.prompts_per_step * config.generations
     if completions % config.accumulation:
         raise UserError(
@@ -31,16 +36,22 @@ def check_names(config: Configuration) -> None:
 def check_run(config: Configuration, stages: list[str]) -> None:
     """check_names, and a UserError for a model, a dataset or replies that are not to be had."""
     check_names(config)
-    if engine_name(config.engine) == "scripted":
-        for side, adapter in (("before", None), ("after", "any")):
-            if side in stages:
-                registry.load("engine", "scripted", ENGINES)(config.checkpoint, adapter, config.engine_args)
-    else:
+    sides = {part for stage in stages for part in parts(stage)} & set(SIDES)
+    engine = engine_name(config.engine)
+    if engine == "scripted" and sides:
+        adapter = "any" if "after" in sides else None
+        registry.load("engine", engine, ENGINES)(config.checkpoint, adapter, config.engine_args, config.seed)
+    elif engine != "openai":
         checkpoints.check_hub(config.checkpoint)
-    if {"before", "after"} & set(stages):
+    if sides:
         datasets.evaluation_problems(config)
     if "train" in stages:
         _check_training(config)
+
+
+def _check_server(config: Configuration) -> None:
+    if "base_url" not in config.engine_args:
+        raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
 
 
 def _check_training(config: Configuration) -> None:

@@ -28,17 +28,18 @@ def languages(
     from harness import language_count, pipeline
     from harness.config import check
     from harness.language import NO_TARGET
+    from harness.store import BOTH, parts
 
     if language == NO_TARGET:
         raise UserError("--target none: there is nothing to count: give a language")
     config = check(config.model_dump() | {"limit": samples, "samples": 1, "language": language})
     target = config.target_language
-    stages = ["before", "after"] if config.adapter else ["before"]
-    run = open_run(config, output, fresh, stages)
-    code = pipeline.run_stages(run, stages, quiet, show.nothing if quiet else show.note)
+    stage = BOTH if config.adapter else "before"
+    run = open_run(config, output, fresh, [stage])
+    code = pipeline.run_stages(run, [stage], quiet, show.nothing if quiet else show.note)
     if code:
         return code
-    sides = [run.evaluation(side) for side in stages]
+    sides = [run.evaluation(side) for side in parts(stage)]
     counts = [language_count.count(side, target) for side in sides]
     found = language_count.difference(sides[0].scores, sides[1].scores, target) if len(sides) == 2 else None
     said = language_count.in_words(counts, found, target)

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from harness import registry
-from harness.store import Run
+from harness.store import BOTH, Run, parts
 from harness.types import Completion
 
 
 def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], None] | None = None) -> None:
     """Run one stage in this process, loading only the room that it needs."""
-    registry.choose("stage", stage, ("before", "train", "after", "report"))
+    registry.choose("stage", stage, ("before", "train", "after", BOTH, "report"))
     if stage == "train":
         from train.grpo import train
 
@@ -24,5 +24,6 @@ def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], N
     else:
         from harness.evaluate import evaluate
 
-        adapter = (run.config.adapter or str(run.adapter)) if stage == "after" else None
-        evaluate(run, stage, adapter, quiet, watch)
+        sides = parts(stage)
+        adapter = (run.config.adapter or str(run.adapter)) if "after" in sides else None
+        evaluate(run, sides, adapter, quiet, watch)

@@ -96,11 +96,13 @@ def plan(
     from harness.cli.check import check_names
     from harness.datasets import settle_split
     from harness.plan import make_plan
+    from harness.store import parts
 
     stages = pipeline.stages(config, before_after)
     config = settle_split(config, trains="train" in stages)
     check_names(config)
-    show.plan(make_plan(config, stages, output or RUNS / config.folder_name, RUNS), json)
+    names = [part for stage in stages for part in parts(stage)]
+    show.plan(make_plan(config, names, output or RUNS / config.folder_name, RUNS), json)
     return 0
 
 

@@ -4,39 +4,70 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
-from harness.types import Completion, Request, Sampling
+from harness.types import AdapterEffect, Completion, Request, Sampling
 
 ENGINES = {
     "transformers": "harness.engines.transformers:TransformersEngine",
+    "vllm": "harness.engines.vllm:VllmEngine [gpu]",
+    "openai": "harness.engines.openai:OpenAIEngine",
     "scripted": "harness.engines.scripted:ScriptedEngine",
 }
-ARGUMENTS = {"transformers": ("batch_size", "dtype", "device"), "scripted": ("replies",)}
+# None: the library's own argument names, which the engine holds against the installed version.
+ARGUMENTS: dict[str, tuple[str, ...] | None] = {
+    "transformers": ("batch_size", "dtype", "device"),
+    "vllm": None,
+    "openai": ("base_url", "model", "concurrency", "timeout", "retries"),
+    "scripted": ("replies",),
+}
 AUTO = "auto"
+# What the probes of an adapter's effect have the model go on with; any text does, as long as it stays the same.
+PROBE_CONTINUATION = " First we look at the numbers, then the answer follows."
 OnText = Callable[[str], None]
+Drawn = list[tuple[Request, Completion]]
 
 
 class Engine(Protocol):
-    """A loaded model that answers. Built as Engine(checkpoint, adapter, engine_args)."""
+    """Who answers. Built as Engine(checkpoint, adapter, engine_args, seed); the model is loaded when it is needed.
+
+    `provenance` is what a report says of it; `identity` all that its replies depend on besides prompts and sampling,
+    None where that cannot be known.
+    """
 
     provenance: dict
+    identity: dict | None
 
-    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str]): ...
+    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int): ...
 
     def render(self, messages: list[dict[str, str]]) -> str:
         """The prompt as text, through the model's own chat template."""
 
     def generate(
-        self, requests: Sequence[Request], done: AbstractSet[tuple[str, int]], sampling: Sampling
-    ) -> Iterator[list[Completion]]:
-        """Replies as they finish, for the requests whose place is not in `done`.
+        self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
+    ) -> Iterator[Drawn]:
+        """Replies as they finish, for the requests whose key is not in `done`.
 
         `requests` is always the whole run, so that what a place draws does not depend on what is done already.
         """
+
+    def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect | None:
+        """What the adapter changes on these prompts; None where there is no model to ask."""
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         """One reply, its text handed to `on_text` as it is drawn."""
 
 
 def engine_name(name: str) -> str:
-    """The engine behind `auto` on this machine."""
-    return "transformers" if name == AUTO else name
+    """The engine behind `auto` on this machine: vLLM where it and a GPU are, else transformers."""
+    if name != AUTO:
+        return name
+    return "vllm" if _has_vllm_and_gpu() else "transformers"
+
+
+def _has_vllm_and_gpu() -> bool:
+    from importlib.util import find_spec
+
+    if find_spec("vllm") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from harness.engines import OnText
+from harness.engines import Drawn, OnText
 from harness.errors import UserError
 from harness.tables import read_rows
-from harness.types import Completion, Request, Sampling
+from harness.types import AdapterEffect, Completion, Request, Sampling
 
 
 class ScriptedEngine:
@@ -19,46 +19,58 @@ class ScriptedEngine:
     speak for base + adapter. Tokens are counted as words.
     """
 
-    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str]):
+    identity = None
+
+    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int):
         if "replies" not in arguments:
             raise UserError("engine 'scripted' answers from a file: give --engine-arg replies=FILE")
         path = Path(arguments["replies"])
-        self.named, self.unnamed = defaultdict(list), []
+        # By whether the rows speak for the adapter.
+        self.named = {False: defaultdict(list), True: defaultdict(list)}
+        self.unnamed: dict[bool, list[dict]] = {False: [], True: []}
         for place, row in enumerate(read_rows(path), start=1):
             if not isinstance(row.get("text"), str):
                 raise UserError(f'{path}: row {place} has no \'text\': write {{"text": "the reply"}}')
             if not all(isinstance(row.get(key), str | None) for key in ("problem_id", "question")):
                 raise UserError(f"{path}: row {place}: problem_id and question are texts: mend the row")
-            if bool(row.get("adapter")) == bool(adapter):
-                name = row.get("problem_id") or row.get("question")
-                (self.named[name] if name else self.unnamed).append(row)
-        if not self.named and not self.unnamed:
-            raise UserError(f'{path}: no reply {"with" if adapter else "without"} "adapter": true: add rows')
+            name, adapted = row.get("problem_id") or row.get("question"), bool(row.get("adapter"))
+            (self.named[adapted][name] if name else self.unnamed[adapted]).append(row)
         self.path = path
+        if adapter:
+            self._refuse_none(True)
         self.provenance = {"engine": "scripted", "replies": str(path)}
 
     def render(self, messages: list[dict[str, str]]) -> str:
         return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
     def generate(
-        self, requests: Sequence[Request], done: AbstractSet[tuple[str, int]], sampling: Sampling
-    ) -> Iterator[list[Completion]]:
-        for place, request in enumerate(requests):
-            if request.place not in done:
-                yield [_complete(request, self._row(place, request))]
+        self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
+    ) -> Iterator[Drawn]:
+        for request in requests:
+            if request.key not in done:
+                yield [(request, _complete(request, self._row(request)))]
+
+    def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect | None:
+        return None
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
-        completion = _complete(request, self._row(0, request))
+        completion = _complete(request, self._row(request))
         on_text(completion.text)
         return completion
 
-    def _row(self, place: int, request: Request) -> dict:
-        rows = self.named.get(request.problem.id) or self.named.get(request.problem.question)
+    def _row(self, request: Request) -> dict:
+        named, unnamed = self.named[request.adapted], self.unnamed[request.adapted]
+        rows = named.get(request.problem.id) or named.get(request.problem.question)
         if rows:
             return rows[request.index % len(rows)]
-        if self.unnamed:
-            return self.unnamed[place % len(self.unnamed)]
+        if unnamed:
+            return unnamed[request.position % len(unnamed)]
+        self._refuse_none(request.adapted)
         raise UserError(f"{self.path}: no reply for {request.problem.id}: add a row with that problem_id")
+
+    def _refuse_none(self, adapted: bool) -> None:
+        if not self.named[adapted] and not self.unnamed[adapted]:
+            raise UserError(f'{self.path}: no reply {"with" if adapted else "without"} "adapter": true: add rows')
 
 
 def _complete(request: Request, row: dict) -> Completion:

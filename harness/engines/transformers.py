@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,9 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor
 from transformers.generation import logits_process
 
 from harness import checkpoints, registry
-from harness.engines import OnText
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText
 from harness.errors import UserError
-from harness.types import Completion, Request, Sampling
+from harness.types import AdapterEffect, Completion, Request, Sampling
 
 BATCH_SIZE = "64"
 DTYPES = ("float32", "bfloat16", "float16")
@@ -26,44 +28,82 @@ transformers.utils.logging.disable_progress_bar()
 class TransformersEngine:
     """One model, with or without an adapter. Arguments: batch_size (replies), dtype, device."""
 
-    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str]):
+    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int):
+        self.checkpoint, self.adapter = checkpoint, adapter
         self.device = _device(arguments.get("device"))
-        dtype = arguments.get("dtype") or ("float32" if self.device == "cpu" else "bfloat16")
-        registry.choose("engine argument dtype", dtype, DTYPES)
+        self.dtype = arguments.get("dtype") or ("float32" if self.device == "cpu" else "bfloat16")
+        registry.choose("engine argument dtype", self.dtype, DTYPES)
         self.batch_size = _batch_size(arguments.get("batch_size", BATCH_SIZE))
         self.tokenizer = checkpoints.load_tokenizer(checkpoint)
-        self.model = checkpoints.load(AutoModelForCausalLM, checkpoint, dtype=getattr(torch, dtype))
-        if adapter:
-            self.model = _adapted(self.model, adapter)
-        self.model.to(self.device).eval()
-        self.stops = self._stop_ids()
-        # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
-        self.model.generation_config = GenerationConfig()
         self.provenance = {
             "engine": "transformers",
             "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
-            "dtype": dtype,
+            "dtype": self.dtype,
             "batch_size": self.batch_size,
             "weights": checkpoints.weight_hashes(checkpoint),
-            "commit": getattr(self.model.config, "_commit_hash", None),
-            "adapter": checkpoints.weight_hashes(adapter) if adapter else None,
         }
+
+    @property
+    def identity(self) -> dict:
+        versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+        return self.provenance | {"checkpoint": checkpoints.fingerprint(self.checkpoint), "versions": versions}
+
+    @cached_property
+    def model(self) -> Any:
+        model = checkpoints.load(AutoModelForCausalLM, self.checkpoint, dtype=getattr(torch, self.dtype))
+        self.configured_stops = model.generation_config.eos_token_id
+        if self.adapter:
+            model = _adapted(model, self.adapter)
+        model.to(self.device).eval()
+        # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
+        model.generation_config = GenerationConfig()
+        return model
+
+    @cached_property
+    def stops(self) -> set[int]:
+        """The tokens that end a reply: the checkpoint's own and the tokenizer's."""
+        configured = self.model and self.configured_stops
+        configured = configured if isinstance(configured, list) else [configured]
+        return {token for token in (*configured, self.tokenizer.eos_token_id) if token is not None}
 
     def render(self, messages: list[dict[str, str]]) -> str:
         return checkpoints.render(self.tokenizer, messages)
 
     def generate(
-        self, requests: Sequence[Request], done: AbstractSet[tuple[str, int]], sampling: Sampling
-    ) -> Iterator[list[Completion]]:
+        self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
+    ) -> Iterator[Drawn]:
         ids = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
-        by_length = sorted(range(len(requests)), key=lambda place: len(ids[place]))
-        for start in range(0, len(by_length), self.batch_size):
-            batch = by_length[start : start + self.batch_size]
-            if all(requests[place].place in done for place in batch):
-                continue
-            # A batch that a kill cut short is drawn whole again: its padding decides the last bits of the logits.
-            drawn = self._reply([requests[place] for place in batch], [ids[place] for place in batch], sampling)
-            yield [completion for completion in drawn if completion.place not in done]
+        for adapted in (False, True):
+            places = [place for place, request in enumerate(requests) if request.adapted == adapted]
+            by_length = sorted(places, key=lambda place: len(ids[place]))
+            for start in range(0, len(by_length), self.batch_size):
+                batch = by_length[start : start + self.batch_size]
+                if all(requests[place].key in done for place in batch):
+                    continue
+                # A batch that a kill cut short is drawn whole again: its padding decides the last bits of the logits.
+                asked = [requests[place] for place in batch]
+                drawn = self._reply(asked, [ids[place] for place in batch], sampling)
+                yield [each for each in zip(asked, drawn, strict=True) if each[0].key not in done]
+
+    @torch.inference_mode()
+    def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
+        base, adapted, again = (
+            [self._log_probabilities(request.prompt, adapter) for request in requests]
+            for adapter in (False, True, False)
+        )
+        return AdapterEffect("log-probabilities", _largest(base, adapted), _largest(base, again), len(requests))
+
+    def _log_probabilities(self, prompt: str, adapted: bool) -> torch.Tensor:
+        """Of the tokens of the fixed continuation."""
+        tokens = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        whole = self.tokenizer(prompt + PROBE_CONTINUATION, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([whole], device=self.device)
+        with self._speaking(adapted):
+            said = self.model(ids).logits[0, :-1].float().log_softmax(-1)
+        return said.gather(1, ids[0, 1:, None])[len(tokens) - 1 :, 0]
+
+    def _speaking(self, adapted: bool) -> AbstractContextManager:
+        return self.model.disable_adapter() if self.adapter and not adapted else nullcontext()
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         ids = self.tokenizer([request.prompt], add_special_tokens=False)["input_ids"]
@@ -75,17 +115,19 @@ class TransformersEngine:
     ) -> list[Completion]:
         inputs = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.device)
         width = inputs["input_ids"].shape[1]
-        output = self.model.generate(
-            **inputs,
-            generation_config=GenerationConfig(
-                max_new_tokens=sampling.max_tokens,
-                do_sample=False,
-                eos_token_id=sorted(self.stops),
-                pad_token_id=self.tokenizer.pad_token_id,
-            ),
-            logits_processor=_processors(requests, sampling, width, self.device),
-            streamer=streamer,
+        settings = GenerationConfig(
+            max_new_tokens=sampling.max_tokens,
+            do_sample=False,
+            eos_token_id=sorted(self.stops),
+            pad_token_id=self.tokenizer.pad_token_id,
         )
+        with self._speaking(requests[0].adapted):
+            output = self.model.generate(
+                **inputs,
+                generation_config=settings,
+                logits_processor=_processors(requests, sampling, width, self.device),
+                streamer=streamer,
+            )
         return [
             self._complete(request, tokens)
             for request, tokens in zip(requests, output[:, width:].tolist(), strict=True)
@@ -97,10 +139,9 @@ class TransformersEngine:
         text = self.tokenizer.decode(drawn, skip_special_tokens=True)
         return request.complete(text, len(drawn), "length" if end is None else "stop")
 
-    def _stop_ids(self) -> set[int]:
-        configured = self.model.generation_config.eos_token_id
-        configured = configured if isinstance(configured, list) else [configured]
-        return {token for token in (*configured, self.tokenizer.eos_token_id) if token is not None}
+
+def _largest(one: list[torch.Tensor], other: list[torch.Tensor]) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
 
 
 def _device(name: str | None) -> str:

@@ -1,0 +1,53 @@
+"""Baselines that were drawn before: a second experiment on the same base starts at its training.
+
+A baseline is kept under the hash of all that decides it: the checkpoint's files, the engine with its settings and
+versions, every prompt, and the sampling. Each is one file below ~/.cache/harness, or $HARNESS_CACHE.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.store import write_json
+from harness.types import Completion, Request, Sampling
+
+
+def determinants(identity: dict, requests: Sequence[Request], sampling: Sampling) -> dict:
+    """All that decides the replies to `requests`."""
+    prompts = [[request.problem.id, request.index, request.prompt_sha, request.seed] for request in requests]
+    return {
+        "identity": identity,
+        "sampling": asdict(sampling),
+        "prompts": hashlib.sha256(json.dumps(prompts).encode()).hexdigest(),
+    }
+
+
+def fetch(decided_by: dict, requests: Sequence[Request]) -> list[Completion] | None:
+    """The kept replies to `requests`, with the problems as they stand today; None where there are none."""
+    path = _path(decided_by)
+    if not path.is_file():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    replies = {(row["problem_id"], row["index"]): row for row in kept["replies"]}
+    if kept["decided_by"] != decided_by or replies.keys() != {request.place for request in requests}:
+        return None
+    return [
+        request.complete(row["text"], row["n_tokens"], row["finish_reason"])
+        for request, row in ((request, replies[request.place]) for request in requests)
+    ]
+
+
+def keep(decided_by: dict, completions: Sequence[Completion]) -> None:
+    """Keep a whole baseline."""
+    columns = ("problem_id", "index", "text", "n_tokens", "finish_reason")
+    rows = [{name: getattr(each, name) for name in columns} for each in completions]
+    write_json(_path(decided_by), {"decided_by": decided_by, "replies": rows})
+
+
+def _path(decided_by: dict) -> Path:
+    folder = Path(os.environ.get("HARNESS_CACHE") or Path.home() / ".cache" / "harness")
+    name = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
+    return folder / "baselines" / f"{name}.json"
