@@ -1,4 +1,4 @@
-"""What an adapter's files say of it, without loading a model: its rank, whether it fits a base, why it would do nothing."""
+"""What an adapter's files say of it, no model loaded: its rank, whether it fits a base, why it would do nothing."""
 
 import json
 import re

@@ -144,8 +144,7 @@ def draw(
     started, tokens = time.monotonic(), 0
     with ExitStack() as open_files:
         journals = {
-            side == ADAPTED: open_files.enter_context(Journal(run.path / side / "completions.jsonl"))
-            for side in wanted
+            side == ADAPTED: open_files.enter_context(Journal(run.path / side / "completions.jsonl")) for side in wanted
         }
         bar = open_files.enter_context(progress.bar(" and ".join(wanted), len(asked), len(done), quiet))
         for finished in engine.generate(asked, done, run.config.sampling):

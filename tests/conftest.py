@@ -29,6 +29,12 @@ def harness(tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """No test finds the baselines of another, or of the user."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real datasets, where the machine has it."""

@@ -28,7 +28,7 @@ def ask(
     check_run(config, [])
     engine = open_engine(config, config.adapter)
     asked = Dataset("question", "all", (Problem("question", whole_text(question), None),), "number")
-    request = requests(config, asked, engine)[0]
+    request = requests(config, asked, engine, adapted=bool(config.adapter))[0]
     completion = engine.reply_to(request, config.sampling, _print_part)
     parsed = formats.parse(completion.reply, FORMATS[config.format])
     print(f"\n\nlayout: {'kept' if parsed.strict else 'broken'}, {parsed.tag_share:.0%} of the tags once")

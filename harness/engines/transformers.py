@@ -49,6 +49,7 @@ class TransformersEngine:
         return self.provenance | {"checkpoint": checkpoints.fingerprint(self.checkpoint), "versions": versions}
 
     @cached_property
+    @torch.inference_mode(False)
     def model(self) -> Any:
         model = checkpoints.load(AutoModelForCausalLM, self.checkpoint, dtype=getattr(torch, self.dtype))
         self.configured_stops = model.generation_config.eos_token_id
