@@ -73,8 +73,8 @@ def why_inert(adapter: str, checkpoint: str) -> str:
 
 
 def is_wrapper(checkpoint: str) -> bool:
-    """Whether a local checkpoint is a multimodal wrapper around a language model."""
-    return "text_config" in (checkpoints.read_json(Path(checkpoints.locate(checkpoint)) / "config.json") or {})
+    """Whether a checkpoint is a multimodal wrapper around a language model."""
+    return "text_config" in checkpoints.model_config(checkpoint)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _halves(folder: Path) -> dict[tuple[str, str], list[int]]:
 def _base_shapes(checkpoint: str) -> dict[str, list[int]] | None:
     """The shape of each layer's weight by `layers.N.…`; None where no file here shows it (a hub id, 4-bit weights)."""
     folder = Path(checkpoints.locate(checkpoint))
-    if not folder.is_dir() or "quantization_config" in (checkpoints.read_json(folder / "config.json") or {}):
+    if not folder.is_dir() or "quantization_config" in checkpoints.model_config(checkpoint):
         return None
     shapes = {}
     for file in sorted(folder.glob("*.safetensors")):

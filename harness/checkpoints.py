@@ -128,6 +128,15 @@ def weight_hashes(checkpoint: str) -> dict[str, str]:
     return {file.name: _sha(file) for file in sorted(Path(locate(checkpoint)).glob("*.safetensors"))}
 
 
+def model_config(checkpoint: str) -> dict[str, Any]:
+    """config.json of a folder or a hub id; empty where there is none."""
+    from huggingface_hub import hf_hub_download
+
+    folder = Path(locate(checkpoint))
+    path = folder / "config.json" if folder.is_dir() else Path(hf_hub_download(checkpoint, "config.json"))
+    return read_json(path) or {}
+
+
 def fingerprint(checkpoint: str) -> dict[str, str]:
     """What tells one checkpoint from another: the SHA-256 of each of a folder's files, or a hub id's commit."""
     folder = Path(locate(checkpoint))

@@ -1,0 +1,149 @@
+"""A checkpoint of gemma3-4b's shape with random weights, to measure speed and memory where no real one is at hand.
+
+    python -m baselines.peers.random_checkpoint OUT [--text-only] [--small] [--adapter ADAPTER_OUT]
+
+Default: the multimodal wrapper as the hub has it (Gemma3ForConditionalGeneration, vision tower included); with
+--text-only the language model alone. --small keeps the architecture and shrinks every figure. The tokenizer is the
+embedded model's, filled up with words to the whole vocabulary. --adapter also makes a rank-8 LoRA that changes things.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoTokenizer,
+    Gemma3Config,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    SiglipVisionConfig,
+)
+
+from harness import checkpoints
+
+TEXT = {
+    "vocab_size": 262208, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,
+    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "sliding_window": 1024,
+    "max_position_embeddings": 131072, "query_pre_attn_scalar": 256,
+}  # fmt: skip
+SMALL = {
+    "vocab_size": 2048, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 8,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 4096,
+}  # fmt: skip
+VISION = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
+SMALL_VISION = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+IMAGE = {"image_size": 896, "patch_size": 14}
+# Gemma's processor asks for these.
+IMAGE_TOKENS = ("<start_of_image>", "<end_of_image>", "<image_soft_token>", "\n\n", "\n\n\n", "\n\n\n\n")
+PREPROCESSOR = {
+    "image_processor_type": "Gemma3ImageProcessor", "processor_class": "Gemma3Processor", "image_seq_length": 256,
+    "size": {"height": 896, "width": 896}, "do_resize": True, "do_rescale": True, "do_normalize": True,
+    "rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2,
+}  # fmt: skip
+SEED = 0
+
+
+def make_tokenizer(out: Path, size: int) -> dict[str, int]:
+    """The embedded model's tokenizer with words added up to `size` tokens; the ids of IMAGE_TOKENS."""
+    source = Path(checkpoints.locate("embedded"))
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"):
+        if (source / name).exists():
+            shutil.copy(source / name, out / name)
+    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    taken = set(vocabulary.values()) | {token["id"] for token in tokenizer["added_tokens"]}
+    free = iter(number for number in range(size) if number not in taken)
+    ids = {}
+    for token in IMAGE_TOKENS:
+        ids[token] = next(free)
+        vocabulary[token] = ids[token]
+        tokenizer["added_tokens"].append(
+            {"id": ids[token], "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": token.startswith("<")}
+        )  # fmt: skip
+    for number in free:
+        vocabulary[f"w{number}"] = number
+    (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    return ids
+
+
+def make_checkpoint(out: Path, text_only: bool, small: bool) -> torch.nn.Module:
+    """Write config, weights and tokenizer to `out`; the model stays in memory."""
+    torch.manual_seed(SEED)
+    figures = TEXT | (SMALL if small else {})
+    ids = make_tokenizer(out, figures["vocab_size"])
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    text = Gemma3TextConfig(
+        **figures, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id or 0,
+    )  # fmt: skip
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.device(device):
+        torch.set_default_dtype(torch.bfloat16)
+        if text_only:
+            model = Gemma3ForCausalLM(text)
+        else:
+            vision = SiglipVisionConfig(**(SMALL_VISION if small else VISION), **IMAGE, vision_use_head=False)
+            model = Gemma3ForConditionalGeneration(
+                Gemma3Config(
+                    text_config=text, vision_config=vision, mm_tokens_per_image=256,
+                    boi_token_index=ids["<start_of_image>"], eoi_token_index=ids["<end_of_image>"],
+                    image_token_index=ids["<image_soft_token>"],
+                )
+            )  # fmt: skip
+        torch.set_default_dtype(torch.float32)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(out, max_shard_size="20GB")
+    if not text_only:
+        _name_as_the_hub(out)
+        (out / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+        settings = json.loads((out / "tokenizer_config.json").read_text())
+        named = {"boi_token": IMAGE_TOKENS[0], "eoi_token": IMAGE_TOKENS[1], "image_token": IMAGE_TOKENS[2]}
+        (out / "tokenizer_config.json").write_text(json.dumps(settings | named | {"extra_special_tokens": named}))
+    return model
+
+
+def _name_as_the_hub(out: Path) -> None:
+    """The vision tower's keys as the hub's checkpoint has them, which transformers 5 no longer writes."""
+    from safetensors.torch import load_file, save_file
+
+    for file in out.glob("*.safetensors"):
+        tensors = load_file(file)
+        renamed = {
+            key.replace("vision_tower.", "vision_tower.vision_model.", 1)
+            if "vision_tower." in key and "vision_model." not in key
+            else key: tensor
+            for key, tensor in tensors.items()
+        }
+        save_file(renamed, file, metadata={"format": "pt"})
+
+
+def make_adapter(model: torch.nn.Module, out: Path) -> None:
+    """A rank-8 LoRA on the language layers with small random weights on both sides."""
+    from peft import LoraConfig, get_peft_model
+
+    names = [name for name, _ in model.named_modules() if "vision" not in name and name.endswith("_proj")]
+    adapted = get_peft_model(model, LoraConfig(r=8, lora_alpha=8, target_modules=names))
+    generator = torch.Generator(device=model.device).manual_seed(SEED)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            with torch.no_grad():
+                parameter.normal_(0.0, 0.02, generator=generator)
+    adapted.save_pretrained(out)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--text-only", action="store_true")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--adapter", type=Path)
+    arguments = parser.parse_args()
+    made = make_checkpoint(arguments.out, arguments.text_only, arguments.small)
+    if arguments.adapter:
+        make_adapter(made, arguments.adapter)
+    print(f"{arguments.out}: {sum(parameter.numel() for parameter in made.parameters()):,} parameters")

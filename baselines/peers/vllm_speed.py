@@ -1,0 +1,119 @@
+"""Output tokens a second of our evaluation against vLLM's own LLM.generate, same prompts, same process.
+
+    python -m baselines.peers.vllm_speed --model FOLDER --data GSM8K_FOLDER --output RESULT.json
+        [--adapter FOLDER] [--limit N] [--tokens 256] [--repeats 3] [--engine-arg key=value …]
+
+The two load one after the other, each is warmed up by its first prompts, then they are timed over all the prompts.
+With --adapter ours also draws base and adapter together. End of sequence ends a reply: with random weights none comes.
+"""
+
+import argparse
+import gc
+import json
+import platform
+import statistics
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+import vllm
+from vllm import LLM
+
+from harness import datasets, evaluate
+from harness.config import Configuration, configure, pairs
+from harness.datasets import settle_split
+from harness.engines.vllm import VllmEngine, _parameters
+from harness.types import Request
+
+WARM_UP = 32
+
+
+def configuration(given: argparse.Namespace) -> Configuration:
+    options = {"dataset": "gsm8k", "data": given.data, "limit": given.limit, "engine": "vllm"}
+    settings = [f"max_tokens={given.tokens}", "temperature=1.0", "top_p=1.0", "top_k=0"]
+    return settle_split(configure(given.model, "gemma3-4b", options, settings), trains=False)
+
+
+def drawn_by_us(engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
+    started, first, tokens = time.perf_counter(), None, 0
+    for finished in engine.generate(requests, frozenset(), config.sampling):
+        first = first or time.perf_counter() - started
+        tokens += sum(completion.n_tokens for _, completion in finished)
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds, "first_reply": first}
+
+
+def drawn_by_peer(llm: LLM, prompts: list[dict], config: Configuration) -> dict[str, float]:
+    started = time.perf_counter()
+    outputs = llm.generate(prompts, _parameters(config.sampling), use_tqdm=False)
+    seconds = time.perf_counter() - started
+    tokens = sum(len(each.outputs[0].token_ids) for each in outputs)
+    return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
+
+
+def memory_used() -> float | None:
+    """GiB of the GPU, by all processes."""
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return (total - free) / 2**30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--adapter")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--engine-arg", action="append", default=[])
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args()
+    config = configuration(given)
+    arguments = pairs("--engine-arg", given.engine_arg)
+
+    started = time.perf_counter()
+    engine = VllmEngine(config.checkpoint, given.adapter, arguments, config.seed)
+    engine.load()
+    result = {
+        "date": str(date.today()),
+        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
+        "versions": {"vllm": vllm.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "engine_args": engine.settings,
+        "load_seconds": {"ours": time.perf_counter() - started},
+    }
+    dataset = datasets.evaluation_problems(config)
+    requests = evaluate.requests(config, dataset, engine, adapted=False)
+    prompts = [
+        {"prompt_token_ids": ids}
+        for ids in engine.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
+    ]
+    result["prompts"] = len(prompts)
+    drawn_by_us(engine, requests[:WARM_UP], config)
+    result["ours"] = [drawn_by_us(engine, requests, config) for _ in range(given.repeats)]
+    if given.adapter:
+        result["adapter_effect"] = vars(engine.adapter_effect(requests[:4]))
+        both = requests + evaluate.requests(config, dataset, engine, adapted=True)
+        result["ours_both_sides"] = [drawn_by_us(engine, both, config) for _ in range(given.repeats)]
+    result["gpu_memory_gib"] = memory_used()
+    engine.engine.shutdown()
+    settings = engine.settings
+    del engine
+    gc.collect()
+
+    started = time.perf_counter()
+    llm = LLM(model=config.checkpoint, **settings)
+    result["load_seconds"]["peer"] = time.perf_counter() - started
+    drawn_by_peer(llm, prompts[:WARM_UP], config)
+    result["peer"] = [drawn_by_peer(llm, prompts, config) for _ in range(given.repeats)]
+    medians = {name: statistics.median(each["tokens_per_second"] for each in result[name]) for name in ("ours", "peer")}
+    result["median_tokens_per_second"] = medians
+    result["ours_over_peer"] = medians["ours"] / medians["peer"]
+    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({key: result[key] for key in ("median_tokens_per_second", "ours_over_peer", "load_seconds")}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""vLLM in this process: base and adapter from one loaded model, every reply handed on as soon as it is finished."""
+
+import asyncio
+import atexit
+import dataclasses
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from itertools import count, groupby
+from typing import IO, Any
+
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+import torch
+import vllm
+from vllm import AsyncEngineArgs, RequestOutput, SamplingParams
+from vllm.lora.request import LoRARequest
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from harness import adapters, checkpoints, registry
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, streaming
+from harness.errors import UserError
+from harness.types import AdapterEffect, Completion, Request, Sampling
+
+_NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
+FINAL = RequestOutputKind.FINAL_ONLY
+# The ranks that vLLM has room for.
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+# What vLLM's CPU build needs for small models.
+OURS = {"model", "seed", "enable_lora", "tokenizer"}
+CPU_DEFAULTS = {"block_size": 128, "dtype": "float32", "gpu_memory_utilization": 0.4}
+
+
+class VllmEngine:
+    """vLLM's own engine loop. Arguments: any of vLLM's engine arguments, as key=value."""
+
+    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int):
+        self.checkpoint = checkpoint
+        self.tokenizer = checkpoints.load_tokenizer(checkpoint)
+        self.lora = LoRARequest("adapter", 1, adapter) if adapter else None
+        self.settings = _settings(checkpoint, adapter, arguments) | {"seed": seed}
+        self.loop, self.engine = asyncio.new_event_loop(), None
+        self._names = count()
+        self.provenance = {
+            "engine": "vllm",
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "engine_args": self.settings,
+            "weights": checkpoints.weight_hashes(checkpoint),
+        }
+
+    @property
+    def identity(self) -> dict:
+        versions = {"torch": torch.__version__, "vllm": vllm.__version__}
+        return self.provenance | {"checkpoint": checkpoints.fingerprint(self.checkpoint), "versions": versions}
+
+    def load(self) -> None:
+        """Start vLLM's engine, in the event loop that all its requests share."""
+        if self.engine is not None:
+            return
+
+        async def start() -> AsyncLLM:
+            arguments = AsyncEngineArgs(model=checkpoints.locate(self.checkpoint), **self.settings)
+            return AsyncLLM.from_engine_args(arguments)
+
+        with _stderr_in_a_file() as said:
+            try:
+                self.engine = self.loop.run_until_complete(start())
+            except Exception as error:  # what a worker's start-up raises has no common class
+                raise UserError(f"vllm cannot start: {_cause(error, said)}") from error
+        # Before the interpreter takes apart what its own clean-up needs.
+        atexit.register(self.engine.shutdown)
+
+    def render(self, messages: list[dict[str, str]]) -> str:
+        return checkpoints.render(self.tokenizer, messages)
+
+    def generate(
+        self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
+    ) -> Iterator[Drawn]:
+        missing = [request for request in requests if request.key not in done]
+        by_problem = [list(group) for _, group in groupby(missing, key=lambda each: (each.adapted, each.problem.id))]
+        self.load()
+        yield from streaming.as_finished(self.loop, [self._draw(group, sampling) for group in by_problem])
+
+    async def _draw(self, requests: list[Request], sampling: Sampling) -> Drawn:
+        """The replies to one problem, by vLLM's own `n`."""
+        output = await self._ask(requests[0], _parameters(sampling, n=len(requests)))
+        return [
+            (request, request.complete(each.text, len(each.token_ids), _finish_reason(each.finish_reason)))
+            for request, each in zip(requests, output.outputs, strict=True)
+        ]
+
+    async def _ask(self, request: Request, parameters: SamplingParams, text: str = "") -> RequestOutput:
+        ids = self.tokenizer(request.prompt + text, add_special_tokens=False)["input_ids"]
+        name = f"{'-'.join(map(str, request.key))}{'-probe' if text else ''}-{next(self._names)}"
+        lora = self.lora if request.adapted else None
+        final = None
+        async for output in self.engine.generate({"prompt_token_ids": ids}, parameters, name, lora_request=lora):
+            final = output
+        return final
+
+    def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
+        self.load()
+        base, adapted, again = (
+            self.loop.run_until_complete(self._log_probabilities(requests, adapter)) for adapter in (False, True, False)
+        )
+        return AdapterEffect("log-probabilities", _largest(base, adapted), _largest(base, again), len(requests))
+
+    async def _log_probabilities(self, requests: Sequence[Request], adapted: bool) -> list[float]:
+        """Of the tokens of the fixed continuation, over all the requests, one request at a time."""
+        parameters = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, output_kind=FINAL)
+        found = []
+        for request in requests:
+            asked = dataclasses.replace(request, adapted=adapted)
+            output = await self._ask(asked, parameters, PROBE_CONTINUATION)
+            start = len(self.tokenizer(request.prompt, add_special_tokens=False)["input_ids"])
+            for token, known in zip(output.prompt_token_ids[start:], output.prompt_logprobs[start:], strict=True):
+                found.append(known[token].logprob)
+        return found
+
+    def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
+        async def reply() -> Completion:
+            ids = self.tokenizer(request.prompt, add_special_tokens=False)["input_ids"]
+            parameters = _parameters(sampling, kind=RequestOutputKind.DELTA)
+            text, tokens, finish = "", 0, "length"
+            lora = self.lora if request.adapted else None
+            async for output in self.engine.generate({"prompt_token_ids": ids}, parameters, "ask", lora_request=lora):
+                part = output.outputs[0]
+                text, tokens = text + part.text, tokens + len(part.token_ids)
+                finish = part.finish_reason or finish
+                on_text(part.text)
+            return request.complete(text, tokens, _finish_reason(finish))
+
+        self.load()
+        return self.loop.run_until_complete(reply())
+
+
+def _parameters(sampling: Sampling, n: int = 1, kind: RequestOutputKind = FINAL) -> SamplingParams:
+    # No seed for each request: vLLM draws those one by one, which costs most of its speed; the engine is seeded.
+    return SamplingParams(
+        n=n,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        max_tokens=sampling.max_tokens,
+        output_kind=kind,
+    )
+
+
+def _settings(checkpoint: str, adapter: str | None, arguments: dict[str, str]) -> dict[str, Any]:
+    """vLLM's engine arguments: what the model and the adapter need, then the user's."""
+    settings: dict[str, Any] = {} if torch.cuda.is_available() else dict(CPU_DEFAULTS)
+    if adapters.is_wrapper(checkpoint):
+        settings["limit_mm_per_prompt"] = {"image": 0}
+    if adapter:
+        settings |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _room_for(adapters.rank(adapter), adapter)}
+    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)} - OURS
+    for name, text in arguments.items():
+        settings[registry.choose("engine argument", name, known)] = _value(text)
+    if adapter and settings["max_lora_rank"] < adapters.rank(adapter):
+        raise UserError(
+            f"--engine-arg max_lora_rank={settings['max_lora_rank']}: {adapter} has rank {adapters.rank(adapter)}: "
+            "leave the argument out"
+        )
+    return settings
+
+
+def _room_for(rank: int, adapter: str) -> int:
+    room = next((each for each in RANKS if each >= rank), None)
+    if room is None:
+        raise UserError(f"--adapter {adapter}: rank {rank} is over vLLM's {RANKS[-1]}: evaluate with transformers")
+    return room
+
+
+def _value(text: str) -> Any:
+    """A number, a list or the like as JSON writes it; else the text itself."""
+    try:
+        return json.loads({"True": "true", "False": "false"}.get(text, text))
+    except ValueError:
+        return text
+
+
+def _finish_reason(reason: str | None) -> str:
+    return "length" if reason == "length" else "stop"
+
+
+def _largest(one: list[float], other: list[float]) -> float:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+@contextmanager
+def _stderr_in_a_file() -> Iterator[IO[str]]:
+    """What this process and those that it starts say on stderr, instead of on the terminal.
+
+    The processes started within keep the file for as long as they live.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _cause(error: BaseException, said: IO[str]) -> str:
+    """The first error that vLLM's processes named, which is the one that the others follow from; and what to do."""
+    said.seek(0)
+    named = [match[1] for match in map(_NAMED_ERROR.search, said) if match]
+    cause = next((each for each in named if "initialization failed" not in each), str(error))
+    cause = " ".join(cause.split())[:300]
+    if any(word in cause.lower() for word in ("memory", "kv cache")):
+        return f"{cause}: lower --engine-arg gpu_memory_utilization, max_model_len or max_num_seqs"
+    return f"{cause}: mend the --engine-arg it speaks of, or evaluate with --engine transformers"
