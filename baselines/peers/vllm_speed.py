@@ -15,6 +15,7 @@ import statistics
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 import vllm
@@ -44,8 +45,10 @@ def drawn_by_us(engine: VllmEngine, requests: list[Request], config: Configurati
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds, "first_reply": first}
 
 
-def drawn_by_peer(llm: LLM, prompts: list[dict], config: Configuration) -> dict[str, float]:
+def drawn_by_peer(llm: LLM, tokenizer: Any, requests: list[Request], config: Configuration) -> dict[str, float]:
     started = time.perf_counter()
+    tokens = tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
+    prompts = [{"prompt_token_ids": ids} for ids in tokens]
     outputs = llm.generate(prompts, _parameters(config.sampling), use_tqdm=False)
     seconds = time.perf_counter() - started
     tokens = sum(len(each.outputs[0].token_ids) for each in outputs)
@@ -86,11 +89,7 @@ def main() -> None:
     }
     dataset = datasets.evaluation_problems(config)
     requests = evaluate.requests(config, dataset, engine, adapted=False)
-    prompts = [
-        {"prompt_token_ids": ids}
-        for ids in engine.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
-    ]
-    result["prompts"] = len(prompts)
+    result["prompts"] = len(requests)
     drawn_by_us(engine, requests[:WARM_UP], config)
     result["ours"] = [drawn_by_us(engine, requests, config) for _ in range(given.repeats)]
     if given.adapter:
@@ -98,16 +97,16 @@ def main() -> None:
         both = requests + evaluate.requests(config, dataset, engine, adapted=True)
         result["ours_both_sides"] = [drawn_by_us(engine, both, config) for _ in range(given.repeats)]
     result["gpu_memory_gib"] = memory_used()
-    engine.engine.shutdown()
-    settings = engine.settings
+    engine.engine.engine_core.shutdown()
+    settings, tokenizer = engine.settings, engine.tokenizer
     del engine
     gc.collect()
 
     started = time.perf_counter()
     llm = LLM(model=config.checkpoint, **settings)
     result["load_seconds"]["peer"] = time.perf_counter() - started
-    drawn_by_peer(llm, prompts[:WARM_UP], config)
-    result["peer"] = [drawn_by_peer(llm, prompts, config) for _ in range(given.repeats)]
+    drawn_by_peer(llm, tokenizer, requests[:WARM_UP], config)
+    result["peer"] = [drawn_by_peer(llm, tokenizer, requests, config) for _ in range(given.repeats)]
     medians = {name: statistics.median(each["tokens_per_second"] for each in result[name]) for name in ("ours", "peer")}
     result["median_tokens_per_second"] = medians
     result["ours_over_peer"] = medians["ours"] / medians["peer"]
