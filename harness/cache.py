@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from harness import checkpoints
 from harness.store import write_json
 from harness.types import Completion, Request, Sampling
 
@@ -27,12 +28,11 @@ def determinants(identity: dict, requests: Sequence[Request], sampling: Sampling
 
 def fetch(decided_by: dict, requests: Sequence[Request]) -> list[Completion] | None:
     """The kept replies to `requests`, with the problems as they stand today; None where there are none."""
-    path = _path(decided_by)
-    if not path.is_file():
+    kept = checkpoints.read_json(_path(decided_by))
+    if kept is None or kept["decided_by"] != decided_by:
         return None
-    kept = json.loads(path.read_text(encoding="utf-8"))
     replies = {(row["problem_id"], row["index"]): row for row in kept["replies"]}
-    if kept["decided_by"] != decided_by or replies.keys() != {request.place for request in requests}:
+    if replies.keys() != {request.place for request in requests}:
         return None
     return [
         request.complete(row["text"], row["n_tokens"], row["finish_reason"])

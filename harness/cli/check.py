@@ -2,7 +2,7 @@
 
 from harness import adapters, checkpoints, datasets, registry
 from harness.config import Configuration
-from harness.engines import ARGUMENTS, AUTO, ENGINES, engine_name
+from harness.engines import ARGUMENTS, AUTO, ENGINES, SERVER, WITHOUT_CHECKPOINT, engine_name
 from harness.errors import UserError
 from harness.rewards import PRESETS
 from harness.store import SIDES, parts
@@ -19,9 +19,7 @@ def check_names(config: Configuration) -> None:
     for argument in config.engine_args if ARGUMENTS[engine] is not None else ():
         registry.choose("engine argument", argument, ARGUMENTS[engine])
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
-    if engine == "openai":
-        _check_server(config)
-    else:
+    if engine != SERVER:
         checkpoints.check(config.checkpoint)
         if config.adapter:
             adapters.check(config.adapter, config.checkpoint)
@@ -38,20 +36,20 @@ def check_run(config: Configuration, stages: list[str]) -> None:
     check_names(config)
     sides = {part for stage in stages for part in parts(stage)} & set(SIDES)
     engine = engine_name(config.engine)
-    if engine == "scripted" and sides:
-        adapter = "any" if "after" in sides else None
-        registry.load("engine", engine, ENGINES)(config.checkpoint, adapter, config.engine_args, config.seed)
-    elif engine != "openai":
+    if engine == SERVER and {"train", "after"} <= {*stages}:
+        raise UserError(
+            f"engine '{SERVER}' cannot serve an adapter that this run trains: run `harness train`, serve its "
+            "adapter, then --adapter NAME"
+        )
+    if engine not in WITHOUT_CHECKPOINT or "train" in stages:
         checkpoints.check_hub(config.checkpoint)
+    if engine in WITHOUT_CHECKPOINT and sides:
+        adapter = config.adapter or ("any" if "after" in sides else None)
+        registry.load("engine", engine, ENGINES)(config.checkpoint, adapter, config.engine_args, config.seed)
     if sides:
         datasets.evaluation_problems(config)
     if "train" in stages:
         _check_training(config)
-
-
-def _check_server(config: Configuration) -> None:
-    if "base_url" not in config.engine_args:
-        raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
 
 
 def _check_training(config: Configuration) -> None:

@@ -27,10 +27,10 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "format": (str, _option("--format", help="Output format: working-out, think or xml."), "format"),
     "limit": (int, _option("--limit", help="Evaluate at most so many problems."), "limit"),
     "samples": (int, _option("--samples", help="Replies a problem."), "samples"),
-    "engine": (str, _option("--engine", help="auto, transformers or scripted."), "engine"),
+    "engine": (str, _option("--engine", help="auto, transformers, vllm, openai or scripted."), "engine"),
     "engine_arg": (list[str], _option("--engine-arg", help="key=value for the engine; may be repeated."), None),
     "trainer": (str, _option("--trainer", help="auto or trl."), "trainer"),
-    "adapter": (str, _option("--adapter", help="A LoRA adapter that exists already."), "adapter"),
+    "adapter": (str, _option("--adapter", help="A LoRA adapter that exists already: a folder, or a served name."), "adapter"),
     "language": (str, _option("--language", help="Target language of the reasoning, or none."), "language"),
     "system_prompt": (str, _option("--system-prompt", help="default, none or a text file."), "system_prompt"),
     "seed": (int, _option("--seed", help="The seed of sampling and training."), "seed"),
@@ -66,6 +66,7 @@ def takes_configuration(command: Callable) -> Callable:
 
 def _configure(options: dict[str, Any]):
     from harness.config import configure, pairs, read_system_prompt
+    from harness.engines import SERVER
 
     for name, value in options.items():
         if value == "":
@@ -73,8 +74,11 @@ def _configure(options: dict[str, Any]):
     keys = {key: options[name] for name, (_, _, key) in OPTIONS.items() if key}
     if keys["system_prompt"]:
         keys["system_prompt"] = read_system_prompt(keys["system_prompt"])
-    for key in ("data", "adapter"):
-        keys[key] = str(Path(keys[key]).resolve()) if keys[key] else None
+    if keys["data"]:
+        keys["data"] = str(Path(keys["data"]).resolve())
     if options["engine_arg"]:
         keys["engine_args"] = pairs("--engine-arg", options["engine_arg"])
-    return configure(options["model"], options["recipe"], keys, options["set"] or [])
+    config = configure(options["model"], options["recipe"], keys, options["set"] or [])
+    if config.adapter and config.engine != SERVER:
+        return config.model_copy(update={"adapter": str(Path(config.adapter).resolve())})
+    return config

@@ -25,5 +25,5 @@ def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], N
         from harness.evaluate import evaluate
 
         sides = parts(stage)
-        adapter = (run.config.adapter or str(run.adapter)) if "after" in sides else None
+        adapter = (run.config.adapter or str(run.adapter.resolve())) if "after" in sides else None
         evaluate(run, sides, adapter, quiet, watch)

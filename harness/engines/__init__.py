@@ -16,10 +16,13 @@ ENGINES = {
 ARGUMENTS: dict[str, tuple[str, ...] | None] = {
     "transformers": ("batch_size", "dtype", "device"),
     "vllm": None,
-    "openai": ("base_url", "model", "concurrency", "timeout", "retries"),
+    "openai": ("base_url", "model", "tokenizer", "concurrency", "timeout", "retries"),
     "scripted": ("replies",),
 }
 AUTO = "auto"
+SERVER = "openai"
+# They answer without the checkpoint's files.
+WITHOUT_CHECKPOINT = ("scripted", SERVER)
 # What the probes of an adapter's effect have the model go on with; any text does, as long as it stays the same.
 PROBE_CONTINUATION = " First we look at the numbers, then the answer follows."
 OnText = Callable[[str], None]

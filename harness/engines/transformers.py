@@ -1,6 +1,7 @@
 """The engine that runs anywhere: transformers' own generate, on the CPU or one GPU."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, nullcontext
@@ -161,7 +162,8 @@ def _adapted(model: Any, adapter: str) -> Any:
     from safetensors import SafetensorError
 
     try:
-        adapted = PeftModel.from_pretrained(model, adapter)
+        with warnings.catch_warnings(action="ignore"):  # keys that fit nowhere show in the adapter's effect
+            adapted = PeftModel.from_pretrained(model, adapter)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         cause = " ".join(str(error).split())[:160]
         raise UserError(f"--adapter {adapter}: does not go with this model ({cause}): give its own adapter") from error
