@@ -128,6 +128,11 @@ def weight_hashes(checkpoint: str) -> dict[str, str]:
     return {file.name: _sha(file) for file in sorted(Path(locate(checkpoint)).glob("*.safetensors"))}
 
 
+def weight_bytes(checkpoint: str) -> int:
+    """The size of a folder's safetensors files; 0 for a hub id."""
+    return sum(file.stat().st_size for file in Path(locate(checkpoint)).glob("*.safetensors"))
+
+
 def model_config(checkpoint: str) -> dict[str, Any]:
     """config.json of a folder or a hub id; empty where there is none."""
     from huggingface_hub import hf_hub_download

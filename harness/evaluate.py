@@ -48,11 +48,16 @@ def evaluate(
                 "versions": versions(),
             }
             run.note(side, provenance[side])
+        started = time.monotonic()
         if BASE in sides:
             provenance[BASE]["cached"] = reuse_baseline(run, engine, wanted[BASE], quiet)
         if ADAPTED in sides and adapter:
             provenance[ADAPTED]["adapter_effect"] = prove_adapter(config, adapter, engine, wanted[ADAPTED], quiet)
+        loaded = time.monotonic()
         draw(run, engine, wanted, quiet, watch)
+        for side in sides:
+            # Where an engine loads its model only when asked, and no adapter was probed, draw includes the loading.
+            provenance[side]["seconds"] = {"load": loaded - started, "draw": time.monotonic() - loaded}
         if BASE in sides and engine.identity:
             decided_by = cache.determinants(engine.identity, wanted[BASE], config.sampling)
             cache.keep(decided_by, run.completions(BASE))
@@ -81,8 +86,17 @@ def prove_adapter(
     if effect is None:
         return None
     if not effect.acts:
-        why = adapters.why_inert(adapter, config.checkpoint) if Path(adapter).is_absolute() else "is it served by that name?"
+        why = (
+            adapters.why_inert(adapter, config.checkpoint)
+            if Path(adapter).is_absolute()
+            else "is it served by that name?"
+        )
         raise UserError(f"--adapter {adapter}: changes nothing that {config.checkpoint} says: {why}")
+    if effect.leaks:
+        raise UserError(
+            f"--adapter {adapter}: this engine gives it to the base's replies too where both share a batch (vLLM's CPU "
+            "build does, unless it is started with max_loras=2): measure the two by `harness eval` one after the other"
+        )
     progress.note(f"{ADAPTED}: the adapter acts ({effect.evidence} differ by up to {effect.difference:.2g})", quiet)
     return asdict(effect)
 

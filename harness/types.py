@@ -138,20 +138,26 @@ class Request:
 
 @dataclass(frozen=True)
 class AdapterEffect:
-    """How far an adapter moves what an engine says on probe prompts.
+    """How far an adapter moves what an engine says on probe prompts, and whether it moves only what it should.
 
     `difference`: the largest change of a token's log-probability, or the share of greedy replies that change, which
-    is weaker evidence; `noise`: the same between two passes of the base alone.
+    is weaker evidence; `noise`: the same between two passes of the base alone; `leak`: how far, of the way from the
+    base to the adapter, the base itself moves when both share a batch (0 not at all, 1 the whole way).
     """
 
     evidence: Literal["log-probabilities", "greedy replies"]
     difference: float
     noise: float
+    leak: float
     prompts: int
 
     @property
     def acts(self) -> bool:
         return self.difference > self.noise
+
+    @property
+    def leaks(self) -> bool:
+        return self.leak > 0.5
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from baselines.peers.random_checkpoint import make_checkpoint
 from conftest import configuration, rename_keys, save_adapter
 
+from baselines.peers.random_checkpoint import make_checkpoint
 from harness import adapters, evaluate
 from harness.errors import UserError
 from harness.store import BOTH, Run, parts

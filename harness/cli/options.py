@@ -30,7 +30,11 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "engine": (str, _option("--engine", help="auto, transformers, vllm, openai or scripted."), "engine"),
     "engine_arg": (list[str], _option("--engine-arg", help="key=value for the engine; may be repeated."), None),
     "trainer": (str, _option("--trainer", help="auto or trl."), "trainer"),
-    "adapter": (str, _option("--adapter", help="A LoRA adapter that exists already: a folder, or a served name."), "adapter"),
+    "adapter": (
+        str,
+        _option("--adapter", help="A LoRA adapter that exists already: a folder, or a served name."),
+        "adapter",
+    ),
     "language": (str, _option("--language", help="Target language of the reasoning, or none."), "language"),
     "system_prompt": (str, _option("--system-prompt", help="default, none or a text file."), "system_prompt"),
     "seed": (int, _option("--seed", help="The seed of sampling and training."), "seed"),

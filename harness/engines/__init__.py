@@ -59,6 +59,26 @@ class Engine(Protocol):
         """One reply, its text handed to `on_text` as it is drawn."""
 
 
+def effect_of(base: Sequence, adapted: Sequence, again: Sequence, beside: Sequence, prompts: int) -> AdapterEffect:
+    """The effect, from what is said to the probes: by the base alone, by the adapter, by the base alone again, and
+    by the base in a batch beside the adapter. Each says log-probabilities, token by token, or whole replies."""
+    shared = _leak(base, adapted, beside)
+    if isinstance(base[0], str):
+        difference, noise = (sum(_changes(base, other)) / len(base) for other in (adapted, again))
+        return AdapterEffect("greedy replies", difference, noise, shared, prompts)
+    difference, noise = (max(_changes(base, other)) for other in (adapted, again))
+    return AdapterEffect("log-probabilities", difference, noise, shared, prompts)
+
+
+def _leak(base: Sequence, adapted: Sequence, beside: Sequence) -> float:
+    from_base, from_adapted = sum(_changes(base, beside)), sum(_changes(adapted, beside))
+    return from_base / (from_base + from_adapted) if from_base else 0.0
+
+
+def _changes(one: Sequence, other: Sequence) -> list[float]:
+    return [float(a != b) if isinstance(a, str) else abs(a - b) for a, b in zip(one, other, strict=True)]
+
+
 def engine_name(name: str) -> str:
     """The engine behind `auto` on this machine: vLLM where it and a GPU are, else transformers."""
     if name != AUTO:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import openai
 
 from harness import checkpoints
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of
 from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -75,13 +75,24 @@ class OpenAIEngine:
         yield from self._each(lambda client, request: self._reply(client, request, sampling), missing)
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
+        base, adapted = ([replace(request, adapted=side) for request in requests] for side in (False, True))
         try:
-            base, adapted, again = (self._log_probabilities(requests, adapter) for adapter in (False, True, False))
+            return self._effect(self._log_probabilities, base, adapted)
         except (UserError, LookupError, TypeError, AttributeError):
             # Many servers echo no log-probabilities.
-            base, adapted, again = (self._greedy(requests, adapter) for adapter in (False, True, False))
-            return AdapterEffect("greedy replies", _changed(base, adapted), _changed(base, again), len(requests))
-        return AdapterEffect("log-probabilities", _largest(base, adapted), _largest(base, again), len(requests))
+            return self._effect(self._greedy_reply, base, adapted)
+
+    def _effect(self, say: Callable, base: list[Request], adapted: list[Request]) -> AdapterEffect:
+        """`say` returns what is said to one probe, as a list."""
+
+        def said(requests: Sequence[Request]) -> list[list]:
+            return [each for batch in self._each(say, requests) for each in batch]
+
+        # One at a time: the company in a batch changes the last bits.
+        alone = [[value for request in side for value in said([request])[0][1]] for side in (base, adapted, base)]
+        together = {request.key: values for request, values in said([*base, *adapted])}
+        beside = [value for request in base for value in together[request.key]]
+        return effect_of(*alone, beside, len(base))
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         ((_, completion),) = next(self.generate([request], frozenset(), sampling))
@@ -165,30 +176,22 @@ class OpenAIEngine:
             return {"top_k": sampling.top_k or -1, "min_p": sampling.min_p, "repetition_penalty": 1.0}
         return {name: value for name in ("top_k", "min_p") if (value := getattr(sampling, name))}
 
-    def _log_probabilities(self, requests: Sequence[Request], adapted: bool) -> list[float]:
-        """Of the tokens of each question and a fixed continuation, as the server echoes them."""
+    async def _log_probabilities(self, client: openai.AsyncOpenAI, request: Request) -> tuple[Request, list[float]]:
+        """Of the tokens of a question and a fixed continuation, as the server echoes them."""
+        answer = await client.completions.create(
+            model=self.adapter if request.adapted else self.model,
+            prompt=request.problem.question + PROBE_CONTINUATION,
+            echo=True,
+            max_tokens=1,
+            temperature=0,
+            logprobs=1,
+        )
+        return request, [float(value) for value in answer.choices[0].logprobs.token_logprobs[1:-1]]
 
-        async def ask(client: openai.AsyncOpenAI, request: Request) -> list[float]:
-            answer = await client.completions.create(
-                model=self.adapter if adapted else self.model,
-                prompt=request.problem.question + PROBE_CONTINUATION,
-                echo=True,
-                max_tokens=1,
-                temperature=0,
-                logprobs=1,
-            )
-            values = answer.choices[0].logprobs.token_logprobs[1:-1]
-            return [float(value) for value in values]
-
-        # One at a time: the company in a batch changes the last bits.
-        echoed = (each for request in requests for batch in self._each(ask, [request]) for each in batch)
-        return [value for each in echoed for value in each]
-
-    def _greedy(self, requests: Sequence[Request], adapted: bool) -> list[str]:
+    async def _greedy_reply(self, client: openai.AsyncOpenAI, request: Request) -> tuple[Request, list[str]]:
         greedy = Sampling(1, temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=PROBE_TOKENS, seed=0)
-        asked = [replace(request, adapted=adapted) for request in requests]
-        drawn = (pair for request in asked for batch in self.generate([request], frozenset(), greedy) for pair in batch)
-        return [completion.text for _, completion in drawn]
+        request, completion = await self._reply(client, request, greedy)
+        return request, [completion.text]
 
 
 def _text(message: Any) -> str:
@@ -215,7 +218,9 @@ def _failures_named(base_url: str, then: str) -> Iterator[None]:
         raise UserError(f"{base_url} answered {error.status_code} ({what}): {then}") from error
     except (openai.OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
         what = " ".join(str(error).split())[:120]
-        raise UserError(f"{base_url} does not answer in OpenAI's protocol ({what}): does it end in /v1? {then}") from error
+        raise UserError(
+            f"{base_url} does not answer in OpenAI's protocol ({what}): does it end in /v1? {then}"
+        ) from error
 
 
 def _address(url: str) -> str:
@@ -236,7 +241,9 @@ def _choose_model(wanted: str | None, checkpoint: str, served: dict[str, str], b
         return checkpoint
     if len(served) == 1:
         return next(iter(served))
-    raise UserError(f"{base_url} serves {', '.join(served) or 'no list of models'}: name one by --engine-arg model=NAME")
+    raise UserError(
+        f"{base_url} serves {', '.join(served) or 'no list of models'}: name one by --engine-arg model=NAME"
+    )
 
 
 def _refuse_unserved(what: str, name: str, served: dict[str, str], base_url: str) -> None:
@@ -248,11 +255,3 @@ def _number(name: str, text: str, least: int) -> int:
     if not text.isdecimal() or int(text) < least:
         raise UserError(f"--engine-arg {name}={text}: give a whole number of at least {least}")
     return int(text)
-
-
-def _largest(one: list[float], other: list[float]) -> float:
-    return max(abs(a - b) for a, b in zip(one, other, strict=True))
-
-
-def _changed(one: list[str], other: list[str]) -> float:
-    return sum(a != b for a, b in zip(one, other, strict=True)) / len(one)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor
 from transformers.generation import logits_process
 
 from harness import checkpoints, registry
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of
 from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -90,19 +90,20 @@ class TransformersEngine:
     @torch.inference_mode()
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
         base, adapted, again = (
-            [self._log_probabilities(request.prompt, adapter) for request in requests]
+            [value for request in requests for value in self._log_probabilities(request.prompt, adapter)]
             for adapter in (False, True, False)
         )
-        return AdapterEffect("log-probabilities", _largest(base, adapted), _largest(base, again), len(requests))
+        # The two never share a batch.
+        return effect_of(base, adapted, again, base, len(requests))
 
-    def _log_probabilities(self, prompt: str, adapted: bool) -> torch.Tensor:
+    def _log_probabilities(self, prompt: str, adapted: bool) -> list[float]:
         """Of the tokens of the fixed continuation."""
         tokens = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         whole = self.tokenizer(prompt + PROBE_CONTINUATION, add_special_tokens=False)["input_ids"]
         ids = torch.tensor([whole], device=self.device)
         with self._speaking(adapted):
             said = self.model(ids).logits[0, :-1].float().log_softmax(-1)
-        return said.gather(1, ids[0, 1:, None])[len(tokens) - 1 :, 0]
+        return said.gather(1, ids[0, 1:, None])[len(tokens) - 1 :, 0].tolist()
 
     def _speaking(self, adapted: bool) -> AbstractContextManager:
         return self.model.disable_adapter() if self.adapter and not adapted else nullcontext()
@@ -140,10 +141,6 @@ class TransformersEngine:
         drawn = tokens if end is None else tokens[: end + 1]
         text = self.tokenizer.decode(drawn, skip_special_tokens=True)
         return request.complete(text, len(drawn), "length" if end is None else "stop")
-
-
-def _largest(one: list[torch.Tensor], other: list[torch.Tensor]) -> float:
-    return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
 
 
 def _device(name: str | None) -> str:

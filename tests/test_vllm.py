@@ -1,0 +1,230 @@
+"""vLLM for real, on its CPU build: in this process, and as a server that the openai engine asks."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from conftest import configuration, save_adapter
+
+from harness import checkpoints, datasets, evaluate
+from harness.engines import PROBE_CONTINUATION
+from harness.errors import UserError
+
+pytest.importorskip("vllm", reason="vLLM is not installed: `tox -e vllm` tests it")
+
+# Two of them share the machine.
+SHARE = "0.2"
+PROBLEMS = 60
+# Logits this close are put in one order or the other by the order of a sum in float32.
+TIE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory):
+    return save_adapter(tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture(scope="module")
+def engine(adapter):
+    engine = open_engine("vllm", str(adapter), gpu_memory_utilization=SHARE)
+    engine.load()
+    yield engine
+    engine.engine.engine_core.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(adapter):
+    """A server of vLLM's own, with the embedded model as `tiny` and the adapter as `lora`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # What `vllm serve` runs; the CPU build's package lacks the metadata that the command itself asks for.
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", checkpoints.locate("embedded"),
+        "--served-model-name", "tiny", "--enable-lora", "--lora-modules", f"lora={adapter}", "--max-lora-rank", "8",
+        "--max-loras", "2", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--block-size", "128",
+        "--gpu-memory-utilization", SHARE,
+    ]  # fmt: skip
+    environment = os.environ | {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    base = f"http://127.0.0.1:{port}"
+    for _ in range(180):
+        try:
+            urllib.request.urlopen(f"{base}/health", timeout=5).close()
+            break
+        except OSError:
+            assert server.poll() is None, "the server ended"
+            time.sleep(1)
+    yield f"{base}/v1"
+    server.terminate()
+    server.wait(60)
+
+
+def open_engine(name, adapter, **arguments):
+    return evaluate.open_engine(configuration(engine=name, engine_args=arguments), adapter)
+
+
+def both_sides(engine, **options):
+    """Every reply by (adapted, problem, index)."""
+    config = configuration("temperature=0", **({"limit": PROBLEMS} | options))
+    dataset = datasets.evaluation_problems(config)
+    wanted = [each for adapted in (False, True) for each in evaluate.requests(config, dataset, engine, adapted)]
+    drawn = [pair for batch in engine.generate(wanted, frozenset(), config.sampling) for pair in batch]
+    assert len(drawn) == len(wanted)
+    return {request.key: completion for request, completion in drawn}
+
+
+@pytest.fixture(scope="module")
+def reference(adapter):
+    return open_engine("transformers", str(adapter))
+
+
+@pytest.fixture(scope="module")
+def expected(reference):
+    return both_sides(reference)
+
+
+def margin(engine, prompt: str, text: str, other: str) -> float:
+    """How far apart the two best logits are at the first token in which two replies differ."""
+    import torch
+
+    ids = [engine.tokenizer(prompt + each, add_special_tokens=False)["input_ids"] for each in (text, other)]
+    same = next(place for place, (a, b) in enumerate(zip(*ids, strict=False)) if a != b)
+    with torch.inference_mode():
+        best = engine.model(torch.tensor([ids[0][:same]])).logits[0, -1].topk(2).values
+    return float(best[0] - best[1])
+
+
+def assert_same_but_for_ties(reference, expected, drawn):
+    """The same greedy replies, save where the model hardly prefers one token to the next."""
+    assert drawn.keys() == expected.keys()
+    differing = [key for key in drawn if drawn[key].text != expected[key].text]
+    assert len(differing) <= len(drawn) / 20
+    prompts = prompts_by_key(reference)
+    for key in differing:
+        with reference._speaking(key[0]):
+            assert margin(reference, prompts[key], expected[key].text, drawn[key].text) < TIE
+    same = drawn.keys() - differing
+    assert {key: drawn[key].n_tokens for key in same} == {key: expected[key].n_tokens for key in same}
+    assert {key: drawn[key].finish_reason for key in same} == {key: expected[key].finish_reason for key in same}
+
+
+def prompts_by_key(engine):
+    config = configuration(limit=PROBLEMS)
+    dataset = datasets.evaluation_problems(config)
+    return {
+        each.key: each.prompt
+        for adapted in (False, True)
+        for each in evaluate.requests(config, dataset, engine, adapted)
+    }
+
+
+def test_vllm_replies_as_transformers_does(reference, expected, engine):
+    drawn = both_sides(engine)
+    assert_same_but_for_ties(reference, expected, drawn)
+    sides = [{key[1:]: each.text for key, each in drawn.items() if key[0] == adapted} for adapted in (False, True)]
+    assert sides[0] != sides[1]
+
+
+@pytest.mark.parametrize("rendered", ["by the server", "here"])
+def test_a_server_replies_as_transformers_does(reference, expected, address, rendered):
+    arguments = {"base_url": address, "model": "tiny"}
+    if rendered == "here":
+        arguments["tokenizer"] = checkpoints.locate("embedded")
+    served = open_engine("openai", "lora", **arguments)
+    assert_same_but_for_ties(reference, expected, both_sides(served))
+
+
+def test_the_adapter_acts_the_same_in_every_engine(reference, engine, address):
+    config = configuration(limit=2)
+    dataset = datasets.evaluation_problems(config)
+    effects = [
+        each.adapter_effect(evaluate.requests(config, dataset, each, False))
+        for each in (reference, engine, open_engine("openai", "lora", base_url=address, model="tiny"))
+    ]
+    assert {effect.evidence for effect in effects} == {"log-probabilities"}
+    assert all(effect.acts and effect.noise < 1e-4 for effect in effects)
+    assert abs(effects[0].difference - effects[1].difference) < 0.01, PROBE_CONTINUATION
+
+
+def test_greedy_replies_repeat(engine):
+    first, second = both_sides(engine), both_sides(engine)
+    assert {key: each.text for key, each in first.items()} == {key: each.text for key, each in second.items()}
+
+
+def test_several_replies_to_a_problem_differ_and_limits_hold(engine):
+    config = configuration("max_tokens=30", limit=10, samples=3)
+    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, True)
+    drawn = [pair for batch in engine.generate(wanted, frozenset(), config.sampling) for pair in batch]
+    assert {request.key for request, _ in drawn} == {request.key for request in wanted}
+    assert len({completion.text for _, completion in drawn}) > 20
+    assert all((each.finish_reason == "length") == (each.n_tokens == 30) for _, each in drawn)
+
+
+def test_a_run_with_an_adapter_keeps_what_it_has(harness, adapter):
+    command = ("run", "--engine", "vllm", "--engine-arg", f"gpu_memory_utilization={SHARE}", "--adapter", str(adapter),
+               "--limit", "20", "--output", "out", "--json")  # fmt: skip
+    done = harness(*command)
+    assert done.returncode == 0, done.stderr
+    assert "the adapter acts" in done.stderr
+    from pathlib import Path
+
+    journal = Path("out/after/completions.jsonl")
+    lines = journal.read_text().splitlines(keepends=True)
+    assert len(lines) == 20
+    journal.write_text("".join(lines[:15]))
+    record = json.loads(Path("out/run.json").read_text())
+    for side in ("before", "after"):
+        record["stages"][side]["state"] = "stopped"
+    Path("out/run.json").write_text(json.dumps(record))
+    again = harness(*command)
+    assert again.returncode == 0, again.stderr
+    kept = journal.read_text().splitlines(keepends=True)
+    assert kept[:15] == lines[:15]
+    assert len(kept) == 20
+
+
+def test_an_adapter_that_does_nothing_is_refused(harness, tmp_path):
+    inert = save_adapter(tmp_path / "inert", spread=0.0)
+    done = harness("eval", "--engine", "vllm", "--engine-arg", f"gpu_memory_utilization={SHARE}", "--adapter",
+                   str(inert), "--limit", "4", "--output", "out")  # fmt: skip
+    assert done.returncode == 2
+    assert "lora_B are zero" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_lora_rank": "2"}, "has rank 4: leave the argument out"),
+        ({"max_modellen": "64"}, "did you mean 'max_model_len'"),
+        ({"data_parallel_size": "2"}, "vllm serve"),
+    ],
+)
+def test_arguments_that_cannot_be_are_named(adapter, arguments, message):
+    with pytest.raises(UserError, match=message):
+        open_engine("vllm", str(adapter), **arguments)
+
+
+def test_a_rank_over_what_vllm_has_room_for_is_named(tmp_path):
+    wide = save_adapter(tmp_path / "wide", rank=600)
+    with pytest.raises(UserError, match="rank 600 is over vLLM's 512"):
+        open_engine("vllm", str(wide))
+
+
+def test_too_little_memory_names_the_option(harness):
+    done = harness("eval", "--engine", "vllm", "--engine-arg", "gpu_memory_utilization=0.0001", "--limit", "2")
+    assert done.returncode == 2
+    assert "lower --engine-arg" in done.stderr.splitlines()[-1]
+
+
+def test_an_adapter_that_reaches_the_base_is_refused(harness, adapter):
+    """vLLM's CPU build hands the last slot's adapter to the base's requests of a mixed batch."""
+    done = harness("run", "--engine", "vllm", "--engine-arg", f"gpu_memory_utilization={SHARE}", "--engine-arg",
+                   "max_loras=1", "--adapter", str(adapter), "--limit", "4", "--output", "out")  # fmt: skip
+    assert done.returncode == 2
+    assert "where both share a batch" in done.stderr.splitlines()[-1]
