@@ -48,16 +48,22 @@ def evaluate(
                 "versions": versions(),
             }
             run.note(side, provenance[side])
-        started = time.monotonic()
         if BASE in sides:
             provenance[BASE]["cached"] = reuse_baseline(run, engine, wanted[BASE], quiet)
+        started = time.monotonic()
+        if adapter or any(len(_done(run, side, wanted[side])) < len(wanted[side]) for side in sides):
+            engine.load()
+        loaded = time.monotonic()
         if ADAPTED in sides and adapter:
             provenance[ADAPTED]["adapter_effect"] = prove_adapter(config, adapter, engine, wanted[ADAPTED], quiet)
-        loaded = time.monotonic()
+        proven = time.monotonic()
         draw(run, engine, wanted, quiet, watch)
         for side in sides:
-            # Where an engine loads its model only when asked, and no adapter was probed, draw includes the loading.
-            provenance[side]["seconds"] = {"load": loaded - started, "draw": time.monotonic() - loaded}
+            provenance[side]["seconds"] = {
+                "load": round(loaded - started, 2),
+                "probe": round(proven - loaded, 2),
+                "draw": round(time.monotonic() - proven, 2),
+            }
         if BASE in sides and engine.identity:
             decided_by = cache.determinants(engine.identity, wanted[BASE], config.sampling)
             cache.keep(decided_by, run.completions(BASE))
@@ -122,7 +128,7 @@ def versions() -> dict[str, str]:
 
 
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
-    """The configured engine with its model loaded."""
+    """The configured engine, its model not loaded yet."""
     engine = registry.load("engine", engine_name(config.engine), ENGINES)
     return engine(config.checkpoint, adapter, config.engine_args, config.seed)
 

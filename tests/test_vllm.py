@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from conftest import configuration, save_adapter
@@ -15,7 +16,7 @@ from harness import checkpoints, datasets, evaluate
 from harness.engines import PROBE_CONTINUATION
 from harness.errors import UserError
 
-pytest.importorskip("vllm", reason="vLLM is not installed: `tox -e vllm` tests it")
+LoRARequest = pytest.importorskip("vllm.lora.request", reason="no vLLM here: tox -e vllm tests it").LoRARequest
 
 # Two of them share the machine.
 SHARE = "0.2"
@@ -166,35 +167,15 @@ def test_several_replies_to_a_problem_differ_and_limits_hold(engine):
     assert all((each.finish_reason == "length") == (each.n_tokens == 30) for _, each in drawn)
 
 
-def test_a_run_with_an_adapter_keeps_what_it_has(harness, adapter):
-    command = ("run", "--engine", "vllm", "--engine-arg", f"gpu_memory_utilization={SHARE}", "--adapter", str(adapter),
-               "--limit", "20", "--output", "out", "--json")  # fmt: skip
-    done = harness(*command)
+def test_a_run_with_an_adapter(harness, adapter):
+    done = harness("run", "--engine", "vllm", "--engine-arg", f"gpu_memory_utilization={SHARE}", "--adapter",
+                   str(adapter), "--limit", "20", "--output", "out")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "the adapter acts" in done.stderr
-    from pathlib import Path
-
-    journal = Path("out/after/completions.jsonl")
-    lines = journal.read_text().splitlines(keepends=True)
-    assert len(lines) == 20
-    journal.write_text("".join(lines[:15]))
-    record = json.loads(Path("out/run.json").read_text())
     for side in ("before", "after"):
-        record["stages"][side]["state"] = "stopped"
-    Path("out/run.json").write_text(json.dumps(record))
-    again = harness(*command)
-    assert again.returncode == 0, again.stderr
-    kept = journal.read_text().splitlines(keepends=True)
-    assert kept[:15] == lines[:15]
-    assert len(kept) == 20
-
-
-def test_an_adapter_that_does_nothing_is_refused(harness, tmp_path):
-    inert = save_adapter(tmp_path / "inert", spread=0.0)
-    done = harness("eval", "--engine", "vllm", "--engine-arg", f"gpu_memory_utilization={SHARE}", "--adapter",
-                   str(inert), "--limit", "4", "--output", "out")  # fmt: skip
-    assert done.returncode == 2
-    assert "lora_B are zero" in done.stderr.splitlines()[-1]
+        assert len(Path(f"out/{side}/completions.jsonl").read_text().splitlines()) == 20
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["provenance"]["after"]["adapter_effect"]["leak"] < 0.01
 
 
 @pytest.mark.parametrize(
@@ -222,9 +203,15 @@ def test_too_little_memory_names_the_option(harness):
     assert "lower --engine-arg" in done.stderr.splitlines()[-1]
 
 
-def test_an_adapter_that_reaches_the_base_is_refused(harness, adapter):
-    """vLLM's CPU build hands the last slot's adapter to the base's requests of a mixed batch."""
-    done = harness("run", "--engine", "vllm", "--engine-arg", f"gpu_memory_utilization={SHARE}", "--engine-arg",
-                   "max_loras=1", "--adapter", str(adapter), "--limit", "4", "--output", "out")  # fmt: skip
-    assert done.returncode == 2
-    assert "where both share a batch" in done.stderr.splitlines()[-1]
+def test_adapters_that_do_nothing_or_too_much_are_refused(engine, tmp_path):
+    """Last of all, as it fills vLLM's two slots: the CPU build hands the last one's adapter to the base's requests."""
+    config = configuration(limit=2)
+    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, True)
+    engine.lora, first = LoRARequest("inert", 2, str(save_adapter(tmp_path / "inert", spread=0.0))), engine.lora
+    with pytest.raises(UserError, match="lora_B are zero"):
+        evaluate.prove_adapter(config, str(tmp_path / "inert"), engine, wanted, quiet=True)
+    engine.lora = first
+    assert evaluate.prove_adapter(config, first.lora_path, engine, wanted, quiet=True)["leak"] < 0.01
+    engine.lora = LoRARequest("another", 3, str(save_adapter(tmp_path / "another", spread=0.03)))
+    with pytest.raises(UserError, match="where both share a batch"):
+        evaluate.prove_adapter(config, engine.lora.lora_path, engine, wanted, quiet=True)

@@ -27,6 +27,7 @@ def ask(
 
     check_run(config, [])
     engine = open_engine(config, config.adapter)
+    engine.load()
     asked = Dataset("question", "all", (Problem("question", whole_text(question), None),), "number")
     request = requests(config, asked, engine, adapted=bool(config.adapter))[0]
     completion = engine.reply_to(request, config.sampling, _print_part)

@@ -30,7 +30,7 @@ Drawn = list[tuple[Request, Completion]]
 
 
 class Engine(Protocol):
-    """Who answers. Built as Engine(checkpoint, adapter, engine_args, seed); the model is loaded when it is needed.
+    """Who answers. Built as Engine(checkpoint, adapter, engine_args, seed), which loads no model yet.
 
     `provenance` is what a report says of it; `identity` all that its replies depend on besides prompts and sampling,
     None where that cannot be known.
@@ -40,6 +40,9 @@ class Engine(Protocol):
     identity: dict | None
 
     def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int): ...
+
+    def load(self) -> None:
+        """Make ready to answer, once: a UserError where the model cannot be loaded here."""
 
     def render(self, messages: list[dict[str, str]]) -> str:
         """The prompt as text, through the model's own chat template."""

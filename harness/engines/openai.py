@@ -64,6 +64,9 @@ class OpenAIEngine:
             "chat_template": arguments.get("tokenizer", "the server's own"),
         }
 
+    def load(self) -> None:
+        """The server has loaded its models already."""
+
     def render(self, messages: list[dict[str, str]]) -> str:
         """The prompt as the tokenizer's template has it; without one the conversation as JSON, which is sent."""
         return checkpoints.render(self.tokenizer, messages) if self.tokenizer else json.dumps(messages)

@@ -40,6 +40,9 @@ class ScriptedEngine:
             self._refuse_none(True)
         self.provenance = {"engine": "scripted", "replies": str(path)}
 
+    def load(self) -> None:
+        """The replies are read already."""
+
     def render(self, messages: list[dict[str, str]]) -> str:
         return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
 

@@ -68,6 +68,9 @@ class TransformersEngine:
         configured = configured if isinstance(configured, list) else [configured]
         return {token for token in (*configured, self.tokenizer.eos_token_id) if token is not None}
 
+    def load(self) -> None:
+        _ = self.model
+
     def render(self, messages: list[dict[str, str]]) -> str:
         return checkpoints.render(self.tokenizer, messages)
 

@@ -100,7 +100,6 @@ class VllmEngine:
         self, requests: Sequence[Request], tokens: list[list[int]], parameters: list[SamplingParams]
     ) -> Iterator[list[tuple[int, RequestOutput]]]:
         """What each step of the engine finishes, as (place in `requests`, output); all are handed over at once."""
-        self.load()
         places = {}
         for place, (request, ids, each) in enumerate(zip(requests, tokens, parameters, strict=True)):
             name = next(self._names)
@@ -135,7 +134,6 @@ class VllmEngine:
         return found
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
-        self.load()
         parameters = _parameters(sampling, kind=RequestOutputKind.DELTA)
         lora = self.lora if request.adapted else None
         (ids,) = self._tokens([request])
