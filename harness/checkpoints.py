@@ -4,6 +4,9 @@ import hashlib
 import json
 import os
 import socket
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -125,7 +128,7 @@ def render(tokenizer: Any, messages: list[dict[str, str]]) -> str:
 
 def weight_hashes(checkpoint: str) -> dict[str, str]:
     """SHA-256 of each safetensors file of a folder, by file name; nothing for a hub id."""
-    return {file.name: _sha(file) for file in sorted(Path(locate(checkpoint)).glob("*.safetensors"))}
+    return _shas(sorted(Path(locate(checkpoint)).glob("*.safetensors")))
 
 
 def weight_bytes(checkpoint: str) -> int:
@@ -149,10 +152,22 @@ def fingerprint(checkpoint: str) -> dict[str, str]:
         from huggingface_hub import hf_hub_download
 
         return {"hub": checkpoint, "commit": Path(hf_hub_download(checkpoint, "config.json")).parent.name}
-    files = [file for file in sorted(folder.iterdir()) if file.suffix in FINGERPRINTED and file.is_file()]
-    return {file.name: _sha(file) for file in files}
+    return _shas(file for file in sorted(folder.iterdir()) if file.suffix in FINGERPRINTED and file.is_file())
 
 
-def _sha(file: Path) -> str:
+def _shas(files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 by file name, several files at once."""
+    found = list(files)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip((file.name for file in found), pool.map(_sha_as_it_stands, found), strict=True))
+
+
+def _sha_as_it_stands(file: Path) -> str:
+    state = file.stat()
+    return _sha(file, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _sha(file: Path, size: int, changed: int) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -48,8 +48,9 @@ def evaluate(
                 "versions": versions(),
             }
             run.note(side, provenance[side])
-        if BASE in sides:
-            provenance[BASE]["cached"] = reuse_baseline(run, engine, wanted[BASE], quiet)
+        decided_by = baseline_key(config, engine, wanted[BASE]) if BASE in sides else None
+        if decided_by:
+            provenance[BASE]["cached"] = reuse_baseline(run, decided_by, wanted[BASE], quiet)
         started = time.monotonic()
         if adapter or any(len(_done(run, side, wanted[side])) < len(wanted[side]) for side in sides):
             engine.load()
@@ -64,18 +65,23 @@ def evaluate(
                 "probe": round(proven - loaded, 2),
                 "draw": round(time.monotonic() - proven, 2),
             }
-        if BASE in sides and engine.identity:
-            decided_by = cache.determinants(engine.identity, wanted[BASE], config.sampling)
+        if decided_by:
             cache.keep(decided_by, run.completions(BASE))
         for side in sides:
             score(run, side, quiet)
 
 
-def reuse_baseline(run: Run, engine: Engine, wanted: list[Request], quiet: bool) -> bool:
+def baseline_key(config: Configuration, engine: Engine, wanted: list[Request]) -> dict | None:
+    """What decides a baseline's replies; None where only a server knows."""
+    identity = engine.identity
+    return cache.determinants(identity, wanted, config.sampling) if identity else None
+
+
+def reuse_baseline(run: Run, decided_by: dict, wanted: list[Request], quiet: bool) -> bool:
     """Journal a baseline that an earlier run has drawn, where this run has none yet."""
-    if engine.identity is None or run.completions(BASE):
+    if run.completions(BASE):
         return False
-    kept = cache.fetch(cache.determinants(engine.identity, wanted, run.config.sampling), wanted)
+    kept = cache.fetch(decided_by, wanted)
     if kept is None:
         return False
     with Journal(run.path / BASE / "completions.jsonl") as journal:

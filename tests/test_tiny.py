@@ -42,7 +42,7 @@ def test_tags_are_ordinary_tokens():
 def test_it_starts_where_a_base_model_starts(tmp_path, format):
     config = configuration(format=format, language="id")
     run = Run.create(tmp_path / "run", config, "harness eval")
-    evaluate.evaluate(run, "before", None, True, None)
+    evaluate.evaluate(run, ("before",), None, True, None)
     side = run.evaluation("before")
     strict, right = side.metrics["format_strict"], side.metrics["accuracy_strict"]
     assert 0.35 <= strict.mean <= 0.60
