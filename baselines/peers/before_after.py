@@ -1,10 +1,10 @@
 """Base and adapter from one engine of ours against two runs of lm-eval's vLLM backend: whole processes, same prompts.
 
     python -m baselines.peers.before_after ours|peer --model FOLDER --adapter FOLDER --data GSM8K_FOLDER
-        --output RESULT.json [--limit N] [--tokens 256] [--repeats 3] [--engine-arg key=value …]
+        --output RESULT.json [--limit N] [--tokens 256] [--repeats 3] [--warm-up] [--engine-arg key=value …]
 
 `ours` is `harness run`, from its first import to its written report; `peer` the base and then the base with its
-adapter. Each is run once to warm the caches, then timed --repeats times; RESULT.json keeps what other calls wrote.
+adapter. With --warm-up one more run comes first, untimed. What is measured is added to what RESULT.json holds.
 """
 
 import argparse
@@ -48,7 +48,10 @@ def run_ours(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     figures = record["provenance"]["after"]["seconds"]
-    return {"seconds": seconds, "load_seconds": figures["load"], "run_seconds": figures["draw"]}
+    stages = sum(record["stages"][stage]["seconds"] for stage in ("after", "report"))
+    return {
+        "seconds": seconds, "load_seconds": figures["load"], "run_seconds": figures["draw"], "stages_seconds": stages,
+    }  # fmt: skip
 
 
 def run_peer(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -112,6 +115,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--warm-up", action="store_true")
     parser.add_argument("--engine-arg", action="append", default=[])
     given = parser.parse_args()
     result = json.loads(given.output.read_text(encoding="utf-8")) if given.output.is_file() else {}
@@ -119,8 +123,9 @@ def main() -> None:
         folder = Path(scratch)
         result["prompts"] = write_prompts(given, folder / "prompts.jsonl")
         run = {"ours": run_ours, "peer": run_peer}[given.who]
-        run(given, folder)
-        result[given.who] = [run(given, folder) for _ in range(given.repeats)]
+        if given.warm_up:
+            run(given, folder)
+        result.setdefault(given.who, []).extend(run(given, folder) for _ in range(given.repeats))
     result |= {"date": str(date.today()), "machine": machine(), "versions": versions(), "engine_args": given.engine_arg}
     if {"ours", "peer"} <= result.keys():
         ours, peer = (statistics.median(each["seconds"] for each in result[who]) for who in ("ours", "peer"))
