@@ -5,6 +5,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +14,7 @@ from pathlib import Path
 from harness import adapters, cache, checkpoints, datasets, formats, progress, registry
 from harness.compare import metrics_of
 from harness.config import Configuration
-from harness.engines import ENGINES, Engine, engine_name
+from harness.engines import ENGINES, WITHOUT_CHECKPOINT, Engine, engine_name
 from harness.errors import UserError
 from harness.formats import FORMATS
 from harness.scoring import score_all
@@ -31,14 +32,17 @@ def evaluate(
 ) -> None:
     """Draw what is missing of the sides' replies in one engine, then grade them; `watch` sees every new reply."""
     config, dataset = run.config, datasets.evaluation_problems(run.config)
-    with ExitStack() as stages:
+    with ExitStack() as stages, ThreadPoolExecutor(1) as beside:
         provenance = {side: stages.enter_context(run.stage(side)) for side in sides}
+        # Gigabytes are hashed while the engine's library is imported.
+        hashing = beside.submit(_fingerprint, config)
         engine = open_engine(config, adapter)
         what = f"{engine.provenance.get('model', config.checkpoint)}{' with its adapter' if adapter else ''}"
         progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
         wanted = {side: requests(config, dataset, engine, adapted=side == ADAPTED) for side in sides}
         for side in sides:
             provenance[side] |= engine.provenance | {
+                "checkpoint": hashing.result(),
                 "adapter": adapter_record(adapter) if side == ADAPTED and adapter else None,
                 "problems": len(dataset.problems),
                 "skipped_rows": dataset.skipped,
@@ -48,7 +52,7 @@ def evaluate(
                 "versions": versions(),
             }
             run.note(side, provenance[side])
-        decided_by = baseline_key(config, engine, wanted[BASE]) if BASE in sides else None
+        decided_by = _baseline_key(engine, hashing.result(), wanted[BASE], config) if BASE in sides else None
         if decided_by:
             provenance[BASE]["cached"] = reuse_baseline(run, decided_by, wanted[BASE], quiet)
         started = time.monotonic()
@@ -71,10 +75,19 @@ def evaluate(
             score(run, side, quiet)
 
 
-def baseline_key(config: Configuration, engine: Engine, wanted: list[Request]) -> dict | None:
-    """What decides a baseline's replies; None where only a server knows."""
-    identity = engine.identity
-    return cache.determinants(identity, wanted, config.sampling) if identity else None
+def _fingerprint(config: Configuration) -> dict[str, str] | None:
+    """What tells the checkpoint from another; None where the engine answers without its files."""
+    return None if engine_name(config.engine) in WITHOUT_CHECKPOINT else checkpoints.fingerprint(config.checkpoint)
+
+
+def _baseline_key(
+    engine: Engine, fingerprint: dict[str, str] | None, wanted: list[Request], config: Configuration
+) -> dict | None:
+    """All that decides a baseline's replies; None where only a server or a file knows."""
+    if fingerprint is None:
+        return None
+    identity = engine.provenance | {"checkpoint": fingerprint, "versions": versions()}
+    return cache.determinants(identity, wanted, config.sampling)
 
 
 def reuse_baseline(run: Run, decided_by: dict, wanted: list[Request], quiet: bool) -> bool:

@@ -75,7 +75,8 @@ def test_before_and_after_differ_in_the_adapter_alone(job):
     assert places[0] == places[1]
     record = json.loads((run / "run.json").read_text())
     old, new = record["provenance"]["before"], record["provenance"]["after"]
-    assert old["weights"] == new["weights"]
+    assert old["checkpoint"] == new["checkpoint"]
+    assert "model.safetensors" in old["checkpoint"]
     assert (old["adapter"], list(new["adapter"])) == (None, ["adapter_model.safetensors"])
     assert record["provenance"]["train"]["lora_b_trained"] > 0
     assert record["provenance"]["train"]["logit_difference"] > 0

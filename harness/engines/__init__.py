@@ -32,12 +32,11 @@ Drawn = list[tuple[Request, Completion]]
 class Engine(Protocol):
     """Who answers. Built as Engine(checkpoint, adapter, engine_args, seed), which loads no model yet.
 
-    `provenance` is what a report says of it; `identity` all that its replies depend on besides prompts and sampling,
-    None where that cannot be known.
+    `provenance` is what a report says of it: with the checkpoint, the libraries' versions, prompts and sampling all
+    that its replies depend on.
     """
 
     provenance: dict
-    identity: dict | None
 
     def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int): ...
 

@@ -36,8 +36,6 @@ class OpenAIEngine:
     seeded: what a server draws depends on the company in its batches.
     """
 
-    identity = None
-
     def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int):
         if "base_url" not in arguments:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")

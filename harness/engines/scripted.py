@@ -19,8 +19,6 @@ class ScriptedEngine:
     speak for base + adapter. Tokens are counted as words.
     """
 
-    identity = None
-
     def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int):
         if "replies" not in arguments:
             raise UserError("engine 'scripted' answers from a file: give --engine-arg replies=FILE")

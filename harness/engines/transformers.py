@@ -41,13 +41,7 @@ class TransformersEngine:
             "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
             "dtype": self.dtype,
             "batch_size": self.batch_size,
-            "weights": checkpoints.weight_hashes(checkpoint),
         }
-
-    @property
-    def identity(self) -> dict:
-        versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-        return self.provenance | {"checkpoint": checkpoints.fingerprint(self.checkpoint), "versions": versions}
 
     @cached_property
     @torch.inference_mode(False)
