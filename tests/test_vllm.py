@@ -1,6 +1,7 @@
 """vLLM for real, on its CPU build: in this process, and as a server that the openai engine asks."""
 
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -201,10 +202,11 @@ def test_too_little_memory_names_the_option(harness):
     done = harness("eval", "--engine", "vllm", "--engine-arg", "gpu_memory_utilization=0.0001", "--limit", "2")
     assert done.returncode == 2
     assert "lower --engine-arg" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr + done.stdout
 
 
 def test_adapters_that_do_nothing_or_too_much_are_refused(engine, tmp_path):
-    """Last of all, as it fills vLLM's two slots: the CPU build hands the last one's adapter to the base's requests."""
+    """Late, as it fills vLLM's two slots: the CPU build hands the last one's adapter to the base's requests."""
     config = configuration(limit=2)
     wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, True)
     engine.lora, first = LoRARequest("inert", 2, str(save_adapter(tmp_path / "inert", spread=0.0))), engine.lora
@@ -215,3 +217,16 @@ def test_adapters_that_do_nothing_or_too_much_are_refused(engine, tmp_path):
     engine.lora = LoRARequest("another", 3, str(save_adapter(tmp_path / "another", spread=0.03)))
     with pytest.raises(UserError, match="where both share a batch"):
         evaluate.prove_adapter(config, engine.lora.lora_path, engine, wanted, quiet=True)
+
+
+def test_what_breaks_down_half_way_says_so(engine):
+    """Last of all, as it leaves no engine."""
+    config = configuration(limit=40)
+    drawing = engine.generate(
+        evaluate.requests(config, datasets.evaluation_problems(config), engine, False), frozenset(), config.sampling
+    )
+    assert next(drawing)
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(UserError, match=r"broke down: .*: the same command goes on"):
+        list(drawing)

@@ -1,9 +1,11 @@
 """The command line: the roof over every room. Each command imports what it needs when it is called."""
 
+import atexit
 import errno
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from harness.errors import UserError
 
@@ -33,7 +35,7 @@ def main() -> None:
         stream.reconfigure(errors="replace")
     from harness.cli.app import app
 
-    sys.exit(exit_code_of(lambda: app(standalone_mode=False)))
+    leave(exit_code_of(lambda: app(standalone_mode=False)))
 
 
 def exit_code_of(command: Callable[[], int | None]) -> int:
@@ -60,6 +62,15 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
     if code == INTERRUPTED:
         print("harness: stopped; the same command goes on from what is done", file=sys.stderr)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """End the process in order, but for the interpreter's own end: a library's thread that is still at work then can
+    crash it (vLLM's do), and a finished command must not look like a crash."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _refuse(message: str) -> int:

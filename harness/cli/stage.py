@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from harness.cli import exit_code_of
+from harness.cli import exit_code_of, leave
 from harness.cli.rooms import run_stage
 from harness.store import Run
 
@@ -14,4 +14,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -11,15 +11,19 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from itertools import count, groupby
+from multiprocessing import connection
+from threading import Thread
 from typing import IO, Any
 
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 from vllm import LLM, EngineArgs, LLMEngine, RequestOutput, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from harness import adapters, checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of
@@ -53,6 +57,7 @@ class VllmEngine:
         self.settings = _settings(checkpoint, adapter, arguments) | {"seed": seed}
         self.engine: LLMEngine | None = None
         self._names = map(str, count())
+        self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115, open as long as vLLM's processes
         self.provenance = {
             "engine": "vllm",
             "device": current_platform.get_device_name(),
@@ -64,13 +69,14 @@ class VllmEngine:
         if self.engine is not None:
             return
         _refuse_too_large(self.checkpoint, self.settings)
-        with _stderr_in_a_file() as said:
+        with _stderr_into(self._said):
             try:
                 self.engine = LLM(model=checkpoints.locate(self.checkpoint), **self.settings).llm_engine
             except Exception as error:  # what a worker's start-up raises has no common class
-                raise UserError(f"vllm cannot start: {_cause(error, said)}") from error
-        # Before the interpreter takes apart what its own clean-up needs.
+                cause = _cause(error, self._said, "mend the --engine-arg it speaks of, or evaluate with transformers")
+                raise UserError(f"vllm cannot start: {cause}") from error
         atexit.register(self.engine.engine_core.shutdown)
+        Thread(target=_tell_of_the_end, args=(self.engine.engine_core,), daemon=True).start()
 
     def render(self, messages: list[dict[str, str]]) -> str:
         return checkpoints.render(self.tokenizer, messages)
@@ -104,9 +110,16 @@ class VllmEngine:
             lora = self.lora if request.adapted else None
             self.engine.add_request(name, {"prompt_token_ids": ids}, each, lora_request=lora)
         while self.engine.has_unfinished_requests():
-            finished = [(places[each.request_id], each) for each in self.engine.step() if each.finished]
+            finished = [(places[each.request_id], each) for each in self._step() if each.finished]
             if finished:
                 yield finished
+
+    def _step(self) -> list[RequestOutput]:
+        try:
+            return self.engine.step()
+        except EngineDeadError as error:
+            cause = _cause(error, self._said, "the same command goes on from what is done")
+            raise UserError(f"vllm broke down: {cause}") from error
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
         # One request at a time: the company in a batch changes the last bits.
@@ -137,11 +150,17 @@ class VllmEngine:
         self.engine.add_request(next(self._names), {"prompt_token_ids": ids}, parameters, lora_request=lora)
         text, tokens, finish = "", 0, None
         while self.engine.has_unfinished_requests():
-            for output in self.engine.step():
+            for output in self._step():
                 part = output.outputs[0]
                 text, tokens, finish = text + part.text, tokens + len(part.token_ids), part.finish_reason
                 on_text(part.text)
         return request.complete(text, tokens, _finish_reason(finish))
+
+
+def _tell_of_the_end(client: Any) -> None:
+    """vLLM's synchronous client waits for ever for the outputs of an engine that was killed."""
+    connection.wait([process.sentinel for process in client.resources.engine_manager.processes])
+    client.outputs_queue.put(EngineDeadError())
 
 
 def _parameters(sampling: Sampling, n: int = 1, kind: RequestOutputKind = FINAL) -> SamplingParams:
@@ -220,24 +239,20 @@ def _finish_reason(reason: str | None) -> str:
 
 
 @contextmanager
-def _stderr_in_a_file() -> Iterator[IO[str]]:
-    """What this process and those that it starts say on stderr, instead of on the terminal.
-
-    The processes started within keep the file for as long as they live.
-    """
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
-        sys.stderr.flush()
-        kept = os.dup(2)
-        os.dup2(said.fileno(), 2)
-        try:
-            yield said
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+def _stderr_into(file: IO[str]) -> Iterator[None]:
+    """Keep what this process says on stderr off the terminal, and for good what those that it starts say."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
-def _cause(error: BaseException, said: IO[str]) -> str:
-    """The first error that vLLM's processes named, which is the one that the others follow from; and what to do."""
+def _cause(error: BaseException, said: IO[str], fix: str) -> str:
+    """The first error that vLLM's processes named, which is the one that the others follow from; and the fix."""
     said.seek(0)
     named = [match[1] for match in map(_NAMED_ERROR.search, said) if match]
     cause = next((each for each in named if "initialization failed" not in each), str(error))
@@ -245,4 +260,4 @@ def _cause(error: BaseException, said: IO[str]) -> str:
     if any(word in cause.lower() for word in ("memory", "kv cache", "cache blocks")):
         which = "raise" if "increas" in cause.lower() else "lower"
         return f"{cause}: {which} --engine-arg gpu_memory_utilization, or lower max_model_len or max_num_seqs"
-    return f"{cause}: mend the --engine-arg it speaks of, or evaluate with --engine transformers"
+    return f"{cause}: {fix}"
