@@ -1,7 +1,7 @@
 """vLLM for real, on its CPU build: in this process, and as a server that the openai engine asks."""
 
+import dataclasses
 import json
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -219,14 +219,25 @@ def test_adapters_that_do_nothing_or_too_much_are_refused(engine, tmp_path):
         evaluate.prove_adapter(config, engine.lora.lora_path, engine, wanted, quiet=True)
 
 
-def test_what_breaks_down_half_way_says_so(engine):
-    """Last of all, as it leaves no engine."""
+def test_a_prompt_that_is_too_long_is_named(engine):
+    config = configuration(limit=1)
+    (request,) = evaluate.requests(config, datasets.evaluation_problems(config), engine, False)
+    long = dataclasses.replace(request, prompt=request.prompt * 100)
+    with pytest.raises(UserError, match="raise --engine-arg max_model_len"):
+        list(engine.generate([long], frozenset(), config.sampling))
+
+
+def test_what_breaks_down_half_way_says_so(engine, monkeypatch):
+    """Last of all, as it leaves requests behind."""
     config = configuration(limit=40)
     drawing = engine.generate(
         evaluate.requests(config, datasets.evaluation_problems(config), engine, False), frozenset(), config.sampling
     )
     assert next(drawing)
-    for process in multiprocessing.active_children():
-        process.kill()
-    with pytest.raises(UserError, match=r"broke down: .*: the same command goes on"):
+
+    def step() -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(engine.engine, "step", step)
+    with pytest.raises(UserError, match=r"broke down: .*lower --engine-arg gpu_memory_utilization"):
         list(drawing)

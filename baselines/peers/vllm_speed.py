@@ -3,16 +3,20 @@
     python -m baselines.peers.vllm_speed --model FOLDER --data GSM8K_FOLDER --output RESULT.json
         [--adapter FOLDER] [--limit N] [--tokens 256] [--repeats 3] [--engine-arg key=value …]
 
-The two load one after the other, each is warmed up by its first prompts, then they are timed over all the prompts.
-With --adapter ours also draws base and adapter together. End of sequence ends a reply: with random weights none comes.
+The two load one after the other with the same engine arguments, each is warmed up by its first prompts, then they are
+timed over all the prompts. With --adapter ours also draws base and adapter together. End of sequence ends a reply: with
+random weights none comes.
 """
 
 import argparse
 import gc
 import json
+import os
 import platform
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -55,6 +59,17 @@ def drawn_by_peer(llm: LLM, tokenizer: Any, requests: list[Request], config: Con
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
 
 
+@contextmanager
+def vllms_own_process() -> Iterator[None]:
+    """vLLM's default: its engine in a process of its own, where ours runs it in this one."""
+    kept = os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"]
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = kept
+
+
 def memory_used() -> float | None:
     """GiB of the GPU, by all processes."""
     if not torch.cuda.is_available():
@@ -77,19 +92,31 @@ def main() -> None:
     config = configuration(given)
     arguments = pairs("--engine-arg", given.engine_arg)
 
-    started = time.perf_counter()
     engine = VllmEngine(config.checkpoint, given.adapter, arguments, config.seed)
-    engine.load()
-    result = {
-        "date": str(date.today()),
-        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
-        "versions": {"vllm": vllm.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        "engine_args": engine.settings,
-        "load_seconds": {"ours": time.perf_counter() - started},
-    }
     dataset = datasets.evaluation_problems(config)
     requests = evaluate.requests(config, dataset, engine, adapted=False)
-    result["prompts"] = len(requests)
+    result = {
+        "date": str(date.today()),
+        "machine": engine.provenance["device"],
+        "versions": {"vllm": vllm.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "engine_args": engine.settings,
+        "prompts": len(requests),
+        "load_seconds": {},
+    }
+
+    started = time.perf_counter()
+    with vllms_own_process():
+        llm = LLM(model=config.checkpoint, **engine.settings)
+    result["load_seconds"]["peer"] = time.perf_counter() - started
+    drawn_by_peer(llm, engine.tokenizer, requests[:WARM_UP], config)
+    result["peer"] = [drawn_by_peer(llm, engine.tokenizer, requests, config) for _ in range(given.repeats)]
+    llm.llm_engine.engine_core.shutdown()
+    del llm
+    gc.collect()
+
+    started = time.perf_counter()
+    engine.load()
+    result["load_seconds"]["ours"] = time.perf_counter() - started
     drawn_by_us(engine, requests[:WARM_UP], config)
     result["ours"] = [drawn_by_us(engine, requests, config) for _ in range(given.repeats)]
     if given.adapter:
@@ -97,16 +124,6 @@ def main() -> None:
         both = requests + evaluate.requests(config, dataset, engine, adapted=True)
         result["ours_both_sides"] = [drawn_by_us(engine, both, config) for _ in range(given.repeats)]
     result["gpu_memory_gib"] = memory_used()
-    engine.engine.engine_core.shutdown()
-    settings, tokenizer = engine.settings, engine.tokenizer
-    del engine
-    gc.collect()
-
-    started = time.perf_counter()
-    llm = LLM(model=config.checkpoint, **settings)
-    result["load_seconds"]["peer"] = time.perf_counter() - started
-    drawn_by_peer(llm, tokenizer, requests[:WARM_UP], config)
-    result["peer"] = [drawn_by_peer(llm, tokenizer, requests, config) for _ in range(given.repeats)]
     medians = {name: statistics.median(each["tokens_per_second"] for each in result[name]) for name in ("ours", "peer")}
     result["median_tokens_per_second"] = medians
     result["ours_over_peer"] = medians["ours"] / medians["peer"]

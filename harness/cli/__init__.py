@@ -16,8 +16,6 @@ LIBRARY_SETTINGS = {
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     # OpenMP threads that spin while they wait make a busy two-core machine many times slower.
     "GOMP_SPINCOUNT": "2000",
-    # To look for a GPU must not start CUDA in a process that forks vLLM's engine.
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
 INTERRUPTED = 130
 DISK_ERRORS = (
