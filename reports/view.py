@@ -62,6 +62,7 @@ class View:
     language_note: str
     samples: int
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     log: tuple[dict, ...]
     rollouts: tuple[dict, ...]
     facts: dict[str, dict[str, Any]]
@@ -93,6 +94,7 @@ def build(run: Run) -> View:
         language_note=_language_note(comparison, config["language"]) if comparison else "",
         samples=comparison["samples"] if comparison else 0,
         warnings=tuple(comparison["warnings"]) if comparison else (),
+        notes=tuple(_notes(sides)),
         log=tuple(read_journal(run.path / "train" / "log.jsonl")),
         rollouts=tuple(read_journal(run.path / "train" / "rollouts.jsonl")),
         facts=_facts(record, run),
@@ -144,6 +146,24 @@ def _verdict(sides: dict[str, Evaluation], comparison: dict | None) -> str:
         f"{word} right and in the layout went from {show(difference['before'])} to {show(difference['after'])} "
         f"({delta}, 95 % interval {low.removesuffix(' pp')} to {high}, {difference['n_pairs']} pairs)."
     )
+
+
+def _notes(sides: dict[str, Evaluation]) -> Iterator[str]:
+    """What the evaluation found out about itself."""
+    for side, evaluation in sides.items():
+        known = evaluation.provenance
+        if effect := known.get("adapter_effect"):
+            weaker = (
+                " (weaker evidence: the server gives no log-probabilities)" if "greedy" in effect["evidence"] else ""
+            )
+            yield (
+                f"The adapter acts: with it the {effect['evidence']} of {effect['prompts']} probes differ by up to "
+                f"{effect['difference']:.2g}, those of the base asked twice by {effect['noise']:.2g}{weaker}."
+            )
+        if known.get("cached"):
+            yield f"{side}: an earlier run of the same model, prompts, sampling and versions drew the replies."
+        if again := known.get("drawn_again"):
+            yield f"{side}: {again['differ']} of {again['replies']} greedy replies differ when they are drawn again."
 
 
 def _language_note(comparison: dict, target: str) -> str:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -120,3 +121,16 @@ def test_data_that_was_edited_under_a_run_stops_it(tmp_path):
 def test_mistakes_with_the_scripted_engine_are_named(arguments, message):
     with pytest.raises(UserError, match=message):
         evaluate.open_engine(configuration(engine="scripted", engine_args=arguments), None)
+
+
+def test_greedy_replies_that_do_not_repeat_are_counted(tmp_path):
+    config = configuration("temperature=0", "max_tokens=20", limit=10)
+    run = Run.create(tmp_path / "run", config, "harness eval")
+    evaluate.evaluate(run, ["before"], None, True, None)
+    assert run.record["provenance"]["before"]["drawn_again"] == {"replies": 8, "differ": 0}
+    engine = evaluate.open_engine(config, None)
+    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, False)
+    journal = tmp_path / "run" / "before" / "completions.jsonl"
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    journal.write_text("".join(json.dumps(row | {"text": row["text"] + "."}) + "\n" for row in rows))
+    assert evaluate.draw_again(run, "before", engine, wanted) == {"replies": 8, "differ": 8}

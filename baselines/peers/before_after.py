@@ -67,7 +67,9 @@ def run_peer(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
         command = [sys.executable, "-m", "baselines.peers.lm_eval_run", str(folder / "settings.json")]
         started = time.perf_counter()
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        # With vLLM's own defaults: what our engine sets for itself would be inherited.
+        environment = {key: value for key, value in os.environ.items() if key != "VLLM_ENABLE_V1_MULTIPROCESSING"}
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
         runs.append({"seconds": time.perf_counter() - started} | json.loads(done.stdout.strip().splitlines()[-1]))
     return {"seconds": sum(run["seconds"] for run in runs), "base": runs[0], "adapter": runs[1]}
 
