@@ -22,7 +22,10 @@ def check(adapter: str, checkpoint: str) -> None:
     settings = _settings(folder)
     if settings.get("peft_type") != "LORA":
         raise UserError(f"--adapter {adapter}: no adapter_config.json of a LoRA there: give a PEFT adapter's folder")
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"--adapter {adapter}: no {WEIGHTS} there: save the adapter as safetensors")
     checkpoints.check_weights(folder)
+    _refuse_whole_weights(adapter, settings)
     base = _base_shapes(checkpoint)
     if base is None:
         return
@@ -31,7 +34,7 @@ def check(adapter: str, checkpoint: str) -> None:
         raise UserError(f"--adapter {adapter}: no lora_A or lora_B in its {WEIGHTS}: give a PEFT adapter's folder")
     for (module, half), shape in halves.items():
         layer = _LAYER.search(module)
-        if not layer:
+        if not layer or any(part in module for part in _NOT_LANGUAGE):
             continue
         if layer[1] not in base:
             raise UserError(
@@ -43,6 +46,17 @@ def check(adapter: str, checkpoint: str) -> None:
             raise UserError(
                 f"--adapter {adapter}: made for another base: its {layer[1]} is {here} wide, that of {checkpoint} "
                 f"{there}: give its own adapter"
+            )
+
+
+def _refuse_whole_weights(adapter: str, settings: dict[str, Any]) -> None:
+    """A UserError for weights that replace the base's own: then the base could not answer beside the adapter."""
+    wrapped = tuple(settings.get("modules_to_save") or ())
+    for key in _shapes(Path(adapter) / WEIGHTS):
+        if "lora_" not in key and not any(f".{module}." in key for module in wrapped):
+            raise UserError(
+                f"--adapter {adapter}: holds {key}, which replaces a weight of the base itself: merge it into the base "
+                "and give the merged checkpoint as --model"
             )
 
 

@@ -7,7 +7,9 @@ versions, every prompt, and the sampling. Each is one file below ~/.cache/harnes
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,7 +31,7 @@ def determinants(identity: dict, requests: Sequence[Request], sampling: Sampling
 def fetch(decided_by: dict, requests: Sequence[Request]) -> list[Completion] | None:
     """The kept replies to `requests`, with the problems as they stand today; None where there are none."""
     kept = checkpoints.read_json(_path(decided_by))
-    if kept is None or kept["decided_by"] != decided_by:
+    if not isinstance(kept, dict) or kept.get("decided_by") != decided_by:
         return None
     replies = {(row["problem_id"], row["index"]): row for row in kept["replies"]}
     if replies.keys() != {request.place for request in requests}:
@@ -41,13 +43,21 @@ def fetch(decided_by: dict, requests: Sequence[Request]) -> list[Completion] | N
 
 
 def keep(decided_by: dict, completions: Sequence[Completion]) -> None:
-    """Keep a whole baseline."""
+    """Keep a whole baseline; a cache that cannot be written is none, and no reason for a run to fail."""
     columns = ("problem_id", "index", "text", "n_tokens", "finish_reason")
     rows = [{name: getattr(each, name) for name in columns} for each in completions]
-    write_json(_path(decided_by), {"decided_by": decided_by, "replies": rows})
+    with suppress(OSError):
+        write_json(_path(decided_by), {"decided_by": decided_by, "replies": rows})
 
 
 def _path(decided_by: dict) -> Path:
-    folder = Path(os.environ.get("HARNESS_CACHE") or Path.home() / ".cache" / "harness")
+    folder = Path(os.environ.get("HARNESS_CACHE") or _home() / ".cache" / "harness")
     name = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
     return folder / "baselines" / f"{name}.json"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a container's user without a home
+        return Path(tempfile.gettempdir())

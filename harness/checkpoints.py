@@ -16,7 +16,6 @@ from harness.config import EMBEDDED
 from harness.errors import UserError
 
 CONNECT_SECONDS = 5
-FINGERPRINTED = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 
 def locate(checkpoint: str) -> str:
@@ -152,7 +151,7 @@ def fingerprint(checkpoint: str) -> dict[str, str]:
         from huggingface_hub import hf_hub_download
 
         return {"hub": checkpoint, "commit": Path(hf_hub_download(checkpoint, "config.json")).parent.name}
-    return _shas(file for file in sorted(folder.iterdir()) if file.suffix in FINGERPRINTED and file.is_file())
+    return _shas(file for file in sorted(folder.iterdir()) if file.is_file())
 
 
 def _shas(files: Iterable[Path]) -> dict[str, str]:

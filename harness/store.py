@@ -246,7 +246,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write to a temporary name, sync, rename: a reader sees the old file or the new one. A link is followed."""
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()

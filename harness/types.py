@@ -153,7 +153,7 @@ class AdapterEffect:
 
     @property
     def acts(self) -> bool:
-        return self.difference > self.noise
+        return self.difference > 3 * self.noise
 
     @property
     def leaks(self) -> bool:

@@ -30,9 +30,14 @@ def harness(tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_users(tmp_path_factory):
+    os.environ["HARNESS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """No test finds the baselines of another, or of the user."""
+    """No test finds the baselines of another."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
 
 

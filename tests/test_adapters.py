@@ -1,12 +1,18 @@
 """An adapter is proven to act before anything is measured with it; each way not to act is named."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import configuration, rename_keys, save_adapter
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText
 
 from baselines.peers.random_checkpoint import make_checkpoint
-from harness import adapters, evaluate
+from harness import adapters, checkpoints, evaluate
 from harness.errors import UserError
 from harness.store import BOTH, Run, parts
 
@@ -81,3 +87,48 @@ def test_the_rank_is_the_largest_of_its_layers(tmp_path, adapter):
     file.write_text(text.replace('"rank_pattern": {}', '"rank_pattern": {"q_proj": 24}'))
     assert adapters.rank(str(adapter)) == 24
     file.write_text(text)
+
+
+def test_weights_that_replace_the_bases_own_are_refused(tmp_path, adapter):
+    """PEFT loads them into the base itself, where no disable_adapter() takes them out again."""
+    shutil.copytree(adapter, tmp_path / "more")
+    weights = load_file(tmp_path / "more" / adapters.WEIGHTS)
+    weights["base_model.model.model.norm.weight"] = torch.ones(192)
+    save_file(weights, tmp_path / "more" / adapters.WEIGHTS)
+    with pytest.raises(UserError, match="replaces a weight of the base itself"):
+        adapters.check(str(tmp_path / "more"), "embedded")
+
+
+def test_an_adapter_of_the_vision_tower_too_is_no_other_bases(tmp_path, wrapper):
+    model = AutoModelForImageTextToText.from_pretrained(wrapper)
+    get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(tmp_path / "both")
+    assert any("vision" in key for key in load_file(tmp_path / "both" / adapters.WEIGHTS))
+    adapters.check(str(tmp_path / "both"), wrapper)
+
+
+def test_the_checkpoints_own_penalties_stay_out_whatever_the_adapters_task(tmp_path, adapter):
+    base = Path(shutil.copytree(checkpoints.locate("embedded"), tmp_path / "base"))
+    settings = json.loads((base / "generation_config.json").read_text())
+    (base / "generation_config.json").write_text(json.dumps(settings | {"repetition_penalty": 1.8}))
+    shutil.copytree(adapter, tmp_path / "untyped")
+    said = json.loads((tmp_path / "untyped" / "adapter_config.json").read_text())
+    (tmp_path / "untyped" / "adapter_config.json").write_text(json.dumps(said | {"task_type": None}))
+    options = {"model": str(base), "recipe": "tiny"}
+    with_penalty = both_sides(tmp_path / "with", tmp_path / "untyped", "temperature=0", **options)
+    without = both_sides(tmp_path / "without", adapter, "temperature=0")
+    for side in parts(BOTH):
+        assert [each.text for each in with_penalty.completions(side)] == [
+            each.text for each in without.completions(side)
+        ]
+
+
+def test_replies_of_another_model_are_not_gone_on_with(tmp_path):
+    base = Path(shutil.copytree(checkpoints.locate("embedded"), tmp_path / "base"))
+    config = configuration(limit=6, model=str(base), recipe="tiny")
+    run = Run.create(tmp_path / "run", config, "harness eval")
+    evaluate.evaluate(run, ["before"], None, True, None)
+    journal = tmp_path / "run" / "before" / "completions.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:3]))
+    (base / "generation_config.json").write_text("{}")
+    with pytest.raises(UserError, match="drawn with another checkpoint: start with --fresh"):
+        evaluate.evaluate(run, ["before"], None, True, None)

@@ -64,3 +64,11 @@ def test_a_damaged_entry_is_drawn_again(tmp_path):
     run, cached = baseline(tmp_path / "second")
     assert not cached
     assert len(run.completions("before")) == 4
+
+
+def test_a_cache_that_cannot_be_written_fails_no_run(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
+    run, cached = baseline(tmp_path / "run")
+    assert not cached
+    assert run.is_done("before")

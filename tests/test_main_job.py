@@ -71,7 +71,7 @@ def test_before_and_after_differ_in_the_adapter_alone(job):
         [json.loads(line) for line in (run / side / "completions.jsonl").read_text().splitlines()]
         for side in ("before", "after")
     )
-    places = [[(row["problem_id"], row["prompt_sha"], row["seed"]) for row in side] for side in (before, after)]
+    places = [{(row["problem_id"], row["prompt_sha"], row["seed"]) for row in side} for side in (before, after)]
     assert places[0] == places[1]
     record = json.loads((run / "run.json").read_text())
     old, new = record["provenance"]["before"], record["provenance"]["after"]

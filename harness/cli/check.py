@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before a model is loaded or a folder is made."""
+"""Everything that can be known to be wrong before a model is loaded, an engine imported or a folder made."""
 
 from harness import adapters, checkpoints, datasets, registry
 from harness.config import Configuration

@@ -32,8 +32,8 @@ class OpenAIEngine:
 
     The adapter is a served model's name. Without `tokenizer` the conversation is sent and the server's chat template
     renders it; with it (a folder or hub id) the prompt is rendered here and sent as text, which an adapter trained
-    with a template of its own needs. The key comes from the environment variable OPENAI_API_KEY. Sampling cannot be
-    seeded: what a server draws depends on the company in its batches.
+    with a template of its own needs, and a template that opens the reasoning itself. The key comes from the environment
+    variable OPENAI_API_KEY. Sampling cannot be seeded: what a server draws depends on the company in its batches.
     """
 
     def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int):
@@ -79,7 +79,7 @@ class OpenAIEngine:
         base, adapted = ([replace(request, adapted=side) for request in requests] for side in (False, True))
         try:
             return self._effect(self._log_probabilities, base, adapted)
-        except (UserError, LookupError, TypeError, AttributeError):
+        except (UserError, LookupError, TypeError, AttributeError, ValueError):
             # Many servers echo no log-probabilities.
             return self._effect(self._greedy_reply, base, adapted)
 
@@ -141,7 +141,8 @@ class OpenAIEngine:
             while left:
                 batch = loop.run_until_complete(some())
                 left -= len(batch)
-                yield [each for each in batch if not isinstance(each, Exception)]
+                if replies := [each for each in batch if not isinstance(each, Exception)]:
+                    yield replies
                 for error in (each for each in batch if isinstance(each, Exception)):
                     with _failures_named(self.base_url, "what was drawn is kept, the same command goes on"):
                         raise error
@@ -168,7 +169,7 @@ class OpenAIEngine:
             text = answer.choices[0].text
         else:
             answer = await client.chat.completions.create(messages=json.loads(request.prompt), **settings)
-            text = _text(answer.choices[0].message)
+            text = _text(answer.choices[0].message, answer.choices[0].finish_reason)
         finish = "length" if answer.choices[0].finish_reason == "length" else "stop"
         return request, request.complete(text, int(answer.usage.completion_tokens), finish)
 
@@ -195,10 +196,13 @@ class OpenAIEngine:
         return request, [completion.text]
 
 
-def _text(message: Any) -> str:
+def _text(message: Any, finish_reason: str | None) -> str:
     """What the model wrote; where the server has split off the reasoning, with its tags put back."""
     reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
-    return f"<think>{reasoning}</think>{message.content or ''}" if reasoning else message.content or ""
+    if not reasoning:
+        return message.content or ""
+    cut_off = finish_reason == "length" and not message.content
+    return f"<think>{reasoning}" if cut_off else f"<think>{reasoning}</think>{message.content or ''}"
 
 
 @contextmanager
@@ -225,8 +229,12 @@ def _failures_named(base_url: str, then: str) -> Iterator[None]:
 
 
 def _address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
         raise UserError(f"--engine-arg base_url={url}: give http://HOST:PORT/v1")
     if parts.username or parts.password:
         raise UserError(f"--engine-arg base_url: a key has no place in an address: set {KEY} in the environment")

@@ -48,12 +48,12 @@ class TransformersEngine:
     def model(self) -> Any:
         model = checkpoints.load(AutoModelForCausalLM, self.checkpoint, dtype=getattr(torch, self.dtype))
         self.configured_stops = model.generation_config.eos_token_id
-        if self.adapter:
-            model = _adapted(model, self.adapter)
-        model.to(self.device).eval()
         # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
         model.generation_config = GenerationConfig()
-        return model
+        if self.adapter:
+            model = _adapted(model, self.adapter)
+            model.generation_config = GenerationConfig()
+        return model.to(self.device).eval()
 
     @cached_property
     def stops(self) -> set[int]:

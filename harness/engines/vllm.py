@@ -85,8 +85,9 @@ class VllmEngine:
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
     ) -> Iterator[Drawn]:
         missing = [request for request in requests if request.key not in done]
-        # Several replies to one problem are drawn by vLLM's own n.
-        problems = [list(group) for _, group in groupby(missing, key=lambda each: (each.adapted, each.problem.id))]
+        # Several replies to one problem are drawn by vLLM's own n, which it refuses to greedy ones.
+        together = (lambda each: (each.adapted, each.problem.id)) if sampling.temperature else (lambda each: each.key)
+        problems = [list(group) for _, group in groupby(missing, key=together)]
         first = [group[0] for group in problems]
         parameters = [_parameters(sampling, n=len(group)) for group in problems]
         for finished in self._finished(first, self._tokens(first), parameters):
@@ -204,7 +205,7 @@ def _settings(checkpoint: str, adapter: str | None, arguments: dict[str, str]) -
                 "--data-parallel-size N, then --engine openai --engine-arg base_url=http://localhost:8000/v1"
             )
         settings[registry.choose("engine argument", name, known)] = _value(text)
-    if adapter and settings["max_lora_rank"] < adapters.rank(adapter):
+    if adapter and _whole(settings, "max_lora_rank") < adapters.rank(adapter):
         raise UserError(
             f"--engine-arg max_lora_rank={settings['max_lora_rank']}: {adapter} has rank {adapters.rank(adapter)}: "
             "leave the argument out"
@@ -223,7 +224,7 @@ def _refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
     if not ON_GPU or {"quantization", "dtype", "cpu_offload_gb"} & settings.keys():
         return
     total = current_platform.get_device_total_memory() / 2**30
-    gpus = int(settings.get("tensor_parallel_size", 1)) * int(settings.get("pipeline_parallel_size", 1))
+    gpus = _whole(settings, "tensor_parallel_size") * _whole(settings, "pipeline_parallel_size")
     needed = checkpoints.weight_bytes(checkpoint) / 2**30 / gpus
     if needed > total:
         raise UserError(
@@ -237,6 +238,13 @@ def _room_for(rank: int, adapter: str) -> int:
     if room is None:
         raise UserError(f"--adapter {adapter}: rank {rank} is over vLLM's {RANKS[-1]}: evaluate with transformers")
     return room
+
+
+def _whole(settings: dict[str, Any], name: str) -> int:
+    value = settings.get(name, 1)
+    if not isinstance(value, int) or value < 1:
+        raise UserError(f"--engine-arg {name}={value}: give a whole number of at least 1")
+    return value
 
 
 def _value(text: str) -> Any:
