@@ -3,11 +3,13 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from conftest import configuration
 
 from harness import evaluate
+from harness.engines.openai import _text
 from harness.errors import UserError
 from harness.store import BOTH, Run, parts
 
@@ -139,6 +141,27 @@ def test_a_server_that_fails_half_way_loses_nothing(tmp_path, server, fault, mes
     assert len(server.asked) == 7
 
 
+def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server):
+    server.misbehave = lambda count: (400, {"error": {"message": "no such template"}})
+    done = harness("ask", "--engine", "openai", "--engine-arg", f"base_url={server.url}", "--engine-arg", "model=base",
+                   "How many?")  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no such template" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "finish_reason", "text"),
+    [
+        ("7", "stop", "<think>We count.</think>7"),
+        (None, "length", "<think>We count."),
+        (None, "stop", "<think>We count.</think>"),
+    ],
+)
+def test_reasoning_that_a_server_splits_off_is_put_back_as_it_was_written(content, finish_reason, text):
+    message = SimpleNamespace(content=content, reasoning_content="We count.")
+    assert _text(message, finish_reason) == text
+
+
 def test_a_server_that_hangs_is_given_up(tmp_path, server):
     free = threading.Event()
     server.misbehave = lambda count: free.wait(20) and None
@@ -153,6 +176,8 @@ def test_a_server_that_hangs_is_given_up(tmp_path, server):
     [
         ({"base_url": "http://127.0.0.1:9/v1"}, "does not answer: start the server"),
         ({"base_url": "localhost:8000"}, "give http://HOST:PORT/v1"),
+        ({"base_url": "http://[::1/v1"}, "give http://HOST:PORT/v1"),
+        ({"base_url": "http://localhost:abc/v1"}, "give http://HOST:PORT/v1"),
         ({"base_url": "http://me:secret@localhost/v1"}, "set OPENAI_API_KEY"),
         ({"model": "bass"}, "serves base, lora"),
         ({"concurrency": "0"}, "at least 1"),

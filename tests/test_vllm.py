@@ -168,6 +168,14 @@ def test_several_replies_to_a_problem_differ_and_limits_hold(engine):
     assert all((each.finish_reason == "length") == (each.n_tokens == 30) for _, each in drawn)
 
 
+def test_several_greedy_replies_are_the_same(engine):
+    config = configuration("max_tokens=10", "temperature=0", limit=2, samples=3)
+    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, False)
+    drawn = [pair for batch in engine.generate(wanted, frozenset(), config.sampling) for pair in batch]
+    assert len(drawn) == 6
+    assert len({completion.text for _, completion in drawn}) <= 2
+
+
 def test_a_run_with_an_adapter(harness, adapter):
     done = harness("run", "--engine", "vllm", "--engine-arg", f"gpu_memory_utilization={SHARE}", "--adapter",
                    str(adapter), "--limit", "20", "--output", "out")  # fmt: skip
@@ -182,6 +190,7 @@ def test_a_run_with_an_adapter(harness, adapter):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"max_lora_rank": "auto"}, "give a whole number"),
         ({"max_lora_rank": "2"}, "has rank 4: leave the argument out"),
         ({"max_modellen": "64"}, "did you mean 'max_model_len'"),
         ({"data_parallel_size": "2"}, "vllm serve"),
