@@ -5,16 +5,16 @@ import json
 import platform
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from harness import adapters, cache, checkpoints, datasets, formats, progress, registry
 from harness.compare import metrics_of
 from harness.config import Configuration
-from harness.engines import ENGINES, WITHOUT_CHECKPOINT, Engine, engine_name
+from harness.engines import ENGINES, SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
 from harness.errors import UserError
 from harness.formats import FORMATS
 from harness.scoring import score_all
@@ -41,26 +41,28 @@ def evaluate(
         what = f"{engine.provenance.get('model', config.checkpoint)}{' with its adapter' if adapter else ''}"
         progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
         wanted = {side: requests(config, dataset, engine, adapted=side == ADAPTED) for side in sides}
+        fingerprint, earlier, decided_by = hashing.result(), run.record["provenance"], None
         for side in sides:
-            who = drawn_by(engine, hashing.result(), adapter if side == ADAPTED else None)
-            _refuse_other_replies(run, side, who)
-            cached = run.record["provenance"].get(side, {}).get("cached", False)
-            provenance[side] |= who | dataset_record(dataset) | {"cached": cached}
+            who = drawn_by(config, engine, fingerprint, adapter if side == ADAPTED else None)
+            _refuse_other_replies(run, side, earlier.get(side, {}), who)
+            provenance[side] |= who | dataset_record(dataset) | {"cached": earlier.get(side, {}).get("cached", False)}
             run.note(side, provenance[side])
-        decided_by = None
-        if BASE in sides and hashing.result():
-            decided_by = cache.determinants(drawn_by(engine, hashing.result(), None), wanted[BASE], config.sampling)
-            if reuse_baseline(run, decided_by, wanted[BASE], quiet):
-                provenance[BASE]["cached"] = True
-                run.note(BASE, provenance[BASE])
+            if side == BASE and fingerprint:
+                decided_by = cache.determinants(who, wanted[BASE], config.sampling)
+        if decided_by and reuse_baseline(run, decided_by, wanted[BASE], quiet):
+            provenance[BASE]["cached"] = True
+            run.note(BASE, provenance[BASE])
+        done = {request.key for side in sides for request in _done(run, side, wanted[side])}
+        missing = sum(map(len, wanted.values())) - len(done)
         started = time.monotonic()
-        if adapter or any(len(_done(run, side, wanted[side])) < len(wanted[side]) for side in sides):
+        if adapter or missing:
             engine.load()
         loaded = time.monotonic()
         if ADAPTED in sides and adapter:
             provenance[ADAPTED]["adapter_effect"] = prove_adapter(config, adapter, engine, wanted[ADAPTED], quiet)
         proven = time.monotonic()
-        drew = draw(run, engine, wanted, quiet, watch)
+        if missing:
+            draw(run, engine, wanted, done, quiet, watch)
         drawn = time.monotonic()
         for side in sides:
             provenance[side]["seconds"] = {
@@ -68,9 +70,9 @@ def evaluate(
                 "probe": round(proven - loaded, 2),
                 "draw": round(drawn - proven, 2),
             }
-            if drew and config.sampling.temperature == 0:
+            if missing and config.sampling.temperature == 0:
                 provenance[side]["drawn_again"] = draw_again(run, side, engine, wanted[side])
-        if decided_by:
+        if decided_by and not provenance[BASE]["cached"]:
             cache.keep(decided_by, run.completions(BASE))
         for side in sides:
             score(run, side, quiet)
@@ -81,15 +83,14 @@ def _fingerprint(config: Configuration) -> dict[str, str] | None:
     return None if engine_name(config.engine) in WITHOUT_CHECKPOINT else checkpoints.fingerprint(config.checkpoint)
 
 
-def drawn_by(engine: Engine, fingerprint: dict[str, str] | None, adapter: str | None) -> dict:
+def drawn_by(config: Configuration, engine: Engine, fingerprint: dict[str, str] | None, adapter: str | None) -> dict:
     """All that a side's replies depend on besides prompts and sampling."""
-    record = adapter_record(adapter) if adapter else None
+    record = adapter_record(config, adapter) if adapter else None
     return engine.provenance | {"checkpoint": fingerprint, "adapter": record, "versions": versions()}
 
 
-def _refuse_other_replies(run: Run, side: str, who: dict) -> None:
+def _refuse_other_replies(run: Run, side: str, earlier: dict, who: dict) -> None:
     """A UserError where a side's first replies were drawn by another model, engine or version than would go on now."""
-    earlier = run.record["provenance"].get(side, {})
     if not run.completions(side):
         return
     for key, now in json.loads(json.dumps(who)).items():
@@ -132,11 +133,8 @@ def prove_adapter(
     if effect is None:
         return None
     if not effect.acts:
-        why = (
-            adapters.why_inert(adapter, config.checkpoint)
-            if Path(adapter).is_absolute()
-            else "is it served by that name?"
-        )
+        served = config.engine == SERVER
+        why = "is it served by that name?" if served else adapters.why_inert(adapter, config.checkpoint)
         raise UserError(f"--adapter {adapter}: changes nothing that {config.checkpoint} says: {why}")
     if effect.leaks:
         raise UserError(
@@ -147,9 +145,9 @@ def prove_adapter(
     return asdict(effect)
 
 
-def adapter_record(adapter: str) -> dict[str, str]:
+def adapter_record(config: Configuration, adapter: str) -> dict[str, str]:
     """What a report says of an adapter: the hashes of its weights, or the name that a server has it by."""
-    return checkpoints.weight_hashes(adapter) if Path(adapter).is_absolute() else {"served as": adapter}
+    return {"served as": adapter} if config.engine == SERVER else checkpoints.weight_hashes(adapter)
 
 
 def dataset_sha(dataset: Dataset) -> str:
@@ -158,10 +156,10 @@ def dataset_sha(dataset: Dataset) -> str:
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Of Python and of every library here that a figure depends on."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
@@ -198,14 +196,12 @@ def draw(
     run: Run,
     engine: Engine,
     wanted: dict[str, list[Request]],
+    done: AbstractSet[tuple[bool, str, int]],
     quiet: bool,
     watch: Callable[[Completion], None] | None,
-) -> bool:
-    """Journal every reply that is not yet there, as soon as it is finished; whether any was missing."""
-    done = {request.key for side in wanted for request in _done(run, side, wanted[side])}
+) -> None:
+    """Journal every reply whose request's key is not in `done`, as soon as it is finished."""
     asked = [request for side in wanted for request in wanted[side]]
-    if len(done) == len(asked):
-        return False
     started, tokens = time.monotonic(), 0
     with ExitStack() as open_files:
         journals = {
@@ -219,7 +215,6 @@ def draw(
             bar.advance(len(finished), f"{tokens / (time.monotonic() - started):,.0f} tokens/s")
             for _, completion in finished if watch else ():
                 watch(completion)
-    return True
 
 
 def draw_again(run: Run, side: str, engine: Engine, wanted: list[Request]) -> dict[str, int]:

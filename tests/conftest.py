@@ -64,17 +64,12 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
 def save_adapter(folder: Path, checkpoint: str = "embedded", rank: int = 4, spread: float = 0.02) -> Path:
     """A LoRA adapter for a checkpoint whose lora_B are drawn with a standard deviation of `spread`."""
     import torch
-    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
+    from baselines.peers.random_checkpoint import make_adapter
+
     model = AutoModelForCausalLM.from_pretrained(checkpoints.locate(checkpoint), dtype=torch.float32)
-    torch.manual_seed(0)
-    targets = [name for name, _ in model.named_modules() if name.endswith("_proj") and "vision" not in name]
-    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
-    for name, parameter in adapted.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=spread)
-    adapted.save_pretrained(folder)
+    make_adapter(model, folder, rank, spread)
     return folder
 
 

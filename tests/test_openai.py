@@ -92,6 +92,10 @@ def test_both_sides_by_their_served_names(tmp_path, server, monkeypatch):
     assert not [file for file in run.path.rglob("*") if file.is_file() and b"sk-planted" in file.read_bytes()]
 
 
+def test_a_served_name_may_look_like_a_folder(server):
+    assert evaluate.adapter_record(config_for(server), "/srv/lora") == {"served as": "/srv/lora"}
+
+
 def test_only_settings_that_are_set_are_sent(tmp_path, server):
     run = Run.create(tmp_path / "run", config_for(server, "top_k=0", "min_p=0.1"), "harness run")
     evaluate.evaluate(run, ["before"], None, True, None)

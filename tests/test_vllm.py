@@ -71,14 +71,24 @@ def open_engine(name, adapter, **arguments):
     return evaluate.open_engine(configuration(engine=name, engine_args=arguments), adapter)
 
 
-def both_sides(engine, **options):
-    """Every reply by (adapted, problem, index)."""
-    config = configuration("temperature=0", **({"limit": PROBLEMS} | options))
+def requests_of(engine, config, *sides):
     dataset = datasets.evaluation_problems(config)
-    wanted = [each for adapted in (False, True) for each in evaluate.requests(config, dataset, engine, adapted)]
+    return [each for adapted in sides for each in evaluate.requests(config, dataset, engine, adapted)]
+
+
+def draw(engine, config, *sides):
+    """Every (request, completion) of the sides."""
+    wanted = requests_of(engine, config, *sides)
     drawn = [pair for batch in engine.generate(wanted, frozenset(), config.sampling) for pair in batch]
+    assert {request.key for request, _ in drawn} == {request.key for request in wanted}
     assert len(drawn) == len(wanted)
-    return {request.key: completion for request, completion in drawn}
+    return drawn
+
+
+def both_sides(engine):
+    """Every greedy reply by (adapted, problem, index)."""
+    config = configuration("temperature=0", limit=PROBLEMS)
+    return {request.key: completion for request, completion in draw(engine, config, False, True)}
 
 
 @pytest.fixture(scope="module")
@@ -107,23 +117,14 @@ def assert_same_but_for_ties(reference, expected, drawn):
     assert drawn.keys() == expected.keys()
     differing = [key for key in drawn if drawn[key].text != expected[key].text]
     assert len(differing) <= len(drawn) / 20
-    prompts = prompts_by_key(reference)
+    wanted = requests_of(reference, configuration(limit=PROBLEMS), False, True)
+    prompts = {each.key: each.prompt for each in wanted}
     for key in differing:
         with reference._speaking(key[0]):
             assert margin(reference, prompts[key], expected[key].text, drawn[key].text) < TIE
     same = drawn.keys() - differing
     assert {key: drawn[key].n_tokens for key in same} == {key: expected[key].n_tokens for key in same}
     assert {key: drawn[key].finish_reason for key in same} == {key: expected[key].finish_reason for key in same}
-
-
-def prompts_by_key(engine):
-    config = configuration(limit=PROBLEMS)
-    dataset = datasets.evaluation_problems(config)
-    return {
-        each.key: each.prompt
-        for adapted in (False, True)
-        for each in evaluate.requests(config, dataset, engine, adapted)
-    }
 
 
 def test_vllm_replies_as_transformers_does(reference, expected, engine):
@@ -144,9 +145,8 @@ def test_a_server_replies_as_transformers_does(reference, expected, address, ren
 
 def test_the_adapter_acts_the_same_in_every_engine(reference, engine, address):
     config = configuration(limit=2)
-    dataset = datasets.evaluation_problems(config)
     effects = [
-        each.adapter_effect(evaluate.requests(config, dataset, each, False))
+        each.adapter_effect(requests_of(each, config, False))
         for each in (reference, engine, open_engine("openai", "lora", base_url=address, model="tiny"))
     ]
     assert {effect.evidence for effect in effects} == {"log-probabilities"}
@@ -161,17 +161,14 @@ def test_greedy_replies_repeat(engine):
 
 def test_several_replies_to_a_problem_differ_and_limits_hold(engine):
     config = configuration("max_tokens=30", limit=10, samples=3)
-    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, True)
-    drawn = [pair for batch in engine.generate(wanted, frozenset(), config.sampling) for pair in batch]
-    assert {request.key for request, _ in drawn} == {request.key for request in wanted}
+    drawn = draw(engine, config, True)
     assert len({completion.text for _, completion in drawn}) > 20
     assert all((each.finish_reason == "length") == (each.n_tokens == 30) for _, each in drawn)
 
 
 def test_several_greedy_replies_are_the_same(engine):
     config = configuration("max_tokens=10", "temperature=0", limit=2, samples=3)
-    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, False)
-    drawn = [pair for batch in engine.generate(wanted, frozenset(), config.sampling) for pair in batch]
+    drawn = draw(engine, config, False)
     assert len(drawn) == 6
     assert len({completion.text for _, completion in drawn}) <= 2
 
@@ -217,7 +214,7 @@ def test_too_little_memory_names_the_option(harness):
 def test_adapters_that_do_nothing_or_too_much_are_refused(engine, tmp_path):
     """Late, as it fills vLLM's two slots: the CPU build hands the last one's adapter to the base's requests."""
     config = configuration(limit=2)
-    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, True)
+    wanted = requests_of(engine, config, True)
     engine.lora, first = LoRARequest("inert", 2, str(save_adapter(tmp_path / "inert", spread=0.0))), engine.lora
     with pytest.raises(UserError, match="lora_B are zero"):
         evaluate.prove_adapter(config, str(tmp_path / "inert"), engine, wanted, quiet=True)
@@ -230,7 +227,7 @@ def test_adapters_that_do_nothing_or_too_much_are_refused(engine, tmp_path):
 
 def test_a_prompt_that_is_too_long_is_named(engine):
     config = configuration(limit=1)
-    (request,) = evaluate.requests(config, datasets.evaluation_problems(config), engine, False)
+    (request,) = requests_of(engine, config, False)
     long = dataclasses.replace(request, prompt=request.prompt * 100)
     with pytest.raises(UserError, match="raise --engine-arg max_model_len"):
         list(engine.generate([long], frozenset(), config.sampling))
@@ -239,9 +236,7 @@ def test_a_prompt_that_is_too_long_is_named(engine):
 def test_what_breaks_down_half_way_says_so(engine, monkeypatch):
     """Last of all, as it leaves requests behind."""
     config = configuration(limit=40)
-    drawing = engine.generate(
-        evaluate.requests(config, datasets.evaluation_problems(config), engine, False), frozenset(), config.sampling
-    )
+    drawing = engine.generate(requests_of(engine, config, False), frozenset(), config.sampling)
     assert next(drawing)
 
     def step() -> None:

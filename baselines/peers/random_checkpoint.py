@@ -122,17 +122,16 @@ def _name_as_the_hub(out: Path) -> None:
         save_file(renamed, file, metadata={"format": "pt"})
 
 
-def make_adapter(model: torch.nn.Module, out: Path) -> None:
-    """A rank-8 LoRA on the language layers with small random weights on both sides."""
+def make_adapter(model: torch.nn.Module, out: Path, rank: int = 8, spread: float = 0.02) -> None:
+    """A LoRA on the language layers, its lora_B drawn with a standard deviation of `spread`."""
     from peft import LoraConfig, get_peft_model
 
+    torch.manual_seed(SEED)
     names = [name for name, _ in model.named_modules() if "vision" not in name and name.endswith("_proj")]
-    adapted = get_peft_model(model, LoraConfig(r=8, lora_alpha=8, target_modules=names))
-    generator = torch.Generator(device=model.device).manual_seed(SEED)
+    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names))
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
-            with torch.no_grad():
-                parameter.normal_(0.0, 0.02, generator=generator)
+            torch.nn.init.normal_(parameter, std=spread)
     adapted.save_pretrained(out)
 
 

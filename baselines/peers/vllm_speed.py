@@ -12,7 +12,6 @@ import argparse
 import gc
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import vllm
 from vllm import LLM
 
 from harness import datasets, evaluate
@@ -98,7 +96,7 @@ def main() -> None:
     result = {
         "date": str(date.today()),
         "machine": engine.provenance["device"],
-        "versions": {"vllm": vllm.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": evaluate.versions(),
         "engine_args": engine.settings,
         "prompts": len(requests),
         "load_seconds": {},

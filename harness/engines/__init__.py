@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
+from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 ENGINES = {
@@ -79,6 +80,13 @@ def _leak(base: Sequence, adapted: Sequence, beside: Sequence) -> float:
 
 def _changes(one: Sequence, other: Sequence) -> list[float]:
     return [float(a != b) if isinstance(a, str) else abs(a - b) for a, b in zip(one, other, strict=True)]
+
+
+def whole_number(name: str, text: str, least: int = 1) -> int:
+    """An engine argument's value; a UserError where it is no whole number of at least `least`."""
+    if not text.isdecimal() or int(text) < least:
+        raise UserError(f"--engine-arg {name}={text}: give a whole number of at least {least}")
+    return int(text)
 
 
 def engine_name(name: str) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import openai
 
 from harness import checkpoints
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
 from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -40,12 +40,12 @@ class OpenAIEngine:
         if "base_url" not in arguments:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
         self.base_url = _address(arguments["base_url"])
-        self.concurrency = _number("concurrency", arguments.get("concurrency", CONCURRENCY), least=1)
+        self.concurrency = whole_number("concurrency", arguments.get("concurrency", CONCURRENCY))
         self.settings = {
             "base_url": self.base_url,
             "api_key": os.environ.get(KEY) or "none",
-            "timeout": _number("timeout", arguments.get("timeout", TIMEOUT_SECONDS), least=1),
-            "max_retries": _number("retries", arguments.get("retries", RETRIES), least=0),
+            "timeout": whole_number("timeout", arguments.get("timeout", TIMEOUT_SECONDS)),
+            "max_retries": whole_number("retries", arguments.get("retries", RETRIES), least=0),
         }
         served = self._served()
         self.model = _choose_model(arguments.get("model"), checkpoint, served, self.base_url)
@@ -258,9 +258,3 @@ def _choose_model(wanted: str | None, checkpoint: str, served: dict[str, str], b
 def _refuse_unserved(what: str, name: str, served: dict[str, str], base_url: str) -> None:
     if served and name not in served:
         raise UserError(f"{what} {name}: {base_url} serves {', '.join(sorted(served))}: give one of these names")
-
-
-def _number(name: str, text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise UserError(f"--engine-arg {name}={text}: give a whole number of at least {least}")
-    return int(text)

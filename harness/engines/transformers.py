@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor
 from transformers.generation import logits_process
 
 from harness import checkpoints, registry
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
 from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -34,7 +34,7 @@ class TransformersEngine:
         self.device = _device(arguments.get("device"))
         self.dtype = arguments.get("dtype") or ("float32" if self.device == "cpu" else "bfloat16")
         registry.choose("engine argument dtype", self.dtype, DTYPES)
-        self.batch_size = _batch_size(arguments.get("batch_size", BATCH_SIZE))
+        self.batch_size = whole_number("batch_size", arguments.get("batch_size", BATCH_SIZE))
         self.tokenizer = checkpoints.load_tokenizer(checkpoint)
         self.provenance = {
             "engine": "transformers",
@@ -143,12 +143,6 @@ class TransformersEngine:
 def _device(name: str | None) -> str:
     best = "cuda" if torch.cuda.is_available() else "cpu"
     return registry.choose("engine argument device", name or best, {"cpu", best})
-
-
-def _batch_size(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--engine-arg batch_size={text}: give a number of at least 1")
-    return int(text)
 
 
 def _adapted(model: Any, adapter: str) -> Any:

@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import json
+import math
 import os
 import re
 import sys
@@ -26,7 +27,7 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
 from harness import adapters, checkpoints, registry
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
 from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -67,8 +68,6 @@ class VllmEngine:
 
     def load(self) -> None:
         """Start vLLM's engine; a UserError says what it lacks."""
-        if self.engine is not None:
-            return
         _refuse_too_large(self.checkpoint, self.settings)
         with _stderr_into(self._said):
             try:
@@ -205,7 +204,7 @@ def _settings(checkpoint: str, adapter: str | None, arguments: dict[str, str]) -
                 "--data-parallel-size N, then --engine openai --engine-arg base_url=http://localhost:8000/v1"
             )
         settings[registry.choose("engine argument", name, known)] = _value(text)
-    if adapter and _whole(settings, "max_lora_rank") < adapters.rank(adapter):
+    if adapter and whole_number("max_lora_rank", str(settings["max_lora_rank"])) < adapters.rank(adapter):
         raise UserError(
             f"--engine-arg max_lora_rank={settings['max_lora_rank']}: {adapter} has rank {adapters.rank(adapter)}: "
             "leave the argument out"
@@ -224,7 +223,8 @@ def _refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
     if not ON_GPU or {"quantization", "dtype", "cpu_offload_gb"} & settings.keys():
         return
     total = current_platform.get_device_total_memory() / 2**30
-    gpus = _whole(settings, "tensor_parallel_size") * _whole(settings, "pipeline_parallel_size")
+    parallel = ("tensor_parallel_size", "pipeline_parallel_size")
+    gpus = math.prod(whole_number(name, str(settings.get(name, 1))) for name in parallel)
     needed = checkpoints.weight_bytes(checkpoint) / 2**30 / gpus
     if needed > total:
         raise UserError(
@@ -238,13 +238,6 @@ def _room_for(rank: int, adapter: str) -> int:
     if room is None:
         raise UserError(f"--adapter {adapter}: rank {rank} is over vLLM's {RANKS[-1]}: evaluate with transformers")
     return room
-
-
-def _whole(settings: dict[str, Any], name: str) -> int:
-    value = settings.get(name, 1)
-    if not isinstance(value, int) or value < 1:
-        raise UserError(f"--engine-arg {name}={value}: give a whole number of at least 1")
-    return value
 
 
 def _value(text: str) -> Any:
