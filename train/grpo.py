@@ -1,11 +1,9 @@
 """The GRPO stage, whatever the backend: data in TRL's shape, a log line a step, a checked adapter at the end."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-from transformers import TrainerCallback
 
 from harness import checkpoints, datasets, formats, progress, registry, rewards
 from harness.config import Configuration
@@ -15,7 +13,6 @@ from harness.formats import FORMATS
 from harness.rewards import Reward
 from harness.store import Run, json_line, read_journal, write_json, write_lines
 from harness.types import Dataset
-from train import lora
 from train.backends import TRAINERS, trainer_name
 from train.trackers import tracked
 
@@ -23,6 +20,11 @@ from train.trackers import tracked
 def train(run: Run, quiet: bool) -> None:
     """Train the configured model's adapter into the run folder, from its last checkpoint where there is one."""
     config, folder = run.config, run.path / "train"
+    # First of all: Unsloth patches the libraries that everything below imports.
+    backend_class = registry.load("trainer", trainer_name(config.trainer), TRAINERS)
+    from train import lora
+    from train.step_log import StepLog
+
     dataset = datasets.training_problems(config)
     with run.stage("train") as provenance:
         progress.note(f"train: loading {config.checkpoint}", quiet)
@@ -50,12 +52,10 @@ def train(run: Run, quiet: bool) -> None:
         ):
             log = StepLog(folder / "log.jsonl", done, bar)
             rollouts = Rollouts(folder / "rollouts.jsonl", done, functions, config.generations)
-            backend = registry.load("trainer", trainer_name(config.trainer), TRAINERS)(
-                config, folder / "checkpoints", rows, rollouts.functions, [log], trackers
-            )
+            backend = backend_class(config, folder / "checkpoints", rows, rollouts.functions, [log], trackers)
             backend.train(checkpoint, done)
         write_json(folder / "effective_config.json", backend.effective_config)
-        provenance |= save_adapter(backend.model, run.adapter)
+        provenance |= save_adapter(backend.model, run.adapter, lora.check_trained)
         provenance["logit_difference"] = lora.logit_difference(backend.model, tokenizer, prompt)
 
 
@@ -86,30 +86,15 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def save_adapter(model: Any, folder: Path) -> dict[str, int]:
-    """Save under a temporary name, check, rename: an adapter folder is whole and trained (see lora)."""
+def save_adapter(model: Any, folder: Path, check: Callable[[Path], dict[str, int]]) -> dict[str, int]:
+    """Save under a temporary name, check, rename: an adapter folder is whole and trained."""
     temporary = folder.with_name(folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
-    counts = lora.check_trained(temporary)
+    counts = check(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
     return counts
-
-
-class StepLog(TrainerCallback):
-    """One line a step in log.jsonl; lines after the checkpoint that training goes on from are dropped."""
-
-    def __init__(self, path: Path, done: int, bar: progress.Bar):
-        self.path, self.bar = path, bar
-        write_lines(path, [row for row in read_journal(path) if row["step"] <= done])
-
-    def on_log(self, args, state, control, logs: dict | None = None, **_: object) -> None:
-        if not logs or "reward" not in logs:
-            return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json_line({"step": state.global_step, **logs}))
-        self.bar.advance(1, f"reward {logs['reward']:.2f}")
 
 
 class Rollouts:

@@ -29,7 +29,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "samples": (int, _option("--samples", help="Replies a problem."), "samples"),
     "engine": (str, _option("--engine", help="auto, transformers, vllm, openai or scripted."), "engine"),
     "engine_arg": (list[str], _option("--engine-arg", help="key=value for the engine; may be repeated."), None),
-    "trainer": (str, _option("--trainer", help="auto or trl."), "trainer"),
+    "trainer": (str, _option("--trainer", help="auto, trl or unsloth."), "trainer"),
     "adapter": (
         str,
         _option("--adapter", help="A LoRA adapter that exists already: a folder, or a served name."),

@@ -7,16 +7,17 @@ from typing import Any
 
 import torch
 import transformers
+import trl
 from datasets import Dataset
 from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
 
 from harness import checkpoints
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.rewards import Reward
 
+DTYPE = torch.bfloat16 if torch.cuda.is_available() else torch.float32
 # Our keys -> GRPOConfig's.
 NAMES = {
     "steps": "max_steps",
@@ -46,6 +47,8 @@ NAMES = {
 class TrlBackend:
     """A GRPO trainer for one configuration; `rows` have TRL's columns prompt (a conversation) and answer."""
 
+    name = "trl"
+
     def __init__(
         self,
         config: Configuration,
@@ -58,31 +61,34 @@ class TrlBackend:
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         arguments = self._arguments(config, folder, trackers)
-        dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
         self.tokenizer = checkpoints.load_tokenizer(config.checkpoint)
-        model = checkpoints.load(AutoModelForCausalLM, config.checkpoint, dtype=dtype)
         try:
-            self.trainer = self._trainer(config, model, rows, rewards, arguments, callbacks)
+            model, lora = self._load(config)
+            # By its module's name: Unsloth puts its own trainer there.
+            self.trainer = trl.GRPOTrainer(
+                model=model,
+                reward_funcs=list(rewards),
+                args=arguments,
+                train_dataset=Dataset.from_list(list(rows)),
+                processing_class=self.tokenizer,
+                peft_config=lora,
+                callbacks=list(callbacks),
+            )
         except ValueError as error:
             raise UserError(f"the recipe does not fit the model: {' '.join(str(error).split())[:200]}") from error
         self.trainer.remove_callback(transformers.PrinterCallback)
 
-    def _trainer(self, config, model, rows, rewards, arguments, callbacks) -> GRPOTrainer:
-        return GRPOTrainer(
-            model=model,
-            reward_funcs=list(rewards),
-            args=arguments,
-            train_dataset=Dataset.from_list(list(rows)),
-            processing_class=self.tokenizer,
-            peft_config=LoraConfig(
-                r=config.lora_rank,
-                lora_alpha=config.lora_alpha,
-                lora_dropout=config.lora_dropout,
-                target_modules=list(config.lora_targets),
-                task_type="CAUSAL_LM",
-            ),
-            callbacks=list(callbacks),
+    def _load(self, config: Configuration) -> tuple[Any, LoraConfig | None]:
+        """The model, and the adapter that the trainer shall put on it; None where the model has it."""
+        model = checkpoints.load(AutoModelForCausalLM, config.checkpoint, dtype=DTYPE)
+        lora = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=list(config.lora_targets),
+            task_type="CAUSAL_LM",
         )
+        return model, lora
 
     def train(self, checkpoint: Path | None, done: int) -> None:
         """Train on from a checkpoint; where all steps are done already, only load it."""
@@ -100,7 +106,7 @@ class TrlBackend:
     def effective_config(self) -> dict[str, Any]:
         """What the trainer says it runs with."""
         return {
-            "trainer": "trl",
+            "trainer": self.name,
             "grpo": self.trainer.args.to_dict(),
             "lora": {key: sorted(value) if isinstance(value, set) else value
                      for key, value in self.model.peft_config["default"].to_dict().items()},
@@ -108,7 +114,7 @@ class TrlBackend:
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }  # fmt: skip
 
-    def _arguments(self, config: Configuration, folder: Path, trackers: list[str]) -> GRPOConfig:
+    def _arguments(self, config: Configuration, folder: Path, trackers: list[str]) -> trl.GRPOConfig:
         values = {theirs: getattr(config, ours) for ours, theirs in NAMES.items()}
         # A warm-up below 1 is read as a share of the steps; 0 of them must stay an integer.
         values["warmup_steps"] = config.warmup or 0
@@ -124,11 +130,11 @@ class TrlBackend:
             "report_to": trackers,
             "run_name": config.folder_name,
         }
-        known = {field.name for field in fields(GRPOConfig)}
+        known = {field.name for field in fields(trl.GRPOConfig)}
         missing = sorted(values.keys() - known)
         if missing:
             raise UserError(f"this TRL has no {', '.join(missing)}: install the version in constraints/cpu.txt")
         try:
-            return GRPOConfig(**values)
+            return trl.GRPOConfig(**values)
         except ValueError as error:
             raise UserError(f"TRL refuses the recipe: {' '.join(str(error).split())}") from error
