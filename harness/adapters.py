@@ -13,7 +13,7 @@ WEIGHTS = "adapter_model.safetensors"
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])(?:\.default)?\.weight$")
 # What names a layer whatever it is wrapped in: layers.0.self_attn.q_proj
 _LAYER = re.compile(r"(?:^|\.)(layers\.\d+\..+?)(?:\.weight)?$")
-_NOT_LANGUAGE = ("vision", "audio", "multi_modal", "visual")
+NOT_LANGUAGE = ("vision", "audio", "multi_modal", "visual")
 
 
 def check(adapter: str, checkpoint: str) -> None:
@@ -34,7 +34,7 @@ def check(adapter: str, checkpoint: str) -> None:
         raise UserError(f"--adapter {adapter}: no lora_A or lora_B in its {WEIGHTS}: give a PEFT adapter's folder")
     for (module, half), shape in halves.items():
         layer = _LAYER.search(module)
-        if not layer or any(part in module for part in _NOT_LANGUAGE):
+        if not layer or any(part in module for part in NOT_LANGUAGE):
             continue
         if layer[1] not in base:
             raise UserError(
@@ -115,7 +115,7 @@ def _base_shapes(checkpoint: str) -> dict[str, list[int]] | None:
     for file in sorted(folder.glob("*.safetensors")):
         for key, shape in _shapes(file).items():
             layer = _LAYER.search(key)
-            if layer and key.endswith(".weight") and not any(part in key for part in _NOT_LANGUAGE):
+            if layer and key.endswith(".weight") and not any(part in key for part in NOT_LANGUAGE):
                 shapes[layer[1]] = shape
     return shapes
 

@@ -25,7 +25,7 @@ def locate(checkpoint: str) -> str:
     return checkpoint
 
 
-def check(checkpoint: str) -> None:
+def check(checkpoint: str, chat_template: str = "") -> None:
     """A UserError for what a folder's files show to be wrong, without loading a model."""
     folder = Path(locate(checkpoint))
     if not folder.is_dir():
@@ -36,7 +36,8 @@ def check(checkpoint: str) -> None:
         raise UserError(f"--model {checkpoint}: no config.json with a model's settings: give a checkpoint's folder")
     check_weights(folder)
     settings = read_json(folder / "tokenizer_config.json")
-    if not (folder / "chat_template.jinja").is_file() and not (settings or {}).get("chat_template"):
+    own = (folder / "chat_template.jinja").is_file() or (settings or {}).get("chat_template")
+    if not chat_template and not own:
         raise UserError(f"--model {checkpoint}: no chat template beside its tokenizer: give an instruction-tuned model")
 
 
@@ -60,11 +61,15 @@ def check_hub(checkpoint: str) -> None:
     if Path(locate(checkpoint)).is_dir():
         return
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     go_offline_without_network()
     try:
         hf_hub_download(checkpoint, "config.json")
+    except GatedRepoError as error:
+        raise UserError(
+            f"--model {checkpoint}: gated: accept its licence on its page of the hub, then set HF_TOKEN to your token"
+        ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         cause = " ".join(str(error).split())[:120]
         raise UserError(f"--model {checkpoint}: not to be had from the hub ({cause}): give a local folder") from error
@@ -103,11 +108,13 @@ def load(loader: Any, checkpoint: str, **arguments: Any) -> Any:
         raise UserError(f"{checkpoint}: cannot be loaded ({cause}): {fix}") from error
 
 
-def load_tokenizer(checkpoint: str) -> Any:
-    """The checkpoint's tokenizer, padding on the left as generation wants it; it must have a chat template."""
+def load_tokenizer(checkpoint: str, chat_template: str = "") -> Any:
+    """The checkpoint's tokenizer, padding on the left as generation wants it; it must have a chat template, or be
+    given one."""
     from transformers import AutoTokenizer
 
     tokenizer = load(AutoTokenizer, checkpoint, padding_side="left")
+    tokenizer.chat_template = chat_template or tokenizer.chat_template
     if not tokenizer.chat_template:
         raise UserError(f"{checkpoint}: its tokenizer has no chat template: give an instruction-tuned checkpoint")
     if tokenizer.pad_token is None:
@@ -142,6 +149,20 @@ def model_config(checkpoint: str) -> dict[str, Any]:
     folder = Path(locate(checkpoint))
     path = folder / "config.json" if folder.is_dir() else Path(hf_hub_download(checkpoint, "config.json"))
     return read_json(path) or {}
+
+
+def parameters(checkpoint: str) -> int:
+    """About how many parameters the language model has, from the figures of its config.json; 0 where it has none."""
+    config = model_config(checkpoint)
+    text = config.get("text_config") or config
+    try:
+        hidden, heads = text["hidden_size"], text["num_attention_heads"]
+        head = text.get("head_dim") or hidden // heads
+        attention = 2 * hidden * head * (heads + text.get("num_key_value_heads", heads))
+        layer = attention + 3 * hidden * text["intermediate_size"]
+        return text["num_hidden_layers"] * layer + text["vocab_size"] * hidden
+    except (KeyError, TypeError):
+        return 0
 
 
 def fingerprint(checkpoint: str) -> dict[str, str]:

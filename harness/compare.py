@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,26 +22,32 @@ def metrics_of(scores: Sequence[Score]) -> dict[str, Metric]:
     return {name: _metric(name, [score.scores.get(name) for score in scores], clusters) for name in names}
 
 
-def compare(before: Evaluation, after: Evaluation) -> Comparison:
-    """Paired differences over the problems that both sides answered to the same prompt."""
+def compare(*sides: Evaluation) -> Comparison:
+    """Paired differences of the first and the last side over the problems that both answered to the same prompt.
+
+    With more than two sides the steps from each to the next are in `others`, as {before, after, metrics}; p-values
+    are adjusted over them all.
+    """
+    steps = [(sides[0], sides[-1]), *(pairwise(sides) if len(sides) > 2 else ())]
+    differences, *others = _adjusted([_differences(before, after) for before, after in steps])
+    before, after = steps[0]
     pairs = _pairs(before, after)
-    names = [name for name in before.metrics if name in after.metrics]
-    plain = {name: _difference(name, before, after, pairs) for name in names}
-    tested = [name for name in names if plain[name]["p_value"] is not None]
-    adjusted = dict(zip(tested, stats.holm([plain[name]["p_value"] for name in tested]), strict=True))
-    differences = {
-        name: Difference(
-            **plain[name], p_adjusted=adjusted.get(name), verdict=_verdict(name, plain[name], adjusted.get(name))
-        )
-        for name in names
-    }
     first = pairs[:LANGUAGE_SAMPLES]
     languages = {
         before.name: language_counts([old for old, _ in first]),
         after.name: language_counts([new for _, new in first]),
     }
-    warnings = tuple(_warnings(before, after, pairs))
-    return Comparison(differences, _flips(pairs), languages, len(first), warnings)
+    return Comparison(
+        differences,
+        _flips(pairs),
+        languages,
+        len(first),
+        tuple(_warnings(sides, pairs)),
+        tuple(
+            {"before": old.name, "after": new.name, "metrics": metrics}
+            for (old, new), metrics in zip(steps[1:], others, strict=True)
+        ),
+    )
 
 
 def language_counts(scores: Sequence[Score]) -> dict[str, int]:
@@ -49,9 +56,10 @@ def language_counts(scores: Sequence[Score]) -> dict[str, int]:
 
 
 def compare_run(run: Run) -> None:
-    """Write comparison.json of a run that has both sides."""
-    if all(run.is_done(side) for side in SIDES):
-        write_json(run.path / "comparison.json", compare(*(run.evaluation(side) for side in SIDES)).as_dict())
+    """Write comparison.json of a run that has more than one side."""
+    sides = [run.evaluation(side) for side in SIDES if run.is_done(side)]
+    if len(sides) > 1:
+        write_json(run.path / "comparison.json", compare(*sides).as_dict())
 
 
 def _metric(name: str, values: list[float | None], clusters: list[str]) -> Metric:
@@ -78,6 +86,25 @@ def _pairs(before: Evaluation, after: Evaluation) -> list[tuple[Score, Score]]:
         for completion, score in zip(before.completions, before.scores, strict=True)
         if asked.get(completion.place) == completion.prompt_sha
     ]
+
+
+def _differences(before: Evaluation, after: Evaluation) -> dict[str, dict]:
+    """Each metric's difference, its p-value not adjusted yet."""
+    pairs = _pairs(before, after)
+    return {name: _difference(name, before, after, pairs) for name in before.metrics if name in after.metrics}
+
+
+def _adjusted(families: list[dict[str, dict]]) -> list[dict[str, Difference]]:
+    """The differences with Holm's p-values over all of them, and their verdicts."""
+    tested = [each for family in families for each in family.values() if each["p_value"] is not None]
+    adjusted = iter(stats.holm([each["p_value"] for each in tested]))
+    finished = []
+    for family in families:
+        finished.append({})
+        for name, each in family.items():
+            p_value = None if each["p_value"] is None else next(adjusted)
+            finished[-1][name] = Difference(**each, p_adjusted=p_value, verdict=_verdict(name, each, p_value))
+    return finished
 
 
 def _difference(name: str, before: Evaluation, after: Evaluation, pairs: list[tuple[Score, Score]]) -> dict:
@@ -125,14 +152,14 @@ def _flips(pairs: list[tuple[Score, Score]]) -> dict[str, int]:
     return counts
 
 
-def _warnings(before: Evaluation, after: Evaluation, pairs: list[tuple[Score, Score]]) -> list[str]:
+def _warnings(sides: Sequence[Evaluation], pairs: list[tuple[Score, Score]]) -> list[str]:
     warnings = []
-    total = max(len(before.completions), len(after.completions))
+    total = max(len(side.completions) for side in sides)
     if len(pairs) < total:
         warnings.append(
             f"{total - len(pairs)} of {total} replies have no partner with the same prompt and are left out"
         )
-    for side in (before, after):
+    for side in sides:
         truncated = side.metrics["truncated"].mean
         if truncated and truncated > MUCH_TRUNCATED:
             warnings.append(f"{side.name}: {truncated:.0%} of the replies were cut off at the limit: raise max_tokens")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness import registry
+from harness import formats, registry
 from harness.errors import UserError
 from harness.formats import FORMATS
 from harness.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
@@ -17,6 +17,9 @@ from harness.types import Sampling
 
 EMBEDDED = "embedded"
 RECIPES = resources.files("harness") / "recipes"
+# What a chat template may leave to the format.
+DEFAULT_SYSTEM, OPENING_TAG = "HARNESS_DEFAULT_SYSTEM", "HARNESS_OPENING_TAG"
+NOTHING = "none"
 
 
 class Configuration(BaseModel):
@@ -36,6 +39,9 @@ class Configuration(BaseModel):
     format: str = "working-out"
     language: str = Field("", description="target language of the reasoning, ISO 639-1, or 'none'")
     system_prompt: str = Field("default", description="'default', 'none', or the text itself")
+    chat_template: str = Field(
+        "", description="a Jinja template's text, or its .jinja file; '' is the checkpoint's own"
+    )
 
     engine: str = "auto"
     engine_args: dict[str, str] = Field(default_factory=dict)
@@ -48,17 +54,39 @@ class Configuration(BaseModel):
     max_tokens: int = Field(1024, ge=1, le=1_000_000)
     seed: int = Field(3407, ge=0, lt=2**32)
 
-    rewards: str = Field("", description="reward preset; the format's own unless named")
+    rewards: str = Field("", description="reward preset, or a .py file of your own; the format's unless named")
     variant: Literal["robust", "tutorial"] = "robust"
     trainer: str = "auto"
-    tracker: Literal["none", "swanlab"] = "none"
+    launcher: str = Field("", description="starts the training on several GPUs: 'torchrun --nproc-per-node 2'")
+    tracker: Literal["none", "swanlab", "wandb", "tensorboard", "trackio"] = "none"
+
+    sft_dataset: str = Field("none", description="worked solutions to warm up with before GRPO, or 'none'")
+    sft_data: str | None = Field(None, description="a local copy of a named sft_dataset: file or folder")
+    sft_epochs: float = Field(2.0, gt=0)
+    sft_batch: int = Field(1, ge=1, description="solutions a step")
+    sft_accumulation: int = Field(1, ge=1, description="gradient accumulation steps")
+    sft_learning_rate: float = Field(2e-4, gt=0, le=1)
+    sft_warmup_steps: int = Field(5, ge=0)
+
     steps: int = Field(100, ge=1)
     save_steps: int = Field(100, ge=1)
     prompts_per_step: int = Field(1, ge=1)
     generations: int = Field(4, ge=2, description="completions a prompt")
     accumulation: int = Field(1, ge=1, description="gradient accumulation steps")
-    max_prompt: int = Field(256, ge=1, description="longer training prompts are left out, in tokens")
-    max_completion: int = Field(768, ge=1, description="tokens a training completion")
+    max_sequence: int = Field(1024, ge=2, description="tokens of a training prompt and completion together")
+    max_prompt: int | None = Field(None, ge=1, description="longer training prompts are left out, in tokens")
+    prompt_quantile: float = Field(0.9, gt=0, le=1, description="of the prompts' lengths: max_prompt unless given")
+    max_completion: int | None = Field(
+        None, ge=1, description="tokens a completion; what the prompt leaves of max_sequence"
+    )
+    rollouts: Literal["vllm", "generate", "server"] = Field("vllm", description="who draws the training completions")
+    rollout_server: str = Field("http://localhost:8000", description="where rollouts = server finds `trl vllm-serve`")
+    gpu_memory_utilization: float = Field(0.5, gt=0, le=1, description="vLLM's share of the GPU in training")
+    eval_every: int = Field(0, ge=0, description="steps between accuracy probes on held-out problems; 0 is never")
+    eval_problems: int = Field(16, ge=1, description="training problems held out for those probes")
+
+    weights: Literal["16-bit", "4-bit"] = "16-bit"
+    gradient_checkpointing: bool | Literal["unsloth"] = True
     learning_rate: float = Field(5e-6, gt=0, le=1)
     optimizer: Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch_fused"
     adam_beta1: float = Field(0.9, ge=0, lt=1)
@@ -73,7 +101,6 @@ class Configuration(BaseModel):
     rollout_top_p: float = Field(1.0, gt=0, le=1)
     rollout_top_k: int = Field(0, ge=0, description="0 is off")
     rollout_min_p: float = Field(0.0, ge=0, lt=1)
-    gradient_checkpointing: bool = True
     lora_rank: int = Field(8, ge=1)
     lora_alpha: int = Field(8, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
@@ -81,18 +108,32 @@ class Configuration(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _format_brings_rewards_and_language(cls, values: dict) -> dict:
+    def _format_brings_what_goes_with_it(cls, values: dict) -> dict:
         name = registry.choose("format", values.get("format") or "working-out", FORMATS)
         values = dict(values)
         values["rewards"] = values.get("rewards") or FORMATS[name].rewards
         values["language"] = values.get("language") or ("id" if name == "think" else "en")
         language = LANGUAGE_CODES.get(str(values["language"]).casefold(), values["language"])
         values["language"] = registry.choose("language", language, [*LANGUAGES, NO_TARGET])
+        template = values.get("chat_template")
+        if isinstance(template, str):
+            format, target = FORMATS[name], None if values["language"] == NO_TARGET else values["language"]
+            template = template.replace(DEFAULT_SYSTEM, json.dumps(formats.system_prompt(format, target)))
+            values["chat_template"] = template.replace(OPENING_TAG, json.dumps(format.reasoning_tags[0]))
         return values
 
     @property
     def target_language(self) -> str | None:
         return None if self.language == NO_TARGET else self.language
+
+    @property
+    def warms_up(self) -> bool:
+        return self.sft_dataset != NOTHING
+
+    @property
+    def has_own_rewards(self) -> bool:
+        """Whether `rewards` is a user's Python file."""
+        return self.rewards.endswith(".py")
 
     @property
     def sampling(self) -> Sampling:
@@ -130,18 +171,39 @@ def read_recipe(name_or_file: str) -> dict[str, Any]:
     else:
         path = RECIPES / f"{registry.choose('recipe', name_or_file, recipe_names())}.toml"
     try:
-        return {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8"))
+        keys = {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a TOML file: {error}") from error
+    return _files_read(keys, path.parent)
 
 
 def configure(model: str | None, recipe: str | None, options: dict[str, Any], settings: list[str]) -> Configuration:
     """Recipe, then options, then `--set key=value`: the later wins. `options` that are None were not given."""
     values = read_recipe(recipe) if recipe else {}
     values |= _model_values(model or (None if recipe else "tiny"), has_recipe=recipe is not None)
+    if options.get("format") not in (None, values.get("format")):
+        # Another format than the recipe's brings rewards and a language of its own.
+        values = {key: value for key, value in values.items() if key not in ("rewards", "language")}
     values |= {key: value for key, value in options.items() if value is not None}
-    values |= {key: _toml_value(text) for key, text in pairs("--set", settings).items()}
+    values |= _files_read({key: _toml_value(text) for key, text in pairs("--set", settings).items()}, Path())
     return check(values)
+
+
+def _files_read(values: dict[str, Any], folder: Any) -> dict[str, Any]:
+    """`values` with the chat template's text, and the whole path of a user's rewards, where they name a file."""
+    template, rewards = values.get("chat_template"), values.get("rewards")
+    if isinstance(template, str) and template.endswith(".jinja"):
+        values = values | {"chat_template": _read_text("chat_template", folder / template)}
+    if isinstance(rewards, str) and rewards.endswith(".py"):
+        values = values | {"rewards": str(Path(folder / rewards).resolve())}
+    return values
+
+
+def _read_text(key: str, path: Any) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe key {key}: {path} cannot be read: give a UTF-8 text file that exists") from error
 
 
 def check(values: dict[str, Any]) -> Configuration:

@@ -15,6 +15,7 @@ from harness.types import Dataset, Equality, Problem
 
 QUESTION_COLUMNS = ("question", "prompt", "problem")
 ANSWER_COLUMNS = ("answer", "solution", "expected_answer")
+SOLUTION_COLUMNS = ("generated_solution", "solution", "reasoning")
 SPLIT_NAMES = {"train", "test", "validation", "val", "dev"}
 HELD_OUT_ONE_IN = 10
 
@@ -34,6 +35,7 @@ class Source:
     equality: Equality
     test_size: int | None
     about: str
+    solution: str | None = None
 
 
 DATASETS: dict[str, Source | None] = {
@@ -48,6 +50,12 @@ DATASETS: dict[str, Source | None] = {
     "dapo": Source(
         "open-r1/DAPO-Math-17k-Processed", "en", ("train",), "prompt", "solution", "math", None,
         "competition problems with integer answers; a tenth is held out by hash of the prompt",
+    ),
+    # {"problem": "Determine …", "generated_solution": "<think>\nOkay, …</think>…", "expected_answer": "4", …}
+    "openmath-mini": Source(
+        "unsloth/OpenMathReasoning-mini", "default", ("cot",), "problem", "expected_answer", "math", None,
+        "competition problems with worked solutions, to warm up with; a tenth is held out by hash of the prompt",
+        solution="generated_solution",
     ),
 }  # fmt: skip
 
@@ -99,10 +107,39 @@ def training_problems(config: Configuration) -> Dataset:
     return replace(dataset, problems=answered)
 
 
+def lessons(config: Configuration) -> tuple[Dataset, int]:
+    """The worked solutions of `sft_dataset` to warm up with, and how many are left out as the run evaluates them.
+
+    Only those whose true answer is a number, as the tutorial has it.
+    """
+    named = config.sft_dataset in DATASETS
+    of_its_own = {
+        "dataset": config.sft_dataset,
+        "data": config.sft_data,
+        "question_column": None,
+        "answer_column": None,
+    }
+    split = "train" if named and DATASETS[config.sft_dataset] is None else "all"
+    dataset = load(config.model_copy(update=of_its_own), split)
+    evaluated = {problem.question for problem in load(config, config.split).problems}
+    worked = [
+        problem
+        for problem in dataset.problems
+        if problem.solution and problem.answer is not None and answers.number(problem.answer) is not None
+    ]
+    kept = tuple(problem for problem in worked if problem.question not in evaluated)
+    if not kept:
+        raise UserError(
+            f"sft_dataset = {config.sft_dataset}: none of its {len(dataset.problems)} problems has a worked solution "
+            f"({' or '.join(SOLUTION_COLUMNS)}) and a numeric answer: name another, or --skip-sft"
+        )
+    return replace(dataset, problems=kept), len(worked) - len(kept)
+
+
 def load(config: Configuration, split: str) -> Dataset:
     """One split of the configured dataset: a split of its own, or `train`, `test` and `all` cut by hash."""
     if config.dataset in DATASETS and DATASETS[config.dataset] is None:
-        return Dataset(config.dataset, split, word_problems.problems(split), "number")
+        return Dataset(config.dataset, split, word_problems.problems(split, config.language), "number")
     path = _local_path(config)
     source = DATASETS.get(config.dataset)
     if path:
@@ -110,11 +147,11 @@ def load(config: Configuration, split: str) -> Dataset:
         rows = [row for file in files for row in read_rows(file)]
     else:
         cut = split != "all" and "test" not in source.splits
-        splits = source.splits if split == "all" else ("train",) if cut else (split,)
+        splits = source.splits if cut or split == "all" else (split,)
         rows = [row for each in splits for row in _hub_rows(config.dataset, source, each)]
     columns = _columns(rows, config, source, path)
     name = config.dataset if source else Path(config.dataset).stem
-    problems, skipped = _problems(rows, f"{name}-{'all' if cut else split}", *columns)
+    problems, skipped = _problems(rows, f"{name}-{'all' if cut else split}", *columns, _solution_column(rows, source))
     equality = equality_of(config, problems)
     if cut and split != "all":
         problems = [problem for problem in problems if held_out_split(problem.question) == split]
@@ -234,14 +271,30 @@ def _columns(rows: list[dict], config: Configuration, source: Source | None, pat
     )
 
 
-def _problems(rows: list[dict], prefix: str, question: str, answer: str) -> tuple[list[Problem], Counter]:
+def _solution_column(rows: list[dict], source: Source | None) -> str | None:
+    """The column of the worked solutions, where there is one."""
+    usual = (source.solution,) if source else SOLUTION_COLUMNS
+    return next((name for name in usual if name and any(name in row for row in rows)), None)
+
+
+def _problems(
+    rows: list[dict], prefix: str, question: str, answer: str, solution: str | None
+) -> tuple[list[Problem], Counter]:
     problems, skipped = [], Counter()
     for place, row in enumerate(rows):
         text = row.get(question)
         if not isinstance(text, str) or not text.strip():
             skipped[f"no text in column '{question}'"] += 1
             continue
-        problems.append(Problem(f"{prefix}-{place:05d}", whole_text(text.strip()), true_answer(row.get(answer))))
+        worked = row.get(solution) if solution else None
+        problems.append(
+            Problem(
+                f"{prefix}-{place:05d}",
+                whole_text(text.strip()),
+                true_answer(row.get(answer)),
+                solution=whole_text(worked.strip()) if isinstance(worked, str) and worked.strip() else None,
+            )
+        )
     return problems, skipped
 
 

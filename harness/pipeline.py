@@ -1,5 +1,7 @@
 """before -> train -> after -> report, each stage a process of its own that speaks through the run folder."""
 
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -7,16 +9,24 @@ from collections.abc import Callable
 
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.store import BOTH, Run
+from harness.store import BASE, BOTH, Run
 
 REPORT = "report"
+TRAINING = ("warm-up", "train")
 
 
 def stages(config: Configuration, before_after: bool) -> list[str]:
     """The stages of a run in order: with an adapter nothing is trained, and one engine draws both sides."""
     if config.adapter:
         return [BOTH, REPORT]
-    return ["before", "train", "after", REPORT] if before_after else ["before", REPORT]
+    if not before_after:
+        return [BASE, REPORT]
+    return [BASE, *(("warm-up", "sft") if config.warms_up else ()), "train", "after", REPORT]
+
+
+def training_stages(config: Configuration) -> list[str]:
+    """Those that train."""
+    return list(TRAINING) if config.warms_up else ["train"]
 
 
 def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], None]) -> int:
@@ -25,14 +35,30 @@ def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], Non
         if name != REPORT and run.is_done(name):
             say(f"{name}: done already")
             continue
-        # -P: a folder of the user's that is called train or reports must not be imported instead of ours.
-        command = [sys.executable, "-P", "-W", "ignore", "-m", "harness.cli.stage", name, str(run.path)]
+        launcher = shlex.split(run.config.launcher) if name in TRAINING else []
+        command = [*(launcher or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path)]
         command += ["--quiet"] if quiet else []
-        # The stage inherits the folder's lock: should we be killed, the folder stays locked until it ends too.
-        code = subprocess.run(command, check=False, pass_fds=[run.lock_file.fileno()]).returncode
+        code = _run(command, run)
         if code < 0:
-            cause = signal.Signals(-code).name
-            raise UserError(f"stage '{name}' was ended by {cause}: the same command goes on from what is done")
+            raise UserError(f"stage '{name}' was ended by {_signal(-code)}: the same command goes on from what is done")
+        if code and launcher:
+            raise UserError(f"{launcher[0]} ended with exit code {code}: what it said stands above")
         if code:
             return code
     return 0
+
+
+def _run(command: list[str], run: Run) -> int:
+    # A folder of the user's that is called train or reports must not be imported instead of ours.
+    environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
+    try:
+        # The stage inherits the folder's lock: should we be killed, the folder stays locked until it ends too.
+        return subprocess.run(command, check=False, pass_fds=[run.lock_file.fileno()], env=environment).returncode
+    except FileNotFoundError as error:
+        raise UserError(f"launcher = {command[0]}: no such program: install it, or leave launcher out") from error
+
+
+def _signal(number: int) -> str:
+    """Its name; SIGKILL is most often the system's, for want of memory."""
+    name = signal.Signals(number).name
+    return f"{name} (out of memory?)" if name == "SIGKILL" else name

@@ -1,15 +1,19 @@
 """Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 10.0
+# Where our lines go while the process's own streams are a library's log.
+_terminal: TextIO | None = None
 
 
 class Bar(Protocol):
@@ -46,13 +50,37 @@ class _Lines:
 def note(text: str, quiet: bool = False) -> None:
     """One line on what begins and may take a while."""
     if not quiet:
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=_terminal or sys.stderr, flush=True)
+
+
+@contextmanager
+def libraries_into(path: Path) -> Iterator[None]:
+    """What libraries print, by whatever road, goes into a file; what this module says still reaches the terminal."""
+    global _terminal
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    stdout, stderr = os.dup(1), os.dup(2)
+    with path.open("ab") as file, open(os.dup(2), "w", errors="replace") as terminal:
+        _terminal = terminal
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(stdout, 1)
+            os.dup2(stderr, 2)
+            os.close(stdout)
+            os.close(stderr)
+            _terminal = None
 
 
 @contextmanager
 def bar(title: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Bar]:
     """Progress of `total` things under `title`, `done` of them before we start."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Console(file=_terminal or sys.stderr, soft_wrap=True, highlight=False)
     if quiet:
         yield _Silent()
     elif not console.is_terminal:

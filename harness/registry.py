@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -16,6 +17,13 @@ def choose(noun: str, name: object, known: Collection[str]) -> str:
     near = difflib.get_close_matches(str(name).casefold(), by_fold, n=1, cutoff=0.4)
     hint = f"did you mean '{by_fold[near[0]]}'?" if near else f"known: {', '.join(sorted(known))}"
     raise UserError(f"unknown {noun} '{name}': {hint}")
+
+
+def needs(noun: str, name: str, table: Mapping[str, str]) -> None:
+    """A UserError where the library that goes by `name` itself is not installed; nothing is imported."""
+    extra = table[name].partition(" ")[2]
+    if extra and importlib.util.find_spec(name) is None:
+        raise UserError(f"{noun} '{name}' needs {name}: pip install 'harness{extra}'")
 
 
 def load(noun: str, name: str, table: Mapping[str, str]) -> Any:

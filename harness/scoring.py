@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from harness import answers, formats
 from harness.answers import Unscorable
@@ -10,6 +11,7 @@ from harness.config import Configuration
 from harness.formats import FORMATS
 from harness.language import UNDETERMINED, label, prose, raw_label
 from harness.rewards import Rewards, load_rewards
+from harness.rewards.own import OwnRewards, load_own
 from harness.rewards.payment import Judgement
 from harness.types import Completion, Equality, Format, Score
 
@@ -23,7 +25,9 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
     format, target = FORMATS[config.format], config.target_language
 
     @cache
-    def rewards_behind(prefix: str) -> Rewards:
+    def rewards_behind(prefix: str) -> Rewards | OwnRewards:
+        if config.has_own_rewards:
+            return load_own(Path(config.rewards), plain=False)
         return load_rewards(
             config.rewards, config.variant, format=format, equality=equality, language=target, prefix=prefix
         )
@@ -32,7 +36,7 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
         _score(
             each,
             grade(each.reply, each.answer, format, equality, target),
-            rewards_behind(each.prefix).judge(each.text, each.answer),
+            rewards_behind(each.prefix).judge(each.text, each.answer, {"prompt": each.question}),
         )
         for each in completions
     ]

@@ -16,8 +16,9 @@ from harness.config import Configuration, check
 from harness.errors import UserError
 from harness.types import Completion, Evaluation, Metric, Score
 
-SIDES = ("before", "after")
-BOTH = "+".join(SIDES)
+SIDES = ("before", "sft", "after")
+BASE, *ADAPTED = SIDES
+BOTH = f"{BASE}+{ADAPTED[-1]}"
 RECORD_KEYS = {"command", "version", "configuration", "stages", "provenance"}
 
 
@@ -90,6 +91,17 @@ class Run:
     @property
     def adapter(self) -> Path:
         return self.path / "train" / "adapter"
+
+    @property
+    def warm_up(self) -> Path:
+        """What SFT leaves: a folder like train/, its adapter the one that GRPO goes on with."""
+        return self.path / "train" / "sft"
+
+    def adapter_of(self, side: str) -> str | None:
+        """The adapter that answers on a side; None for the base alone."""
+        if side == BASE:
+            return None
+        return self.config.adapter or str((self.warm_up / "adapter" if side == "sft" else self.adapter).resolve())
 
     def is_done(self, stage: str) -> bool:
         """Whether a stage is finished, or each part of one such as before+after."""

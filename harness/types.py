@@ -10,12 +10,13 @@ FLIPS_BY = "accuracy_strict"
 
 @dataclass(frozen=True)
 class Problem:
-    """One row of a dataset, whatever file it came from. `answer` is None where the row has none."""
+    """One row of a dataset, whatever file it came from. `answer` and `solution` (worked) are None where it has none."""
 
     id: str
     question: str
     answer: str | None
     kind: str | None = None
+    solution: str | None = None
 
 
 @dataclass(frozen=True)

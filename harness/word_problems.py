@@ -6,7 +6,7 @@ A problem's split follows from the hash of its question, so training and test pr
 import hashlib
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 
 from harness.types import Problem
@@ -176,14 +176,18 @@ KINDS = (
 )  # fmt: skip
 
 
-def problems(split: str) -> tuple[Problem, ...]:
-    """The embedded problems of `train` (3,000) or `test` (300), the same on every machine."""
+def problems(split: str, language: str | None = None) -> tuple[Problem, ...]:
+    """The embedded problems of `train` (3,000) or `test` (300), the same on every machine.
+
+    Their solutions are worked out in Indonesian where `language` is `id`, else in English.
+    """
     count = {"train": TRAIN_PROBLEMS, "test": TEST_PROBLEMS}[split]
     distinct: dict[str, Problem] = {}
     made = generate(split, seed=0)
     while len(distinct) < count:
-        problem = next(made).problem
-        distinct.setdefault(problem.id, problem)
+        each = next(made)
+        solution = each.reasoning["id" if language == "id" else "en"]
+        distinct.setdefault(each.problem.id, replace(each.problem, solution=solution))
     return tuple(distinct.values())
 
 

@@ -33,6 +33,6 @@ def _draw(seen: View) -> dict[str, Plot]:
     drawn = [plots.metric_bars({name: side.metrics for name, side in seen.sides.items()})]
     if seen.languages:
         drawn.append(plots.language_bars(seen.languages, seen.samples))
-    if seen.log:
-        drawn.append(plots.training_curves(seen.log))
+    if seen.training:
+        drawn.append(plots.training_curves(seen.training.log, seen.training.probes))
     return {plot.name: plot for plot in drawn}

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from harness.types import Metric, measure
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-SIDE_COLORS = {"before": "#0072B2", "after": "#E69F00"}
+SIDE_COLORS = {"before": "#0072B2", "sft": "#009E73", "after": "#E69F00"}
+ACCURACY = "rewards/accuracy_strict/mean"
 LINE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 # Stands for the page's text colour in the SVG; PNGs keep it, on white.
 INK = "#404142"
@@ -82,18 +83,29 @@ def language_bars(counts: Mapping[str, Mapping[str, int]], samples: int) -> Plot
         return _drawn(figure, "languages", f"Languages of the reasoning in the first {samples} replies of each side.")
 
 
-def training_curves(log: Sequence[Mapping]) -> Plot:
-    """Rewards by function, length of the completions, and groups without any reward difference, by step."""
+def training_curves(log: Sequence[Mapping], probes: Sequence[Mapping]) -> Plot:
+    """Rewards by function, accuracy, length of the completions, and the health of the training, by step."""
     steps = [row["step"] for row in log]
-    rewards = [key for key in log[0] if key.startswith("rewards/") and key.endswith("/mean")]
+    rewards = [key for key in log[0] if key.startswith("rewards/") and key.endswith("/mean") and key != ACCURACY]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 6.4), layout="constrained")
-        top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(2.2, 1, 1))
+        figure = Figure(figsize=(7.2, 8.2), layout="constrained")
+        top, truth, middle, bottom, spread = figure.subplots(5, 1, sharex=True, height_ratios=(2.2, 1, 1, 1, 1))
         _line(top, steps, log, "reward", "all together", INK, 2.0)
         for key, color in zip(rewards, LINE_COLORS, strict=False):
             _line(top, steps, log, key, key.split("/")[1], color, 1.2)
         top.set_ylabel("mean reward")
         top.legend(fontsize=8, ncols=2)
+        _line(truth, steps, log, ACCURACY, "of the completions trained on", LINE_COLORS[4], 1.0)
+        truth.plot(
+            [row["step"] for row in probes],
+            [row[ACCURACY] for row in probes],
+            "o-",
+            color=INK,
+            label="of held-out problems",
+        )
+        truth.set_ylim(-0.03, 1.03)
+        truth.set_ylabel("accuracy")
+        truth.legend(fontsize=8, ncols=2)
         _line(middle, steps, log, "completions/mean_length", "mean", LINE_COLORS[0], 1.4)
         _line(middle, steps, log, "completions/max_length", "longest", LINE_COLORS[4], 1.0)
         middle.set_ylabel("tokens")
@@ -102,9 +114,15 @@ def training_curves(log: Sequence[Mapping]) -> Plot:
         _line(bottom, steps, log, "frac_reward_zero_std", "groups without reward difference", LINE_COLORS[2], 1.4)
         bottom.set_ylim(-0.03, 1.03)
         bottom.set_ylabel("share")
-        bottom.set_xlabel("step")
         bottom.legend(fontsize=8, ncols=2)
-        return _drawn(figure, "training", f"Training: rewards, completion lengths and health over {len(log)} steps.")
+        _line(spread, steps, log, "entropy", "entropy", LINE_COLORS[0], 1.4)
+        if any(row.get("kl") is not None for row in log):
+            _line(spread, steps, log, "kl", "KL from the base", LINE_COLORS[5], 1.4)
+        spread.set_ylim(bottom=0)
+        spread.set_ylabel("nats a token")
+        spread.set_xlabel("step")
+        spread.legend(fontsize=8, ncols=2)
+        return _drawn(figure, "training", f"Training: rewards, accuracy, lengths and health over {len(log)} steps.")
 
 
 def _line(axes: Axes, steps: list[int], log: Sequence[Mapping], key: str, label: str, color: str, width: float) -> None:

@@ -17,11 +17,12 @@ FLIP_TITLES = {
     "neither": "Wrong on both sides",
 }
 EXAMPLES_A_FLIP = 5
+TRAINING_TITLE = "Training as the trainer ran it"
 PARAMETERS = ("trainer", "parameters", "trainable_parameters")
 EFFECTIVE = (
     "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "num_generations",
     "max_completion_length", "learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "beta", "loss_type",
-    "temperature", "seed", "bf16",
+    "temperature", "seed", "bf16", "use_vllm", "vllm_mode", "num_train_epochs",
 )  # fmt: skip
 
 
@@ -49,6 +50,16 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What is kept of a GRPO stage: rows of its log and probes, and rollouts of a few steps, by step."""
+
+    log: tuple[dict, ...]
+    probes: tuple[dict, ...]
+    rollouts: dict[int, tuple[dict, ...]]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class View:
     """Everything that a report shows."""
 
@@ -63,8 +74,8 @@ class View:
     samples: int
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    log: tuple[dict, ...]
-    rollouts: tuple[dict, ...]
+    steps: dict[str, tuple[Row, ...]]
+    training: Training | None
     facts: dict[str, dict[str, Any]]
     sides: dict[str, Evaluation]
     command: str
@@ -80,7 +91,7 @@ def build(run: Run) -> View:
     """The view of a stored run, with one side or both."""
     record = run.record
     sides = {side: run.evaluation(side) for side in SIDES if run.is_done(side)}
-    comparison = read_json(run.path / "comparison.json") if len(sides) == 2 else None
+    comparison = read_json(run.path / "comparison.json") if len(sides) > 1 else None
     rows = tuple(_row(name, sides, comparison) for name in next(iter(sides.values())).metrics)
     config = record["configuration"]
     return View(
@@ -93,10 +104,13 @@ def build(run: Run) -> View:
         languages=comparison["languages"] if comparison else {},
         language_note=_language_note(comparison, config["language"]) if comparison else "",
         samples=comparison["samples"] if comparison else 0,
-        warnings=tuple(comparison["warnings"]) if comparison else (),
+        warnings=(
+            *(comparison["warnings"] if comparison else ()),
+            *record["provenance"].get("train", {}).get("health", ()),
+        ),
         notes=tuple(_notes(sides)),
-        log=tuple(read_journal(run.path / "train" / "log.jsonl")),
-        rollouts=tuple(read_journal(run.path / "train" / "rollouts.jsonl")),
+        steps=_steps(comparison) if comparison else {},
+        training=_training(run, record),
         facts=_facts(record, run),
         sides=sides,
         command=record["command"],
@@ -114,17 +128,70 @@ def _row(name: str, sides: dict[str, Evaluation], comparison: dict | None) -> Ro
     difference = comparison["metrics"].get(name) if comparison else None
     if difference is None or difference["delta"] is None:
         return Row(name, kind.about, tuple(shown))
+    return _compared(name, tuple(shown), difference)
+
+
+def _compared(name: str, shown: tuple[tuple[str, str], ...], difference: dict) -> Row:
+    kind = measure(name)
     low, high = (kind.show(difference[end], signed=True) for end in ("low", "high"))
     return Row(
         name,
         kind.about,
-        tuple(shown),
+        shown,
         delta=kind.show(difference["delta"], signed=True),
         interval=f"{low.removesuffix(' pp')} … {high}",
         p=f"= {difference['p_adjusted']:.3f}" if difference["p_adjusted"] >= 0.001 else "< 0.001",
         verdict=difference["verdict"],
         mark={"better": "good", "worse": "bad"}.get(difference["verdict"], "none"),
     )
+
+
+def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
+    """The headline metrics from each side to the next, where there are more than two."""
+    return {
+        f"{step['before']} → {step['after']}": tuple(
+            _compared(name, (), step["metrics"][name])
+            for name in HEADLINE
+            if step["metrics"].get(name, {}).get("delta") is not None
+        )
+        for step in comparison["others"]
+    }
+
+
+def _training(run: Run, record: dict) -> Training | None:
+    log = tuple(read_journal(run.path / "train" / "log.jsonl"))
+    if not log:
+        return None
+    rollouts = defaultdict(list)
+    for row in read_journal(run.path / "train" / "rollouts.jsonl"):
+        rollouts[row["step"]].append(row)
+    steps = sorted(rollouts)
+    shown = dict.fromkeys(steps[place] for place in (0, len(steps) // 2, -1)) if steps else {}
+    return Training(
+        log,
+        tuple(read_journal(run.path / "train" / "probes.jsonl")),
+        {step: tuple(rollouts[step]) for step in shown},
+        tuple(_training_notes(run, record["provenance"])),
+    )
+
+
+def _training_notes(run: Run, provenance: dict) -> Iterator[str]:
+    """What the stages left out, and what the machine had put in place of the recipe's."""
+    warm_up, train = provenance.get("warm-up", {}), provenance.get("train", {})
+    if "solutions" in warm_up:
+        yield (
+            f"SFT warm-up on {warm_up['solutions']} worked solutions; {warm_up['too_long_solutions']} longer than half "
+            f"of max_sequence and {warm_up['evaluated_solutions']} that the run evaluates were left out."
+        )
+    if "max_prompt" in train:
+        yield (
+            f"GRPO on {train['prompts']} prompts of at most {train['max_prompt']} tokens, {train['too_long_prompts']} "
+            f"longer ones left out; completions of at most {train['max_completion']} tokens."
+        )
+    for folder in (run.warm_up, run.path / "train"):
+        effective = folder / "effective_config.json"
+        for key, why in (read_json(effective)["replaced"] if effective.is_file() else {}).items():
+            yield f"Replaced in {'SFT' if folder == run.warm_up else 'GRPO'}: {key} {why}."
 
 
 def _verdict(sides: dict[str, Evaluation], comparison: dict | None) -> str:
@@ -171,7 +238,7 @@ def _language_note(comparison: dict, target: str) -> str:
     if full is None:
         return "The run has no target language."
     counts, samples = comparison["languages"], comparison["samples"]
-    before, after = (counts[side].get(target, 0) for side in SIDES)
+    before, after = (side.get(target, 0) for side in counts.values())
     note = (
         f"Of the first {samples} replies, {before} reason in the target language ({target}) before and {after} after."
     )
@@ -206,11 +273,12 @@ def _facts(record: dict, run: Run) -> dict[str, dict[str, Any]]:
     """Settings, provenance and times, as tables of key and value."""
     facts = {"Settings": _flat(record["configuration"])}
     facts |= {f"Stage {stage}": _flat(provenance) for stage, provenance in record["provenance"].items()}
-    effective = run.path / "train" / "effective_config.json"
-    if effective.is_file():
-        values = read_json(effective)
-        grpo = {key: values["grpo"].get(key) for key in EFFECTIVE}
-        facts["Training as the trainer ran it"] = {key: values[key] for key in PARAMETERS} | grpo
+    for title, folder in (("SFT as the trainer ran it", run.warm_up), (TRAINING_TITLE, run.path / "train")):
+        effective = folder / "effective_config.json"
+        if effective.is_file():
+            values = read_json(effective)
+            given = {key: values["arguments"].get(key) for key in EFFECTIVE if key in values["arguments"]}
+            facts[title] = {key: values[key] for key in PARAMETERS} | given
     seconds = {stage: state["seconds"] for stage, state in record["stages"].items() if stage != "report"}
     return facts | {"Seconds": seconds, "Program": {"harness": record["version"]}}
 

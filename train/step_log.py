@@ -1,4 +1,4 @@
-"""What a trainer reports after each step, as a line of log.jsonl."""
+"""What a trainer reports after each step, and what is wrong with it, while it runs and afterwards."""
 
 from pathlib import Path
 
@@ -6,18 +6,51 @@ from transformers import TrainerCallback
 
 from harness import progress
 from harness.store import json_line, read_journal, write_lines
+from train import health
+from train.stage import Training
 
 
 class StepLog(TrainerCallback):
-    """One line a step in log.jsonl; lines after the checkpoint that training goes on from are dropped."""
+    """A line a step in log.jsonl and one a probe in probes.jsonl, and health warnings as soon as they are due.
 
-    def __init__(self, path: Path, done: int, bar: progress.Bar):
-        self.path, self.bar = path, bar
-        write_lines(path, [row for row in read_journal(path) if row["step"] <= done])
+    Lines after the checkpoint that training goes on from are dropped. `shown` is the figure beside the progress bar,
+    `limit` the most tokens of a completion.
+    """
+
+    def __init__(self, folder: Path, stage: Training, bar: progress.Bar, shown: str, limit: int | None = None):
+        self.log, self.probes = folder / "log.jsonl", folder / "probes.jsonl"
+        self.stage, self.bar, self.shown, self.limit = stage, bar, shown, limit
+        self.rows, self.probed = (_kept(path, stage.done) if stage.first else [] for path in (self.log, self.probes))
+        self.warned: set[str] = set()
 
     def on_log(self, args, state, control, logs: dict | None = None, **_: object) -> None:
-        if not logs or "reward" not in logs:
+        if not state.is_world_process_zero or not logs:
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json_line({"step": state.global_step, **logs}))
-        self.bar.advance(1, f"reward {logs['reward']:.2f}")
+        if "eval_reward" in logs:
+            values = {name.removeprefix("eval_"): value for name, value in logs.items()}
+            self._keep(self.probes, self.probed, {"step": state.global_step} | values)
+            return
+        if self.shown not in logs:
+            return
+        self._keep(self.log, self.rows, {"step": state.global_step} | logs)
+        self.bar.advance(1, f"{self.shown} {logs[self.shown]:.2f}")
+        for warning in self.warnings():
+            if warning.kind not in self.warned:
+                self.warned.add(warning.kind)
+                progress.note(f"step {state.global_step}: {warning.text}", self.stage.quiet)
+
+    def warnings(self) -> list[health.Warning]:
+        """What is wrong so far; of an SFT stage nothing is known to judge it by."""
+        return health.warnings(self.rows, self.probed, self.stage.config, self.limit) if self.limit else []
+
+    @staticmethod
+    def _keep(path: Path, rows: list[dict], row: dict) -> None:
+        rows.append(row)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json_line(row))
+
+
+def _kept(path: Path, done: int) -> list[dict]:
+    rows = [row for row in read_journal(path) if row["step"] <= done]
+    write_lines(path, rows)
+    return rows

@@ -1,10 +1,14 @@
 """Everything that can be known to be wrong before a model is loaded, an engine imported or a folder made."""
 
+from pathlib import Path
+
 from harness import adapters, checkpoints, datasets, registry
 from harness.config import Configuration
-from harness.engines import ARGUMENTS, AUTO, ENGINES, SERVER, WITHOUT_CHECKPOINT, engine_name
+from harness.engines import ARGUMENTS, AUTO, ENGINES, MOST_LORA_RANK, SERVER, WITHOUT_CHECKPOINT, engine_name
 from harness.errors import UserError
+from harness.evaluate import open_engine
 from harness.rewards import PRESETS
+from harness.rewards.own import load_own
 from harness.store import SIDES, parts
 
 
@@ -13,22 +17,40 @@ def check_names(config: Configuration) -> None:
     from train.backends import AUTO as AUTO_TRAINER
     from train.backends import TRAINERS
 
-    registry.choose("reward preset", config.rewards, PRESETS)
+    if config.has_own_rewards:
+        load_own(Path(config.rewards), plain=False)
+    else:
+        registry.choose("reward preset", config.rewards, PRESETS)
     registry.choose("engine", config.engine, [AUTO, *ENGINES])
     engine = engine_name(config.engine)
     for argument in config.engine_args if ARGUMENTS[engine] is not None else ():
         registry.choose("engine argument", argument, ARGUMENTS[engine])
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
     if engine != SERVER:
-        checkpoints.check(config.checkpoint)
+        checkpoints.check(config.checkpoint, config.chat_template)
         if config.adapter:
             adapters.check(config.adapter, config.checkpoint)
+    _check_figures(config)
+
+
+def _check_figures(config: Configuration) -> None:
     completions = config.prompts_per_step * config.generations
     if completions % config.accumulation:
         raise UserError(
             f"accumulation = {config.accumulation} does not divide the {completions} completions of a step: "
             "change prompts_per_step, generations or accumulation"
         )
+    if config.max_prompt and config.max_prompt + (config.max_completion or 1) > config.max_sequence:
+        raise UserError(
+            f"max_prompt = {config.max_prompt} and max_completion = {config.max_completion or 'at least 1'} do not fit "
+            f"into max_sequence = {config.max_sequence}: change one"
+        )
+    if config.lora_rank > MOST_LORA_RANK:
+        raise UserError(f"lora_rank = {config.lora_rank}: vLLM takes at most {MOST_LORA_RANK}: lower it")
+    if config.launcher and config.trainer == "unsloth":
+        raise UserError("trainer unsloth trains on one GPU: leave launcher out, or --trainer trl")
+    if config.warms_up and not Path(config.sft_dataset).exists():
+        registry.choose("sft_dataset", config.sft_dataset, datasets.DATASETS)
 
 
 def check_run(config: Configuration, stages: list[str]) -> None:
@@ -45,7 +67,7 @@ def check_run(config: Configuration, stages: list[str]) -> None:
         checkpoints.check_hub(config.checkpoint)
     if engine in WITHOUT_CHECKPOINT and sides:
         adapter = config.adapter or ("any" if "after" in sides else None)
-        registry.load("engine", engine, ENGINES)(config.checkpoint, adapter, config.engine_args, config.seed)
+        open_engine(config, adapter)
     if sides:
         datasets.evaluation_problems(config)
     if "train" in stages:
@@ -53,8 +75,19 @@ def check_run(config: Configuration, stages: list[str]) -> None:
 
 
 def _check_training(config: Configuration) -> None:
+    from train.backends import LARGEST_ON_CPU, TRAINERS, has_gpu, trainer_name
+
     if config.adapter:
         raise UserError("--adapter gives a trained adapter: leave it out to train one")
+    parameters = checkpoints.parameters(config.checkpoint)
+    if parameters > LARGEST_ON_CPU and not has_gpu():
+        raise UserError(
+            f"{config.checkpoint}: {parameters / 1e9:.1f} billion parameters need a GPU, torch sees none: run it where "
+            "one is, or try the recipe on a small checkpoint: --model FOLDER --recipe NAME"
+        )
+    registry.needs("trainer", trainer_name(config), TRAINERS)
+    if config.warms_up:
+        datasets.lessons(config)
     problems = datasets.training_problems(config).problems
     if len(problems) < config.prompts_per_step:
         raise UserError(

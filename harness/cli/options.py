@@ -37,6 +37,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     ),
     "language": (str, _option("--language", help="Target language of the reasoning, or none."), "language"),
     "system_prompt": (str, _option("--system-prompt", help="default, none or a text file."), "system_prompt"),
+    "skip_sft": (bool, _option("--skip-sft", help="Leave out the recipe's SFT warm-up."), None),
     "seed": (int, _option("--seed", help="The seed of sampling and training."), "seed"),
     "set": (list[str], _option("--set", help="Any recipe key, as key=value; may be repeated."), None),
 }
@@ -69,7 +70,7 @@ def takes_configuration(command: Callable) -> Callable:
 
 
 def _configure(options: dict[str, Any]):
-    from harness.config import configure, pairs, read_system_prompt
+    from harness.config import NOTHING, configure, pairs, read_system_prompt
     from harness.engines import SERVER
 
     for name, value in options.items():
@@ -80,6 +81,8 @@ def _configure(options: dict[str, Any]):
         keys["system_prompt"] = read_system_prompt(keys["system_prompt"])
     if keys["data"]:
         keys["data"] = str(Path(keys["data"]).resolve())
+    if options["skip_sft"]:
+        keys["sft_dataset"] = NOTHING
     if options["engine_arg"]:
         keys["engine_args"] = pairs("--engine-arg", options["engine_arg"])
     config = configure(options["model"], options["recipe"], keys, options["set"] or [])

@@ -3,14 +3,18 @@
 from collections.abc import Callable
 
 from harness import registry
-from harness.store import BOTH, Run, parts
+from harness.store import BOTH, SIDES, Run, parts
 from harness.types import Completion
 
 
 def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], None] | None = None) -> None:
     """Run one stage in this process, loading only the room that it needs."""
-    registry.choose("stage", stage, ("before", "train", "after", BOTH, "report"))
-    if stage == "train":
+    registry.choose("stage", stage, (*SIDES, BOTH, "warm-up", "train", "report"))
+    if stage == "warm-up":
+        from train.sft import warm_up
+
+        warm_up(run, quiet)
+    elif stage == "train":
         from train.grpo import train
 
         train(run, quiet)
@@ -25,5 +29,4 @@ def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], N
         from harness.evaluate import evaluate
 
         sides = parts(stage)
-        adapter = (run.config.adapter or str(run.adapter.resolve())) if "after" in sides else None
-        evaluate(run, sides, adapter, quiet, watch)
+        evaluate(run, sides, run.adapter_of(sides[-1]), quiet, watch)

@@ -75,11 +75,13 @@ def train(
     config: "Configuration", output: Output = None, fresh: Fresh = False, json: Json = False, quiet: Quiet = False
 ) -> int:
     """Train the adapter of a run, without measuring it."""
-    from harness.cli.rooms import run_stage
+    from harness import pipeline
 
-    folder = open_run(config, output, fresh, ["train"])
-    if not folder.is_done("train"):
-        run_stage(folder, "train", quiet)
+    names = pipeline.training_stages(config)
+    folder = open_run(config, output, fresh, names)
+    code = pipeline.run_stages(folder, names, quiet, show.nothing if quiet else show.note)
+    if code:
+        return code
     show.line(f"adapter: {folder.adapter}", json, {"run": str(folder.path), "adapter": str(folder.adapter)})
     return 0
 

@@ -34,7 +34,7 @@ def results(run: "Run", as_json: bool) -> None:
 
     sides = {side: read_json(run.path / side / "metrics.json") for side in SIDES if run.is_done(side)}
     comparison = run.path / "comparison.json"
-    compared = read_json(comparison)["metrics"] if len(sides) == 2 and comparison.is_file() else {}
+    compared = read_json(comparison)["metrics"] if len(sides) > 1 and comparison.is_file() else {}
     _unreadable_rows(run, next(iter(sides)))
     table(
         ("metric", *sides, *(("difference", "95 % interval", "verdict") if compared else ())),

@@ -20,6 +20,8 @@ ARGUMENTS: dict[str, tuple[str, ...] | None] = {
     "openai": ("base_url", "model", "tokenizer", "concurrency", "timeout", "retries"),
     "scripted": ("replies",),
 }
+# What vLLM takes.
+MOST_LORA_RANK = 512
 AUTO = "auto"
 SERVER = "openai"
 # They answer without the checkpoint's files.
@@ -31,7 +33,7 @@ Drawn = list[tuple[Request, Completion]]
 
 
 class Engine(Protocol):
-    """Who answers. Built as Engine(checkpoint, adapter, engine_args, seed), which loads no model yet.
+    """Who answers. Built as Engine(checkpoint, adapter, engine_args, seed, chat_template), which loads no model yet.
 
     `provenance` is what a report says of it: with the checkpoint, the libraries' versions, prompts and sampling all
     that its replies depend on.
@@ -39,7 +41,9 @@ class Engine(Protocol):
 
     provenance: dict
 
-    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int): ...
+    def __init__(
+        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+    ): ...
 
     def load(self) -> None:
         """Make ready to answer, once: a UserError where the model cannot be loaded here."""

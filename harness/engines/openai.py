@@ -36,7 +36,9 @@ class OpenAIEngine:
     variable OPENAI_API_KEY. Sampling cannot be seeded: what a server draws depends on the company in its batches.
     """
 
-    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int):
+    def __init__(
+        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+    ):
         if "base_url" not in arguments:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
         self.base_url = _address(arguments["base_url"])
@@ -53,7 +55,11 @@ class OpenAIEngine:
         self.adapter = adapter
         if adapter:
             _refuse_unserved("--adapter", adapter, served, self.base_url)
-        self.tokenizer = checkpoints.load_tokenizer(arguments["tokenizer"]) if "tokenizer" in arguments else None
+        if chat_template and "tokenizer" not in arguments:
+            raise UserError("this recipe has a chat template of its own: give --engine-arg tokenizer=FOLDER_OR_HUB_ID")
+        self.tokenizer = (
+            checkpoints.load_tokenizer(arguments["tokenizer"], chat_template) if "tokenizer" in arguments else None
+        )
         self.provenance = {
             "engine": "openai",
             "base_url": self.base_url,

@@ -19,7 +19,9 @@ class ScriptedEngine:
     speak for base + adapter. Tokens are counted as words.
     """
 
-    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int):
+    def __init__(
+        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+    ):
         if "replies" not in arguments:
             raise UserError("engine 'scripted' answers from a file: give --engine-arg replies=FILE")
         path = Path(arguments["replies"])

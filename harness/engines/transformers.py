@@ -29,13 +29,15 @@ transformers.utils.logging.disable_progress_bar()
 class TransformersEngine:
     """One model, with or without an adapter. Arguments: batch_size (replies), dtype, device."""
 
-    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int):
+    def __init__(
+        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+    ):
         self.checkpoint, self.adapter = checkpoint, adapter
         self.device = _device(arguments.get("device"))
         self.dtype = arguments.get("dtype") or ("float32" if self.device == "cpu" else "bfloat16")
         registry.choose("engine argument dtype", self.dtype, DTYPES)
         self.batch_size = whole_number("batch_size", arguments.get("batch_size", BATCH_SIZE))
-        self.tokenizer = checkpoints.load_tokenizer(checkpoint)
+        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template)
         self.provenance = {
             "engine": "transformers",
             "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,

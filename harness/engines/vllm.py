@@ -52,9 +52,11 @@ class VllmEngine:
     second on 1,319 prompts (baselines/peers).
     """
 
-    def __init__(self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int):
+    def __init__(
+        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+    ):
         self.checkpoint = checkpoint
-        self.tokenizer = checkpoints.load_tokenizer(checkpoint)
+        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template)
         self.lora = LoRARequest("adapter", 1, adapter) if adapter else None
         self.settings = _settings(checkpoint, adapter, arguments) | {"seed": seed}
         self.engine: LLMEngine | None = None

@@ -1,25 +1,43 @@
-"""The trainers by name."""
+"""The trainers by name, and what a machine without a GPU puts in place of what it lacks."""
 
 from importlib.util import find_spec
+
+from harness.config import Configuration
 
 TRAINERS = {
     "trl": "train.backends.trl:TrlBackend",
     "unsloth": "train.backends.unsloth:UnslothBackend [gpu]",
 }
 AUTO = "auto"
+# Parameters. A step of more would take a CPU the better part of an hour.
+LARGEST_ON_CPU = 1e9
 
 
-def trainer_name(name: str) -> str:
-    """The trainer behind `auto` on this machine: Unsloth where it and a GPU are, else plain TRL."""
-    if name != AUTO:
-        return name
-    return "unsloth" if _has_unsloth_and_gpu() else "trl"
+def trainer_name(config: Configuration) -> str:
+    """The trainer behind `auto` here: Unsloth where it and one GPU are, else (and under a launcher) plain TRL."""
+    if config.trainer != AUTO:
+        return config.trainer
+    return "unsloth" if not config.launcher and find_spec("unsloth") and has_gpu() else "trl"
 
 
-def _has_unsloth_and_gpu() -> bool:
-    if find_spec("unsloth") is None:
-        return False
-    # Unsloth must be imported before torch's users are; torch alone may be there.
+def has_gpu() -> bool:
+    # Unsloth wants to be imported before transformers; torch alone may be there.
     import torch
 
     return torch.cuda.is_available()
+
+
+def fitted(config: Configuration) -> tuple[Configuration, dict[str, str]]:
+    """`config` as this machine and trainer can run it, and what was replaced, by key, with the reason."""
+    gpu, found = has_gpu(), {}
+    if config.weights == "4-bit" and not gpu:
+        found["weights"] = ("16-bit", "4-bit weights need a GPU")
+    if config.optimizer.endswith("8bit") and not (gpu and find_spec("bitsandbytes")):
+        found["optimizer"] = ("adamw_torch", f"{config.optimizer} needs a GPU and bitsandbytes")
+    if config.rollouts == "vllm" and not (gpu and find_spec("vllm")):
+        found["rollouts"] = ("generate", "vLLM rollouts need a GPU and vLLM")
+    if config.gradient_checkpointing == "unsloth" and trainer_name(config) != "unsloth":
+        found["gradient_checkpointing"] = (True, "Unsloth's own is not in TRL")
+    values = {key: value for key, (value, _) in found.items()}
+    said = {key: f"{getattr(config, key)} -> {value}: {why}" for key, (value, why) in found.items()}
+    return config.model_copy(update=values), said

@@ -1,39 +1,48 @@
-"""Unsloth under the same GRPO trainer: its kernels, its memory savings, its CPU backend where there is no GPU."""
-
-import os
-
-os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
+"""Unsloth under the same trainers: its kernels, its memory savings, its CPU backend where there is no GPU."""
 
 import unsloth  # isort: skip, it patches what the next lines import
 
+from pathlib import Path
 from typing import Any
+
+import transformers
 
 from harness import checkpoints
 from harness.config import Configuration
-from train.backends.trl import DTYPE, TrlBackend
+from train.backends.trl import DTYPE, continued
+
+# Architectures that Unsloth has kernels of its own for; it compiles the others.
+OWN_KERNELS = ("llama", "mistral", "qwen2", "qwen3")
 
 
-class UnslothBackend(TrlBackend):
-    """GRPO with Unsloth's model and trainer."""
+class UnslothBackend:
+    """Loads Unsloth's model for TRL's trainers, which Unsloth has put its own in place of."""
 
     name = "unsloth"
 
-    def _load(self, config: Configuration) -> tuple[Any, None]:
-        model, _ = unsloth.FastModel.from_pretrained(
+    def load(self, config: Configuration, adapter: Path | None) -> tuple[Any, None]:
+        """The model with its adapter on it; with vLLM rollouts its weights are vLLM's too."""
+        transformers.utils.logging.set_verbosity_error()
+        own = checkpoints.model_config(config.checkpoint).get("model_type") in OWN_KERNELS
+        loader = unsloth.FastLanguageModel if own else unsloth.FastModel
+        model, _ = loader.from_pretrained(
             checkpoints.locate(config.checkpoint),
-            max_seq_length=config.max_prompt + config.max_completion,
-            load_in_4bit=False,
+            max_seq_length=config.max_sequence,
+            load_in_4bit=config.weights == "4-bit",
             dtype=DTYPE,
-            random_state=config.seed,
+            fast_inference=config.rollouts == "vllm",
+            gpu_memory_utilization=config.gpu_memory_utilization,
             max_lora_rank=config.lora_rank,
+            random_state=config.seed,
         )
-        model = unsloth.FastModel.get_peft_model(
+        model = loader.get_peft_model(
             model,
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
             target_modules=list(config.lora_targets),
-            finetune_vision_layers=False,
+            use_gradient_checkpointing=config.gradient_checkpointing,
             random_state=config.seed,
+            **({} if own else {"finetune_vision_layers": False}),
         )
-        return model, None
+        return continued(model, adapter) if adapter else model, None

@@ -1,0 +1,128 @@
+"""Seconds a step and GPU memory of the GRPO stage, our recipe against other ways to run the same one.
+
+    python -m baselines.peers.training_speed CHECKPOINT DATA OUT.json --case NAME [--gib 24] [--steps 10] [--set k=v]
+
+CHECKPOINT: a folder of gemma3-4b's shape (python -m baselines.peers.random_checkpoint makes one). DATA: a local copy of
+GSM8K with a train split. One case a call, as each takes the whole GPU; OUT.json keeps them all, by name:
+
+    recipe     the recipe gemma3-4b: Unsloth, rollouts by vLLM
+    tutorial   the same with the tutorial's rollouts, model.generate
+    trl        the same recipe on plain TRL and PEFT, rollouts by vLLM
+    trl-generate  the same with model.generate
+
+Random weights hardly ever end a reply, so all cases draw as many completions of the same length; any_reward.py tells
+them apart. `--gib` limits what
+torch, vLLM's share included, may take of the GPU. Memory is the driver's own figure, polled; a step's seconds are the
+trainer's, the median of those behind the first three, which compile.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from harness.config import configure
+from harness.datasets import settle_split
+from harness.store import Run, read_journal, read_json, write_json
+
+CASES = {
+    "recipe": ("trainer=unsloth", "rollouts=vllm"),
+    "tutorial": ("trainer=unsloth", "rollouts=generate"),
+    "trl": ("trainer=trl", "rollouts=vllm"),
+    "trl-generate": ("trainer=trl", "rollouts=generate"),
+}
+COMPILING_STEPS = 3
+# The stage as harness.cli.stage runs it, with a limit on what this process may take of the GPU.
+LIMITED = """
+import sys, torch
+torch.cuda.set_per_process_memory_fraction(float(sys.argv.pop(1)))
+from harness.cli.stage import leave, main
+leave(main(sys.argv[1:]))
+"""
+
+
+def main() -> None:
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--case", choices=CASES, default="recipe")
+    parser.add_argument("--gib", type=float)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--set", action="append", default=[])
+    arguments = parser.parse_args()
+    reward = Path(__file__).with_name("any_reward.py")
+    settings = [f"steps={arguments.steps}", "save_steps=1000", "eval_every=0", f"rewards={reward}"]
+    settings += [*CASES[arguments.case], *arguments.set]
+    config = configure(str(arguments.checkpoint), "gemma3-4b", {"data": str(arguments.data.resolve())}, settings)
+    name = (
+        arguments.case
+        + (f"-{arguments.gib:g}GiB" if arguments.gib else "")
+        + "".join(f" {each}" for each in arguments.set)
+    )
+    folder = arguments.out.parent / "runs" / name.replace(" ", "-")
+    run = Run.create(folder, settle_split(config, trains=True), " ".join(sys.argv), fresh=True)
+    total = torch.cuda.get_device_properties(0).total_memory / 2**30
+    command = [sys.executable, "-m", "harness.cli.stage"]
+    if arguments.gib:
+        command = [sys.executable, "-c", LIMITED, str(arguments.gib / total)]
+    started = time.monotonic()
+    with Memory() as memory:
+        code = subprocess.run([*command, "train", str(run.path)], check=False).returncode
+    seconds = [row["step_time"] for row in read_journal(run.path / "train" / "log.jsonl")]
+    if code or len(seconds) <= COMPILING_STEPS:
+        sys.exit(f"{name}: ended with {code} after {len(seconds)} steps: see {run.path / 'train' / 'trainer.log'}")
+    log = read_journal(run.path / "train" / "log.jsonl")
+    effective = read_json(run.path / "train" / "effective_config.json")
+    result = {
+        "device": torch.cuda.get_device_name(),
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": run.record["provenance"]["train"]["versions"],
+        "trainer": effective["trainer"],
+        "replaced": effective["replaced"],
+        "parameters": effective["parameters"],
+        "trainable_parameters": effective["trainable_parameters"],
+        "completions_a_step": config.prompts_per_step * config.generations,
+        "mean_completion_tokens": statistics.mean(row["completions/mean_length"] for row in log),
+        "seconds_a_step": statistics.median(seconds[COMPILING_STEPS:]),
+        "first_steps": seconds[:COMPILING_STEPS],
+        "all_steps": seconds,
+        "whole_seconds": time.monotonic() - started,
+        "gib_limit": arguments.gib,
+        "gib_peak_driver": memory.peak,
+    }
+    known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    write_json(arguments.out, known | {name: result})
+    print(
+        f"{name}: {result['seconds_a_step']:.2f} s a step, {memory.peak:.1f} GiB, {result['whole_seconds']:.0f} s in all"
+    )
+
+
+class Memory:
+    """The most GPU memory in use, in GiB, as the driver says it, over a `with` block."""
+
+    def __enter__(self) -> "Memory":
+        self.peak, self._stop = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._poll)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _poll(self) -> None:
+        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+        while not self._stop.wait(0.2):
+            used = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+            self.peak = max(self.peak, float(used.split()[0]) / 1024)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Our recipe keys -> the arguments of the installed trainers, each held against the dataclass that takes it."""
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import trl
+
+from harness.config import Configuration
+from harness.errors import UserError
+
+BOTH = {
+    "seed": "seed",
+    "save_steps": "save_steps",
+    "optimizer": "optim",
+    "adam_beta1": "adam_beta1",
+    "adam_beta2": "adam_beta2",
+    "weight_decay": "weight_decay",
+    "schedule": "lr_scheduler_type",
+    "max_grad_norm": "max_grad_norm",
+}
+GRPO = BOTH | {
+    "steps": "max_steps",
+    "generations": "num_generations",
+    "accumulation": "gradient_accumulation_steps",
+    "learning_rate": "learning_rate",
+    "beta": "beta",
+    "loss_type": "loss_type",
+    "rollout_temperature": "temperature",
+    "rollout_top_p": "top_p",
+    "rollout_top_k": "top_k",
+    "rollout_min_p": "min_p",
+}
+SFT = BOTH | {
+    "sft_epochs": "num_train_epochs",
+    "sft_batch": "per_device_train_batch_size",
+    "sft_accumulation": "gradient_accumulation_steps",
+    "sft_learning_rate": "learning_rate",
+    "sft_warmup_steps": "warmup_steps",
+}
+# Those that follow a training from within the trainer; the others read the run folder (train.trackers).
+TRAINERS_OWN = ("tensorboard", "trackio")
+
+
+def grpo_arguments(config: Configuration, folder: Path, max_completion: int, functions: int, goes_on: bool) -> Any:
+    """trl.GRPOConfig; the last of the `functions` reward functions is the accuracy, which is measured and not paid.
+
+    `goes_on`: training resumes, its first probe is behind it.
+    """
+    completions = config.prompts_per_step * config.generations // config.accumulation
+    values = _common(config, folder, GRPO) | {
+        # A warm-up below 1 is read as a share of the steps; 0 of them must stay an integer.
+        "warmup_steps": config.warmup or 0,
+        "per_device_train_batch_size": _share(completions, "completions"),
+        "max_completion_length": max_completion,
+        "reward_weights": [1.0] * (functions - 1) + [0.0],
+        "use_vllm": config.rollouts != "generate",
+    }
+    if config.rollouts == "vllm":
+        values |= {
+            "vllm_mode": "colocate",
+            "vllm_gpu_memory_utilization": config.gpu_memory_utilization,
+            "vllm_max_model_length": config.max_sequence,
+        }
+    elif config.rollouts == "server":
+        values |= {"vllm_mode": "server", "vllm_server_base_url": config.rollout_server}
+    if config.eval_every:
+        values |= {
+            "eval_strategy": "steps",
+            "eval_steps": config.eval_every,
+            "eval_on_start": not goes_on,
+            "num_generations_eval": 1,
+            "per_device_eval_batch_size": config.eval_problems,
+        }
+    return _made(trl.GRPOConfig, values)
+
+
+def sft_arguments(config: Configuration, folder: Path) -> Any:
+    """trl.SFTConfig."""
+    values = _common(config, folder, SFT) | {"max_length": config.max_sequence, "packing": False}
+    values["per_device_train_batch_size"] = _share(config.sft_batch, "solutions")
+    return _made(trl.SFTConfig, values)
+
+
+def processes() -> int:
+    """How many processes train together, as torchrun and accelerate say it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _share(batch: int, things: str) -> int:
+    """What one process has of a step's batch."""
+    if batch % processes():
+        raise UserError(f"{processes()} processes cannot share the {batch} {things} of a batch: change either")
+    return batch // processes()
+
+
+def _common(config: Configuration, folder: Path, names: dict[str, str]) -> dict[str, Any]:
+    gpu = torch.cuda.is_available()
+    return {theirs: getattr(config, ours) for ours, theirs in names.items()} | {
+        "output_dir": str(folder),
+        "run_name": config.folder_name,
+        "report_to": [config.tracker] if config.tracker in TRAINERS_OWN else [],
+        "logging_steps": 1,
+        "save_total_limit": 2,
+        "disable_tqdm": True,
+        "bf16": gpu,
+        "use_cpu": not gpu,
+        "dataloader_pin_memory": gpu,
+        "gradient_checkpointing": bool(config.gradient_checkpointing),
+    }
+
+
+def _made(kind: type, values: dict[str, Any]) -> Any:
+    missing = sorted(values.keys() - {field.name for field in fields(kind)})
+    if missing:
+        raise UserError(f"this TRL has no {', '.join(missing)}: install the version in constraints/cpu.txt")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise UserError(f"TRL refuses the recipe: {' '.join(str(error).split())}") from error

@@ -1,0 +1,89 @@
+"""The reward functions as the trainer calls them: checked, recorded, and with the accuracy beside them."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.rewards import Reward
+from harness.scoring import grade
+from harness.store import json_line, read_journal, write_lines
+from harness.types import Equality, Format
+
+ACCURACY = "accuracy_strict"
+
+
+def accuracy_function(format: Format, equality: Equality, prefix: str) -> Reward:
+    """The metric as a reward function, to be measured beside the rewards and never paid."""
+
+    def accuracy_strict(completions, answer, **_):
+        return [
+            grade(prefix + completion[0]["content"], truth, format, equality, None).scores[ACCURACY]
+            for completion, truth in zip(completions, answer, strict=True)
+        ]
+
+    return accuracy_strict
+
+
+class Rollouts:
+    """Keeps the first prompt's completions of every step with what each reward function paid.
+
+    `functions` are the given ones, each held to one finite number (or None) a completion. Completions of held-out
+    problems, which have a column `held_out`, are not kept; `keeps` is False in all but the first of several processes.
+    """
+
+    def __init__(self, path: Path, done: int, functions: Sequence[Reward], generations: int, keeps: bool):
+        self.path, self.generations, self.keeps = path, generations, keeps
+        self.functions = [self._recorded(function, function is functions[-1]) for function in functions]
+        self._paid: dict[str, list] = {}
+        if keeps:
+            write_lines(path, [row for row in read_journal(path) if row["step"] <= done])
+
+    def _recorded(self, function: Reward, is_last: bool) -> Reward:
+        def recorded(prompts, completions, answer, trainer_state, held_out=None, **rest):
+            values = _called(function, prompts=prompts, completions=completions, answer=answer, **rest)
+            self._paid[function.__name__] = values
+            if is_last and self.keeps and held_out is None:
+                self._write(trainer_state.global_step + 1, prompts, completions, answer)
+            return values
+
+        recorded.__name__ = function.__name__
+        return recorded
+
+    def _write(self, step: int, prompts: list, completions: list, answer: list) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            for place in range(min(self.generations, len(completions))):
+                paid = {name: values[place] for name, values in self._paid.items()}
+                accuracy = paid.pop(ACCURACY)
+                row = {
+                    "step": step,
+                    "question": prompts[place][-1]["content"],
+                    "answer": answer[place],
+                    "text": completions[place][0]["content"],
+                    "rewards": paid,
+                    "accuracy": accuracy,
+                }
+                file.write(json_line(row))
+
+
+def _called(function: Callable, completions: list, **columns: object) -> list[float | None]:
+    """What a function pays; a UserError where that is not one finite number or None for each completion."""
+    name = function.__name__
+    try:
+        values = list(function(completions=completions, **columns))
+    except (KeyboardInterrupt, UserError):
+        raise
+    except Exception as error:  # a user's own code: whatever it raises is to be mended there
+        raise UserError(
+            f"reward {name} raised {type(error).__name__}: {str(error)[:200]}: mend the function"
+        ) from error
+    if len(values) != len(completions):
+        raise UserError(
+            f"reward {name} returned {len(values)} values for {len(completions)} completions: mend the function"
+        )
+    for value in values:
+        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise UserError(
+                f"reward {name} returned {value!r:.40}: return finite numbers, or None for what it cannot judge"
+            )
+    return values

@@ -1,0 +1,94 @@
+"""Problems -> the rows that TRL trains on, none longer than the recipe allows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness import checkpoints, formats
+from harness.config import Configuration
+from harness.errors import UserError
+from harness.evaluate import system_text
+from harness.formats import FORMATS
+from harness.types import Dataset
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """GRPO's rows {prompt, answer}: those to train on, and those held out to probe the accuracy with.
+
+    `max_prompt` and `max_completion` are in tokens; `too_long` prompts were left out; `probe` is one of them, rendered.
+    """
+
+    rows: list[dict]
+    held_out: list[dict]
+    max_prompt: int
+    max_completion: int
+    too_long: int
+    probe: str
+
+
+def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Prompts:
+    """The prompts that fit into `max_prompt` tokens, or into the quantile of their lengths where that is not given."""
+    system = system_text(config)
+    rows = [
+        {"prompt": formats.messages(problem.question, system), "answer": problem.answer} for problem in dataset.problems
+    ]
+    rendered = [checkpoints.render(tokenizer, row["prompt"]) for row in rows]
+    lengths = token_counts(rendered, tokenizer)
+    limit = config.max_prompt or int(np.quantile(lengths, config.prompt_quantile))
+    completion = config.max_completion or config.max_sequence - (limit + 1)
+    kept = [row for row, length in zip(rows, lengths, strict=True) if length <= limit]
+    if completion < 1:
+        raise UserError(
+            f"max_sequence = {config.max_sequence} leaves no token for completions behind prompts of {limit}: raise it"
+        )
+    # Spread over the dataset, whatever its order means.
+    step = max(len(kept) // config.eval_problems, 1)
+    held_out = kept[::step][: config.eval_problems] if config.eval_every else []
+    taken = {id(row) for row in held_out}
+    trained = [row for row in kept if id(row) not in taken]
+    if len(trained) < config.prompts_per_step:
+        raise UserError(
+            f"{config.dataset}: {len(trained)} of {len(rows)} training prompts are left ({len(rows) - len(kept)} do "
+            f"not fit into max_prompt = {limit} tokens, {len(held_out)} are eval_problems), a step needs "
+            f"{config.prompts_per_step}: raise max_prompt, lower eval_problems or give a larger dataset"
+        )
+    return Prompts(
+        trained, held_out, limit, completion, len(rows) - len(kept), checkpoints.render(tokenizer, trained[0]["prompt"])
+    )
+
+
+def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> tuple[list[dict], int]:
+    """SFT's rows {input_ids} of the worked solutions, and how many were left out.
+
+    Those of more than half of `max_sequence` tokens are. They are tokenized here, as TRL would add special tokens to
+    what a chat template has put them into already.
+    """
+    system, format = system_text(config), FORMATS[config.format]
+    texts = [
+        tokenizer.apply_chat_template(
+            [
+                *formats.messages(lesson.question, system),
+                {"role": "assistant", "content": formats.lay_out(lesson.solution, lesson.answer, format)},
+            ],
+            tokenize=False,
+        )
+        for lesson in lessons.problems
+    ]
+    rows = [{"input_ids": ids} for ids in _token_ids(texts, tokenizer)]
+    kept = [row for row in rows if len(row["input_ids"]) <= config.max_sequence // 2]
+    if len(kept) < config.sft_batch:
+        raise UserError(
+            f"{config.sft_dataset}: {len(kept)} of {len(rows)} worked solutions fit into half of max_sequence = "
+            f"{config.max_sequence} tokens, a step needs {config.sft_batch}: raise max_sequence, or --skip-sft"
+        )
+    return kept, len(rows) - len(kept)
+
+
+def token_counts(texts: list[str], tokenizer: Any) -> list[int]:
+    return [len(ids) for ids in _token_ids(texts, tokenizer)]
+
+
+def _token_ids(texts: list[str], tokenizer: Any) -> list[list[int]]:
+    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []

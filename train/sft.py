@@ -1,0 +1,36 @@
+"""The SFT warm-up: worked solutions in the recipe's own layout, before GRPO goes on with the same adapter."""
+
+import math
+
+from harness import checkpoints, datasets, formats, progress
+from harness.evaluate import dataset_sha, system_text
+from harness.store import Run
+from train.stage import finish, training
+
+
+def warm_up(run: Run, quiet: bool) -> None:
+    """Train the adapter on worked solutions, from the last checkpoint where there is one."""
+    with training(run, "warm-up", run.warm_up, quiet) as stage:
+        from train import rows, trainers
+        from train.step_log import StepLog
+
+        config = stage.config
+        lessons, evaluated = datasets.lessons(config)
+        solutions, too_long = rows.solutions_of(config, lessons, stage.tokenizer)
+        stage.provenance |= {
+            "solutions": len(solutions),
+            "too_long_solutions": too_long,
+            "evaluated_solutions": evaluated,
+            "dataset_sha": dataset_sha(lessons),
+        }
+        progress.note(
+            f"warm-up: {len(solutions)} worked solutions ({too_long} longer than half of max_sequence and {evaluated} "
+            "that the run evaluates left out)",
+            stage.quiet,
+        )
+        batches = math.ceil(len(solutions) / config.sft_batch)
+        steps = math.ceil(config.sft_epochs * math.ceil(batches / config.sft_accumulation))
+        question = formats.messages(lessons.problems[0].question, system_text(config))
+        with progress.bar("warm-up", steps, stage.done, stage.quiet) as bar:
+            log = StepLog(stage.folder, stage, bar, shown="loss")
+            finish(stage, trainers.sft_trainer(stage, solutions, log), checkpoints.render(stage.tokenizer, question))

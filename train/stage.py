@@ -1,0 +1,128 @@
+"""What the two stages share: the backend, the last checkpoint, quiet libraries, a checked adapter at the end."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import checkpoints, progress, registry
+from harness.adapters import WEIGHTS
+from harness.config import Configuration
+from harness.errors import UserError
+from harness.evaluate import versions
+from harness.store import Run, read_json, write_json
+from train.backends import TRAINERS, fitted, trainer_name
+from train.faults import faults_named
+
+ADAPTER_FILES = ("adapter_config.json", WEIGHTS)
+
+
+@dataclass
+class Training:
+    """A stage under way, in one of perhaps several processes.
+
+    `config` is as this machine can run it; training goes on from `checkpoint`, after `done` steps; only the `first`
+    process writes what is not the trainer's own; `provenance` goes into run.json.
+    """
+
+    config: Configuration
+    backend: Any
+    tokenizer: Any
+    folder: Path
+    quiet: bool
+    first: bool
+    checkpoint: Path | None
+    done: int
+    replaced: dict[str, str]
+    provenance: dict = field(default_factory=dict)
+
+
+@contextmanager
+def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Training]:
+    """Open a training stage whose files lie in `folder`; what libraries print goes into its trainer.log."""
+    config, replaced = fitted(run.config)
+    first = os.environ.get("RANK", "0") == "0"
+    quiet = quiet or not first
+    with ExitStack() as open_until_done:
+        provenance = open_until_done.enter_context(run.stage(name)) if first else {}
+        if name == "warm-up":
+            replaced.pop("rollouts", None)
+        for key, why in replaced.items():
+            progress.note(f"{name}: {key} {why}", quiet)
+        open_until_done.enter_context(progress.libraries_into(folder / "trainer.log"))
+        open_until_done.enter_context(faults_named(config))
+        os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
+        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(folder / "unsloth_compiled"))
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
+        os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
+        # Before all else: Unsloth patches the libraries that everything after it imports.
+        backend = registry.load("trainer", trainer_name(config), TRAINERS)()
+        progress.note(f"{name}: {config.checkpoint}, {backend.name}", quiet)
+        tokenizer = checkpoints.load_tokenizer(config.checkpoint, config.chat_template)
+        checkpoint = last_checkpoint(folder / "checkpoints")
+        done = _step_of(checkpoint) if checkpoint else 0
+        provenance["versions"] = versions()
+        yield Training(config, backend, tokenizer, folder, quiet, first, checkpoint, done, replaced, provenance)
+
+
+def finish(stage: Training, trainer: Any, prompt: str) -> None:
+    """Train to the end, keep what the trainer says it ran with, and the adapter once it has passed its checks."""
+    from peft import load_peft_weights, set_peft_model_state_dict
+
+    from train import lora
+
+    if stage.checkpoint and stage.done >= trainer.args.max_steps > 0:
+        set_peft_model_state_dict(trainer.model, load_peft_weights(str(stage.checkpoint), device="cpu"))
+    else:
+        trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)
+    temporary = stage.folder / "adapter.part"
+    if stage.first:
+        shutil.rmtree(temporary, ignore_errors=True)
+    trainer.save_model(str(temporary))
+    if not stage.first:
+        return
+    write_json(stage.folder / "effective_config.json", _effective(stage, trainer))
+    adapter = stage.folder / "adapter"
+    stage.provenance |= lora.check_saved(temporary, stage.config)
+    stage.provenance["logit_difference"] = lora.logit_difference(trainer.model, temporary, stage.tokenizer, prompt)
+    for file in temporary.iterdir():
+        if file.name not in ADAPTER_FILES:
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+    shutil.rmtree(adapter, ignore_errors=True)
+    temporary.rename(adapter)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint: the trainer writes its state last, so one without all of it was cut short."""
+    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json") if _is_json(state)]
+    return max(whole, key=_step_of, default=None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        read_json(path)
+    except UserError:
+        return False
+    return True
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _effective(stage: Training, trainer: Any) -> dict[str, Any]:
+    """What the trainer says it ran with, and what this machine put in place of the recipe's."""
+    lora = trainer.model.peft_config["default"].to_dict()
+    values = {
+        "trainer": stage.backend.name,
+        "replaced": stage.replaced,
+        "arguments": trainer.args.to_dict(),
+        "lora": {key: sorted(value) if isinstance(value, set) else value for key, value in lora.items()},
+        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+    }
+    return json.loads(json.dumps(values, default=str))

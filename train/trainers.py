@@ -1,0 +1,60 @@
+"""TRL's trainers, built for a stage. By their module's names: Unsloth puts trainers of its own there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import transformers
+import trl
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from harness.errors import UserError
+from harness.rewards import Reward
+from train import arguments
+from train.rows import Prompts
+from train.stage import Training
+
+
+def grpo_trainer(
+    stage: Training, prompts: Prompts, functions: Sequence[Reward], log: TrainerCallback, adapter: Any
+) -> Any:
+    """A GRPO trainer; `adapter` is the SFT stage's, or None for a fresh one."""
+    model, lora = stage.backend.load(stage.config, adapter)
+    values = arguments.grpo_arguments(
+        stage.config, stage.folder / "checkpoints", prompts.max_completion, len(functions), bool(stage.checkpoint)
+    )
+    held_out = [row | {"held_out": True} for row in prompts.held_out]
+    return _built(
+        trl.GRPOTrainer,
+        model=model,
+        peft_config=lora,
+        reward_funcs=list(functions),
+        args=values,
+        train_dataset=Dataset.from_list(prompts.rows),
+        eval_dataset=Dataset.from_list(held_out) if held_out else None,
+        processing_class=stage.tokenizer,
+        callbacks=[log],
+    )
+
+
+def sft_trainer(stage: Training, rows: Sequence[dict], log: TrainerCallback) -> Any:
+    """An SFT trainer on whole token sequences."""
+    model, lora = stage.backend.load(stage.config, None)
+    return _built(
+        trl.SFTTrainer,
+        model=model,
+        peft_config=lora,
+        args=arguments.sft_arguments(stage.config, stage.folder / "checkpoints"),
+        train_dataset=Dataset.from_list(list(rows)),
+        processing_class=stage.tokenizer,
+        callbacks=[log],
+    )
+
+
+def _built(kind: type, **values: Any) -> Any:
+    try:
+        trainer = kind(**values)
+    except ValueError as error:
+        raise UserError(f"the recipe does not fit the model: {' '.join(str(error).split())[:200]}") from error
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
