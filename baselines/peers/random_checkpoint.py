@@ -37,7 +37,7 @@ VISION = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 2
 SMALL_VISION = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
 IMAGE = {"image_size": 896, "patch_size": 14}
 # Gemma's processor asks for these.
-IMAGE_TOKENS = ("<start_of_image>", "<end_of_image>", "<image_soft_token>", "\n\n", "\n\n\n", "\n\n\n\n")
+IMAGE_TOKENS = ("<start_of_image>", "<end_of_image>", "<image_soft_token>", "\n", "\n\n", "\n\n\n", "\n\n\n\n")
 PREPROCESSOR = {
     "image_processor_type": "Gemma3ImageProcessor", "processor_class": "Gemma3Processor", "image_seq_length": 256,
     "size": {"height": 896, "width": 896}, "do_resize": True, "do_rescale": True, "do_normalize": True,

@@ -75,19 +75,17 @@ def main() -> None:
     started = time.monotonic()
     with Memory() as memory:
         code = subprocess.run([*command, "train", str(run.path)], check=False).returncode
-    seconds = [row["step_time"] for row in read_journal(run.path / "train" / "log.jsonl")]
-    if code or len(seconds) <= COMPILING_STEPS:
-        sys.exit(f"{name}: ended with {code} after {len(seconds)} steps: see {run.path / 'train' / 'trainer.log'}")
     log = read_journal(run.path / "train" / "log.jsonl")
-    effective = read_json(run.path / "train" / "effective_config.json")
+    seconds = [row["step_time"] for row in log]
+    if len(seconds) <= COMPILING_STEPS:
+        sys.exit(f"{name}: ended with {code} after {len(seconds)} steps: see {run.path / 'train' / 'trainer.log'}")
+    effective = read_json(run.path / "train" / "effective_config.json") if code == 0 else {}
     result = {
         "device": torch.cuda.get_device_name(),
         "date": time.strftime("%Y-%m-%d"),
-        "versions": run.record["provenance"]["train"]["versions"],
-        "trainer": effective["trainer"],
-        "replaced": effective["replaced"],
-        "parameters": effective["parameters"],
-        "trainable_parameters": effective["trainable_parameters"],
+        "versions": run.record["provenance"]["train"].get("versions"),
+        "exit_code": code,
+        **{key: effective.get(key) for key in ("trainer", "replaced", "parameters", "trainable_parameters")},
         "completions_a_step": config.prompts_per_step * config.generations,
         "mean_completion_tokens": statistics.mean(row["completions/mean_length"] for row in log),
         "seconds_a_step": statistics.median(seconds[COMPILING_STEPS:]),
@@ -99,9 +97,8 @@ def main() -> None:
     }
     known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     write_json(arguments.out, known | {name: result})
-    print(
-        f"{name}: {result['seconds_a_step']:.2f} s a step, {memory.peak:.1f} GiB, {result['whole_seconds']:.0f} s in all"
-    )
+    took = f"{result['seconds_a_step']:.2f} s a step, {memory.peak:.1f} GiB, {result['whole_seconds']:.0f} s in all"
+    print(f"{name}: {took}, {result['mean_completion_tokens']:.0f} tokens a completion")
 
 
 class Memory:

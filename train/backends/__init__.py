@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 
+from harness import adapters
 from harness.config import Configuration
 
 TRAINERS = {
@@ -36,6 +37,8 @@ def fitted(config: Configuration) -> tuple[Configuration, dict[str, str]]:
         found["optimizer"] = ("adamw_torch", f"{config.optimizer} needs a GPU and bitsandbytes")
     if config.rollouts == "vllm" and not (gpu and find_spec("vllm")):
         found["rollouts"] = ("generate", "vLLM rollouts need a GPU and vLLM")
+    elif config.rollouts == "vllm" and trainer_name(config) == "trl" and adapters.is_wrapper(config.checkpoint):
+        found["rollouts"] = ("generate", "TRL cannot hand this multimodal wrapper's weights to vLLM")
     if config.gradient_checkpointing == "unsloth" and trainer_name(config) != "unsloth":
         found["gradient_checkpointing"] = (True, "Unsloth's own is not in TRL")
     values = {key: value for key, (value, _) in found.items()}
