@@ -46,7 +46,6 @@ def export(
     registry.choose("--to", to, TARGETS)
     quants = _quants(quant, to)
     run, config, its_adapter = _source(folder, model, adapter)
-    token = _permission(push, yes) if push is not None else None
 
     from train.export import Export, write
 
@@ -54,8 +53,8 @@ def export(
     wanted = Export(name, config.checkpoint, its_adapter, to, quants, run, chat_template="")
     output = output or (run.path / "export" / to if run else EXPORTS / f"{name}-{to}")
     write.check(wanted, output)
-    files = write.write(wanted, output, quiet)
-    made = {"output": str(output), "to": to, "files": files, "pushed": None}
+    token = _permission(push, yes) if push is not None else None
+    made = write.write(wanted, output, quiet) | {"output": str(output), "pushed": None}
     if push:
         from train.export import hub
 
@@ -63,7 +62,7 @@ def export(
     if json:
         show.line("", True, made)
         return 0
-    for file, size in files.items():
+    for file, size in made["files"].items():
         print(f"{size:>14,}  {file}")
     print(f"export: {made['pushed'] or output}")
     return 0

@@ -20,13 +20,14 @@ TRAINING = (
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 
 
-def model_card(export: Export) -> str:
-    """README.md of an export: the hub's metadata, then the same for people."""
+def model_card(export: Export, facts: dict[str, float]) -> str:
+    """README.md of an export: the hub's metadata, then the same for people. `facts` are what its writer found out."""
     name = _one_line(export.name)
     parts = [
         f"---\n{_metadata(export, name).to_yaml()}\n---",
         f"# {_escape(name)}",
         f"{_WHAT[export.to]} Base: {_escape(export.base)}, whose licence goes for this too.",
+        *(f"{_FACTS[key]}: {value:.1%}." for key, value in facts.items()),
         *(_measured(export, export.run) if _is_measured(export.run) else [_unmeasured(export)]),
         *(_trained(export.run) if export.run else []),
         "Made by `harness export`.",
@@ -40,6 +41,7 @@ _WHAT = {
     "merged-4bit": "A LoRA adapter merged into its base, then rounded to 4 bits (bitsandbytes, nf4).",
     "gguf": "A LoRA adapter merged into its base, as GGUF files for llama.cpp and what builds on it.",
 }
+_FACTS = {"kept_in_16_bits": "Share of what the adapter changes that is left in 16-bit weights"}
 
 
 def _metadata(export: Export, name: str) -> ModelCardData:

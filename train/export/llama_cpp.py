@@ -44,13 +44,13 @@ def find(quants: tuple[str, ...]) -> tuple[Path, Path | None]:
     )
 
 
-def write_gguf(export: Export, folder: Path, quiet: bool) -> None:
+def write_gguf(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
     """One file a type, named after the model and the type; of a multimodal checkpoint the language model alone."""
     from train.export.weights import write_16bit
 
     converter, quantizer = find(export.quants)
     with TemporaryDirectory(dir=folder) as plain:
-        write_16bit(export, Path(plain), quiet)
+        facts = write_16bit(export, Path(plain), quiet)
         wide = "f16" if checkpoints.model_config(plain)["dtype"] == "float16" else "bf16"
         files = {quant: folder / f"{export.name}-{quant.upper()}.gguf" for quant in export.quants}
         source = files.get(wide, Path(plain) / f"{wide}.gguf")
@@ -63,6 +63,7 @@ def write_gguf(export: Export, folder: Path, quiet: bool) -> None:
         for quant in rounded:
             progress.note(f"export: rounding to {quant}", quiet)
             _run([quantizer, source, files[quant], quant.upper()], files[quant])
+    return facts
 
 
 def _run(command: list[str | Path], file: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from harness import __version__, adapters, checkpoints, registry
 from harness.errors import UserError
@@ -33,28 +34,26 @@ def check(export: Export, folder: Path) -> None:
         )
 
 
-def write(export: Export, folder: Path, quiet: bool) -> dict[str, int]:
-    """Write the export with its model card; the size of each of its files in bytes, by name."""
+def write(export: Export, folder: Path, quiet: bool) -> dict[str, Any]:
+    """Write the export with its model card and its record; the record, `files` in bytes by name."""
     from train import lora
     from train.export.card import model_card
 
     lora.check_trained(Path(export.adapter))
     with whole_folder(folder) as part:
-        registry.load("export", export.to, TARGETS)(export, part, quiet)
-        write_text(part / "README.md", model_card(export))
-        files = {file.name: file.stat().st_size for file in sorted(part.iterdir())}
-        write_json(
-            part / RECORD,
-            {
-                "harness": __version__,
-                "to": export.to,
-                "quants": export.quants,
-                "base": export.base,
-                "adapter": checkpoints.weight_hashes(export.adapter),
-                "files": files,
-            },
-        )
-    return files
+        facts = registry.load("export", export.to, TARGETS)(export, part, quiet)
+        write_text(part / "README.md", model_card(export, facts))
+        record = {
+            "harness": __version__,
+            "to": export.to,
+            "quants": export.quants,
+            "base": export.base,
+            "adapter": checkpoints.weight_hashes(export.adapter),
+            **facts,
+            "files": {file.name: file.stat().st_size for file in sorted(part.iterdir())},
+        }
+        write_json(part / RECORD, record)
+    return record
 
 
 @contextmanager
