@@ -53,7 +53,7 @@ class TransformersEngine:
         # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
         model.generation_config = GenerationConfig()
         if self.adapter:
-            model = _adapted(model, self.adapter)
+            model = with_adapter(model, self.adapter)
             model.generation_config = GenerationConfig()
         return model.to(self.device).eval()
 
@@ -147,7 +147,8 @@ def _device(name: str | None) -> str:
     return registry.choose("engine argument device", name or best, {"cpu", best})
 
 
-def _adapted(model: Any, adapter: str) -> Any:
+def with_adapter(model: Any, adapter: str) -> Any:
+    """The model with an adapter on it; a UserError where the two do not go together or its weights are not finite."""
     from peft import PeftModel
     from safetensors import SafetensorError
 

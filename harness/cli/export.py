@@ -1,0 +1,115 @@
+"""A trained adapter for other programs: export."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import registry
+from harness.cli import show
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.config import Configuration
+    from harness.store import Run
+
+EXPORTS = Path("export")
+DEFAULT_QUANT = "q8_0"
+
+
+def export(
+    to: Annotated[str, typer.Option("--to", help="lora, merged-16bit, merged-4bit or gguf.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run folder with an adapter.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The base of --adapter: a recipe's name, a folder or a hub id.")
+    ] = None,
+    adapter: Annotated[str | None, typer.Option("--adapter", help="A LoRA adapter's folder.")] = None,
+    quant: Annotated[
+        str | None, typer.Option("--quant", help="GGUF types, by commas: q8_0 (default), f16, bf16, q4_k_m, q5_k_m.")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="REPO", help="Upload it to the hub; a new repository is private.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Upload without asking.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Its folder (default: RUN/export/TO, or export/NAME-TO).")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="A machine-readable last line.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> int:
+    """Write a trained adapter as files that other programs load, with a model card; upload them if asked to."""
+    from train.export import TARGETS
+
+    registry.choose("--to", to, TARGETS)
+    quants = _quants(quant, to)
+    run, config, its_adapter = _source(folder, model, adapter)
+
+    from train.export import Export, write
+
+    name = _file_name(config.name)
+    wanted = Export(name, config.checkpoint, its_adapter, to, quants, run, chat_template="")
+    output = output or (run.path / "export" / to if run else EXPORTS / f"{name}-{to}")
+    write.check(wanted, output)
+    token = _permission(push, yes) if push is not None else None
+    made = write.write(wanted, output, quiet) | {"output": str(output), "pushed": None}
+    if push:
+        from train.export import hub
+
+        made["pushed"] = hub.push(output, push, token)
+    if json:
+        show.line("", True, made)
+        return 0
+    for file, size in made["files"].items():
+        print(f"{size:>14,}  {file}")
+    print(f"export: {made['pushed'] or output}")
+    return 0
+
+
+def _quants(text: str | None, to: str) -> tuple[str, ...]:
+    from train.export.llama_cpp import QUANTS
+
+    if text is not None and to != "gguf":
+        raise UserError(f"--quant is GGUF's: give --to gguf, or leave it out with --to {to}")
+    if to != "gguf":
+        return ()
+    names = (text if text is not None else DEFAULT_QUANT).split(",")
+    return tuple(dict.fromkeys(registry.choose("--quant", name.strip().lower(), QUANTS) for name in names))
+
+
+def _source(folder: Path | None, model: str | None, adapter: str | None) -> tuple["Run | None", "Configuration", str]:
+    """The run, where one is given, the configuration that names the base, and the adapter's folder."""
+    from harness.config import configure
+    from harness.store import Run
+
+    if folder and (model or adapter):
+        raise UserError("a RUN has its model and adapter: leave --model and --adapter out, or the RUN")
+    if folder:
+        run = Run.open(folder)
+        config = run.config
+        if not config.adapter and not run.is_done("train"):
+            raise UserError(f"{folder}: no trained adapter: harness run --before-after --output {folder} makes one")
+        return run, config, config.adapter or str(run.adapter)
+    if not model or not adapter:
+        raise UserError("nothing to export: give a RUN, or --model and --adapter")
+    return None, configure(model, None, {}, []), adapter
+
+
+def _permission(push: str, yes: bool) -> str:
+    """The token to upload with; a UserError where there is none, or the user has not said yes."""
+    from train.export import hub
+
+    token = hub.token_for(push)
+    if not yes and not sys.stdin.isatty():
+        raise UserError(f"--push {push}: nobody is there to ask: add --yes")
+    if not yes and not typer.confirm(f"Upload to {push} on the hub?", err=True):
+        raise UserError("not uploaded, nothing written: leave --push out to export alone")
+    return token
+
+
+def _file_name(name: str) -> str:
+    """A recipe's or model's name as the start of a file's."""
+    kept = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)
+    return kept.lstrip(".") or "model"

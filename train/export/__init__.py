@@ -1,0 +1,44 @@
+"""A trained adapter as files that other programs load."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import checkpoints
+from harness.config import EMBEDDED
+from harness.store import Run
+
+TARGETS = {
+    "lora": "train.export.weights:write_lora",
+    "merged-16bit": "train.export.weights:write_16bit",
+    "merged-4bit": "train.export.weights:write_4bit",
+    "gguf": "train.export.llama_cpp:write_gguf",
+}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is to be written: an adapter on its base, as one of TARGETS.
+
+    `quants` are GGUF's; `run` is the run that trained or measured the adapter, where there is one; `chat_template` is
+    a template's text, empty for the checkpoint's own.
+    """
+
+    name: str
+    checkpoint: str
+    adapter: str
+    to: str
+    quants: tuple[str, ...]
+    run: Run | None
+    chat_template: str
+
+    @property
+    def hub_id(self) -> str | None:
+        """The base's id on the hub; None for a folder of this machine."""
+        return None if Path(checkpoints.locate(self.checkpoint)).is_dir() else self.checkpoint
+
+    @property
+    def base(self) -> str:
+        """The base as strangers may read it: its hub id, or its folder's name without the path."""
+        if self.checkpoint == EMBEDDED:
+            return "harness's embedded model"
+        return self.hub_id or Path(self.checkpoint).name

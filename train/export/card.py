@@ -1,0 +1,133 @@
+"""The model card: what was trained on what, what was measured before and after, and how to measure it again."""
+
+import re
+import shlex
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from harness.datasets import DATASETS
+from harness.store import Run, read_json
+from harness.types import measure
+from train.export import Export
+
+LIBRARIES = {"lora": "peft", "merged-16bit": "transformers", "merged-4bit": "transformers", "gguf": "gguf"}
+REWARD = "reward/"
+TRAINING = (
+    "steps", "prompts_per_step", "generations", "learning_rate", "schedule", "beta", "loss_type", "rewards", "variant",
+    "lora_rank", "lora_alpha", "seed",
+)  # fmt: skip
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
+
+
+def model_card(export: Export, facts: dict[str, float]) -> str:
+    """README.md of an export: the hub's metadata, then the same for people. `facts` are what its writer found out."""
+    name = _one_line(export.name)
+    parts = [
+        f"---\n{_metadata(export, name).to_yaml()}\n---",
+        f"# {_escape(name)}",
+        f"{_WHAT[export.to]} Base: {_escape(export.base)}, whose licence goes for this too.",
+        *(f"{_FACTS[key]}: {value:.1%}." for key, value in facts.items()),
+        *(_measured(export, export.run) if _is_measured(export.run) else [_unmeasured(export)]),
+        *(_trained(export.run) if export.run else []),
+        "Made by `harness export`.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_WHAT = {
+    "lora": "A LoRA adapter.",
+    "merged-16bit": "A LoRA adapter merged into its base, 16-bit weights.",
+    "merged-4bit": "A LoRA adapter merged into its base, then rounded to 4 bits (bitsandbytes, nf4).",
+    "gguf": "A LoRA adapter merged into its base, as GGUF files for llama.cpp and what builds on it.",
+}
+_FACTS = {"kept_in_16_bits": "Share of what the adapter changes that is left in 16-bit weights"}
+
+
+def _metadata(export: Export, name: str) -> ModelCardData:
+    run = export.run
+    source = DATASETS.get(run.config.dataset) if run else None
+    return ModelCardData(
+        base_model=export.hub_id,
+        base_model_relation="adapter" if export.to == "lora" else "finetune",
+        datasets=[source.address] if source else None,
+        language=[run.config.target_language] if run and run.config.target_language else None,
+        library_name=LIBRARIES[export.to],
+        pipeline_tag="text-generation",
+        tags=["lora", "grpo"] if run and run.is_done("train") else ["lora"],
+        model_name=name if _is_measured(run) else None,
+        eval_results=list(_results(export, run)) if _is_measured(run) else None,
+    )
+
+
+def _results(export: Export, run: Run) -> list[EvalResult]:
+    """The metrics of the side with the adapter, the rewards left out."""
+    config, source = run.config, DATASETS.get(run.config.dataset)
+    rounded = "" if export.to == "lora" else " (measured as base + adapter)"
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=source.address if source else _dataset(run),
+            dataset_name=_dataset(run),
+            dataset_config=source.config if source else None,
+            dataset_split=config.split,
+            metric_type=_one_line(name),
+            metric_name=f"{measure(name).about}{rounded}",
+            metric_value=round(metric["mean"], 4),
+        )
+        for name, metric in read_json(run.path / "after" / "metrics.json").items()
+        if metric["mean"] is not None and not name.startswith(REWARD)
+    ]
+
+
+def _measured(export: Export, run: Run) -> list[str]:
+    provenance = run.record["provenance"].get("after", {})
+    facts = f"{_escape(_dataset(run))}, split {_escape(str(run.config.split))}, {provenance.get('problems')} problems"
+    how = f"{run.config.samples} replies each" if run.config.samples > 1 else "one reply each"
+    said = f"Measured on {facts}, {how}, temperature {run.config.temperature}."
+    if export.to != "lora":
+        said += " What was measured is base + adapter; these files, whose weights are rounded, were not."
+    head = "| metric | before | after | difference | 95 % interval | verdict |\n|---|---:|---:|---:|---:|---|"
+    rows = read_json(run.path / "comparison.json")["metrics"].items()
+    table = "\n".join([head, *(_row(name, difference) for name, difference in rows)])
+    return ["## Before and after", said, table, "Differences are paired by problem; verdicts are adjusted by Holm."]
+
+
+def _row(name: str, difference: dict) -> str:
+    show = measure(name).show
+    delta, low, high = (show(difference[key], signed=True) for key in ("delta", "low", "high"))
+    cells = (
+        name, show(difference["before"]), show(difference["after"]), delta,
+        f"{low.removesuffix(' pp')} … {high}", difference["verdict"],
+    )  # fmt: skip
+    return f"| {' | '.join(_escape(cell) for cell in cells)} |"
+
+
+def _unmeasured(export: Export) -> str:
+    command = shlex.join(["harness", "run", "--model", export.hub_id or "BASE", "--adapter", "ADAPTER"])
+    return f"What the adapter changes was not measured. This measures it:\n\n    {_one_line(command)}"
+
+
+def _trained(run: Run) -> list[str]:
+    config = run.config.model_dump(mode="json")
+    settings = [f"- {key}: {_escape(str(config[key]))}" for key in ("format", *TRAINING)]
+    trained = ["## Training", "\n".join(settings)] if run.is_done("train") else []
+    return [*trained, f"The command that repeats it:\n\n    {_one_line(run.record['command'])}"]
+
+
+def _is_measured(run: Run | None) -> bool:
+    return run is not None and run.is_done("before+after") and (run.path / "comparison.json").is_file()
+
+
+def _dataset(run: Run) -> str:
+    """A dataset's name, or that of its file without the path."""
+    return _one_line(Path(run.config.dataset).name)
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _escape(text: str) -> str:
+    """A text that Markdown shows as it is, on one line."""
+    return _MARKUP.sub(r"\\\1", _one_line(text))

@@ -1,0 +1,34 @@
+"""An export on the hub."""
+
+from pathlib import Path
+
+import httpx
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from harness.errors import UserError
+
+
+def token_for(repo: str) -> str:
+    """The token from HF_TOKEN or the hub's login; a UserError where there is none, or `repo` is no repository's id."""
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise UserError(f"--push {repo}: not a repository's id ({error}): write NAME/REPOSITORY") from error
+    token = get_token()
+    if not token:
+        raise UserError("--push needs a token that may write: set HF_TOKEN, or log in with `hf auth login`")
+    return token
+
+
+def push(folder: Path, repo: str, token: str) -> str:
+    """Upload a folder's files; a repository that is not there yet is made, a private one. Returns its address."""
+    api = HfApi(token=token)
+    try:
+        made = api.create_repo(repo, private=True, exist_ok=True)
+        api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="harness export")
+    except (HfHubHTTPError, httpx.HTTPError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise UserError(f"--push {repo}: the hub refuses ({cause}): {folder} is whole, push it again") from error
+    return made.url

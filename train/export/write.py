@@ -1,0 +1,87 @@
+"""Check an export, write it, describe it; its folder is whole or not there at all."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from harness import __version__, adapters, checkpoints, registry
+from harness.errors import UserError
+from harness.store import write_json, write_text
+from train.export import TARGETS, Export, llama_cpp
+
+RECORD = "export.json"
+
+
+def check(export: Export, folder: Path) -> None:
+    """A UserError for all that can be known to be wrong before a model is loaded."""
+    _refuse_folder(folder)
+    if export.to == "gguf":
+        llama_cpp.find(export.quants)
+    if export.to == "merged-4bit" and find_spec("bitsandbytes") is None:
+        raise UserError("--to merged-4bit needs bitsandbytes: pip install bitsandbytes")
+    checkpoints.check(export.checkpoint)
+    adapters.check(export.adapter, export.checkpoint)
+    checkpoints.check_hub(export.checkpoint)
+    if export.to != "lora" and "quantization_config" in checkpoints.model_config(export.checkpoint):
+        raise UserError(
+            f"{export.checkpoint}: its weights are quantized, and a merge would round them once more: give the "
+            "16-bit checkpoint as --model, or --to lora"
+        )
+
+
+def write(export: Export, folder: Path, quiet: bool) -> dict[str, Any]:
+    """Write the export with its model card and its record; the record, `files` in bytes by name."""
+    from train import lora
+    from train.export.card import model_card
+
+    lora.check_trained(Path(export.adapter))
+    with whole_folder(folder) as part:
+        facts = registry.load("export", export.to, TARGETS)(export, part, quiet)
+        write_text(part / "README.md", model_card(export, facts))
+        record = {
+            "harness": __version__,
+            "to": export.to,
+            "quants": export.quants,
+            "base": export.base,
+            "adapter": checkpoints.weight_hashes(export.adapter),
+            **facts,
+            "files": {file.name: file.stat().st_size for file in sorted(part.iterdir())},
+        }
+        write_json(part / RECORD, record)
+    return record
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A temporary sibling that takes the folder's place, and that of an older export, once the body is through."""
+    folder = folder.resolve()
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        _refuse_folder(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    except Exception as error:
+        # The libraries that write weights and tokenizers each say it in an exception of their own.
+        if isinstance(error, UserError) or os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise UserError(f"{folder.parent}: no space left: make room or choose another --output") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _refuse_folder(folder: Path) -> None:
+    """A UserError for a place that holds anything but an earlier export, as its own record lists it."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {folder}: not a folder: give another --output")
+    record = checkpoints.read_json(folder / RECORD)
+    ours = {RECORD, *record.get("files", ())} if isinstance(record, dict) else set()
+    others = sorted({file.name for file in folder.iterdir()} - ours) if folder.is_dir() else []
+    if others:
+        raise UserError(f"--output {folder}: {others[0]} there is not an export's: give another --output")
