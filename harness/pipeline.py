@@ -2,10 +2,12 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from harness.config import Configuration
 from harness.errors import UserError
@@ -51,11 +53,12 @@ def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], Non
 def _run(command: list[str], run: Run) -> int:
     # A folder of the user's that is called train or reports must not be imported instead of ours.
     environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
-    try:
-        # The stage inherits the folder's lock: should we be killed, the folder stays locked until it ends too.
-        return subprocess.run(command, check=False, pass_fds=[run.lock_file.fileno()], env=environment).returncode
-    except FileNotFoundError as error:
-        raise UserError(f"launcher = {command[0]}: no such program: install it, or leave launcher out") from error
+    # A launcher comes with torch or accelerate, beside this Python.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    if shutil.which(command[0], path=environment["PATH"]) is None:
+        raise UserError(f"launcher = {command[0]}: no such program: install it, or leave launcher out")
+    # The stage inherits the folder's lock: should we be killed, the folder stays locked until it ends too.
+    return subprocess.run(command, check=False, pass_fds=[run.lock_file.fileno()], env=environment).returncode
 
 
 def _signal(number: int) -> str:

@@ -10,6 +10,7 @@ import trl
 
 from harness.config import Configuration
 from harness.errors import UserError
+from train.trackers import TRAINERS_OWN
 
 BOTH = {
     "seed": "seed",
@@ -40,8 +41,6 @@ SFT = BOTH | {
     "sft_learning_rate": "learning_rate",
     "sft_warmup_steps": "warmup_steps",
 }
-# Those that follow a training from within the trainer; the others read the run folder (train.trackers).
-TRAINERS_OWN = ("tensorboard", "trackio")
 
 
 def grpo_arguments(config: Configuration, folder: Path, max_completion: int, functions: int, goes_on: bool) -> Any:

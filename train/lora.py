@@ -1,5 +1,6 @@
 """What must hold of an adapter before anything trusts it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,28 +9,29 @@ from peft import load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from harness.adapters import NOT_LANGUAGE, WEIGHTS
-from harness.config import Configuration
 from harness.errors import UserError
 
 
-def check_saved(folder: Path, config: Configuration) -> dict[str, int]:
-    """Counts the lora_B tensors and those that training moved.
-
-    A UserError where none moved, one is not finite, or they are not of the recipe's targets, all of them and no others.
-    """
+def check_trained(folder: Path) -> dict[str, int]:
+    """Counts the lora_B tensors and those that training moved; a UserError where none moved or one is not finite."""
     tensors = load_file(folder / WEIGHTS)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise UserError("the trained adapter holds NaN or infinity: lower learning_rate, then --fresh")
-    trained = {name: bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name}
-    targets = {name.partition(".lora_B")[0].rpartition(".")[2] for name in trained}
-    if targets != set(config.lora_targets) or any(part in name for name in trained for part in NOT_LANGUAGE):
+    moved = [bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name]
+    if not any(moved):
+        raise UserError(f"training left all {len(moved)} lora_B at zero: raise learning_rate or steps")
+    return {"lora_b": len(moved), "lora_b_trained": sum(moved)}
+
+
+def check_targets(folder: Path, targets: Sequence[str]) -> None:
+    """A UserError where an adapter's layers are not all of `targets` and no others, in the language model alone."""
+    names = [name.partition(".lora_B")[0] for name in load_file(folder / WEIGHTS) if "lora_B" in name]
+    found = {name.rpartition(".")[2] for name in names}
+    if found != set(targets) or any(part in name for name in names for part in NOT_LANGUAGE):
         raise UserError(
-            f"the trained adapter's layers ({', '.join(sorted(targets))}) are not lora_targets in the language model: "
+            f"the trained adapter's layers ({', '.join(sorted(found))}) are not lora_targets in the language model: "
             "mend lora_targets"
         )
-    if not any(trained.values()):
-        raise UserError(f"training left all {len(trained)} lora_B at zero: raise learning_rate or steps")
-    return {"lora_b": len(trained), "lora_b_trained": sum(trained.values())}
 
 
 @torch.no_grad()

@@ -87,7 +87,8 @@ def finish(stage: Training, trainer: Any, prompt: str) -> None:
         return
     write_json(stage.folder / "effective_config.json", _effective(stage, trainer))
     adapter = stage.folder / "adapter"
-    stage.provenance |= lora.check_saved(temporary, stage.config)
+    stage.provenance |= lora.check_trained(temporary)
+    lora.check_targets(temporary, stage.config.lora_targets)
     stage.provenance["logit_difference"] = lora.logit_difference(trainer.model, temporary, stage.tokenizer, prompt)
     for file in temporary.iterdir():
         if file.name not in ADAPTER_FILES:

@@ -1,37 +1,141 @@
-"""Trackers that follow a training when asked for; none does by itself."""
+"""Trackers that follow a run when its recipe names one: the training's curves, the metrics, the report's plots.
+
+They watch the run folder from the process of the command, so that all of it is one run of the tracker's, whichever
+processes trained and measured, and whether or not they were killed and went on. tensorboard and trackio are the
+trainer's own (TRAINERS_OWN) and have the curves alone.
+"""
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from harness.config import Configuration
+from harness import registry
 from harness.errors import UserError
+from harness.store import SIDES, Run, read_journal, read_json
 
 PROJECT = "harness"
+SECONDS_BETWEEN_LOOKS = 2.0
+TRACKERS = {"swanlab": "train.trackers:SwanLab [swanlab]", "wandb": "train.trackers:Wandb [wandb]"}
+# Those that the trainer reports to by itself.
+TRAINERS_OWN = {"tensorboard": "tensorboard [tensorboard]", "trackio": "trackio [trackio]"}
+
+
+class SwanLab:
+    """SwanLab, offline unless SWANLAB_MODE says cloud or local."""
+
+    def __init__(self, run: Run):
+        import swanlab
+
+        mode = os.environ.get("SWANLAB_MODE", "offline")
+        if mode == "local" and find_spec("swanboard") is None:
+            raise UserError("SWANLAB_MODE=local needs swanboard: pip install 'swanlab[dashboard]'")
+        self.module: ModuleType = swanlab
+        folder = run.path / "tracker"
+        folder.mkdir(exist_ok=True)
+        swanlab.init(
+            project=PROJECT,
+            name=run.config.folder_name,
+            mode=mode,
+            log_dir=str(folder),
+            config=run.record["configuration"],
+        )
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.module.log(values, step=step)
+
+    def image(self, name: str, path: Path) -> None:
+        self.module.log({name: self.module.Image(str(path))})
+
+    def close(self) -> None:
+        self.module.finish()
+
+
+class Wandb:
+    """Weights & Biases, offline unless WANDB_MODE says online."""
+
+    def __init__(self, run: Run):
+        import wandb
+
+        self.module: ModuleType = wandb
+        folder = run.path / "tracker"
+        folder.mkdir(exist_ok=True)
+        self.run = wandb.init(
+            project=PROJECT,
+            name=run.config.folder_name,
+            mode=os.environ.get("WANDB_MODE", "offline"),
+            dir=str(folder),
+            config=run.record["configuration"],
+            settings=wandb.Settings(console="off", silent=True),
+        )
+        # Its own steps only ever grow, and probes and training have each their own.
+        self.run.define_metric("*", step_metric="step")
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.run.log({"step": step} | values)
+
+    def image(self, name: str, path: Path) -> None:
+        self.run.log({name: self.module.Image(str(path))})
+
+    def close(self) -> None:
+        self.run.finish()
 
 
 @contextmanager
-def tracked(config: Configuration, folder: Path) -> Iterator[list[str]]:
-    """The names that the trainer reports to, with their run open; SwanLab is offline unless SWANLAB_MODE says else."""
-    if config.tracker == "none":
-        yield []
+def tracked(run: Run) -> Iterator[None]:
+    """Have the run's tracker, where its configuration names one of TRACKERS, follow what happens in the body."""
+    name = run.config.tracker
+    if name not in TRACKERS:
+        yield
         return
-    try:
-        import swanlab
-    except ModuleNotFoundError as error:
-        raise UserError("tracker = swanlab needs swanlab: pip install 'harness[swanlab]'") from error
-    folder.mkdir(parents=True, exist_ok=True)
     with redirect_stdout(sys.stderr):
-        swanlab.init(
-            project=PROJECT,
-            name=config.folder_name,
-            mode=os.environ.get("SWANLAB_MODE", "offline"),
-            log_dir=str(folder),
-            config=config.model_dump(mode="json"),
-        )
-        try:
-            yield ["swanlab"]
-        finally:
-            swanlab.finish()
+        tracker = registry.load("tracker", name, TRACKERS)(run)
+    stop = threading.Event()
+    thread = threading.Thread(target=_follow, args=(run, tracker, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        with redirect_stdout(sys.stderr):
+            _log_results(run, tracker)
+            tracker.close()
+
+
+def _follow(run: Run, tracker: Any, stop: threading.Event) -> None:
+    """Log every line of the training's journals once, also those of before this process, until told to stop."""
+    seen: dict[Path, int] = {}
+    stopping = False
+    while not stopping:
+        stopping = stop.wait(SECONDS_BETWEEN_LOOKS)
+        for prefix, path in (
+            ("sft", run.warm_up / "log.jsonl"),
+            ("train", run.path / "train" / "log.jsonl"),
+            ("probe", run.path / "train" / "probes.jsonl"),
+        ):
+            rows = read_journal(path)
+            for row in rows[seen.get(path, 0) :]:
+                tracker.log({f"{prefix}/{key}": value for key, value in _numbers(row)}, row["step"])
+            seen[path] = max(len(rows), seen.get(path, 0))
+
+
+def _numbers(row: dict) -> Iterator[tuple[str, float]]:
+    return ((key, value) for key, value in row.items() if key != "step" and isinstance(value, int | float))
+
+
+def _log_results(run: Run, tracker: Any) -> None:
+    """The metrics of every side that is measured, and the report's plots."""
+    last = max((row["step"] for row in read_journal(run.path / "train" / "log.jsonl")), default=0)
+    for side in SIDES:
+        if run.is_done(side):
+            metrics = read_json(run.path / side / "metrics.json")
+            means = {f"{side}/{name}": each["mean"] for name, each in metrics.items() if each["mean"] is not None}
+            tracker.log(means, last)
+    for plot in sorted((run.path / "report" / "plots").glob("*.png")):
+        tracker.image(f"report/{plot.stem}", plot)

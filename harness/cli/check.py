@@ -76,6 +76,7 @@ def check_run(config: Configuration, stages: list[str]) -> None:
 
 def _check_training(config: Configuration) -> None:
     from train.backends import LARGEST_ON_CPU, TRAINERS, has_gpu, trainer_name
+    from train.trackers import TRACKERS, TRAINERS_OWN
 
     if config.adapter:
         raise UserError("--adapter gives a trained adapter: leave it out to train one")
@@ -86,6 +87,8 @@ def _check_training(config: Configuration) -> None:
             "one is, or try the recipe on a small checkpoint: --model FOLDER --recipe NAME"
         )
     registry.needs("trainer", trainer_name(config), TRAINERS)
+    for tracker in {config.tracker} & {*TRACKERS, *TRAINERS_OWN}:
+        registry.needs("tracker", tracker, TRACKERS | TRAINERS_OWN)
     if config.warms_up:
         datasets.lessons(config)
     problems = datasets.training_problems(config).problems

@@ -50,7 +50,7 @@ def export(
     from train.export import Export, write
 
     name = _file_name(config.name)
-    wanted = Export(name, config.checkpoint, its_adapter, to, quants, run, chat_template="")
+    wanted = Export(name, config.checkpoint, its_adapter, to, quants, run, config.chat_template)
     output = output or (run.path / "export" / to if run else EXPORTS / f"{name}-{to}")
     write.check(wanted, output)
     token = _permission(push, yes) if push is not None else None

@@ -34,12 +34,14 @@ def run(
 ) -> int:
     """The whole job into one run folder; without --before-after the baseline evaluation alone."""
     from harness import pipeline
+    from train.trackers import tracked
 
     names = pipeline.stages(config, before_after)
     folder = open_run(config, output, fresh, names)
     say = show.nothing if quiet else show.note
     say(f"run folder: {folder.path}")
-    code = pipeline.run_stages(folder, names, quiet, say)
+    with tracked(folder):
+        code = pipeline.run_stages(folder, names, quiet, say)
     if code:
         return code
     show.results(folder, json)
@@ -76,10 +78,12 @@ def train(
 ) -> int:
     """Train the adapter of a run, without measuring it."""
     from harness import pipeline
+    from train.trackers import tracked
 
     names = pipeline.training_stages(config)
     folder = open_run(config, output, fresh, names)
-    code = pipeline.run_stages(folder, names, quiet, show.nothing if quiet else show.note)
+    with tracked(folder):
+        code = pipeline.run_stages(folder, names, quiet, show.nothing if quiet else show.note)
     if code:
         return code
     show.line(f"adapter: {folder.adapter}", json, {"run": str(folder.path), "adapter": str(folder.adapter)})

@@ -110,8 +110,7 @@ def _merge_layer(layer: LoraLayer, dtype: torch.dtype) -> tuple[float, float]:
 
 def _write_tokenizer(export: Export, folder: Path) -> None:
     tokenizer = checkpoints.load(AutoTokenizer, export.checkpoint)
-    if export.chat_template:
-        tokenizer.chat_template = export.chat_template
+    tokenizer.chat_template = export.chat_template or tokenizer.chat_template
     tokenizer.save_pretrained(folder)
 
 
