@@ -18,6 +18,7 @@ ANSWER_COLUMNS = ("answer", "solution", "expected_answer")
 SOLUTION_COLUMNS = ("generated_solution", "solution", "reasoning")
 SPLIT_NAMES = {"train", "test", "validation", "val", "dev"}
 HELD_OUT_ONE_IN = 10
+NUMERIC = re.compile(r"[-+]?(\d[\d,]*)?\.?\d+")
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def lessons(config: Configuration) -> tuple[Dataset, int]:
     worked = [
         problem
         for problem in dataset.problems
-        if problem.solution and problem.answer is not None and answers.number(problem.answer) is not None
+        if problem.solution and problem.answer is not None and NUMERIC.fullmatch(problem.answer)
     ]
     kept = tuple(problem for problem in worked if problem.question not in evaluated)
     if not kept:

@@ -26,7 +26,7 @@ def adapter(tmp_path_factory):
 def wrapper(tmp_path_factory):
     """A small multimodal wrapper of gemma3-4b's kind."""
     folder = tmp_path_factory.mktemp("wrapper")
-    make_checkpoint(folder, text_only=False, small=True)
+    make_checkpoint(folder, "gemma3", small=True)
     return str(folder)
 
 

@@ -102,10 +102,3 @@ def test_ask_streams_the_reply_and_names_its_parts(harness):
     assert done.returncode == 0, done.stderr
     assert "layout: " in done.stdout
     assert "tokens, ended by stop" in done.stdout
-
-
-def test_swanlab_follows_a_training_when_asked(harness, tmp_path):
-    small = [f"--set={key}" for key in ("steps=2", "warmup=0.0", "prompts_per_step=2", "tracker=swanlab")]
-    done = harness("train", *small, "--output", "r", SWANLAB_MODE="offline")
-    assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "r/train/swanlab").iterdir())

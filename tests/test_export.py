@@ -120,7 +120,7 @@ def test_a_multimodal_checkpoint_keeps_its_keys_and_its_processor(tmp_path):
     from harness.engines.transformers import with_adapter
 
     base = tmp_path / "base"
-    make_adapter(make_checkpoint(base, text_only=False, small=True), tmp_path / "a")
+    make_adapter(make_checkpoint(base, "gemma3", small=True), tmp_path / "a")
     (base / "tokenizer.model").write_bytes(b"the words of a sentencepiece tokenizer")
     made = export(order(tmp_path / "a", "merged-16bit", checkpoint=str(base)), tmp_path / "m")
     names = []

@@ -19,7 +19,10 @@ def check_trained(folder: Path) -> dict[str, int]:
         raise UserError("the trained adapter holds NaN or infinity: lower learning_rate, then --fresh")
     moved = [bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name]
     if not any(moved):
-        raise UserError(f"training left all {len(moved)} lora_B at zero: raise learning_rate or steps")
+        raise UserError(
+            f"training left all {len(moved)} lora_B at zero, as no completion earned more than the others of its "
+            "group: raise generations, steps or learning_rate, or choose other rewards"
+        )
     return {"lora_b": len(moved), "lora_b_trained": sum(moved)}
 
 

@@ -1,6 +1,7 @@
 """TRL's trainers, built for a stage. By their module's names: Unsloth puts trainers of its own there."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import transformers
@@ -16,10 +17,10 @@ from train.stage import Training
 
 
 def grpo_trainer(
-    stage: Training, prompts: Prompts, functions: Sequence[Reward], log: TrainerCallback, adapter: Any
+    stage: Training, prompts: Prompts, functions: Sequence[Reward], log: TrainerCallback, adapter: Path | None
 ) -> Any:
     """A GRPO trainer; `adapter` is the SFT stage's, or None for a fresh one."""
-    model, lora = stage.backend.load(stage.config, adapter)
+    model, lora = _seeded(stage, adapter)
     values = arguments.grpo_arguments(
         stage.config, stage.folder / "checkpoints", prompts.max_completion, len(functions), bool(stage.checkpoint)
     )
@@ -39,7 +40,7 @@ def grpo_trainer(
 
 def sft_trainer(stage: Training, rows: Sequence[dict], log: TrainerCallback) -> Any:
     """An SFT trainer on whole token sequences."""
-    model, lora = stage.backend.load(stage.config, None)
+    model, lora = _seeded(stage, None)
     return _built(
         trl.SFTTrainer,
         model=model,
@@ -49,6 +50,12 @@ def sft_trainer(stage: Training, rows: Sequence[dict], log: TrainerCallback) -> 
         processing_class=stage.tokenizer,
         callbacks=[log],
     )
+
+
+def _seeded(stage: Training, adapter: Path | None) -> tuple[Any, Any]:
+    """What the backend loads, with the random numbers that a fresh adapter begins with: TRL seeds later than that."""
+    transformers.set_seed(stage.config.seed)
+    return stage.backend.load(stage.config, adapter)
 
 
 def _built(kind: type, **values: Any) -> Any:

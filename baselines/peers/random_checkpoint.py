@@ -1,10 +1,11 @@
-"""A checkpoint of gemma3-4b's shape with random weights, to measure speed and memory where no real one is at hand.
+"""A checkpoint of a recipe's shape with random weights, to measure speed and memory where no real one is at hand.
 
-    python -m baselines.peers.random_checkpoint OUT [--text-only] [--small] [--adapter ADAPTER_OUT]
+    python -m baselines.peers.random_checkpoint OUT [--architecture NAME] [--small] [--adapter ADAPTER_OUT]
 
-Default: the multimodal wrapper as the hub has it (Gemma3ForConditionalGeneration, vision tower included); with
---text-only the language model alone. --small keeps the architecture and shrinks every figure. The tokenizer is the
-embedded model's, filled up with words to the whole vocabulary. --adapter also makes a rank-8 LoRA that changes things.
+Architectures: gemma3 (4B, the multimodal wrapper as the hub has it: Gemma3ForConditionalGeneration, vision tower
+included), gemma3-text (its language model alone) and qwen3 (8B). --small keeps the architecture and shrinks every
+figure. The tokenizer is the embedded model's, filled up with words to the whole vocabulary. --adapter also makes a
+rank-8 LoRA that changes things.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from transformers import (
     Gemma3ForCausalLM,
     Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     SiglipVisionConfig,
 )
 
@@ -33,6 +36,11 @@ SMALL = {
     "vocab_size": 2048, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 8,
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 4096,
 }  # fmt: skip
+QWEN3 = {
+    "vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 40960,
+}  # fmt: skip
+ARCHITECTURES = ("gemma3", "gemma3-text", "qwen3")
 VISION = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
 SMALL_VISION = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
 IMAGE = {"image_size": 896, "patch_size": 14}
@@ -71,20 +79,22 @@ def make_tokenizer(out: Path, size: int) -> dict[str, int]:
     return ids
 
 
-def make_checkpoint(out: Path, text_only: bool, small: bool) -> torch.nn.Module:
+def make_checkpoint(out: Path, architecture: str, small: bool) -> torch.nn.Module:
     """Write config, weights and tokenizer to `out`; the model stays in memory."""
     torch.manual_seed(SEED)
-    figures = TEXT | (SMALL if small else {})
+    figures = (QWEN3 if architecture == "qwen3" else TEXT) | (SMALL if small else {})
     ids = make_tokenizer(out, figures["vocab_size"])
     tokenizer = AutoTokenizer.from_pretrained(out)
-    text = Gemma3TextConfig(
+    text = (Qwen3Config if architecture == "qwen3" else Gemma3TextConfig)(
         **figures, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id or 0,
     )  # fmt: skip
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device(device):
         torch.set_default_dtype(torch.bfloat16)
-        if text_only:
+        if architecture == "qwen3":
+            model = Qwen3ForCausalLM(text)
+        elif architecture == "gemma3-text":
             model = Gemma3ForCausalLM(text)
         else:
             vision = SiglipVisionConfig(**(SMALL_VISION if small else VISION), **IMAGE, vision_use_head=False)
@@ -98,7 +108,7 @@ def make_checkpoint(out: Path, text_only: bool, small: bool) -> torch.nn.Module:
         torch.set_default_dtype(torch.float32)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(out, max_shard_size="20GB")
-    if not text_only:
+    if architecture == "gemma3":
         _name_as_the_hub(out)
         (out / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
         settings = json.loads((out / "tokenizer_config.json").read_text())
@@ -138,11 +148,11 @@ def make_adapter(model: torch.nn.Module, out: Path, rank: int = 8, spread: float
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--text-only", action="store_true")
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default="gemma3")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--adapter", type=Path)
     arguments = parser.parse_args()
-    made = make_checkpoint(arguments.out, arguments.text_only, arguments.small)
+    made = make_checkpoint(arguments.out, arguments.architecture, arguments.small)
     if arguments.adapter:
         make_adapter(made, arguments.adapter)
     print(f"{arguments.out}: {sum(parameter.numel() for parameter in made.parameters()):,} parameters")

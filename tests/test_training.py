@@ -1,0 +1,229 @@
+"""The training stage: what it learns from, what it says of itself, what stops it and how it goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import configuration, write_jsonl
+
+from harness.errors import UserError
+from train import health, stage
+from train.faults import fix_for
+from train.rollouts import Rollouts
+
+SMALL = ("--limit=4", "--set=steps=4", "--set=save_steps=1", "--set=prompts_per_step=2", "--set=generations=2",
+         "--set=eval_every=2", "--set=eval_problems=4")  # fmt: skip
+
+
+def log_of(**figures: list) -> list[dict]:
+    """Rows of log.jsonl; a figure given once holds for all."""
+    healthy = {
+        "completions/clipped_ratio": [0.0], "frac_reward_zero_std": [0.0], "entropy": [0.5], "kl": [0.01],
+        "completions/mean_length": [50.0], "rewards/layout/mean": [1.0],
+    }  # fmt: skip
+    columns = healthy | {name.replace("__", "/"): values for name, values in figures.items()}
+    return [
+        {"step": place + 1} | {name: values[place % len(values)] for name, values in columns.items()}
+        for place in range(12)
+    ]
+
+
+RISING = [0.1, 0.12, 0.11, 0.13, 0.5, 0.6, 0.7, 0.8, 1.2, 1.25, 1.22, 1.24]
+HEALTH = [
+    (log_of(), [], None),
+    (log_of(completions__clipped_ratio=[1.0, 1.0, 0.75]), [], "nearly every completion was cut off at 96 tokens .92%"),
+    (log_of(completions__clipped_ratio=[0.25, 0.5]), [], "38% of the completions were cut off.*raise max_completion"),
+    (log_of(frac_reward_zero_std=[1.0, 0.5]), [], "In 75% of the groups .*raise generations"),
+    (log_of(entropy=[0.5] * 6 + [0.01] * 6), [], "entropy fell from 0.50 to 0.01.*lower learning_rate"),
+    (log_of(kl=[0.1] * 6 + [3.0] * 6), [], "KL divergence .* 3.00 nats.*raise beta"),
+    (log_of(completions__mean_length=[50.0] * 6 + [90.0] * 6), [], "from 50 to 90 tokens: raise max_completion"),
+    (log_of(completions__mean_length=[50.0] * 6 + [9.0] * 6), [], "from 50 to 9 tokens"),
+    (
+        log_of(rewards__layout__mean=RISING),
+        [0.5, 0.4],
+        "layout rose from .* went from 50% to 40%.*choose other rewards",
+    ),
+    (log_of(rewards__layout__mean=RISING), [0.4, 0.5], None),
+    (log_of(), [0.5, 0.4], None),
+]
+
+
+@pytest.mark.parametrize(("log", "accuracies", "said"), HEALTH)
+def test_what_is_wrong_is_said_with_the_setting_to_change(log, accuracies, said):
+    probes = [{"step": step, "rewards/accuracy_strict/mean": each} for step, each in enumerate(accuracies)]
+    found = [warning.text for warning in health.warnings(log, probes, configuration("beta=0.04"), 96)]
+    if said is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        import re
+
+        assert re.search(said, found[0])
+
+
+def test_a_few_steps_say_nothing():
+    log = log_of(completions__clipped_ratio=[1.0])
+    assert health.warnings(log[:5], [], configuration("steps=40"), 96) == []
+    assert health.warnings(log[:5], [], configuration("steps=5"), 96)
+
+
+def test_a_run_whose_every_completion_is_cut_off_is_called_out(harness, tmp_path):
+    done = harness(
+        "run", "--before-after", *SMALL, "--set", "max_completion=3", "--set", "sft_dataset=word-problems",
+        "--set", "sft_epochs=0.002", "--output", "r",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = "nearly every completion was cut off at 3 tokens"
+    assert said in done.stderr
+    page = (tmp_path / "r/report/index.html").read_text()
+    assert said in page.split("</header>")[0]
+    assert said in (tmp_path / "r/report/report.md").read_text()
+
+
+FAULTS = [
+    ("CUDA out of memory. Tried to allocate 2.00 GiB", "lower generations = 8 or max_sequence = 1024"),
+    ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 400 bytes", "does not fit into memory"),
+    ("Free memory on device cuda:0 is less than desired GPU memory utilization (0.9)", "gpu_memory_utilization = 0.5"),
+    ("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0", "the disk is full"),
+    ("No space left on device (os error 28)", "the disk is full"),
+    ("shapes do not match", None),
+]
+
+
+@pytest.mark.parametrize(("said", "line"), FAULTS)
+def test_a_machine_that_is_too_small_is_told_what_to_lower(said, line):
+    found = fix_for(said, configuration("rollouts=generate"))
+    assert (found is None) if line is None else (line in found or "vLLM finds no room" in found)
+
+
+def constant(values):
+    def mine(completions, **_):
+        return values
+
+    return mine
+
+
+BAD_REWARDS = [
+    ([1.0], "reward mine returned 1 values for 2 completions"),
+    ([1.0, float("nan")], "reward mine returned nan"),
+    ([1.0, float("inf")], "returned inf"),
+    ([1.0, "2"], "returned '2'"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), BAD_REWARDS)
+def test_rewards_that_return_no_numbers_are_named(tmp_path, values, message):
+    rollouts = Rollouts(tmp_path / "r.jsonl", 0, [constant(values)], 2, keeps=True)
+    with pytest.raises(UserError, match=message):
+        rollouts.functions[0](prompts=[], completions=["a", "b"], answer=["1", "2"], trainer_state=None)
+
+
+def test_a_users_own_rewards_train_and_measure(harness, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "def short(completions, **_):\n    return [-float(len(each[0]['content'])) for each in completions]\n"
+    )
+    done = harness("run", "--before-after", *SMALL, "--set", "rewards=mine.py", "--output", "r")
+    assert done.returncode == 0, done.stderr
+    assert "reward/short" in json.loads((tmp_path / "r/after/metrics.json").read_text())
+    rollout = json.loads((tmp_path / "r/train/rollouts.jsonl").read_text().split("\n")[0])
+    assert rollout["rewards"] == {"short": -len(rollout["text"])}
+
+
+def test_a_reward_that_raises_ends_in_one_line(harness, tmp_path):
+    (tmp_path / "mine.py").write_text("def broken(completions, **_):\n    return [1 / 0]\n")
+    done = harness("train", *SMALL, "--set", "rewards=mine.py", "--output", "r")
+    assert done.returncode == 2
+    assert "harness: reward broken raised ZeroDivisionError: division by zero: mend the function" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_checkpoint_cut_short_is_not_gone_on_from(tmp_path):
+    for step, state in ((1, "{}"), (2, "{}"), (3, '{"half')):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-4").mkdir()
+    assert stage.last_checkpoint(tmp_path).name == "checkpoint-2"
+    assert stage.last_checkpoint(tmp_path / "none") is None
+
+
+def test_a_killed_training_ends_as_the_undisturbed_one(tmp_path):
+    """kill -9 once the second step is logged; the same command again comes to the same log, probes and weights."""
+    from safetensors.numpy import load_file
+
+    command = [f"{sys.prefix}/bin/harness", "train", *SMALL, "--quiet"]
+    kept = {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--output", "whole"], cwd=tmp_path, check=True, timeout=300, env=os.environ | kept)
+    process = subprocess.Popen(
+        [*command, "--output", "killed"], cwd=tmp_path, start_new_session=True, env=os.environ | kept
+    )
+    log = tmp_path / "killed/train/log.jsonl"
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 2):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run([*command, "--output", "killed"], cwd=tmp_path, check=True, timeout=300, env=os.environ | kept)
+    timing = {"step_time", "epoch", "runtime", "samples_per_second", "steps_per_second"}
+    for name in ("log.jsonl", "probes.jsonl", "rollouts.jsonl"):
+        rows = [
+            [
+                {k: v for k, v in json.loads(line).items() if k not in timing}
+                for line in (tmp_path / run / "train" / name).open()
+            ]
+            for run in ("whole", "killed")
+        ]
+        assert rows[0] == rows[1], name
+    weights = [load_file(tmp_path / run / "train/adapter/adapter_model.safetensors") for run in ("whole", "killed")]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+def test_two_processes_train_together(harness, tmp_path):
+    done = harness("train", *SMALL, "--set", "launcher=torchrun --nproc-per-node 2", "--output", "r")
+    assert done.returncode == 0, done.stderr
+    log = [json.loads(line) for line in (tmp_path / "r/train/log.jsonl").open()]
+    assert [row["step"] for row in log] == [1, 2, 3, 4]
+    # Two of a step's four completions each; what both count is the recipe's batch.
+    effective = json.loads((tmp_path / "r/train/effective_config.json").read_text())["arguments"]
+    assert effective["per_device_train_batch_size"] == 2
+    assert (tmp_path / "r/train/adapter/adapter_model.safetensors").is_file()
+
+
+MISTAKES = [
+    (["--set", "launcher=nothere -n 2"], "launcher = nothere: no such program"),
+    (["--set", "launcher=torchrun", "--trainer", "unsloth"], "trainer unsloth trains on one GPU"),
+    (["--set", "accumulation=3"], "accumulation = 3 does not divide the 32 completions"),
+    (["--set", "max_prompt=900", "--set", "max_completion=900"], "do not fit into max_sequence = 1024"),
+    (["--set", "lora_rank=1024"], "lora_rank = 1024: vLLM takes at most 512"),
+    (["--set", "sft_dataset=openmath"], "unknown sft_dataset 'openmath': did you mean 'openmath-mini'"),
+    (["--set", "prompts_per_step=4000"], "3000 training problems, a step needs 4000"),
+    (["--set", "max_prompt=3"], "0 of 3000 training prompts are left"),
+    (["--set", "rewards=nothere.py"], "no such file"),
+    (["--set", "lora_targets=['nothere']"], "the recipe does not fit the model: .*nothere"),
+    (["--set", "tracker=trackio"], "tracker 'trackio' needs trackio: pip install 'harness.trackio.'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_mistakes_are_one_line(harness, arguments, message):
+    import re
+
+    done = harness("train", "--output", "r", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert re.search(message, done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_large_model_without_a_gpu_is_refused(harness, tmp_path):
+    from baselines.peers.random_checkpoint import QWEN3, make_checkpoint
+
+    make_checkpoint(tmp_path / "m", "qwen3", small=True)
+    settings = json.loads((tmp_path / "m/config.json").read_text())
+    (tmp_path / "m/config.json").write_text(json.dumps(settings | QWEN3))
+    data = write_jsonl(tmp_path / "d.jsonl", [{"question": f"{each}?", "answer": str(each)} for each in range(40)])
+    done = harness("train", "--model", "m", "--recipe", "qwen3-8b", "--skip-sft", "--dataset", data)
+    assert done.returncode == 2
+    assert "m: 7.6 billion parameters need a GPU, torch sees none" in done.stderr
