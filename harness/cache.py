@@ -50,10 +50,14 @@ def keep(decided_by: dict, completions: Sequence[Completion]) -> None:
         write_json(_path(decided_by), {"decided_by": decided_by, "replies": rows})
 
 
+def folder() -> Path:
+    """Where everything lies that another run can use again."""
+    return Path(os.environ.get("HARNESS_CACHE") or _home() / ".cache" / "harness")
+
+
 def _path(decided_by: dict) -> Path:
-    folder = Path(os.environ.get("HARNESS_CACHE") or _home() / ".cache" / "harness")
     name = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
-    return folder / "baselines" / f"{name}.json"
+    return folder() / "baselines" / f"{name}.json"
 
 
 def _home() -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import checkpoints, progress, registry
+from harness import cache, checkpoints, progress, registry
 from harness.adapters import WEIGHTS
 from harness.config import Configuration
 from harness.errors import UserError
@@ -56,7 +56,8 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         open_until_done.enter_context(progress.libraries_into(folder / "trainer.log"))
         open_until_done.enter_context(faults_named(config))
         os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
-        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(folder / "unsloth_compiled"))
+        # What it compiles is good for every run, and takes minutes on a GPU.
+        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache.folder() / "unsloth"))
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
         os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
         # Before all else: Unsloth patches the libraries that everything after it imports.

@@ -1,0 +1,69 @@
+"""The trainer unsloth on its CPU backend: in the tox environment of its own, skipped elsewhere."""
+
+import json
+from importlib.util import find_spec
+
+import pytest
+from conftest import write_jsonl
+
+pytestmark = pytest.mark.skipif(find_spec("unsloth") is None, reason="unsloth is not installed here: tox -e unsloth")
+
+SMALL = ("--limit=4", "--set=steps=3", "--set=save_steps=2", "--set=prompts_per_step=2", "--set=generations=2",
+         "--set=eval_every=2", "--set=eval_problems=4", "--trainer=unsloth")  # fmt: skip
+
+
+def test_the_whole_job(harness, tmp_path):
+    """Warm-up and GRPO with the KL term, measured by a process that Unsloth never touched."""
+    done = harness(
+        "run", "--before-after", *SMALL, "--set", "beta=0.04", "--set", "sft_dataset=word-problems", "--set",
+        "sft_epochs=0.002", "--output", "r",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    effective = json.loads((tmp_path / "r/train/effective_config.json").read_text())
+    assert effective["trainer"] == "unsloth"
+    assert (effective["arguments"]["beta"], effective["arguments"]["num_generations"]) == (0.04, 2)
+    log = [json.loads(line) for line in (tmp_path / "r/train/log.jsonl").open()]
+    assert [row["step"] for row in log] == [1, 2, 3]
+    assert "kl" in log[0]
+    probes = [json.loads(line) for line in (tmp_path / "r/train/probes.jsonl").open()]
+    assert [row["step"] for row in probes] == [0, 2, 3]
+    record = json.loads((tmp_path / "r/run.json").read_text())
+    assert record["provenance"]["train"]["lora_b_trained"] > 0
+    assert record["provenance"]["after"]["adapter_effect"]["difference"] > 0
+    # What Unsloth prints and writes stays out of the terminal and of the user's folder.
+    assert "Unsloth" not in done.stdout + done.stderr
+    assert [entry.name for entry in tmp_path.iterdir() if "unsloth" in entry.name] == []
+
+
+def test_the_recipe_of_qwen3(harness, tmp_path):
+    from baselines.peers.random_checkpoint import make_checkpoint
+
+    make_checkpoint(tmp_path / "m", "qwen3", small=True)
+    sums = [{"prompt": f"What is {each} plus 1?", "solution": str(each + 1)} for each in range(60)]
+    worked = [
+        {"problem": f"What is {each} times 7?", "generated_solution": f"{each * 7}", "expected_answer": str(each * 7)}
+        for each in range(20)
+    ]
+    done = harness(
+        "train", "--model", "m", "--recipe", "qwen3-8b", "--data", write_jsonl(tmp_path / "s.jsonl", sums),
+        "--set", f"sft_data={write_jsonl(tmp_path / 'w.jsonl', worked)}", "--set", "sft_epochs=0.2", *SMALL,
+        "--set", "max_completion=16", "--output", "r",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "gradient_checkpointing" not in done.stderr
+    adapter = json.loads((tmp_path / "r/train/adapter/adapter_config.json").read_text())
+    assert (adapter["r"], adapter["lora_alpha"]) == (32, 64)
+
+
+def test_training_goes_on_from_its_last_checkpoint(harness, tmp_path):
+    assert harness("train", *SMALL, "--output", "r").returncode == 0
+    record = json.loads((tmp_path / "r/run.json").read_text())
+    record["stages"]["train"]["state"] = "running"
+    (tmp_path / "r/run.json").write_text(json.dumps(record))
+    import shutil
+
+    shutil.rmtree(tmp_path / "r/train/checkpoints/checkpoint-3")
+    done = harness("train", *SMALL, "--output", "r")
+    assert done.returncode == 0, done.stderr
+    log = [json.loads(line) for line in (tmp_path / "r/train/log.jsonl").open()]
+    assert [row["step"] for row in log] == [1, 2, 3]
