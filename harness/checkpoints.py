@@ -122,12 +122,12 @@ def load_tokenizer(checkpoint: str, chat_template: str = "") -> Any:
     return tokenizer
 
 
-def render(tokenizer: Any, messages: list[dict[str, str]]) -> str:
-    """The conversation as the text that the model continues."""
+def render(tokenizer: Any, messages: list[dict[str, str]], answered: bool = False) -> str:
+    """The conversation as the text that the model continues; `answered`, as a whole that ends with the reply."""
     from jinja2 import TemplateError
 
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=not answered)
     except TemplateError as error:
         raise UserError(f"the model's chat template refuses the prompt ({error}): try --system-prompt none") from error
 

@@ -55,6 +55,7 @@ class Configuration(BaseModel):
     seed: int = Field(3407, ge=0, lt=2**32)
 
     rewards: str = Field("", description="reward preset, or a .py file of your own; the format's unless named")
+    rewards_sha: str = Field("", description="tells the versions of a .py file of rewards apart")
     variant: Literal["robust", "tutorial"] = "robust"
     trainer: str = "auto"
     launcher: str = Field("", description="starts the training on several GPUs: 'torchrun --nproc-per-node 2'")
@@ -190,12 +191,18 @@ def configure(model: str | None, recipe: str | None, options: dict[str, Any], se
 
 
 def _files_read(values: dict[str, Any], folder: Any) -> dict[str, Any]:
-    """`values` with the chat template's text, and the whole path of a user's rewards, where they name a file."""
+    """`values` with the text of a chat template's file, and the whole paths of a user's rewards and data, which lie
+    in `folder` or below."""
     template, rewards = values.get("chat_template"), values.get("rewards")
     if isinstance(template, str) and template.endswith(".jinja"):
         values = values | {"chat_template": _read_text("chat_template", folder / template)}
     if isinstance(rewards, str) and rewards.endswith(".py"):
-        values = values | {"rewards": str(Path(folder / rewards).resolve())}
+        path = Path(folder / rewards).resolve()
+        sha = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        values = values | {"rewards": str(path), "rewards_sha": sha}
+    for key in ("data", "sft_data"):
+        if isinstance(values.get(key), str):
+            values = values | {key: str(Path(folder / values[key]).resolve())}
     return values
 
 

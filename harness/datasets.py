@@ -121,20 +121,38 @@ def lessons(config: Configuration) -> tuple[Dataset, int]:
         "answer_column": None,
     }
     split = "train" if named and DATASETS[config.sft_dataset] is None else "all"
-    dataset = load(config.model_copy(update=of_its_own), split)
+    try:
+        dataset = load(config.model_copy(update=of_its_own), split)
+    except UserError as error:
+        raise UserError(f"sft_dataset = {config.sft_dataset}: {str(error).replace('--data', 'sft_data')}") from error
     evaluated = {problem.question for problem in load(config, config.split).problems}
+    if config.eval_every:
+        evaluated |= held_out_questions(config, load(config, "train"))
     worked = [
         problem
         for problem in dataset.problems
         if problem.solution and problem.answer is not None and NUMERIC.fullmatch(problem.answer)
     ]
     kept = tuple(problem for problem in worked if problem.question not in evaluated)
+    if worked and not kept:
+        raise UserError(
+            f"sft_dataset = {config.sft_dataset}: the run evaluates all its {len(worked)} problems: name another, or "
+            "--skip-sft"
+        )
     if not kept:
         raise UserError(
             f"sft_dataset = {config.sft_dataset}: none of its {len(dataset.problems)} problems has a worked solution "
             f"({' or '.join(SOLUTION_COLUMNS)}) and a numeric answer: name another, or --skip-sft"
         )
     return replace(dataset, problems=kept), len(worked) - len(kept)
+
+
+def held_out_questions(config: Configuration, dataset: Dataset) -> set[str]:
+    """The `eval_problems` training problems that accuracy is probed on while training: the same on every machine."""
+    shas = {
+        hashlib.sha256(each.question.encode()).hexdigest(): each.question for each in dataset.problems if each.answer
+    }
+    return {shas[sha] for sha in sorted(shas)[: config.eval_problems]}
 
 
 def load(config: Configuration, split: str) -> Dataset:

@@ -67,7 +67,9 @@ def _seconds(config: Configuration, names: list[str], problems: int | None, runs
 
 
 def _work(stage: str, config: Configuration, problems: int | None) -> int | None:
-    """How many replies or completions a stage draws."""
+    """How many replies or completions a stage draws; None where that is not known without the data."""
+    if stage == "warm-up":
+        return None
     if stage == "train":
         return config.steps * config.prompts_per_step * config.generations
     return problems * config.samples if problems else None

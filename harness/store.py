@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,7 +117,8 @@ class Run:
         try:
             yield provenance
         except BaseException:
-            self._mark(name, {"state": "stopped", "seconds": earlier + time.monotonic() - started}, provenance)
+            with suppress(OSError):  # on a full disk what went wrong is to be said, not that it cannot be noted
+                self._mark(name, {"state": "stopped", "seconds": earlier + time.monotonic() - started}, provenance)
             raise
         self._mark(name, {"state": "done", "seconds": earlier + time.monotonic() - started}, provenance)
 
@@ -259,11 +260,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def json_line(row: dict) -> str:

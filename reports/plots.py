@@ -59,7 +59,7 @@ def metric_bars(sides: Mapping[str, Mapping[str, Metric]]) -> Plot:
         axes.set_xticks(range(0, 101, 20))
         axes.set_xlabel("% of the replies, with 95 % interval")
         if len(sides) > 1:
-            figure.legend(loc="outside upper right", ncols=2)
+            figure.legend(loc="outside upper right", ncols=3)
         return _drawn(figure, "metrics", f"Metrics {' and '.join(sides)} training, in percent, with 95 % intervals.")
 
 
@@ -79,7 +79,7 @@ def language_bars(counts: Mapping[str, Mapping[str, int]], samples: int) -> Plot
         axes.set_xlim(0, samples * 1.06)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(f"of {samples} replies")
-        figure.legend(loc="outside upper right", ncols=2)
+        figure.legend(loc="outside upper right", ncols=3)
         return _drawn(figure, "languages", f"Languages of the reasoning in the first {samples} replies of each side.")
 
 

@@ -51,3 +51,20 @@ def test_another_prompt_is_no_partner():
     comparison = compare(side("before", [1, 0]), side("after", [1, 0], prompt="other"))
     assert comparison.metrics["accuracy_strict"].verdict == "not compared"
     assert "no partner with the same prompt" in comparison.warnings[0]
+
+
+def test_three_sides_are_compared_end_to_end_and_step_by_step():
+    base, warmed, trained = (
+        side("before", [0] * 40),
+        side("sft", [1] * 30 + [0] * 10),
+        side("after", [1] * 31 + [0] * 9),
+    )
+    comparison = compare(base, warmed, trained)
+    first, second = comparison.others
+    assert [(each["before"], each["after"]) for each in comparison.others] == [("before", "sft"), ("sft", "after")]
+    assert comparison.metrics["accuracy_strict"].delta == pytest.approx(31 / 40)
+    assert first["metrics"]["accuracy_strict"].verdict == "better"
+    assert second["metrics"]["accuracy_strict"].verdict == "no evidence either way"
+    # Holm goes over all steps: more tests, larger p.
+    alone = compare(base, trained).metrics["accuracy_strict"].p_adjusted
+    assert comparison.metrics["accuracy_strict"].p_adjusted > alone

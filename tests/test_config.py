@@ -65,3 +65,43 @@ def test_a_broken_recipe_file_is_named_with_its_line(tmp_path):
     path.write_text("# mine\nsteps = = 3\n")
     with pytest.raises(UserError, match=r"my\.toml: .*line 2"):
         configure("tiny", str(path), {}, [])
+
+
+def test_another_format_than_the_recipes_brings_rewards_of_its_own():
+    assert configure("qwen3-8b", None, {}, []).rewards == "qwen3"
+    assert configure("qwen3-8b", None, {"format": "xml"}, []).rewards == "xml"
+    assert configure("qwen3-8b", None, {"format": "xml"}, ["rewards=gemma3"]).rewards == "gemma3"
+
+
+def test_a_chat_template_knows_its_format():
+    template = configure("qwen3-8b", None, {}, []).chat_template
+    assert "<start_working_out>" in template
+    assert "HARNESS_" not in template
+    assert "<reasoning>" in configure("qwen3-8b", None, {"format": "xml"}, []).chat_template
+
+
+def test_a_recipe_names_files_beside_itself(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/own.jinja").write_text("{{ messages[0]['content'] }}")
+    (tmp_path / "mine/my.toml").write_text('checkpoint = "embedded"\nchat_template = "own.jinja"\nrewards = "r.py"\n')
+    config = configure(None, str(tmp_path / "mine/my.toml"), {}, [])
+    assert config.chat_template == "{{ messages[0]['content'] }}"
+    assert config.rewards == str(tmp_path / "mine/r.py")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"chat_template: .*nothere\.jinja cannot be read"):
+        configure("tiny", None, {}, ["chat_template=nothere.jinja"])
+
+
+FIGURES = [
+    ("gemma3-4b", {"lora_rank": 8, "steps": 50, "learning_rate": 5e-6, "max_grad_norm": 0.1, "adam_beta2": 0.99}),
+    ("gemma3-4b-xml", {"format": "xml", "rewards": "xml", "steps": 250, "dataset": "gsm8k"}),
+    ("deepseek-r1-qwen3-8b", {"weights": "4-bit", "lora_rank": 32, "lora_alpha": 64, "language": "id", "steps": 100}),
+    ("qwen3-8b", {"max_sequence": 2048, "rollout_min_p": 0.1, "sft_dataset": "openmath-mini", "sft_epochs": 2.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "figures"), FIGURES)
+def test_the_recipes_have_the_tutorials_figures(name, figures):
+    config = configure(name, None, {}, [])
+    assert {key: getattr(config, key) for key in figures} == figures
+    assert (config.beta, config.loss_type, config.generations, config.seed) == (0.04, "grpo", 4, 3407)

@@ -166,3 +166,37 @@ def test_real_dapo(test_data):
     held_out = datasets.load(config, "test")
     assert held_out.equality == "math"
     assert 80 <= len(held_out.problems) <= 190
+
+
+WORKED = [
+    {"question": "What is 1 + 1?", "solution": "It is 2.", "answer": "2"},
+    {"question": "What is 2 + 2?", "solution": "It is 4.", "answer": "4"},
+    {"question": "What is half?", "solution": "1/2", "answer": "\\frac{1}{2}"},
+    {"question": "Which letter?", "solution": "x", "answer": "x + 1"},
+    {"question": "Without a solution?", "answer": "5"},
+    {"question": "What is 3 - 5?", "solution": "-2", "answer": "-2"},
+]
+
+
+def test_lessons_are_worked_numeric_and_never_evaluated(tmp_path):
+    """Of the rows above three have a numeric answer and a solution; one of them is evaluated."""
+    worked = write_jsonl(tmp_path / "worked.jsonl", WORKED)
+    asked = write_jsonl(tmp_path / "asked.jsonl", [{"question": "What is 2 + 2?", "answer": "4"}])
+    config = configuration(f"sft_dataset={worked}", dataset=str(asked))
+    lessons, evaluated = datasets.lessons(config)
+    assert [lesson.solution for lesson in lessons.problems] == ["It is 2.", "-2"]
+    assert evaluated == 1
+
+
+def test_the_embedded_lessons_speak_the_target_language():
+    for language, word in (("en", "Together"), ("id", "Jadi")):
+        lessons, evaluated = datasets.lessons(configuration("sft_dataset=word-problems", language=language))
+        # The problems that the accuracy is probed on.
+        assert evaluated == 32
+        assert any(word in lesson.solution for lesson in lessons.problems[:20])
+
+
+def test_a_dataset_without_solutions_is_no_lesson(tmp_path):
+    asked = write_jsonl(tmp_path / "asked.jsonl", [{"question": "What is 2 + 2?", "answer": "4"}])
+    with pytest.raises(UserError, match="none of its 1 problems has a worked solution"):
+        datasets.lessons(configuration(f"sft_dataset={asked}"))

@@ -435,7 +435,7 @@ def test_push_uploads_the_folder_and_shows_the_token_to_nobody(job, harness, tmp
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     command = ("export", job, "--to", "lora", "--output", "x", "--push", "me/tiny", "--yes")
-    done = harness(*command, HF_ENDPOINT=address, HF_TOKEN=TOKEN)
+    done = harness(*command, HF_ENDPOINT=address, HF_HUB_OFFLINE="0", HF_TOKEN=TOKEN)
     server.shutdown()
     server.server_close()
     assert done.returncode == 0, done.stderr
@@ -448,7 +448,7 @@ def test_push_uploads_the_folder_and_shows_the_token_to_nobody(job, harness, tmp
         file.name for file in (tmp_path / "x").iterdir()
     }
     assert {key for _, key, _ in Hub.seen} == {f"Bearer {TOKEN}"}
-    down = harness(*command, HF_ENDPOINT=address, HF_TOKEN=TOKEN)
+    down = harness(*command, HF_ENDPOINT=address, HF_HUB_OFFLINE="0", HF_TOKEN=TOKEN)
     assert down.returncode == 2
     assert down.stderr.splitlines()[-1].startswith("harness: --push me/tiny: the hub refuses")
     written = b"".join(file.read_bytes() for file in (tmp_path / "x").iterdir())

@@ -50,3 +50,12 @@ def test_the_prompt_names_every_tag_and_the_language_only_where_it_is_not_englis
 )
 def test_an_opening_tag_that_ends_the_prompt_belongs_to_the_reply(prompt, prefix):
     assert formats.prompt_prefix(prompt, THINK) == prefix
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_reply_laid_out_here_keeps_the_layout(name):
+    reply = formats.lay_out("<think>Two and two</think> make 4.", "4", FORMATS[name])
+    parsed = formats.parse(reply, FORMATS[name])
+    assert parsed.strict
+    assert parsed.answer == "4"
+    assert "Two and two make 4." in " ".join(parsed.reasoning.split())

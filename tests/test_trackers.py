@@ -1,6 +1,9 @@
 """Trackers, each in a mode that needs no account, on what a run left behind and on a whole run."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -15,16 +18,41 @@ def has_all(records: bytes) -> bool:
     return [name for name in wanted if name.encode() not in records] == []
 
 
-@pytest.mark.parametrize("tracker", ["swanlab", "wandb"])
-def test_one_run_has_curves_metrics_and_plots(harness, tmp_path, tracker):
-    pytest.importorskip(tracker)
-    done = harness("run", *SMALL, "--set", f"tracker={tracker}", "--output", "r", "--json")
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A whole run that SwanLab followed, and what it said."""
+    pytest.importorskip("swanlab")
+    folder = tmp_path_factory.mktemp("job")
+    command = [f"{sys.prefix}/bin/harness", "run", *SMALL, "--set", "tracker=swanlab", "--output", "r", "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
+    return folder / "r", done
+
+
+def test_swanlab_has_curves_metrics_and_plots_in_one_run(job):
+    run, done = job
     json.loads(done.stdout.strip().split("\n")[-1])
-    (kept,) = (tmp_path / "r/tracker").rglob(f"run-*.{tracker}")
+    (kept,) = (run / "tracker").rglob("run-*.swanlab")
+    assert has_all(kept.read_bytes())
+    assert len(list((run / "tracker").rglob("*.png"))) == 3
+
+
+def test_wandb_has_them_too(job, tmp_path):
+    """Following the same run: it logs what is there already, as after a kill."""
+    pytest.importorskip("wandb")
+    shutil.copytree(job[0], tmp_path / "r", ignore=shutil.ignore_patterns("tracker"))
+    record = json.loads((tmp_path / "r/run.json").read_text())
+    record["configuration"]["tracker"] = "wandb"
+    record["stages"]["report"]["state"] = "running"
+    (tmp_path / "r/run.json").write_text(json.dumps(record))
+    code = "from pathlib import Path; from harness.store import Run; from train.trackers import tracked\n"
+    code += f"with tracked(Run(Path({str(tmp_path / 'r')!r})), ['report']): pass"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ignored" not in done.stderr
+    (kept,) = (tmp_path / "r/tracker").rglob("run-*.wandb")
     assert has_all(kept.read_bytes())
     assert len(list((tmp_path / "r/tracker").rglob("*.png"))) == 3
-    assert "ignored" not in done.stderr
 
 
 def test_tensorboard_has_the_curves(harness, tmp_path):
@@ -43,3 +71,14 @@ def test_swanlabs_board_is_asked_for_in_a_line(harness):
     done = harness("train", *SMALL[:-1], "--set", "tracker=swanlab", "--output", "r", SWANLAB_MODE="local")
     assert done.returncode == 2
     assert "SWANLAB_MODE=local needs swanboard: pip install 'swanlab[dashboard]'" in done.stderr
+
+
+def test_a_tracker_without_a_login_is_asked_for_in_a_line(harness):
+    pytest.importorskip("wandb")
+    done = harness(
+        "train", *SMALL[:-1], "--set", "tracker=wandb", "--output", "r", WANDB_MODE="online", WANDB_API_KEY="",
+        WANDB_BASE_URL="http://127.0.0.1:9", NETRC="nowhere",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "tracker wandb does not start" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,6 +1,5 @@
 """Our recipe keys -> the arguments of the installed trainers, each held against the dataclass that takes it."""
 
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import trl
 
 from harness.config import Configuration
 from harness.errors import UserError
+from train.stage import processes
 from train.trackers import TRAINERS_OWN
 
 BOTH = {
@@ -52,7 +52,7 @@ def grpo_arguments(config: Configuration, folder: Path, max_completion: int, fun
     values = _common(config, folder, GRPO) | {
         # A warm-up below 1 is read as a share of the steps; 0 of them must stay an integer.
         "warmup_steps": config.warmup or 0,
-        "per_device_train_batch_size": _share(completions, "completions"),
+        "per_device_train_batch_size": _share(completions, "completions", "prompts_per_step or generations"),
         "max_completion_length": max_completion,
         "reward_weights": [1.0] * (functions - 1) + [0.0],
         "use_vllm": config.rollouts != "generate",
@@ -79,19 +79,14 @@ def grpo_arguments(config: Configuration, folder: Path, max_completion: int, fun
 def sft_arguments(config: Configuration, folder: Path) -> Any:
     """trl.SFTConfig."""
     values = _common(config, folder, SFT) | {"max_length": config.max_sequence, "packing": False}
-    values["per_device_train_batch_size"] = _share(config.sft_batch, "solutions")
+    values["per_device_train_batch_size"] = _share(config.sft_batch, "solutions", "sft_batch")
     return _made(trl.SFTConfig, values)
 
 
-def processes() -> int:
-    """How many processes train together, as torchrun and accelerate say it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _share(batch: int, things: str) -> int:
-    """What one process has of a step's batch."""
+def _share(batch: int, things: str, keys: str) -> int:
+    """What one process has of a step's batch, of so many things that the recipe's keys decide on."""
     if batch % processes():
-        raise UserError(f"{processes()} processes cannot share the {batch} {things} of a batch: change either")
+        raise UserError(f"{processes()} processes cannot share the {batch} {things} of a batch: change {keys}")
     return batch // processes()
 
 

@@ -14,19 +14,13 @@ NO_DISK = ("no space left", "disk quota", "file write failed", "unexpected pos",
 
 @contextmanager
 def faults_named(config: Configuration) -> Iterator[None]:
-    """Turn what a full GPU, memory or disk raises into a UserError."""
+    """Turn what a full GPU, memory or disk raises into a UserError; all else goes on as it is."""
     try:
         yield
-    except UserError:
-        raise
-    except (RuntimeError, ValueError, OSError, MemoryError) as error:
-        fix = fix_for(str(error) or type(error).__name__, config)
-        if fix is None:
-            raise
-        raise UserError(fix) from error
     except Exception as error:
-        # safetensors says a full disk by an exception of its own, straight below Exception.
-        fix = fix_for(str(error), config) if type(error).__module__.startswith("safetensors") else None
+        # What stands behind a UserError is a library's word; safetensors' is straight below Exception.
+        said = error.__cause__ if isinstance(error, UserError) else error
+        fix = fix_for(NO_MEMORY[0] if isinstance(said, MemoryError) else str(said), config)
         if fix is None:
             raise
         raise UserError(fix) from error
@@ -40,7 +34,7 @@ def fix_for(said: str, config: Configuration) -> str | None:
             f"vLLM finds no room for its rollouts beside the training: change gpu_memory_utilization = "
             f"{config.gpu_memory_utilization}, lower max_sequence = {config.max_sequence}, or weights = 4-bit"
         )
-    if any(part in text for part in NO_MEMORY) or said == "MemoryError":
+    if any(part in text for part in NO_MEMORY):
         lower = [f"generations = {config.generations}", f"max_sequence = {config.max_sequence}"]
         lower += [f"gpu_memory_utilization = {config.gpu_memory_utilization}"] if config.rollouts == "vllm" else []
         lower += ["weights to 4-bit"] if config.weights == "16-bit" else []

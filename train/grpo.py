@@ -7,10 +7,9 @@ from harness.config import Configuration
 from harness.evaluate import dataset_sha
 from harness.formats import FORMATS
 from harness.rewards import Reward, functions
-from harness.rewards.own import load_own
 from harness.store import Run
 from harness.types import Equality
-from train.rollouts import Rollouts, accuracy_function
+from train.rollouts import Rollouts, accuracy_function, own_functions
 from train.stage import finish, training
 
 
@@ -46,7 +45,8 @@ def train(run: Run, quiet: bool) -> None:
         with progress.bar("train", config.steps, stage.done, stage.quiet) as bar:
             log = StepLog(folder, stage, bar, shown="reward", limit=prompts.max_completion)
             adapter = run.warm_up / "adapter" if config.warms_up else None
-            finish(stage, trainers.grpo_trainer(stage, prompts, rollouts.functions, log, adapter), prompts.probe)
+            trainer = trainers.grpo_trainer(stage, prompts, rollouts.functions, log, adapter)
+            finish(stage, trainer, prompts.probe, adapter)
         stage.provenance["health"] = [warning.text for warning in log.warnings()]
 
 
@@ -55,7 +55,7 @@ def reward_functions(config: Configuration, equality: Equality, prompt: str) -> 
     format = FORMATS[config.format]
     prefix = formats.prompt_prefix(prompt, format)
     if config.has_own_rewards:
-        paid = list(load_own(Path(config.rewards), plain=False).functions.values())
+        paid = own_functions(Path(config.rewards))
     else:
         paid = functions(
             config.rewards,

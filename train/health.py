@@ -18,6 +18,7 @@ LITTLE_ENTROPY = 0.2
 MUCH_KL = 1.0
 LONGER, SHORTER = 1.5, 0.5
 SURE = 0.01
+ACCURACY = "rewards/accuracy_strict/mean"
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,12 @@ def _length(log: Sequence[dict]) -> Iterator[Warning]:
 
 def _reward_without_accuracy(log: Sequence[dict], probes: Sequence[dict]) -> Iterator[Warning]:
     """A reward that rises (Welch's test, first against last third of the steps) while the probes' accuracy does not."""
-    accuracy = [
-        row["rewards/accuracy_strict/mean"] for row in probes if row.get("rewards/accuracy_strict/mean") is not None
-    ]
-    if len(accuracy) < 2 or accuracy[-1] > accuracy[0]:
+    first, last = _ends(probes, ACCURACY)
+    if len(probes) < 2 or not len(first) or np.mean(last) > np.mean(first) or np.mean(last) == 1:
         return
+    accuracy = np.mean(first), np.mean(last)
     names = [name for name in log[0] if name.startswith("rewards/") and name.endswith("/mean")]
-    for name in (name for name in names if "accuracy_strict" not in name):
+    for name in (name for name in names if name != ACCURACY):
         first, last = _ends(log, name)
         if (
             len(first) > 1
@@ -116,7 +116,7 @@ def _reward_without_accuracy(log: Sequence[dict], probes: Sequence[dict]) -> Ite
             yield Warning(
                 f"reward {function}",
                 f"{function} rose from {np.mean(first):.2f} to {np.mean(last):.2f} while the accuracy on held-out "
-                f"problems went from {accuracy[0]:.0%} to {accuracy[-1]:.0%}: the training may learn to please that "
+                f"problems went from {accuracy[0]:.0%} to {accuracy[1]:.0%}: the training may learn to please that "
                 "reward alone: look at rollouts.jsonl, and choose other rewards (rewards, variant) or a lower "
                 "learning_rate.",
             )

@@ -1,11 +1,12 @@
 """The reward functions as the trainer calls them: checked, recorded, and with the accuracy beside them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.rewards import Reward
+from harness.rewards.own import load_own
 from harness.scoring import grade
 from harness.store import json_line, read_journal, write_lines
 from harness.types import Equality, Format
@@ -28,8 +29,9 @@ def accuracy_function(format: Format, equality: Equality, prefix: str) -> Reward
 class Rollouts:
     """Keeps the first prompt's completions of every step with what each reward function paid.
 
-    `functions` are the given ones, each held to one finite number (or None) a completion. Completions of held-out
-    problems, which have a column `held_out`, are not kept; `keeps` is False in all but the first of several processes.
+    `functions` are the given ones, each held to one finite number (or None) a completion; the last is the accuracy.
+    Completions of held-out problems, which have a column `held_out`, are not kept; `keeps` is False in all but the
+    first of several processes.
     """
 
     def __init__(self, path: Path, done: int, functions: Sequence[Reward], generations: int, keeps: bool):
@@ -41,7 +43,8 @@ class Rollouts:
 
     def _recorded(self, function: Reward, is_last: bool) -> Reward:
         def recorded(prompts, completions, answer, trainer_state, held_out=None, **rest):
-            values = _called(function, prompts=prompts, completions=completions, answer=answer, **rest)
+            columns = {"prompts": prompts, "completions": completions, "answer": answer, "trainer_state": trainer_state}
+            values = _checked(function.__name__, function(**columns, **rest), len(completions))
             self._paid[function.__name__] = values
             if is_last and self.keeps and held_out is None:
                 self._write(trainer_state.global_step + 1, prompts, completions, answer)
@@ -66,24 +69,41 @@ class Rollouts:
                 file.write(json_line(row))
 
 
-def _called(function: Callable, completions: list, **columns: object) -> list[float | None]:
+def own_functions(path: Path) -> list[Reward]:
+    """A user's reward functions; what one of them raises is a UserError, as it is to be mended there."""
+    functions = load_own(path, plain=False).functions
+    if ACCURACY in functions:
+        raise UserError(f"{path}: {ACCURACY} is the metric's own name: call your reward function otherwise")
+    return [_named(name, function) for name, function in functions.items()]
+
+
+def _named(name: str, function: Callable) -> Reward:
+    def called(**columns):
+        try:
+            return function(**columns)
+        except Exception as error:  # a user's own code may raise anything
+            said = str(error)[:200]
+            raise UserError(f"reward {name} raised {type(error).__name__}: {said}: mend the function") from error
+
+    called.__name__ = name
+    return called
+
+
+def _checked(name: str, values: Iterable, count: int) -> list[float | None]:
     """What a function pays; a UserError where that is not one finite number or None for each completion."""
-    name = function.__name__
+    listed = list(values)
+    if len(listed) != count:
+        raise UserError(f"reward {name} returned {len(listed)} values for {count} completions: mend the function")
+    return [None if value is None else _number(name, value) for value in listed]
+
+
+def _number(name: str, value: object) -> float:
     try:
-        values = list(function(completions=completions, **columns))
-    except (KeyboardInterrupt, UserError):
-        raise
-    except Exception as error:  # a user's own code: whatever it raises is to be mended there
+        number = float(value) if not isinstance(value, str) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
         raise UserError(
-            f"reward {name} raised {type(error).__name__}: {str(error)[:200]}: mend the function"
-        ) from error
-    if len(values) != len(completions):
-        raise UserError(
-            f"reward {name} returned {len(values)} values for {len(completions)} completions: mend the function"
+            f"reward {name} returned {value!r:.40}: return finite numbers, or None for what cannot be judged"
         )
-    for value in values:
-        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
-            raise UserError(
-                f"reward {name} returned {value!r:.40}: return finite numbers, or None for what it cannot judge"
-            )
-    return values
+    return number

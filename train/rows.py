@@ -7,6 +7,7 @@ import numpy as np
 
 from harness import checkpoints, formats
 from harness.config import Configuration
+from harness.datasets import held_out_questions
 from harness.errors import UserError
 from harness.evaluate import system_text
 from harness.formats import FORMATS
@@ -39,15 +40,14 @@ def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Promp
     limit = config.max_prompt or int(np.quantile(lengths, config.prompt_quantile))
     completion = config.max_completion or config.max_sequence - (limit + 1)
     kept = [row for row, length in zip(rows, lengths, strict=True) if length <= limit]
-    if completion < 1:
+    if completion < 1 or limit + completion > config.max_sequence:
         raise UserError(
-            f"max_sequence = {config.max_sequence} leaves no token for completions behind prompts of {limit}: raise it"
+            f"max_sequence = {config.max_sequence} has no room for completions of {max(completion, 1)} tokens behind "
+            f"prompts of {limit}: raise it, or lower max_completion or max_prompt"
         )
-    # Spread over the dataset, whatever its order means.
-    step = max(len(kept) // config.eval_problems, 1)
-    held_out = kept[::step][: config.eval_problems] if config.eval_every else []
-    taken = {id(row) for row in held_out}
-    trained = [row for row in kept if id(row) not in taken]
+    probed = held_out_questions(config, dataset) if config.eval_every else set()
+    held_out = [row for row in kept if _question(row) in probed]
+    trained = [row for row in kept if _question(row) not in probed]
     if len(trained) < config.prompts_per_step:
         raise UserError(
             f"{config.dataset}: {len(trained)} of {len(rows)} training prompts are left ({len(rows) - len(kept)} do "
@@ -59,6 +59,10 @@ def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Promp
     )
 
 
+def _question(row: dict) -> str:
+    return row["prompt"][-1]["content"]
+
+
 def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> tuple[list[dict], int]:
     """SFT's rows {input_ids} of the worked solutions, and how many were left out.
 
@@ -67,12 +71,13 @@ def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> tup
     """
     system, format = system_text(config), FORMATS[config.format]
     texts = [
-        tokenizer.apply_chat_template(
+        checkpoints.render(
+            tokenizer,
             [
                 *formats.messages(lesson.question, system),
                 {"role": "assistant", "content": formats.lay_out(lesson.solution, lesson.answer, format)},
             ],
-            tokenize=False,
+            answered=True,
         )
         for lesson in lessons.problems
     ]

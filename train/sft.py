@@ -33,4 +33,5 @@ def warm_up(run: Run, quiet: bool) -> None:
         question = formats.messages(lessons.problems[0].question, system_text(config))
         with progress.bar("warm-up", steps, stage.done, stage.quiet) as bar:
             log = StepLog(stage.folder, stage, bar, shown="loss")
-            finish(stage, trainers.sft_trainer(stage, solutions, log), checkpoints.render(stage.tokenizer, question))
+            prompt = checkpoints.render(stage.tokenizer, question)
+            finish(stage, trainers.sft_trainer(stage, solutions, log), prompt, None)

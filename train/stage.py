@@ -50,6 +50,8 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
     with ExitStack() as open_until_done:
         provenance = open_until_done.enter_context(run.stage(name)) if first else {}
         if name == "warm-up":
+            # It draws nothing.
+            config = config.model_copy(update={"rollouts": "generate"})
             replaced.pop("rollouts", None)
         for key, why in replaced.items():
             progress.note(f"{name}: {key} {why}", quiet)
@@ -61,7 +63,7 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
         os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
         # Before all else: Unsloth patches the libraries that everything after it imports.
-        backend = registry.load("trainer", trainer_name(config), TRAINERS)()
+        backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
         progress.note(f"{name}: {config.checkpoint}, {backend.name}", quiet)
         tokenizer = checkpoints.load_tokenizer(config.checkpoint, config.chat_template)
         checkpoint = last_checkpoint(folder / "checkpoints")
@@ -70,12 +72,16 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         yield Training(config, backend, tokenizer, folder, quiet, first, checkpoint, done, replaced, provenance)
 
 
-def finish(stage: Training, trainer: Any, prompt: str) -> None:
-    """Train to the end, keep what the trainer says it ran with, and the adapter once it has passed its checks."""
+def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> None:
+    """Train to the end, keep what the trainer says it ran with, and the adapter once it has passed its checks.
+
+    `start` is the adapter that training went on with, None for a fresh one; `prompt` is rendered.
+    """
     from peft import load_peft_weights, set_peft_model_state_dict
 
     from train import lora
 
+    lora.check_targets(trainer.model, stage.config.lora_targets)
     if stage.checkpoint and stage.done >= trainer.args.max_steps > 0:
         set_peft_model_state_dict(trainer.model, load_peft_weights(str(stage.checkpoint), device="cpu"))
     else:
@@ -86,16 +92,22 @@ def finish(stage: Training, trainer: Any, prompt: str) -> None:
     trainer.save_model(str(temporary))
     if not stage.first:
         return
+    stage.provenance |= lora.check_trained(temporary, start)
+    if processes() == 1:
+        # The parts of a model that several processes share do not answer alone: there the engine shows it later.
+        stage.provenance["logit_difference"] = lora.logit_difference(trainer.model, temporary, stage.tokenizer, prompt)
     write_json(stage.folder / "effective_config.json", _effective(stage, trainer))
-    adapter = stage.folder / "adapter"
-    stage.provenance |= lora.check_trained(temporary)
-    lora.check_targets(temporary, stage.config.lora_targets)
-    stage.provenance["logit_difference"] = lora.logit_difference(trainer.model, temporary, stage.tokenizer, prompt)
     for file in temporary.iterdir():
         if file.name not in ADAPTER_FILES:
             shutil.rmtree(file) if file.is_dir() else file.unlink()
+    adapter = stage.folder / "adapter"
     shutil.rmtree(adapter, ignore_errors=True)
     temporary.rename(adapter)
+
+
+def processes() -> int:
+    """How many processes train together, as torchrun and accelerate say it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -119,12 +131,15 @@ def _step_of(checkpoint: Path) -> int:
 def _effective(stage: Training, trainer: Any) -> dict[str, Any]:
     """What the trainer says it ran with, and what this machine put in place of the recipe's."""
     lora = trainer.model.peft_config["default"].to_dict()
+    trainable, parameters = trainer.model.get_nb_trainable_parameters()
     values = {
         "trainer": stage.backend.name,
         "replaced": stage.replaced,
         "arguments": trainer.args.to_dict(),
         "lora": {key: sorted(value) if isinstance(value, set) else value for key, value in lora.items()},
-        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "weights": stage.config.weights,
+        "rollouts": stage.config.rollouts,
+        "trainable_parameters": trainable,
+        "parameters": parameters,
     }
     return json.loads(json.dumps(values, default=str))

@@ -20,7 +20,9 @@ class StepLog(TrainerCallback):
     def __init__(self, folder: Path, stage: Training, bar: progress.Bar, shown: str, limit: int | None = None):
         self.log, self.probes = folder / "log.jsonl", folder / "probes.jsonl"
         self.stage, self.bar, self.shown, self.limit = stage, bar, shown, limit
-        self.rows, self.probed = (_kept(path, stage.done) if stage.first else [] for path in (self.log, self.probes))
+        self.rows, self.probed = (
+            kept_rows(path, stage.done) if stage.first else [] for path in (self.log, self.probes)
+        )
         self.warned: set[str] = set()
 
     def on_log(self, args, state, control, logs: dict | None = None, **_: object) -> None:
@@ -50,7 +52,9 @@ class StepLog(TrainerCallback):
             file.write(json_line(row))
 
 
-def _kept(path: Path, done: int) -> list[dict]:
-    rows = [row for row in read_journal(path) if row["step"] <= done]
+def kept_rows(path: Path, done: int) -> list[dict]:
+    """The rows of a journal up to the step that training goes on from; the file is cut to them."""
+    # Where nothing is gone on from, the first probe comes again too.
+    rows = [row for row in read_journal(path) if done and row["step"] <= done]
     write_lines(path, rows)
     return rows

@@ -8,14 +8,14 @@ trainer's own (TRAINERS_OWN) and have the curves alone.
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness import registry
+from harness import progress, registry
 from harness.errors import UserError
 from harness.store import SIDES, Run, read_journal, read_json
 
@@ -87,25 +87,53 @@ class Wandb:
 
 
 @contextmanager
-def tracked(run: Run) -> Iterator[None]:
-    """Have the run's tracker, where its configuration names one of TRACKERS, follow what happens in the body."""
+def tracked(run: Run, stages: Sequence[str]) -> Iterator[None]:
+    """Have the run's tracker, where its configuration names one of TRACKERS, follow the stages that the body runs."""
     name = run.config.tracker
-    if name not in TRACKERS:
+    if name not in TRACKERS or all(run.is_done(stage) for stage in stages):
         yield
         return
     with redirect_stdout(sys.stderr):
-        tracker = registry.load("tracker", name, TRACKERS)(run)
+        tracker = _opened(name, run)
     stop = threading.Event()
-    thread = threading.Thread(target=_follow, args=(run, tracker, stop), daemon=True)
+    thread = threading.Thread(target=_followed, args=(run, tracker, stop), daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _never_in_the_way(name):
             _log_results(run, tracker)
             tracker.close()
+
+
+def _opened(name: str, run: Run) -> Any:
+    kind = registry.load("tracker", name, TRACKERS)
+    try:
+        return kind(run)
+    except UserError:
+        raise
+    except Exception as error:  # theirs have no common class
+        cause = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"tracker {name} does not start ({cause}): log in there, set {name.upper()}_API_KEY, or "
+            f"{name.upper()}_MODE=offline"
+        ) from error
+
+
+@contextmanager
+def _never_in_the_way(name: str) -> Iterator[None]:
+    """A run is worth more than its tracker: what fails there is said in a line, and the run goes on."""
+    try:
+        yield
+    except Exception as error:
+        progress.note(f"tracker {name} failed and follows no more: {' '.join(str(error).split())[:160]}")
+
+
+def _followed(run: Run, tracker: Any, stop: threading.Event) -> None:
+    with _never_in_the_way(run.config.tracker):
+        _follow(run, tracker, stop)
 
 
 def _follow(run: Run, tracker: Any, stop: threading.Event) -> None:

@@ -20,10 +20,11 @@ def grpo_trainer(
     stage: Training, prompts: Prompts, functions: Sequence[Reward], log: TrainerCallback, adapter: Path | None
 ) -> Any:
     """A GRPO trainer; `adapter` is the SFT stage's, or None for a fresh one."""
-    model, lora = _seeded(stage, adapter)
+    # Before the weights: what TRL refuses costs nothing yet, and each process learns here which GPU is its own.
     values = arguments.grpo_arguments(
         stage.config, stage.folder / "checkpoints", prompts.max_completion, len(functions), bool(stage.checkpoint)
     )
+    model, lora = _seeded(stage, adapter)
     held_out = [row | {"held_out": True} for row in prompts.held_out]
     return _built(
         trl.GRPOTrainer,
@@ -40,12 +41,13 @@ def grpo_trainer(
 
 def sft_trainer(stage: Training, rows: Sequence[dict], log: TrainerCallback) -> Any:
     """An SFT trainer on whole token sequences."""
+    values = arguments.sft_arguments(stage.config, stage.folder / "checkpoints")
     model, lora = _seeded(stage, None)
     return _built(
         trl.SFTTrainer,
         model=model,
         peft_config=lora,
-        args=arguments.sft_arguments(stage.config, stage.folder / "checkpoints"),
+        args=values,
         train_dataset=Dataset.from_list(list(rows)),
         processing_class=stage.tokenizer,
         callbacks=[log],

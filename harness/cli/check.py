@@ -1,5 +1,7 @@
 """Everything that can be known to be wrong before a model is loaded, an engine imported or a folder made."""
 
+import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 from harness import adapters, checkpoints, datasets, registry
@@ -74,8 +76,22 @@ def check_run(config: Configuration, stages: list[str]) -> None:
         _check_training(config)
 
 
+def _check_rollout_server(config: Configuration) -> None:
+    if find_spec("vllm") is None:
+        raise UserError("rollouts = server needs vLLM here too: pip install 'harness[gpu]'")
+    if config.trainer == "unsloth":
+        raise UserError("trainer unsloth draws its own rollouts: --trainer trl, or --set rollouts=vllm")
+    try:
+        urllib.request.urlopen(f"{config.rollout_server.rstrip('/')}/health/", timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"rollout_server = {config.rollout_server}: does not answer ({error}): start it with "
+            f"`trl vllm-serve --model {config.checkpoint}`"
+        ) from error
+
+
 def _check_training(config: Configuration) -> None:
-    from train.backends import LARGEST_ON_CPU, TRAINERS, has_gpu, trainer_name
+    from train.backends import LARGEST_ON_CPU, TRAINERS, fitted, has_gpu, trainer_name
     from train.trackers import TRACKERS, TRAINERS_OWN
 
     if config.adapter:
@@ -89,6 +105,10 @@ def _check_training(config: Configuration) -> None:
     registry.needs("trainer", trainer_name(config), TRAINERS)
     for tracker in {config.tracker} & {*TRACKERS, *TRAINERS_OWN}:
         registry.needs("tracker", tracker, TRACKERS | TRAINERS_OWN)
+    if config.weights == "4-bit" and has_gpu() and find_spec("bitsandbytes") is None:
+        raise UserError("weights = 4-bit needs bitsandbytes: pip install bitsandbytes, or --set weights=16-bit")
+    if fitted(config)[0].rollouts == "server":
+        _check_rollout_server(config)
     if config.warms_up:
         datasets.lessons(config)
     problems = datasets.training_problems(config).problems

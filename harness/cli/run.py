@@ -40,7 +40,7 @@ def run(
     folder = open_run(config, output, fresh, names)
     say = show.nothing if quiet else show.note
     say(f"run folder: {folder.path}")
-    with tracked(folder):
+    with tracked(folder, names):
         code = pipeline.run_stages(folder, names, quiet, say)
     if code:
         return code
@@ -82,7 +82,7 @@ def train(
 
     names = pipeline.training_stages(config)
     folder = open_run(config, output, fresh, names)
-    with tracked(folder):
+    with tracked(folder, names):
         code = pipeline.run_stages(folder, names, quiet, show.nothing if quiet else show.note)
     if code:
         return code

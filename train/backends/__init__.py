@@ -15,10 +15,11 @@ LARGEST_ON_CPU = 1e9
 
 
 def trainer_name(config: Configuration) -> str:
-    """The trainer behind `auto` here: Unsloth where it and one GPU are, else (and under a launcher) plain TRL."""
+    """The trainer behind `auto` here: Unsloth where it and a GPU are, else plain TRL; so for what Unsloth has not."""
     if config.trainer != AUTO:
         return config.trainer
-    return "unsloth" if not config.launcher and find_spec("unsloth") and has_gpu() else "trl"
+    needs_trl = config.launcher or config.rollouts == "server"
+    return "unsloth" if not needs_trl and find_spec("unsloth") and has_gpu() else "trl"
 
 
 def has_gpu() -> bool:
@@ -37,7 +38,7 @@ def fitted(config: Configuration) -> tuple[Configuration, dict[str, str]]:
         found["optimizer"] = ("adamw_torch", f"{config.optimizer} needs a GPU and bitsandbytes")
     if config.rollouts == "vllm" and not (gpu and find_spec("vllm")):
         found["rollouts"] = ("generate", "vLLM rollouts need a GPU and vLLM")
-    elif config.rollouts == "vllm" and trainer_name(config) == "trl" and adapters.is_wrapper(config.checkpoint):
+    elif config.rollouts != "generate" and trainer_name(config) == "trl" and adapters.is_wrapper(config.checkpoint):
         found["rollouts"] = ("generate", "TRL cannot hand this multimodal wrapper's weights to vLLM")
     if config.gradient_checkpointing == "unsloth" and trainer_name(config) != "unsloth":
         found["gradient_checkpointing"] = (True, "Unsloth's own is not in TRL")

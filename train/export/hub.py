@@ -28,7 +28,7 @@ def push(folder: Path, repo: str, token: str) -> str:
     try:
         made = api.create_repo(repo, private=True, exist_ok=True)
         api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="harness export")
-    except (HfHubHTTPError, httpx.HTTPError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         cause = " ".join(str(error).split())[:200]
         raise UserError(f"--push {repo}: the hub refuses ({cause}): {folder} is whole, push it again") from error
     return made.url
