@@ -2,21 +2,16 @@
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import answers, checkpoints, registry, word_problems
+from harness import answers, checkpoints, columns, registry, word_problems
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.tables import SUFFIXES, read_rows
+from harness.tables import SUFFIXES, read_rows, split_files
 from harness.types import Dataset, Equality, Problem
 
-QUESTION_COLUMNS = ("question", "prompt", "problem")
-ANSWER_COLUMNS = ("answer", "solution", "expected_answer")
-SOLUTION_COLUMNS = ("generated_solution", "solution", "reasoning")
-SPLIT_NAMES = {"train", "test", "validation", "val", "dev"}
 HELD_OUT_ONE_IN = 10
 NUMERIC = re.compile(r"[-+]?(\d[\d,]*)?\.?\d+")
 
@@ -142,7 +137,7 @@ def lessons(config: Configuration) -> tuple[Dataset, int]:
     if not kept:
         raise UserError(
             f"sft_dataset = {config.sft_dataset}: none of its {len(dataset.problems)} problems has a worked solution "
-            f"({' or '.join(SOLUTION_COLUMNS)}) and a numeric answer: name another, or --skip-sft"
+            f"({' or '.join(columns.SOLUTION)}) and a numeric answer: name another, or --skip-sft"
         )
     return replace(dataset, problems=kept), len(worked) - len(kept)
 
@@ -162,15 +157,20 @@ def load(config: Configuration, split: str) -> Dataset:
     path = _local_path(config)
     source = DATASETS.get(config.dataset)
     if path:
-        files, cut = _split_files(path, split, source.config if source else None)
+        files, cut = split_files(path, split, source.config if source else None)
         rows = [row for file in files for row in read_rows(file)]
     else:
         cut = split != "all" and "test" not in source.splits
         splits = source.splits if cut or split == "all" else (split,)
         rows = [row for each in splits for row in _hub_rows(config.dataset, source, each)]
-    columns = _columns(rows, config, source, path)
+    wanted = columns.Columns(
+        config.question_column or (source.question if source else None),
+        config.answer_column or (source.answer if source else None),
+        source.solution if source else None,
+    )
     name = config.dataset if source else Path(config.dataset).stem
-    problems, skipped = _problems(rows, f"{name}-{'all' if cut else split}", *columns, _solution_column(rows, source))
+    found = columns.find(rows, wanted, has_solutions=not source, where=path or config.dataset)
+    problems, skipped = columns.problems(rows, f"{name}-{'all' if cut else split}", found)
     equality = equality_of(config, problems)
     if cut and split != "all":
         problems = [problem for problem in problems if held_out_split(problem.question) == split]
@@ -221,38 +221,6 @@ def _local_path(config: Configuration) -> Path | None:
     return path
 
 
-def _split_files(path: Path, split: str, config: str | None) -> tuple[list[Path], bool]:
-    """The files of a split, and whether `train` and `test` are still to be cut out of them.
-
-    A folder without test files has its test problems held out of the train files, whichever split is asked for.
-    """
-    if path.is_file():
-        return [path], True
-    path = path / config if config and (path / config).is_dir() else path
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(f"{path}: no {', '.join(SUFFIXES)} file in this folder: name the folder that has them")
-    named = {name: [file for file in files if _split_name(file) == name] for name in map(_split_name, files)}
-    cut = split in ("train", "test") and "test" not in named
-    wanted = "train" if cut else split
-    if split == "all" or (cut and not named.keys() & SPLIT_NAMES):
-        chosen = files
-    elif wanted in named:
-        chosen = named[wanted]
-    else:
-        raise UserError(
-            f"{path}: no file of split '{wanted}' (there is {files[0].name}): add {wanted}.jsonl or the like"
-        )
-    folders = {file.parent.name for file in chosen}
-    if len(folders) > 1:
-        raise UserError(f"{path}: split '{split}' lies in {' and '.join(sorted(folders))}: name one of these folders")
-    return chosen, cut
-
-
-def _split_name(file: Path) -> str:
-    return re.split(r"[-_.]", file.name)[0]
-
-
 def _hub_rows(name: str, source: Source, split: str) -> list[dict]:
     checkpoints.go_offline_without_network()
     import datasets
@@ -267,63 +235,3 @@ def _hub_rows(name: str, source: Source, split: str) -> list[dict]:
         raise UserError(
             f"{name}: cannot be loaded from the hub ({cause}): point --data at a local copy (file or folder)"
         ) from error
-
-
-def _columns(rows: list[dict], config: Configuration, source: Source | None, path: Path | None) -> tuple[str, str]:
-    if not rows:
-        raise UserError(f"{path or config.dataset}: no rows: give a file that is not empty")
-    present = list(dict.fromkeys(key for row in rows for key in row))
-
-    def column(option: str, named: str | None, usual: tuple[str, ...]) -> str:
-        for name in (named,) if named else usual:
-            if name in present:
-                return name
-        wanted = f"'{named}'" if named else " or ".join(f"'{name}'" for name in usual)
-        raise UserError(
-            f"{path or config.dataset}: no column {wanted} (columns: {', '.join(map(str, present))}): "
-            f"name it with {option}"
-        )
-
-    return (
-        column("--question-column", config.question_column, (source.question,) if source else QUESTION_COLUMNS),
-        column("--answer-column", config.answer_column, (source.answer,) if source else ANSWER_COLUMNS),
-    )
-
-
-def _solution_column(rows: list[dict], source: Source | None) -> str | None:
-    """The column of the worked solutions, where there is one."""
-    usual = (source.solution,) if source else SOLUTION_COLUMNS
-    return next((name for name in usual if name and any(name in row for row in rows)), None)
-
-
-def _problems(
-    rows: list[dict], prefix: str, question: str, answer: str, solution: str | None
-) -> tuple[list[Problem], Counter]:
-    problems, skipped = [], Counter()
-    for place, row in enumerate(rows):
-        text = row.get(question)
-        if not isinstance(text, str) or not text.strip():
-            skipped[f"no text in column '{question}'"] += 1
-            continue
-        worked = row.get(solution) if solution else None
-        problems.append(
-            Problem(
-                f"{prefix}-{place:05d}",
-                whole_text(text.strip()),
-                true_answer(row.get(answer)),
-                solution=whole_text(worked.strip()) if isinstance(worked, str) and worked.strip() else None,
-            )
-        )
-    return problems, skipped
-
-
-def whole_text(text: str) -> str:
-    """`text` with half surrogate pairs, which no file or tokenizer takes, replaced by question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def true_answer(value: object) -> str | None:
-    """The true answer of a row; what stands behind `####`, where a worked solution leads to it."""
-    if value is None or (isinstance(value, float) and value != value):
-        return None
-    return whole_text(str(value)).rpartition("####")[2].strip() or None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import tables
-from harness.datasets import true_answer
+from harness.columns import true_answer
 from harness.errors import UserError
 from harness.tables import BrokenRow
 

@@ -1,7 +1,8 @@
-"""Rows of a user's .jsonl, .json, .csv or .parquet file, each broken one named by file and line."""
+"""A user's .jsonl, .json, .csv and .parquet files: which are of a split, and their rows, each broken one named."""
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from harness.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 LONGEST_FIELD = 2**31 - 1
+SPLIT_NAMES = {"train", "test", "validation", "val", "dev"}
 
 
 class BrokenRow(UserError):
@@ -114,3 +116,35 @@ def _parquet(path: Path) -> Iterator[dict]:
         yield from parquet.read_table(path).to_pylist()
     except pyarrow.ArrowInvalid as error:
         raise UserError(f"{path}: not a parquet file ({str(error)[:80]}): give a whole file") from error
+
+
+def split_files(path: Path, split: str, config: str | None) -> tuple[list[Path], bool]:
+    """The files of a split, and whether `train` and `test` are still to be cut out of them.
+
+    A folder without test files has its test problems held out of the train files, whichever split is asked for.
+    """
+    if path.is_file():
+        return [path], True
+    path = path / config if config and (path / config).is_dir() else path
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"{path}: no {', '.join(SUFFIXES)} file in this folder: name the folder that has them")
+    named = {name: [file for file in files if _split_name(file) == name] for name in map(_split_name, files)}
+    cut = split in ("train", "test") and "test" not in named
+    wanted = "train" if cut else split
+    if split == "all" or (cut and not named.keys() & SPLIT_NAMES):
+        chosen = files
+    elif wanted in named:
+        chosen = named[wanted]
+    else:
+        raise UserError(
+            f"{path}: no file of split '{wanted}' (there is {files[0].name}): add {wanted}.jsonl or the like"
+        )
+    folders = {file.parent.name for file in chosen}
+    if len(folders) > 1:
+        raise UserError(f"{path}: split '{split}' lies in {' and '.join(sorted(folders))}: name one of these folders")
+    return chosen, cut
+
+
+def _split_name(file: Path) -> str:
+    return re.split(r"[-_.]", file.name)[0]

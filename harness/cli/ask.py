@@ -20,7 +20,7 @@ def ask(
     """Ask one question; the reply as it is drawn, then its parsed parts."""
     from harness import formats
     from harness.cli.check import check_run
-    from harness.datasets import whole_text
+    from harness.columns import whole_text
     from harness.evaluate import open_engine, requests
     from harness.formats import FORMATS
     from harness.types import Dataset, Problem

@@ -25,8 +25,9 @@ def grade(
 ) -> None:
     """Grade replies made by any other tool."""
     from harness import progress
+    from harness.columns import true_answer
     from harness.config import check
-    from harness.datasets import named_equality, true_answer
+    from harness.datasets import named_equality
     from harness.formats import FORMATS
     from harness.samples import read_samples
     from harness.scoring import grade as grade_reply
