@@ -236,6 +236,16 @@ def read_journal(path: Path) -> list[dict]:
     return rows
 
 
+def cut_journal(path: Path, step: int) -> list[dict]:
+    """Cut a training's journal to the rows up to the step that it goes on from, and return those.
+
+    From step 0 nothing is gone on from: the probe before the first step comes again too.
+    """
+    rows = [row for row in read_journal(path) if step and row["step"] <= step]
+    write_lines(path, rows)
+    return rows
+
+
 def read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -12,10 +12,10 @@ import pytest
 from conftest import configuration, write_jsonl
 
 from harness.errors import UserError
+from harness.store import cut_journal
 from train import health, stage
 from train.faults import fix_for
 from train.rollouts import Rollouts
-from train.step_log import kept_rows
 
 SMALL = ("--limit=4", "--set=steps=4", "--set=save_steps=1", "--set=prompts_per_step=2", "--set=generations=2",
          "--set=eval_every=2", "--set=eval_problems=4")  # fmt: skip
@@ -185,9 +185,9 @@ def test_a_killed_training_ends_as_the_undisturbed_one(tmp_path):
 
 def test_a_training_killed_before_its_first_checkpoint_begins_again(tmp_path):
     write_jsonl(tmp_path / "probes.jsonl", [{"step": 0}, {"step": 2}])
-    assert kept_rows(tmp_path / "probes.jsonl", 0) == []
+    assert cut_journal(tmp_path / "probes.jsonl", 0) == []
     write_jsonl(tmp_path / "probes.jsonl", [{"step": 0}, {"step": 2}])
-    assert kept_rows(tmp_path / "probes.jsonl", 1) == [{"step": 0}]
+    assert cut_journal(tmp_path / "probes.jsonl", 1) == [{"step": 0}]
 
 
 def test_a_full_disk_ends_in_one_line(tmp_path):

@@ -19,7 +19,7 @@ def train(run: Run, quiet: bool) -> None:
         from train import rows, trainers
         from train.step_log import StepLog
 
-        config, folder = stage.config, stage.folder
+        config = stage.config
         dataset = datasets.training_problems(config)
         prompts = rows.prompts_of(config, dataset, stage.tokenizer)
         stage.provenance |= {
@@ -36,14 +36,14 @@ def train(run: Run, quiet: bool) -> None:
             stage.quiet,
         )
         rollouts = Rollouts(
-            folder / "rollouts.jsonl",
+            stage.folder / "rollouts.jsonl",
             stage.done,
             reward_functions(config, dataset.equality, prompts.probe),
             config.generations,
             keeps=stage.first,
         )
         with progress.bar("train", config.steps, stage.done, stage.quiet) as bar:
-            log = StepLog(folder, stage, bar, shown="reward", limit=prompts.max_completion)
+            log = StepLog(stage, bar, shown="reward", limit=prompts.max_completion)
             adapter = run.warm_up / "adapter" if config.warms_up else None
             trainer = trainers.grpo_trainer(stage, prompts, rollouts.functions, log, adapter)
             finish(stage, trainer, prompts.probe, adapter)

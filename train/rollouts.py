@@ -8,7 +8,7 @@ from harness.errors import UserError
 from harness.rewards import Reward
 from harness.rewards.own import load_own
 from harness.scoring import grade
-from harness.store import json_line, read_journal, write_lines
+from harness.store import cut_journal, json_line
 from harness.types import Equality, Format
 
 ACCURACY = "accuracy_strict"
@@ -39,7 +39,7 @@ class Rollouts:
         self.functions = [self._recorded(function, function is functions[-1]) for function in functions]
         self._paid: dict[str, list] = {}
         if keeps:
-            write_lines(path, [row for row in read_journal(path) if row["step"] <= done])
+            cut_journal(path, done)
 
     def _recorded(self, function: Reward, is_last: bool) -> Reward:
         def recorded(prompts, completions, answer, trainer_state, held_out=None, **rest):

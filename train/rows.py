@@ -36,7 +36,7 @@ def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Promp
         {"prompt": formats.messages(problem.question, system), "answer": problem.answer} for problem in dataset.problems
     ]
     rendered = [checkpoints.render(tokenizer, row["prompt"]) for row in rows]
-    lengths = token_counts(rendered, tokenizer)
+    lengths = [len(ids) for ids in _token_ids(rendered, tokenizer)]
     limit = config.max_prompt or int(np.quantile(lengths, config.prompt_quantile))
     completion = config.max_completion or config.max_sequence - (limit + 1)
     kept = [row for row, length in zip(rows, lengths, strict=True) if length <= limit]
@@ -89,10 +89,6 @@ def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> tup
             f"{config.max_sequence} tokens, a step needs {config.sft_batch}: raise max_sequence, or --skip-sft"
         )
     return kept, len(rows) - len(kept)
-
-
-def token_counts(texts: list[str], tokenizer: Any) -> list[int]:
-    return [len(ids) for ids in _token_ids(texts, tokenizer)]
 
 
 def _token_ids(texts: list[str], tokenizer: Any) -> list[list[int]]:

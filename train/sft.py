@@ -32,6 +32,6 @@ def warm_up(run: Run, quiet: bool) -> None:
         steps = math.ceil(config.sft_epochs * math.ceil(batches / config.sft_accumulation))
         question = formats.messages(lessons.problems[0].question, system_text(config))
         with progress.bar("warm-up", steps, stage.done, stage.quiet) as bar:
-            log = StepLog(stage.folder, stage, bar, shown="loss")
+            log = StepLog(stage, bar, shown="loss")
             prompt = checkpoints.render(stage.tokenizer, question)
             finish(stage, trainers.sft_trainer(stage, solutions, log), prompt, None)

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Training:
     checkpoint: Path | None
     done: int
     replaced: dict[str, str]
-    provenance: dict = field(default_factory=dict)
+    provenance: dict
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from harness import progress
-from harness.store import json_line, read_journal, write_lines
+from harness.store import cut_journal, json_line
 from train import health
 from train.stage import Training
 
@@ -17,11 +17,11 @@ class StepLog(TrainerCallback):
     `limit` the most tokens of a completion.
     """
 
-    def __init__(self, folder: Path, stage: Training, bar: progress.Bar, shown: str, limit: int | None = None):
-        self.log, self.probes = folder / "log.jsonl", folder / "probes.jsonl"
+    def __init__(self, stage: Training, bar: progress.Bar, shown: str, limit: int | None = None):
+        self.log, self.probes = stage.folder / "log.jsonl", stage.folder / "probes.jsonl"
         self.stage, self.bar, self.shown, self.limit = stage, bar, shown, limit
         self.rows, self.probed = (
-            kept_rows(path, stage.done) if stage.first else [] for path in (self.log, self.probes)
+            cut_journal(path, stage.done) if stage.first else [] for path in (self.log, self.probes)
         )
         self.warned: set[str] = set()
 
@@ -50,11 +50,3 @@ class StepLog(TrainerCallback):
         rows.append(row)
         with path.open("a", encoding="utf-8") as file:
             file.write(json_line(row))
-
-
-def kept_rows(path: Path, done: int) -> list[dict]:
-    """The rows of a journal up to the step that training goes on from; the file is cut to them."""
-    # Where nothing is gone on from, the first probe comes again too.
-    rows = [row for row in read_journal(path) if done and row["step"] <= done]
-    write_lines(path, rows)
-    return rows
