@@ -1,6 +1,7 @@
 """Seconds a step and GPU memory of the GRPO stage, our recipe against other ways to run the same one.
 
-    python -m baselines.peers.training_speed CHECKPOINT DATA OUT.json --case NAME [--gib 24] [--steps 10] [--set k=v]
+    python -m baselines.peers.training_speed CHECKPOINT DATA OUT.json --case NAME
+        [--gib 24] [--steps 10] [--seconds 580] [--set k=v]
 
 CHECKPOINT: a folder of gemma3-4b's shape (python -m baselines.peers.random_checkpoint makes one). DATA: a local copy of
 GSM8K with a train split. One case a call, as each takes the whole GPU; OUT.json keeps them all, by name:
@@ -11,8 +12,8 @@ GSM8K with a train split. One case a call, as each takes the whole GPU; OUT.json
     trl-generate  the same with model.generate
 
 Random weights hardly ever end a reply, so all cases draw as many completions of the same length; any_reward.py tells
-them apart. `--gib` limits what
-torch, vLLM's share included, may take of the GPU. Memory is the driver's own figure, polled; a step's seconds are the
+them apart. `--gib` limits what torch, vLLM's share included, may take of the GPU; a case that takes more than `--seconds`
+is stopped, and the steps it has done count. Memory is the driver's own figure, polled; a step's seconds are the
 trainer's, the median of those behind the first three, which compile.
 """
 
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, default="recipe")
     parser.add_argument("--gib", type=float)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
     reward = Path(__file__).with_name("any_reward.py")
@@ -73,8 +75,8 @@ def main() -> None:
     if arguments.gib:
         command = [sys.executable, "-c", LIMITED, str(arguments.gib / total)]
     started = time.monotonic()
-    with Memory() as memory:
-        code = subprocess.run([*command, "train", str(run.path)], check=False).returncode
+    with Memory(torch.cuda.get_device_properties(0).uuid) as memory:
+        code = _exit_code([*command, "train", str(run.path)], arguments.seconds)
     log = read_journal(run.path / "train" / "log.jsonl")
     seconds = [row["step_time"] for row in log]
     if len(seconds) <= COMPILING_STEPS:
@@ -84,6 +86,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name(),
         "date": time.strftime("%Y-%m-%d"),
         "versions": run.record["provenance"]["train"].get("versions"),
+        "architecture": read_json(arguments.checkpoint / "config.json")["architectures"][0],
         "exit_code": code,
         **{key: effective.get(key) for key in ("trainer", "replaced", "parameters", "trainable_parameters")},
         "completions_a_step": config.prompts_per_step * config.generations,
@@ -101,8 +104,19 @@ def main() -> None:
     print(f"{name}: {took}, {result['mean_completion_tokens']:.0f} tokens a completion")
 
 
+def _exit_code(command: list[str], seconds: float | None) -> int | None:
+    """The command's exit code; None where it was stopped after `seconds`."""
+    try:
+        return subprocess.run(command, check=False, timeout=seconds).returncode
+    except subprocess.TimeoutExpired:
+        return None
+
+
 class Memory:
-    """The most GPU memory in use, in GiB, as the driver says it, over a `with` block."""
+    """The most memory in use of the GPU of this UUID, in GiB, as the driver says it, over a `with` block."""
+
+    def __init__(self, uuid: object):
+        self._gpu = f"GPU-{uuid}"
 
     def __enter__(self) -> "Memory":
         self.peak, self._stop = 0.0, threading.Event()
@@ -115,7 +129,7 @@ class Memory:
         self._thread.join()
 
     def _poll(self) -> None:
-        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", f"--id={self._gpu}"]
         while not self._stop.wait(0.2):
             used = subprocess.run(query, capture_output=True, text=True, check=True).stdout
             self.peak = max(self.peak, float(used.split()[0]) / 1024)

@@ -82,7 +82,7 @@ def _check_rollout_server(config: Configuration) -> None:
     if config.trainer == "unsloth":
         raise UserError("trainer unsloth draws its own rollouts: --trainer trl, or --set rollouts=vllm")
     try:
-        urllib.request.urlopen(f"{config.rollout_server.rstrip('/')}/health/", timeout=10).close()
+        urllib.request.urlopen(f"{config.rollout_server.rstrip('/')}/health", timeout=10).close()
     except (OSError, ValueError) as error:
         raise UserError(
             f"rollout_server = {config.rollout_server}: does not answer ({error}): start it with "
