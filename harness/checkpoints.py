@@ -81,8 +81,10 @@ def go_offline_without_network() -> None:
         return
     from huggingface_hub import constants
 
+    hub = urlparse(constants.ENDPOINT)
+    port = hub.port or (80 if hub.scheme == "http" else 443)
     try:
-        socket.create_connection((urlparse(constants.ENDPOINT).hostname, 443), timeout=CONNECT_SECONDS).close()
+        socket.create_connection((hub.hostname, port), timeout=CONNECT_SECONDS).close()
     except OSError:
         os.environ["HF_HUB_OFFLINE"] = "1"
         constants.HF_HUB_OFFLINE = True

@@ -50,6 +50,24 @@ def test_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def adapter(tmp_path_factory):
+    """An adapter that changes a quarter of the embedded model's greedy replies."""
+    return save_adapter(tmp_path_factory.mktemp("a") / "adapter", spread=0.2)
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory):
+    """A whole run, trained for two steps."""
+    folder = tmp_path_factory.mktemp("job")
+    settings = ("steps=2", "prompts_per_step=2", "generations=2", "save_steps=2")
+    command = [f"{sys.prefix}/bin/harness", "run", "--before-after", "--limit", "4", "--output", "r"]
+    command += [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "r"
+
+
 def configuration(
     *settings: str, trains: bool = False, model: str | None = "tiny", recipe: str | None = None, **options
 ) -> Configuration:

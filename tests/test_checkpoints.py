@@ -1,5 +1,7 @@
 import json
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -64,3 +66,29 @@ def test_a_template_that_refuses_the_prompt_names_the_way_out():
     tokenizer.chat_template = "{{ raise_exception('no system role') }}"
     with pytest.raises(UserError, match="--system-prompt none"):
         checkpoints.render(tokenizer, [{"role": "user", "content": "?"}])
+
+
+class GatedHub(BaseHTTPRequestHandler):
+    """The hub's answer to whoever has not accepted a model's licence."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(403)
+        self.send_header("X-Error-Code", "GatedRepo")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_gated_model_without_a_token_says_what_to_do(harness):
+    server = HTTPServer(("127.0.0.1", 0), GatedHub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    done = harness("eval", "--model", "gemma3-4b", HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 2
+    assert done.stderr == (
+        "harness: --model google/gemma-3-4b-it: gated: accept its licence on its page of the hub, then set HF_TOKEN "
+        "to your token\n"
+    )

@@ -12,9 +12,9 @@ GSM8K with a train split. One case a call, as each takes the whole GPU; OUT.json
     trl-generate  the same with model.generate
 
 Random weights hardly ever end a reply, so all cases draw as many completions of the same length; any_reward.py tells
-them apart. `--gib` limits what torch, vLLM's share included, may take of the GPU; a case that takes more than `--seconds`
-is stopped, and the steps it has done count. Memory is the driver's own figure, polled; a step's seconds are the
-trainer's, the median of those behind the first three, which compile.
+them apart. `--gib` limits what torch, vLLM's share included, may take of the GPU; a case that takes more than
+`--seconds` is stopped, and the steps it has done count. Memory is the driver's own figure, polled; a step's seconds are
+the trainer's, the median of those behind the first three, which compile.
 """
 
 import argparse

@@ -1,0 +1,150 @@
+"""The model card of an export, and its way to the hub."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+from harness.store import Run, read_json, write_json
+from train.export import Export, write
+
+TOKEN = "hf_secretsecretsecret"
+
+
+def test_a_run_s_card_shows_what_was_measured(job, harness):
+    from huggingface_hub import ModelCard
+
+    done = harness("export", job, "--to", "lora", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.strip().split("\n")[-1])
+    assert said["output"] == str(job / "export/lora")
+    assert said["files"]["adapter_model.safetensors"] == (job / "export/lora/adapter_model.safetensors").stat().st_size
+    card = ModelCard.load(job / "export/lora/README.md")
+    metrics = read_json(job / "after/metrics.json")
+    results = {each.metric_type: each for each in card.data.eval_results}
+    assert results.keys() == {name for name in metrics if not name.startswith("reward/")}
+    assert all(each.metric_value == round(metrics[name]["mean"], 4) for name, each in results.items())
+    assert (results["tokens"].dataset_name, results["tokens"].dataset_split) == ("word-problems", "test")
+    assert (card.data.library_name, card.data.tags, card.data.language) == ("peft", ["lora", "grpo"], ["en"])
+    compared = read_json(job / "comparison.json")["metrics"]
+    rows = {line.split(" | ")[0]: line for line in card.text.split("\n") if line.startswith("| ")}
+    row = f"| {compared['tokens']['before']:.2f} | {compared['tokens']['after']:.2f} | "
+    assert row in rows["| tokens"]
+    assert len(rows) == len(compared) + 1
+    assert "4 problems" in card.text
+    assert f"\n    {read_json(job / 'run.json')['command']}\n" in card.text
+    assert "- steps: 2\n" in card.text
+
+
+def test_hostile_texts_do_not_act_in_a_card(job, tmp_path):
+    from huggingface_hub import ModelCard
+
+    hostile = "a|b\n---\n# <script>alert(1)</script> ![x](http://y) `c`"
+    for name in ("after/metrics.json", "comparison.json"):
+        (tmp_path / "r" / name).parent.mkdir(parents=True, exist_ok=True)
+        content = read_json(job / name)
+        metrics = content.get("metrics", content)
+        metrics[hostile] = metrics["tokens"]
+        write_json(tmp_path / "r" / name, content)
+    record = read_json(job / "run.json")
+    record["configuration"]["dataset"] = hostile
+    record["command"] = f"harness run {hostile}"
+    write_json(tmp_path / "r/run.json", record)
+    run = Run.open(tmp_path / "r")
+    write.write(
+        Export(hostile, "embedded", str(job / "train/adapter"), "lora", (), run, ""), tmp_path / "l", quiet=True
+    )
+    card = ModelCard.load(tmp_path / "l/README.md")
+    assert card.data.model_name == hostile.replace("\n", " ")
+    lines = card.text.split("\n")
+    assert not [line for line in lines if line.startswith(("---", "# <", "# \\<"))]
+    assert len({line.replace("\\|", "").count("|") for line in lines if line.startswith("|")}) == 1
+    shown = [line for line in lines if not line.startswith("    ")]
+    assert "<script" not in "\n".join(shown).replace("\\<", "")
+    assert "![" not in "\n".join(shown)
+
+
+def test_without_a_run_the_card_says_how_to_measure(adapter, harness):
+    done = harness("export", "--model", "tiny", "--adapter", adapter, "--to", "lora", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("export: export/tiny-lora\n")
+    text = Path("export/tiny-lora/README.md").read_text()
+    assert "What the adapter changes was not measured" in text
+    assert "harness run --model BASE --adapter ADAPTER" in text
+    assert "model-index" not in text
+
+
+def test_nothing_is_uploaded_unless_the_user_says_so(job, harness, tmp_path):
+    command = ("export", job, "--to", "lora", "--output", "x", "--push", "me/tiny")
+    piped = subprocess.run(
+        [f"{sys.prefix}/bin/harness", *map(str, command)], env=os.environ | {"HF_TOKEN": TOKEN},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (piped.returncode, piped.stderr) == (2, "harness: --push me/tiny: nobody is there to ask: add --yes\n")
+    ours, theirs = pty.openpty()
+    os.write(ours, b"n\n")
+    asked = subprocess.run(
+        [f"{sys.prefix}/bin/harness", *map(str, command)], env=os.environ | {"HF_TOKEN": TOKEN},
+        stdin=theirs, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert asked.returncode == 2
+    assert "Upload to me/tiny on the hub? [y/N]" in asked.stderr
+    assert asked.stderr.endswith("not uploaded, nothing written: leave --push out to export alone\n")
+    assert not (tmp_path / "x").exists()
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as an upload of small files asks for."""
+
+    seen: list[tuple[str, str, bytes]]
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.seen.append((self.path, self.headers["Authorization"], content))
+        here = f"http://{self.headers['Host']}/me/tiny"
+        said = {"success": True, "url": here, "commitOid": "0" * 40, "commitUrl": f"{here}/commit/{'0' * 40}"}
+        if "/preupload/" in self.path:
+            said["files"] = [
+                {"path": each["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for each in json.loads(content)["files"]
+            ]
+        body = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_push_uploads_the_folder_and_shows_the_token_to_nobody(job, harness, tmp_path):
+    Hub.seen = []
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    command = ("export", job, "--to", "lora", "--output", "x", "--push", "me/tiny", "--yes")
+    done = harness(*command, HF_ENDPOINT=address, HF_HUB_OFFLINE="0", HF_TOKEN=TOKEN)
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 0, done.stderr
+    made, *_, (path, _, committed) = Hub.seen
+    assert (made[0], json.loads(made[2])["name"]) == ("/api/repos/create", "tiny")
+    assert json.loads(made[2]).get("private") or json.loads(made[2]).get("visibility") == "private"
+    assert path == "/api/models/me/tiny/commit/main"
+    sent = [json.loads(line) for line in committed.splitlines()]
+    assert {each["value"]["path"] for each in sent if each["key"] == "file"} == {
+        file.name for file in (tmp_path / "x").iterdir()
+    }
+    assert {key for _, key, _ in Hub.seen} == {f"Bearer {TOKEN}"}
+    down = harness(*command, HF_ENDPOINT=address, HF_HUB_OFFLINE="0", HF_TOKEN=TOKEN)
+    assert down.returncode == 2
+    assert down.stderr.splitlines()[-1].startswith("harness: --push me/tiny: the hub refuses")
+    written = b"".join(file.read_bytes() for file in (tmp_path / "x").iterdir())
+    assert TOKEN not in done.stdout + done.stderr + down.stdout + down.stderr
+    assert TOKEN.encode() not in written
