@@ -1,25 +1,32 @@
 """Two evaluations of the same problems -> one comparison."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from harness import stats
-from harness.store import SIDES, Run, write_json
+from harness import repeats, stats
+from harness.pairs import Pairs, columns, pair, unlike
+from harness.store import Run, write_json
 from harness.types import FLIPS_BY, Comparison, Difference, Evaluation, Metric, Score, measure
 
 SIGNIFICANT = 0.05
 MUCH_TRUNCATED = 0.10
 LANGUAGE_SAMPLES = 20
+NO_EVIDENCE = "no evidence either way"
 
 
 def metrics_of(scores: Sequence[Score]) -> dict[str, Metric]:
-    """Every metric's mean with its interval: Wilson's for shares, else Student's t, both clustered by problem."""
-    clusters = [score.problem_id for score in scores]
-    names = dict.fromkeys(name for score in scores for name in score.scores)
-    return {name: _metric(name, [score.scores.get(name) for score in scores], clusters) for name in names}
+    """Every metric's mean with its interval: Wilson's for shares, else Student's t, both clustered by problem.
+
+    pass@k and maj@k are means over problems, where these have several replies each.
+    """
+    _, problems = np.unique([score.problem_id for score in scores], return_inverse=True)
+    metrics = {name: _metric(name, values, problems) for name, values in columns(scores).items()}
+    for name, values in repeats.metrics(scores).items():
+        metrics[name] = _metric(name, np.array(list(values.values())), np.arange(len(values)))
+    return metrics
 
 
 def compare(*sides: Evaluation) -> Comparison:
@@ -29,25 +36,23 @@ def compare(*sides: Evaluation) -> Comparison:
     are adjusted over them all.
     """
     steps = [(sides[0], sides[-1]), *(pairwise(sides) if len(sides) > 2 else ())]
-    differences, *others = _adjusted([_differences(before, after) for before, after in steps])
-    before, after = steps[0]
-    pairs = _pairs(before, after)
-    first = pairs[:LANGUAGE_SAMPLES]
-    languages = {
-        before.name: language_counts([old for old, _ in first]),
-        after.name: language_counts([new for _, new in first]),
-    }
-    return Comparison(
-        differences,
-        _flips(pairs),
-        languages,
-        len(first),
-        tuple(_warnings(sides, pairs)),
-        tuple(
-            {"before": old.name, "after": new.name, "metrics": metrics}
-            for (old, new), metrics in zip(steps[1:], others, strict=True)
-        ),
+    paired = [pair(before, after) for before, after in steps]
+    differences, *others = _adjusted([_differences(*step, pairs) for step, pairs in zip(steps, paired, strict=True)])
+    steps_between = tuple(
+        {"before": old.name, "after": new.name, "metrics": metrics}
+        for (old, new), metrics in zip(steps[1:], others, strict=True)
     )
+    return _comparison(sides, paired[0], differences, steps_between)
+
+
+def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Comparison]:
+    """Each of the others against the baseline, paired by problem whatever the prompts; p-values adjusted over all."""
+    paired = [pair(baseline, other, same_prompts=False) for other in others]
+    families = [_differences(baseline, other, pairs) for other, pairs in zip(others, paired, strict=True)]
+    return [
+        _comparison((baseline, other), pairs, differences)
+        for other, pairs, differences in zip(others, paired, _adjusted(families), strict=True)
+    ]
 
 
 def language_counts(scores: Sequence[Score]) -> dict[str, int]:
@@ -55,43 +60,95 @@ def language_counts(scores: Sequence[Score]) -> dict[str, int]:
     return dict(Counter(score.language for score in scores).most_common())
 
 
-def compare_run(run: Run) -> None:
+def compare_run(run: Run, sides: Sequence[Evaluation]) -> None:
     """Write comparison.json of a run that has more than one side."""
-    sides = [run.evaluation(side) for side in SIDES if run.is_done(side)]
     if len(sides) > 1:
         write_json(run.path / "comparison.json", compare(*sides).as_dict())
 
 
-def _metric(name: str, values: list[float | None], clusters: list[str]) -> Metric:
-    scored = [(value, cluster) for value, cluster in zip(values, clusters, strict=True) if value is not None]
-    unscored = len(values) - len(scored)
-    if not scored:
+def _metric(name: str, values: np.ndarray, problems: np.ndarray) -> Metric:
+    scored = ~np.isnan(values)
+    unscored = int((~scored).sum())
+    if not scored.any():
         return Metric(None, None, None, 0, unscored)
-    numbers, problems = zip(*scored, strict=True)
-    mean = float(np.mean(numbers))
+    numbers, problems = values[scored], problems[scored]
     if measure(name).share:
         low, high = stats.share_interval(numbers, problems)
     else:
         low, high = stats.mean_interval(numbers, problems)
         if measure(name).percent:
             low, high = max(low, 0.0), min(high, 1.0)
-    return Metric(mean, _finite(low), _finite(high), len(numbers), unscored)
+    return Metric(float(numbers.mean()), _finite(low), _finite(high), len(numbers), unscored)
 
 
-def _pairs(before: Evaluation, after: Evaluation) -> list[tuple[Score, Score]]:
-    asked = {each.place: each.prompt_sha for each in after.completions}
-    graded = {(score.problem_id, score.index): score for score in after.scores}
-    return [
-        (score, graded[completion.place])
-        for completion, score in zip(before.completions, before.scores, strict=True)
-        if asked.get(completion.place) == completion.prompt_sha
-    ]
+def _comparison(
+    sides: Sequence[Evaluation], pairs: Pairs, differences: dict[str, Difference], steps: tuple[dict, ...] = ()
+) -> Comparison:
+    first = min(len(pairs), LANGUAGE_SAMPLES)
+    languages = {
+        sides[0].name: language_counts(pairs.before[:first]),
+        sides[-1].name: language_counts(pairs.after[:first]),
+    }
+    return Comparison(differences, _flips(pairs), languages, first, tuple(_warnings(sides, pairs)), steps)
 
 
-def _differences(before: Evaluation, after: Evaluation) -> dict[str, dict]:
+def _differences(before: Evaluation, after: Evaluation, pairs: Pairs) -> dict[str, dict]:
     """Each metric's difference, its p-value not adjusted yet."""
-    pairs = _pairs(before, after)
-    return {name: _difference(name, before, after, pairs) for name in before.metrics if name in after.metrics}
+    old, new = columns(pairs.before), columns(pairs.after)
+    deltas = {name: (new[name] - old[name], pairs.problems) for name in old if name in new}
+    old_repeats, new_repeats = repeats.metrics(pairs.before), repeats.metrics(pairs.after)
+    for name in old_repeats.keys() & new_repeats.keys():
+        common = [each for each in old_repeats[name] if each in new_repeats[name]]
+        values = [new_repeats[name][each] - old_repeats[name][each] for each in common]
+        deltas[name] = np.array(values), np.arange(len(common))
+    nothing = np.array([]), np.array([], dtype=int)
+    return {
+        name: _difference(name, before.metrics[name].mean, after.metrics[name].mean, *deltas.get(name, nothing))
+        for name in before.metrics
+        if name in after.metrics
+    }
+
+
+def _difference(name: str, before: float | None, after: float | None, deltas: np.ndarray, problems: np.ndarray) -> dict:
+    scored = ~np.isnan(deltas)
+    result = {
+        "before": before, "after": after, "delta": None, "low": None, "high": None, "p_value": None, "test": None,
+        "n_pairs": int(scored.sum()), "detectable": None, "needed": None,
+    }  # fmt: skip
+    if not scored.any():
+        return result
+    _, groups = np.unique(problems[scored], return_inverse=True)
+    by_problem = np.bincount(groups, weights=deltas[scored]) / np.bincount(groups)
+    if measure(name).share and len(by_problem) == result["n_pairs"]:
+        judged = _judged_by_shares(by_problem)
+    else:
+        judged = _judged_by_means(by_problem)
+    return result | judged | {"delta": float(by_problem.mean())}
+
+
+def _judged_by_shares(deltas: np.ndarray) -> dict:
+    """One reply a problem, each right or wrong."""
+    n, gained, lost = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
+    low, high = stats.paired_share_interval(gained, lost, n)
+    changed = (gained + lost) / n
+    return {
+        "low": _finite(low), "high": _finite(high), "test": "exact McNemar",
+        "p_value": stats.mcnemar_exact(gained, lost),
+        "detectable": stats.detectable_difference(n, changed) if changed else None,
+        "needed": stats.problems_needed((gained - lost) / n, changed),
+    }  # fmt: skip
+
+
+def _judged_by_means(deltas: np.ndarray) -> dict:
+    """A number a problem: of several replies, or of a metric that counts."""
+    low, high = stats.mean_interval(deltas, np.arange(len(deltas)))
+    spread = float(deltas.std(ddof=1)) if len(deltas) > 1 else 0.0
+    return {
+        "low": _finite(low), "high": _finite(high), "test": "sign-flip permutation",
+        "p_value": stats.sign_flip(deltas),
+        "detectable": stats.detectable_mean(len(deltas), spread) if spread else None,
+        "needed": stats.needed_for_mean(float(deltas.mean()), spread) if spread else None,
+    }  # fmt: skip
 
 
 def _adjusted(families: list[dict[str, dict]]) -> list[dict[str, Difference]]:
@@ -103,40 +160,20 @@ def _adjusted(families: list[dict[str, dict]]) -> list[dict[str, Difference]]:
         finished.append({})
         for name, each in family.items():
             p_value = None if each["p_value"] is None else next(adjusted)
-            finished[-1][name] = Difference(**each, p_adjusted=p_value, verdict=_verdict(name, each, p_value))
+            finished[-1][name] = Difference(
+                **each,
+                p_adjusted=p_value,
+                verdict=_verdict(name, each, p_value),
+                note=_note(each, p_value, len(tested)),
+            )
     return finished
-
-
-def _difference(name: str, before: Evaluation, after: Evaluation, pairs: list[tuple[Score, Score]]) -> dict:
-    by_problem = defaultdict(list)
-    for old, new in pairs:
-        values = old.scores.get(name), new.scores.get(name)
-        if None not in values:
-            by_problem[old.problem_id].append(values[1] - values[0])
-    deltas = np.array([np.mean(values) for values in by_problem.values()])
-    result = {
-        "before": before.metrics[name].mean, "after": after.metrics[name].mean, "delta": None, "low": None,
-        "high": None, "p_value": None, "test": None, "n_pairs": sum(map(len, by_problem.values())),
-    }  # fmt: skip
-    if not len(deltas):
-        return result
-    if measure(name).share and len(deltas) == result["n_pairs"]:
-        gained, lost = int((deltas > 0).sum()), int((deltas < 0).sum())
-        low, high = stats.paired_share_interval(gained, lost, len(deltas))
-        test, p_value = "exact McNemar", stats.mcnemar_exact(gained, lost)
-    else:
-        low, high = stats.mean_interval(deltas, [str(place) for place in range(len(deltas))])
-        test, p_value = "sign-flip permutation", stats.sign_flip(deltas)
-    return result | {
-        "delta": float(deltas.mean()), "low": _finite(low), "high": _finite(high), "p_value": p_value, "test": test,
-    }  # fmt: skip
 
 
 def _verdict(name: str, difference: dict, p_adjusted: float | None) -> str:
     if p_adjusted is None:
         return "not compared"
     if p_adjusted >= SIGNIFICANT:
-        return "no evidence either way"
+        return NO_EVIDENCE
     sign = 1 if difference["delta"] > 0 else -1
     better = measure(name).better
     if better == 0:
@@ -144,23 +181,39 @@ def _verdict(name: str, difference: dict, p_adjusted: float | None) -> str:
     return "better" if sign == better else "worse"
 
 
-def _flips(pairs: list[tuple[Score, Score]]) -> dict[str, int]:
+def _note(difference: dict, p_adjusted: float | None, tests: int) -> str:
+    """Where the interval and the test, or the test alone and among all, say different things."""
+    p_value, low, high = difference["p_value"], difference["low"], difference["high"]
+    if p_value is None or low is None:
+        return ""
+    leaves_0_out, rejects = low > 0 or high < 0, p_value < SIGNIFICANT
+    if leaves_0_out != rejects:
+        seen = "leaves 0 out, the test does not reject" if leaves_0_out else "holds 0, the test rejects"
+        return f"the interval {seen} (p = {p_value:.3f}): the verdict follows the test"
+    if rejects and p_adjusted >= SIGNIFICANT:
+        return f"p = {p_value:.3f} alone, {p_adjusted:.3f} as one of {tests} tests (Holm), which decides"
+    return ""
+
+
+def _flips(pairs: Pairs) -> dict[str, int]:
     counts = dict.fromkeys(("gained", "lost", "both", "neither"), 0)
-    for flip in (before.flip(after) for before, after in pairs):
+    for flip in (before.flip(after) for before, after in zip(pairs.before, pairs.after, strict=True)):
         if flip:
             counts[flip] += 1
     return counts
 
 
-def _warnings(sides: Sequence[Evaluation], pairs: list[tuple[Score, Score]]) -> list[str]:
+def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
     warnings = []
+    if differ := unlike(sides[0], sides[-1]):
+        warnings.append(
+            f"not a clean pair, the difference is of all this and not of the models alone: {'; '.join(differ)}"
+        )
     total = max(len(side.completions) for side in sides)
     if len(pairs) < total:
-        warnings.append(
-            f"{total - len(pairs)} of {total} replies have no partner with the same prompt and are left out"
-        )
+        warnings.append(f"{total - len(pairs)} of {total} replies have no partner to the same problem and are left out")
     for side in sides:
-        truncated = side.metrics["truncated"].mean
+        truncated = side.metrics["truncated"].mean if "truncated" in side.metrics else None
         if truncated and truncated > MUCH_TRUNCATED:
             warnings.append(f"{side.name}: {truncated:.0%} of the replies were cut off at the limit: raise max_tokens")
         unscored = side.metrics[FLIPS_BY].unscored

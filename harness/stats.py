@@ -1,21 +1,23 @@
 """Intervals and tests, under their standard names."""
 
-from collections.abc import Sequence
-from math import ceil, sqrt
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from math import ceil, comb, prod, sqrt
 
 import numpy as np
 from scipy import optimize, stats
 
 CONFIDENCE = 0.95
+QUANTILE = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 RESAMPLES = 9999
+DRAWN_SIZES = 1000
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927, JASA 22:209)."""
-    z = stats.norm.ppf((1 + CONFIDENCE) / 2)
-    share, spread = successes / n, z * z / n
+    share, spread = successes / n, QUANTILE**2 / n
     center = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * sqrt(share * (1 - share) / n + spread / (4 * n))
+    half = QUANTILE / (1 + spread) * sqrt(share * (1 - share) / n + spread / (4 * n))
     return max(0.0, center - half), min(1.0, center + half)
 
 
@@ -57,9 +59,9 @@ def paired_share_interval(gained: int, lost: int, n: int) -> tuple[float, float]
 
     Agresti and Min 2005 (Statistics in Medicine 24:729); unlike Wald's own it keeps a width where no pair differs.
     """
-    z, total = stats.norm.ppf((1 + CONFIDENCE) / 2), n + 2
+    total = n + 2
     up, down = (gained + 0.5) / total, (lost + 0.5) / total
-    half = z * sqrt((up + down - (up - down) ** 2) / total)
+    half = QUANTILE * sqrt((up + down - (up - down) ** 2) / total)
     return max(-1.0, up - down - half), min(1.0, up - down + half)
 
 
@@ -69,15 +71,43 @@ def mcnemar_exact(gained: int, lost: int) -> float:
 
 
 def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
-    """Two-sided permutation test of a mean paired difference by random sign flips (Fisher 1935)."""
+    """Two-sided permutation test of a mean paired difference by sign flips (Fisher 1935, The Design of Experiments).
+
+    Of m differences of one size a Binomial(m, 1/2) keeps its sign. The sums that this gives are enumerated with their
+    probabilities where they are at most 9999, else 9999 are drawn, with the observed one counted among them (Phipson
+    and Smyth 2010, SAGMB 9:39).
+    """
     differences = np.asarray(differences, dtype=float)
-    if len(differences) < 2 or not np.any(differences):
-        return 1.0
-    test = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=RESAMPLES,
-        vectorized=True, axis=0, rng=np.random.default_rng(seed), batch=500,
-    )  # fmt: skip
-    return float(test.pvalue)
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    least = abs(differences.sum()) - 1e-12 * (sizes @ counts)
+    if prod(map(float, counts + 1)) <= RESAMPLES:
+        sums, chances = _flipped_sums(sizes, counts)
+        return float(min(chances[np.abs(sums) >= least].sum(), 1.0))
+    extreme = (np.abs(_drawn_sums(sizes, counts, np.random.default_rng(seed))) >= least).sum()
+    return float((extreme + 1) / (RESAMPLES + 1))
+
+
+def _flipped_sums(sizes: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every sum of sign-flipped differences, `counts` of each of `sizes`, and its probability."""
+    sums, chances = np.zeros(1), np.ones(1)
+    for size, count in zip(sizes, counts, strict=True):
+        kept = np.arange(count + 1)
+        sums = np.add.outer(sums, size * (2 * kept - count)).ravel()
+        chances = np.outer(chances, stats.binom.pmf(kept, count, 0.5)).ravel()
+    return sums, chances
+
+
+def _drawn_sums(sizes: np.ndarray, counts: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Random sums of sign-flipped differences, `counts` of each of `sizes`, which ascend.
+
+    Where there are more than 1000 sizes the smaller ones are one normal variable of their variance, the limit of such
+    a sum (Hoeffding 1952, Annals of Mathematical Statistics 23:169); the largest, which could spoil it, are drawn.
+    """
+    small = slice(max(len(sizes) - DRAWN_SIZES, 0))
+    sums = draw.normal(0.0, sqrt(counts[small] @ sizes[small] ** 2), RESAMPLES)
+    for size, count in zip(sizes[small.stop :], counts[small.stop :], strict=True):
+        sums += size * (2 * draw.binomial(count, 0.5, RESAMPLES) - count)
+    return sums
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -96,10 +126,10 @@ def detectable_difference(n: int, changed: float, power: float = 0.8) -> float |
     `changed` is the share of problems whose result differs between the sides; None where even a difference as
     large as that would not show.
     """
-    significance, strength = stats.norm.ppf((1 + CONFIDENCE) / 2), stats.norm.ppf(power)
+    strength = stats.norm.ppf(power)
 
     def excess(difference: float) -> float:
-        needed = significance * sqrt(changed) + strength * sqrt(changed - difference**2)
+        needed = QUANTILE * sqrt(changed) + strength * sqrt(changed - difference**2)
         return difference * sqrt(n) - needed
 
     largest = min(changed, sqrt(changed))
@@ -115,9 +145,70 @@ def problems_needed(difference: float, changed: float, power: float = 0.8) -> in
     changed = max(changed, difference)
     if not difference:
         return None
-    significance, strength = stats.norm.ppf((1 + CONFIDENCE) / 2), stats.norm.ppf(power)
-    root = significance * sqrt(changed) + strength * sqrt(changed - difference**2)
+    root = QUANTILE * sqrt(changed) + stats.norm.ppf(power) * sqrt(changed - difference**2)
     return ceil((root / difference) ** 2)
+
+
+def detectable_mean(n: int, spread: float, power: float = 0.8) -> float:
+    """The smallest mean paired difference that `n` problems show with `power` (Miller 2024, arXiv:2411.00640, 5).
+
+    `spread` is the standard deviation of the problems' differences; the test's distribution is taken as normal.
+    """
+    return float((QUANTILE + stats.norm.ppf(power)) * spread / sqrt(n))
+
+
+def needed_for_mean(difference: float, spread: float, power: float = 0.8) -> int | None:
+    """How many problems show a mean paired `difference` with `power` (Miller 2024, section 5), None where it is 0.
+
+    `spread` is as in `detectable_mean`. There are at least two: one problem has no spread.
+    """
+    return max(ceil((detectable_mean(1, spread, power) / difference) ** 2), 2) if difference else None
+
+
+def pass_at_k(n: int, right: int, k: int) -> float:
+    """The probability that one of k replies is right, unbiased, of a problem with `right` of `n` replies right.
+
+    1 - C(n - right, k) / C(n, k) as a product (Chen et al. 2021, arXiv:2107.03374, eq. 1 and figure 3).
+    """
+    if k > n:
+        raise ValueError(f"pass@{k} needs {k} replies to a problem, not {n}")
+    return 1.0 - prod(1 - k / drawn for drawn in range(n - right + 1, n + 1)) if k <= n - right else 1.0
+
+
+def majority_at_k(labels: Sequence[Hashable | None], right: Sequence[bool], k: int) -> float:
+    """The probability that the majority of k of a problem's replies is right (Wang et al. 2022, arXiv:2203.11171).
+
+    `labels` says which replies give the same answer, None that a reply gives none, and `right` which are right. The
+    k replies are drawn without replacement. One of the answers with most votes wins, each as likely as the others;
+    without an answer there is no right one. Exact: hands of k replies are counted by their leaders, label by label.
+    """
+    if k > len(labels):
+        raise ValueError(f"maj@{k} needs {k} replies to a problem, not {len(labels)}")
+    votes = Counter(label for label in labels if label is not None)
+    correct = {label for label, hit in zip(labels, right, strict=True) if hit}
+    hands = Counter({(0, 0, 0, 0): 1})
+    for label, most in sorted(votes.items(), key=lambda each: each[1]):
+        hands = _dealt(hands, most, label in correct, k)
+    silent = len(labels) - votes.total()
+    won = Counter()
+    for (drawn, _, leaders, winners), ways in hands.items():
+        won[leaders] += ways * comb(silent, k - drawn) * winners
+    return sum((ways / (leaders * comb(len(labels), k)) for leaders, ways in won.items() if leaders), 0.0)
+
+
+def _dealt(hands: Counter, most: int, correct: bool, k: int) -> Counter:
+    """The ways to hold each (replies, votes of the leaders, leaders, right leaders), with `most` more of one label."""
+    dealt = Counter()
+    for (drawn, top, leaders, winners), ways in hands.items():
+        for votes in range(min(most, k - drawn) + 1):
+            if votes > top:
+                leading = votes, 1, int(correct)
+            elif votes == top > 0:
+                leading = top, leaders + 1, winners + correct
+            else:
+                leading = top, leaders, winners
+            dealt[drawn + votes, *leading] += ways * comb(most, votes)
+    return dealt
 
 
 def fisher_exact(successes: tuple[int, int], n: tuple[int, int]) -> float:

@@ -1,6 +1,7 @@
 """The run folder: an append-only journal of replies, and files that are whole or not there at all."""
 
 import fcntl
+import gc
 import json
 import os
 import time
@@ -127,6 +128,7 @@ class Run:
         folder = self.path / side
         if not (folder / "metrics.json").is_file():
             raise UserError(f"{folder}: no graded evaluation here: run `harness run` or `harness score` first")
+        record = self.record
         scores = {(row["problem_id"], row["index"]): Score(**row) for row in read_journal(folder / "scores.jsonl")}
         completions = [completion for completion in self.completions(side) if completion.place in scores]
         return Evaluation(
@@ -134,8 +136,18 @@ class Run:
             completions=tuple(completions),
             scores=tuple(scores[completion.place] for completion in completions),
             metrics={name: Metric(**row) for name, row in read_json(folder / "metrics.json").items()},
-            provenance=self.record["provenance"].get(side, {}),
+            provenance=record["provenance"].get(side, {}),
+            settings=record["configuration"],
         )
+
+    def evaluations(self) -> list[Evaluation]:
+        """Every finished side, in order."""
+        # Millions of small objects, all to stay: the collector would look through them again and again.
+        gc.disable()
+        try:
+            return [self.evaluation(side) for side in SIDES if self.is_done(side)]
+        finally:
+            gc.enable()
 
     def completions(self, side: str) -> list[Completion]:
         """The journalled replies of a side, as far as it has come, in the dataset's order."""
@@ -152,7 +164,8 @@ class Run:
         """The sides with all their replies; a UserError where there is none."""
         done = [side for side in SIDES if self.is_done(side)]
         for side in done:
-            if not self.completions(side):
+            journal = self.path / side / "completions.jsonl"
+            if not journal.is_file() or not journal.stat().st_size:
                 raise UserError(f"{self.path / side}: its replies are gone: run again with --fresh")
         if not done:
             raise UserError(f"{self.path}: no finished evaluation: run `harness eval` or `harness run` first")

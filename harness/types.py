@@ -219,6 +219,10 @@ MEASURES = {
 
 def measure(name: str) -> Measure:
     """The measure behind a metric's name; a reward function's is its mean."""
+    if name.startswith("pass@"):
+        return Measure(f"at least one of {name.removeprefix('pass@')} replies has the right answer", share=False)
+    if name.startswith("maj@"):
+        return Measure(f"the answer that most of {name.removeprefix('maj@')} replies give is right", share=False)
     return MEASURES.get(name) or Measure(f"mean of {name.removeprefix('reward/')}", share=False, percent=False)
 
 
@@ -235,18 +239,23 @@ class Metric:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One side of a run, graded. `completions` and `scores` stand in the same order."""
+    """One side of a run, graded. `completions` and `scores` stand in the same order; `settings` are the run's."""
 
     name: str
     completions: tuple[Completion, ...]
     scores: tuple[Score, ...]
     metrics: dict[str, Metric]
     provenance: dict
+    settings: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of two sides. `delta` is after minus before over the pairs, with its 95 % interval."""
+    """One metric of two sides. `delta` is after minus before over the pairs, with its 95 % interval.
+
+    `detectable` is the smallest difference that so many problems show, `needed` how many would show this one (both
+    with 80 % power); `note` says where interval and test, or the test alone and among all metrics, disagree.
+    """
 
     before: float | None
     after: float | None
@@ -258,6 +267,9 @@ class Difference:
     test: str | None
     n_pairs: int
     verdict: str
+    detectable: float | None = None
+    needed: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,16 @@
+import re
+import time
+from itertools import combinations
+
 import numpy as np
 import pytest
+import scipy.stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
 
+from baselines.statistics import coverage
 from harness import stats
 
 
@@ -45,6 +52,40 @@ def test_sign_flip_agrees_with_the_exact_enumeration():
     differences = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert stats.sign_flip(differences) == pytest.approx(2 / 2**6)
     assert stats.sign_flip([0.0, 0.0]) == 1.0
+    assert stats.sign_flip([]) == stats.sign_flip([2.0]) == 1.0
+
+
+def scipys(differences: np.ndarray) -> float:
+    draw = np.random.default_rng(1)
+    return scipy.stats.permutation_test((differences,), np.mean, permutation_type="samples", vectorized=True, axis=0,
+                                        rng=draw, batch=500).pvalue  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [4, 8, 13])
+def test_sign_flip_of_few_is_scipys(n):
+    """Thirds are no exact floats: sums that are as extreme as the observed one are so but for rounding."""
+    draw = np.random.default_rng(n)
+    for differences in (draw.normal(0.5, 1, n), draw.integers(-2, 4, n) / 3, np.full(n, 0.1)):
+        assert stats.sign_flip(differences) == pytest.approx(scipys(differences))
+
+
+@pytest.mark.parametrize("n", [40, 200, 1200])
+def test_sign_flip_of_many_is_scipys_within_chance(n):
+    draw = np.random.default_rng(n)
+    for differences in (draw.normal(1.5 / n**0.5, 1, n), draw.integers(-3, 5, n) / 4, draw.standard_cauchy(n)):
+        assert stats.sign_flip(differences) == pytest.approx(scipys(differences), abs=0.02)
+
+
+def test_sign_flip_of_one_size_is_mcnemars_exact_test():
+    assert stats.sign_flip([1.0] * 41 + [-1.0] * 22 + [0.0] * 500) == pytest.approx(stats.mcnemar_exact(41, 22))
+
+
+def test_sign_flip_of_100_000_differences_is_quick():
+    differences, started = np.random.default_rng(0).normal(0.005, 1, 100_000), time.perf_counter()
+    found = stats.sign_flip(differences)
+    assert time.perf_counter() - started < 2
+    assert found == pytest.approx(scipy.stats.ttest_1samp(differences, 0).pvalue, abs=0.02)
+    assert stats.sign_flip(differences + 1) == 1 / 10_000
 
 
 def test_shares_of_several_replies_a_problem():
@@ -61,3 +102,104 @@ def test_detectable_difference_solves_connors_equation():
     assert needed == pytest.approx(300, rel=1e-4)
     assert stats.detectable_difference(1319, 0.3) < difference
     assert stats.detectable_difference(4, 0.3) is None
+
+
+@pytest.mark.parametrize(("up", "down", "power", "pairs"), [(0.45, 0.05, 0.8, 23), (0.3, 0.15, 0.8, 155)])
+def test_problems_needed_of_worked_examples(up, down, power, pairs):
+    """Of powerandsamplesize.com and clinicaltrials-tools.vercel.app, both of which cite Connor 1987."""
+    assert stats.problems_needed(up - down, up + down, power) == pairs
+    assert stats.problems_needed(down - up, up + down, power) == pairs
+
+
+def test_problems_needed_have_the_power_that_is_asked_for():
+    """McNemar's test without correction, its power as the exact sum of the trinomial distribution."""
+    up, down = 0.2, 0.1
+    n = stats.problems_needed(up - down, up + down)
+    gained, lost = np.meshgrid(np.arange(n + 1), np.arange(n + 1))
+    significant = (gained - lost) ** 2 >= 1.959964**2 * np.maximum(gained + lost, 1)
+    cells = np.stack([gained, lost, n - gained - lost], axis=-1)
+    assert scipy.stats.multinomial.pmf(cells, n, (up, down, 1 - up - down))[significant].sum() == pytest.approx(
+        0.8, abs=0.01
+    )
+    assert stats.problems_needed(0.0, 0.3) is None
+
+
+def test_needed_for_mean_of_millers_worked_example():
+    """arXiv:2411.00640: 969 questions show 3 percentage points where the differences' variance is 1/9."""
+    assert stats.needed_for_mean(0.03, 1 / 3) == stats.needed_for_mean(-0.03, 1 / 3) == 969
+    assert stats.detectable_mean(969, 1 / 3) == pytest.approx(0.03, abs=1e-5)
+
+
+@pytest.mark.parametrize("power", [0.8, 0.9])
+def test_needed_for_mean_is_statsmodels(power):
+    needed = NormalIndPower(ddof=0).solve_power(effect_size=4 / 30, alpha=0.05, power=power, ratio=0)
+    assert stats.needed_for_mean(4, 30, power) == np.ceil(needed)
+    assert stats.detectable_mean(needed, 30, power) == pytest.approx(4, rel=1e-4)
+    assert stats.needed_for_mean(0, 30) is None
+    assert stats.needed_for_mean(5, 0) == 2
+
+
+@pytest.mark.parametrize(("n", "right"), [(6, 0), (6, 1), (6, 3), (6, 5), (6, 6)])
+def test_pass_at_k_is_the_share_of_draws_with_a_right_reply(n, right):
+    for k in range(1, n + 1):
+        draws = list(combinations([True] * right + [False] * (n - right), k))
+        assert stats.pass_at_k(n, right, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+
+
+def test_pass_at_k_of_many_replies_and_of_too_few():
+    assert stats.pass_at_k(10_000, 1, 5000) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="pass@5"):
+        stats.pass_at_k(4, 2, 5)
+
+
+def voted(drawn: tuple[tuple[str | None, bool], ...]) -> float:
+    """The chance that the majority of the drawn (label, is right) is right."""
+    answers = [each for each in drawn if each[0] is not None]
+    most = max((answers.count(each) for each in answers), default=0)
+    leaders = {each for each in answers if answers.count(each) == most}
+    return sum(correct for _, correct in leaders) / max(len(leaders), 1)
+
+
+@pytest.mark.parametrize("text", ["aabbc", "abcdef", "aab---", "bbbbaa", "------", "bbcc-", "aaaabbbccd-"])
+def test_majority_at_k_is_the_mean_over_all_draws(text):
+    labels = [None if each == "-" else each for each in text]
+    for correct in ("a", "ac"):
+        replies = [(label, label is not None and label in correct) for label in labels]
+        for k in range(1, len(labels) + 1):
+            draws = list(combinations(replies, k))
+            expected = sum(map(voted, draws)) / len(draws)
+            assert stats.majority_at_k(labels, [hit for _, hit in replies], k) == pytest.approx(expected)
+
+
+def test_majority_at_k_of_many_replies_and_of_too_few():
+    """A majority of 32 out of 40 right and 24 wrong replies, against the hypergeometric distribution."""
+    votes = scipy.stats.hypergeom(64, 40, 32)
+    found = stats.majority_at_k(["right"] * 40 + ["wrong"] * 24, [True] * 40 + [False] * 24, 32)
+    assert found == pytest.approx(votes.sf(16) + votes.pmf(16) / 2)
+    with pytest.raises(ValueError, match="maj@3"):
+        stats.majority_at_k(["a", "b"], [True, False], 3)
+
+
+LEAST, MOST = {20: 0.93, 100: 0.94, 300: 0.94, 1319: 0.94}, {20: 1.0, 100: 0.96, 300: 0.96, 1319: 0.96}
+
+
+@pytest.mark.parametrize("n", [20, 100])
+def test_intervals_cover(n):
+    found = coverage.summary([coverage.coverage(n, share, simulations=300) for share in coverage.SHARES])
+    for mean, lowest in found.values():
+        assert LEAST[n] <= mean <= MOST[n]
+        assert lowest > 0.88
+
+
+def test_the_stored_coverage_is_complete_and_within_bounds():
+    rows = re.findall(r"^\| (\d+) \| (\w+) \| ([\d.]+) % \|", coverage.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [row[:2] for row in rows] == [(str(n), name) for n in coverage.SIZES for name in coverage.INTERVALS]
+    for n, _, mean in rows:
+        assert LEAST[int(n)] <= float(mean) / 100 <= MOST[int(n)]
+
+
+@pytest.mark.parametrize("n", [1, 20, 1319])
+def test_paired_share_intervals_stay_within_bounds(n):
+    for gained, lost in ((0, 0), (n, 0), (0, n), (n // 2, n // 2)):
+        low, high = stats.paired_share_interval(gained, lost, n)
+        assert -1 <= low < (gained - lost) / n <= high <= 1 or -1 <= low <= (gained - lost) / n < high <= 1

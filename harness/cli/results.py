@@ -21,7 +21,7 @@ def score(folder: RunFolder, json: Json = False) -> None:
     run = Run.open(folder)
     for side in run.finished_sides():
         score_side(run, side, quiet=False)
-    compare_run(run)
+    compare_run(run, run.evaluations())
     if run.report.is_file():
         run_stage(run, "report", quiet=True)
     show.results(run, json)

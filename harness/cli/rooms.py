@@ -23,8 +23,9 @@ def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], N
         from reports.page import write_report
 
         with run.stage("report"):
-            compare_run(run)
-            write_report(run)
+            sides = run.evaluations()
+            compare_run(run, sides)
+            write_report(run, sides)
     else:
         from harness.evaluate import evaluate
 

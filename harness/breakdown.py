@@ -1,0 +1,213 @@
+"""Where a difference lies, what it is made of, and whether the rewards tell right from wrong."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from harness import stats
+from harness.types import FLIPS_BY, Completion, Evaluation
+
+ANSWER = "accuracy_flexible"
+MOST_KINDS = 20
+NUMBER = re.compile(r"\d[\d,.]*")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the problems: how many pairs, each side's share right in the layout, and the paired difference."""
+
+    name: str
+    n: int
+    before: float
+    after: float | None
+    delta: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How the change of accuracy_strict splits, over `n` pairs: `layout` is of replies whose answer was right on both
+    sides, `answers` the rest. Counts of pairs; `delta` is their net sum as a share."""
+
+    n: int
+    gained_by_layout: int
+    gained_by_answer: int
+    lost_by_layout: int
+    lost_by_answer: int
+
+    @property
+    def layout(self) -> float:
+        return (self.gained_by_layout - self.lost_by_layout) / self.n
+
+    @property
+    def answers(self) -> float:
+        return (self.gained_by_answer - self.lost_by_answer) / self.n
+
+    @property
+    def delta(self) -> float:
+        return self.layout + self.answers
+
+
+@dataclass(frozen=True)
+class Payment:
+    """What a reward function pays replies with a right and a wrong answer, on one side.
+
+    `separation` is the probability that a right reply is paid more than a wrong one, half of the ties counted (the
+    area under the ROC curve; Mann and Whitney 1947). `overpaid` wrong replies earn at least what the median right one
+    does, `underpaid` right ones at most what the median wrong one does.
+    """
+
+    name: str
+    right: float
+    wrong: float
+    n_right: int
+    n_wrong: int
+    separation: float
+    overpaid: int
+    underpaid: int
+
+
+def parts(sides: Sequence[Evaluation]) -> dict[str, tuple[Part, ...]]:
+    """The share right in the layout by kind of problem, length of the question and numbers in it.
+
+    Of the first and the last side; none of these follows from the replies, so no regression to the mean is shown as a
+    change. Numbers in the question stand for difficulty.
+    """
+    first, last = sides[0], sides[-1] if len(sides) > 1 else None
+    graded = {(score.problem_id, score.index): score.scores.get(FLIPS_BY) for score in last.scores} if last else {}
+    asked = {each.place: each.prompt_sha for each in last.completions} if last else {}
+    replies = [
+        (completion, score.scores.get(FLIPS_BY), graded.get(completion.place))
+        for completion, score in zip(first.completions, first.scores, strict=True)
+        if last is None or asked.get(completion.place) == completion.prompt_sha
+    ]
+    replies = [each for each in replies if each[1] is not None and (last is None or each[2] is not None)]
+    if not replies:
+        return {}
+    completions = [completion for completion, _, _ in replies]
+    before = np.array([old for _, old, _ in replies], dtype=float)
+    after = np.array([new for _, _, new in replies], dtype=float) if last else None
+    groups = {
+        "kind of problem": _kinds(completions),
+        "length of the question": _thirds(completions, lambda text: len(text.split()), "words"),
+        "numbers in the question": _thirds(completions, lambda text: len(NUMBER.findall(text)), "numbers"),
+    }
+    return {
+        title: tuple(_part(name, completions, places, before, after) for name, places in named.items())
+        for title, named in groups.items()
+        if len(named) > 1
+    }
+
+
+def by_language(side: Evaluation) -> tuple[Part, ...]:
+    """A side's replies by the language of their reasoning, most frequent first, with their share of right answers."""
+    values: dict[str, list[float]] = {}
+    for score in side.scores:
+        if score.scores.get(ANSWER) is not None:
+            values.setdefault(score.language, []).append(score.scores[ANSWER])
+    ordered = sorted(values.items(), key=lambda item: -len(item[1]))
+    return tuple(Part(language, len(each), float(np.mean(each)), None) for language, each in ordered)
+
+
+def gain(first: Evaluation, last: Evaluation) -> Gain | None:
+    """What the change of accuracy_strict is made of; None where no pair is graded."""
+    graded = {(score.problem_id, score.index): score.scores for score in last.scores}
+    counts = dict.fromkeys(("gained_by_layout", "gained_by_answer", "lost_by_layout", "lost_by_answer"), 0)
+    n = 0
+    for old in first.scores:
+        new = graded.get((old.problem_id, old.index))
+        if new is None or None in (old.scores[FLIPS_BY], new[FLIPS_BY]):
+            continue
+        n += 1
+        if old.scores[FLIPS_BY] != new[FLIPS_BY]:
+            way = "gained" if new[FLIPS_BY] else "lost"
+            cause = "layout" if old.scores[ANSWER] == new[ANSWER] else "answer"
+            counts[f"{way}_by_{cause}"] += 1
+    return Gain(n, **counts) if n else None
+
+
+def payments(side: Evaluation) -> tuple[Payment, ...]:
+    """What each reward function of a side, and all of them together, pay right and wrong answers."""
+    names = [name for name in side.metrics if name.startswith("reward/")]
+    judged = [score for score in side.scores if score.scores.get(ANSWER) is not None]
+    right = np.array([score.scores[ANSWER] for score in judged], dtype=bool)
+    if not names or right.all() or not right.any():
+        return ()
+    paid = {name: np.array([score.scores.get(name) for score in judged], dtype=float) for name in names}
+    together = {"all together": np.nansum(list(paid.values()), axis=0)} if len(names) > 1 else {}
+    found = (_payment(name.removeprefix("reward/"), values, right) for name, values in (paid | together).items())
+    return tuple(payment for payment in found if payment)
+
+
+def total_rewards(side: Evaluation) -> np.ndarray:
+    """What all reward functions together pay each reply of a side; NaN where none does."""
+    names = [name for name in side.metrics if name.startswith("reward/")]
+    paid = np.array([[score.scores.get(name) for name in names] for score in side.scores], dtype=float)
+    paid = paid.reshape(len(side.scores), len(names))
+    return np.where(np.isnan(paid).all(axis=1), np.nan, np.nansum(paid, axis=1))
+
+
+def _payment(name: str, paid: np.ndarray, right: np.ndarray) -> Payment | None:
+    known = ~np.isnan(paid)
+    hits, misses = paid[known & right], paid[known & ~right]
+    if not len(hits) or not len(misses):
+        return None
+    ranks = scipy_stats.rankdata(np.concatenate([hits, misses]))
+    above = ranks[: len(hits)].sum() - len(hits) * (len(hits) + 1) / 2
+    return Payment(
+        name,
+        float(hits.mean()),
+        float(misses.mean()),
+        len(hits),
+        len(misses),
+        float(above / (len(hits) * len(misses))),
+        int((misses >= np.median(hits)).sum()),
+        int((hits <= np.median(misses)).sum()),
+    )
+
+
+def _kinds(completions: Sequence[Completion]) -> dict[str, list[int]]:
+    """Places by kind, the most frequent first, the rest of many kinds together."""
+    places: dict[str, list[int]] = {}
+    for place, completion in enumerate(completions):
+        if completion.kind:
+            places.setdefault(completion.kind, []).append(place)
+    ordered = sorted(places, key=lambda kind: (-len(places[kind]), kind))
+    shown = {kind: places[kind] for kind in sorted(ordered[:MOST_KINDS])}
+    rest = [place for kind in ordered[MOST_KINDS:] for place in places[kind]]
+    return shown | ({f"{len(ordered) - MOST_KINDS} other kinds": rest} if rest else {})
+
+
+def _thirds(completions: Sequence[Completion], size: Callable[[str], int], unit: str) -> dict[str, list[int]]:
+    """Places in three parts, as even as equal sizes let them be, named by their range."""
+    sizes = np.array([size(completion.question) for completion in completions])
+    edges = np.quantile(sizes, [1 / 3, 2 / 3])
+    third = np.searchsorted(edges, sizes, side="left")
+    parts = {}
+    for which in range(3):
+        places = np.flatnonzero(third == which)
+        if len(places):
+            low, high = sizes[places].min(), sizes[places].max()
+            parts[f"{low} {unit}" if low == high else f"{low} to {high} {unit}"] = places.tolist()
+    return parts
+
+
+def _part(
+    name: str, completions: Sequence[Completion], places: list[int], before: np.ndarray, after: np.ndarray | None
+) -> Part:
+    old = before[places]
+    if after is None:
+        return Part(name, len(places), float(old.mean()), None)
+    new = after[places]
+    delta = new - old
+    problems = [completions[place].problem_id for place in places]
+    if len(set(problems)) == len(problems):
+        low, high = stats.paired_share_interval(int((delta > 0).sum()), int((delta < 0).sum()), len(delta))
+    else:
+        low, high = stats.mean_interval(delta, problems)
+    low, high = (float(end) if np.isfinite(end) else None for end in (low, high))
+    return Part(name, len(places), float(old.mean()), float(new.mean()), float(delta.mean()), low, high)

@@ -1,0 +1,68 @@
+"""Which replies of two sides belong together, and whether anything but the model tells the sides apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.types import Evaluation, Score
+
+DRAWN_BY = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "engine")
+
+
+def columns(scores: Sequence[Score]) -> dict[str, np.ndarray]:
+    """Each score's values in the order of the replies; what is not scored is NaN."""
+    names = dict.fromkeys(name for score in scores for name in score.scores)
+    return {name: np.array([score.scores.get(name) for score in scores], dtype=float) for name in names}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The replies of two sides that answer the same problem at the same index; `problems` numbers their problems."""
+
+    before: tuple[Score, ...]
+    after: tuple[Score, ...]
+    problems: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.before)
+
+
+def pair(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> Pairs:
+    """The pairs of two sides; with `same_prompts` only those that answer to the same rendered prompt."""
+    asked = {each.place: each.prompt_sha for each in after.completions}
+    graded = {(score.problem_id, score.index): score for score in after.scores}
+    matched = [
+        (score, graded[completion.place])
+        for completion, score in zip(before.completions, before.scores, strict=True)
+        if completion.place in asked and (not same_prompts or asked[completion.place] == completion.prompt_sha)
+    ]
+    _, problems = np.unique([score.problem_id for score, _ in matched], return_inverse=True)
+    return Pairs(tuple(old for old, _ in matched), tuple(new for _, new in matched), problems)
+
+
+def common(one: Evaluation, other: Evaluation) -> int:
+    """How many replies of two sides answer the same problem."""
+    return len({each.place for each in one.completions} & {each.place for each in other.completions})
+
+
+def unlike(one: Evaluation, other: Evaluation) -> list[str]:
+    """What besides the model differs between two sides, each in words; empty where they are a clean pair."""
+    found = []
+    prompts = {each.place: each.prompt_sha for each in other.completions}
+    both = [(each.prompt_sha, prompts[each.place]) for each in one.completions if each.place in prompts]
+    if any(old != new for old, new in both if old and new):
+        found.append("the prompts differ")
+    elif not all(old and new for old, new in both):
+        found.append("the prompts of one are not known")
+    for key in ("dataset", "format", "language", *DRAWN_BY):
+        values = one.settings.get(key), other.settings.get(key)
+        if values[0] != values[1]:
+            found.append(f"{key}: {shown(values[0])} and {shown(values[1])}")
+    return found
+
+
+def shown(value: Any) -> str:
+    """A setting as text; None is one that is not recorded."""
+    return "not known" if value is None else str(value)
