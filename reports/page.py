@@ -1,38 +1,73 @@
-"""Write a run's report: one self-contained HTML page, a Markdown summary and the plots as files."""
+"""Write reports: one self-contained HTML page, a Markdown summary and the plots as files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.store import Run, write_bytes, write_text
-from reports import plots, view
+from harness.types import Comparison, Evaluation, measure
+from reports import comparison_view, explorer, plots, run_view, training_plots
+from reports.comparison_view import ComparisonView
 from reports.plots import Plot
-from reports.view import View
+from reports.run_view import View
 
 TEMPLATES = Environment(
     loader=PackageLoader("reports"),
-    autoescape=lambda name: name is not None and name.endswith(".html"),
+    autoescape=lambda name: name is not None and name.endswith((".html", ".css")),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
+TEMPLATES.globals |= {"measure": measure, "script": Markup(explorer.SCRIPT), "script_sha": explorer.SCRIPT_SHA}
 
 
-def write_report(run: Run) -> None:
-    """Draw report/ anew from what is stored."""
-    seen = view.build(run)
-    drawn = _draw(seen)
-    folder = run.path / "report"
-    for plot in drawn.values():
+def _line(text: object) -> str:
+    """A text of anybody's as one cell of a Markdown table."""
+    return " ".join(str(text).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<").replace("`", "\\`")
+
+
+TEMPLATES.filters["line"] = _line
+
+
+def write_report(run: Run, sides: Sequence[Evaluation]) -> None:
+    """Draw a run's report/ anew from its graded sides."""
+    view = run_view.build(run, sides)
+    _write(run.path / "report", "report", view, _plots_of_run(view))
+
+
+def write_comparison(
+    folder: Path, baseline: Evaluation, others: Sequence[Evaluation], comparisons: Sequence[Comparison], command: str
+) -> None:
+    """Draw a page of any number of sides, each of the others held against the baseline."""
+    view = comparison_view.build(baseline, others, comparisons, command)
+    _write(folder, "comparison", view, _plots_of_comparison(view))
+
+
+def _write(folder: Path, template: str, view: Any, drawn: Sequence[Plot]) -> None:
+    figures = {plot.name: plot for plot in drawn}
+    for plot in drawn:
         write_bytes(folder / "plots" / f"{plot.name}.png", plot.png)
-    svg = {name: Markup(plot.svg) for name, plot in drawn.items()}
-    write_text(folder / "index.html", TEMPLATES.get_template("report.html").render(view=seen, plots=drawn, svg=svg))
-    write_text(folder / "report.md", TEMPLATES.get_template("report.md").render(view=seen, plots=drawn))
+    svg = {name: Markup(plot.svg) for name, plot in figures.items()}
+    page = TEMPLATES.get_template(f"{template}.html").render(view=view, plots=figures, svg=svg)
+    write_text(folder / "index.html", page)
+    write_text(folder / "report.md", TEMPLATES.get_template(f"{template}.md").render(view=view, plots=figures))
 
 
-def _draw(seen: View) -> dict[str, Plot]:
-    drawn = [plots.metric_bars({name: side.metrics for name, side in seen.sides.items()})]
-    if seen.languages:
-        drawn.append(plots.language_bars(seen.languages, seen.samples))
-    if seen.training:
-        drawn.append(plots.training_curves(seen.training.log, seen.training.probes))
-    return {plot.name: plot for plot in drawn}
+def _plots_of_run(view: View) -> list[Plot]:
+    drawn = [plots.metric_bars({side.name: side.metrics for side in view.sides})]
+    if any(row["delta"] is not None for row in view.differences.values()):
+        drawn.append(plots.differences(view.differences, view.first, view.last))
+    if view.parts:
+        drawn.append(plots.parts(view.parts, view.first, view.last if len(view.sides) > 1 else None))
+    if view.languages:
+        drawn.append(training_plots.language_bars(view.languages, view.samples))
+    if view.training:
+        drawn.append(training_plots.training_curves(view.training.log, view.training.probes))
+    return drawn
+
+
+def _plots_of_comparison(view: ComparisonView) -> list[Plot]:
+    return [plots.standings(view.sides, view.metric)]

@@ -6,24 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
-from matplotlib.axes import Axes
+from markupsafe import escape
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
 
-from harness.types import Metric, measure
+from harness.types import Evaluation, Metric, measure
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 SIDE_COLORS = {"before": "#0072B2", "sft": "#009E73", "after": "#E69F00"}
-ACCURACY = "rewards/accuracy_strict/mean"
-LINE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 # Stands for the page's text colour in the SVG; PNGs keep it, on white.
 INK = "#404142"
+
+# Okabe and Ito's green and vermilion; the markers say the same without colour.
+VERDICTS = {"better": ("#009E73", "^"), "worse": ("#D55E00", "v")}
+NO_VERDICT = (INK, "o")
 
 matplotlib.use("Agg")
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "harness", "font.family": "sans-serif", "font.size": 10,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+    "text.parse_math": False,
 }  # fmt: skip
 
 
@@ -60,84 +63,104 @@ def metric_bars(sides: Mapping[str, Mapping[str, Metric]]) -> Plot:
         axes.set_xlabel("% of the replies, with 95 % interval")
         if len(sides) > 1:
             figure.legend(loc="outside upper right", ncols=3)
-        return _drawn(figure, "metrics", f"Metrics {' and '.join(sides)} training, in percent, with 95 % intervals.")
+        return drawn(figure, "metrics", f"Metrics {' and '.join(sides)} training, in percent, with 95 % intervals.")
 
 
-def language_bars(counts: Mapping[str, Mapping[str, int]], samples: int) -> Plot:
-    """How many of the first replies reason in which language, by side."""
-    languages = list(dict.fromkeys(language for side in counts.values() for language in side))
+def differences(rows: Mapping[str, Mapping], first: str, last: str) -> Plot:
+    """A forest plot: every difference that is in percent, with its 95 % interval and its verdict's marker."""
+    names = [name for name, row in rows.items() if measure(name).percent and row["delta"] is not None]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.55 * len(languages) + 1.1), layout="constrained")
+        figure = Figure(figsize=(7.2, 0.42 * len(names) + 1.1), layout="constrained")
         axes = figure.subplots()
-        for place, (side, by_language) in enumerate(counts.items()):
-            rows = [row + (place - (len(counts) - 1) / 2) * 0.36 for row in range(len(languages))]
-            values = [by_language.get(language, 0) for language in languages]
-            bars = axes.barh(rows, values, 0.34, color=SIDE_COLORS[side], label=side)
-            axes.bar_label(bars, padding=3, fontsize=9)
-        axes.set_yticks(range(len(languages)), languages)
-        axes.invert_yaxis()
-        axes.set_xlim(0, samples * 1.06)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel(f"of {samples} replies")
-        figure.legend(loc="outside upper right", ncols=3)
-        return _drawn(figure, "languages", f"Languages of the reasoning in the first {samples} replies of each side.")
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for place, name in enumerate(names):
+            row = rows[name]
+            color, marker = VERDICTS.get(row["verdict"], NO_VERDICT)
+            if row["low"] is not None:
+                axes.plot((100 * row["low"], 100 * row["high"]), (place, place), color=color, linewidth=2.2)
+            axes.plot(100 * row["delta"], place, marker, color=color, markersize=8, markerfacecolor=_fill(row, color))
+            axes.annotate(
+                f"{100 * row['delta']:+.1f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9
+            )
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.margins(x=0.08)
+        axes.set_xlabel(f"percentage points, {last} minus {first}, with 95 % interval")
+        caption = f"From {first} to {last}: pointing up is better, pointing down worse, a hollow circle no evidence."
+        return drawn(figure, "differences", caption)
 
 
-def training_curves(log: Sequence[Mapping], probes: Sequence[Mapping]) -> Plot:
-    """Rewards by function, accuracy, length of the completions, and the health of the training, by step."""
-    steps = [row["step"] for row in log]
-    rewards = [key for key in log[0] if key.startswith("rewards/") and key.endswith("/mean") and key != ACCURACY]
+def parts(groups: Mapping[str, Sequence], first: str, last: str | None) -> Plot:
+    """Shares right in the layout by part of the problems, each side a dot, in groups."""
+    rows = sum(len(group) + 1 for group in groups.values())
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 8.2), layout="constrained")
-        top, truth, middle, bottom, spread = figure.subplots(5, 1, sharex=True, height_ratios=(2.2, 1, 1, 1, 1))
-        _line(top, steps, log, "reward", "all together", INK, 2.0)
-        for key, color in zip(rewards, LINE_COLORS, strict=False):
-            _line(top, steps, log, key, key.split("/")[1], color, 1.2)
-        top.set_ylabel("mean reward")
-        top.legend(fontsize=8, ncols=2)
-        _line(truth, steps, log, ACCURACY, "of the completions trained on", LINE_COLORS[4], 1.0)
-        truth.plot(
-            [row["step"] for row in probes],
-            [row[ACCURACY] for row in probes],
-            "o-",
-            color=INK,
-            label="of held-out problems",
-        )
-        truth.set_ylim(-0.03, 1.03)
-        truth.set_ylabel("accuracy")
-        truth.legend(fontsize=8, ncols=2)
-        _line(middle, steps, log, "completions/mean_length", "mean", LINE_COLORS[0], 1.4)
-        _line(middle, steps, log, "completions/max_length", "longest", LINE_COLORS[4], 1.0)
-        middle.set_ylabel("tokens")
-        middle.legend(fontsize=8, ncols=2)
-        _line(bottom, steps, log, "completions/clipped_ratio", "cut off at the limit", LINE_COLORS[5], 1.4)
-        _line(bottom, steps, log, "frac_reward_zero_std", "groups without reward difference", LINE_COLORS[2], 1.4)
-        bottom.set_ylim(-0.03, 1.03)
-        bottom.set_ylabel("share")
-        bottom.legend(fontsize=8, ncols=2)
-        _line(spread, steps, log, "entropy", "entropy", LINE_COLORS[0], 1.4)
-        if any(row.get("kl") is not None for row in log):
-            _line(spread, steps, log, "kl", "KL from the base", LINE_COLORS[5], 1.4)
-        spread.set_ylim(bottom=0)
-        spread.set_ylabel("nats a token")
-        spread.set_xlabel("step")
-        spread.legend(fontsize=8, ncols=2)
-        return _drawn(figure, "training", f"Training: rewards, accuracy, lengths and health over {len(log)} steps.")
+        figure = Figure(figsize=(7.2, 0.27 * rows + 1.0), layout="constrained")
+        axes = figure.subplots()
+        labels, place = {}, 0
+        for title, group in groups.items():
+            axes.text(-0.01, place, title, transform=axes.get_yaxis_transform(), ha="right", va="center", weight="bold")
+            place += 1
+            for part in group:
+                labels[place] = f"{part.name}  ({part.n})"
+                if part.after is not None:
+                    axes.plot((100 * part.before, 100 * part.after), (place, place), color=INK, linewidth=1)
+                    axes.plot(100 * part.after, place, "o", color=SIDE_COLORS["after"], markersize=7)
+                axes.plot(100 * part.before, place, "D", color=SIDE_COLORS["before"], markersize=5)
+                place += 1
+        axes.set_yticks(list(labels), list(labels.values()), fontsize=9)
+        axes.set_ylim(place - 0.4, -0.6)
+        axes.set_xlim(-2, 102)
+        axes.set_xlabel("% right in the layout")
+        handles = [Line2D([], [], marker="D", linestyle="", color=SIDE_COLORS["before"], label=first)]
+        if last:
+            handles.append(Line2D([], [], marker="o", linestyle="", color=SIDE_COLORS["after"], label=last))
+        figure.legend(handles=handles, loc="outside upper right", ncols=2)
+        return drawn(figure, "parts", "Right in the layout by part of the problems (how many of them in brackets).")
 
 
-def _line(axes: Axes, steps: list[int], log: Sequence[Mapping], key: str, label: str, color: str, width: float) -> None:
-    values = [float("nan") if row.get(key) is None else row[key] for row in log]
-    axes.plot(steps, values, color=color, linewidth=width, label=label)
+def standings(sides: Sequence[Evaluation], name: str) -> Plot:
+    """One metric of any number of sides, best first, with 95 % intervals."""
+    kind = measure(name)
+    scale = 100 if kind.percent else 1
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.42 * len(sides) + 1.0), layout="constrained")
+        axes = figure.subplots()
+        for place, side in enumerate(sides):
+            metric = side.metrics[name]
+            if metric.mean is None:
+                continue
+            if metric.low is not None:
+                axes.plot(
+                    (scale * metric.low, scale * metric.high),
+                    (place, place),
+                    color=SIDE_COLORS["before"],
+                    linewidth=2.2,
+                )
+            axes.plot(scale * metric.mean, place, "o", color=SIDE_COLORS["before"], markersize=8)
+            axes.annotate(
+                kind.show(metric.mean), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9
+            )
+        axes.set_yticks(range(len(sides)), [side.name for side in sides])
+        axes.set_ylim(len(sides) - 0.4, -0.6)
+        axes.margins(x=0.08)
+        axes.set_xlabel(f"{name}{', %' if kind.percent else ''}, with 95 % interval")
+        return drawn(figure, "standings", f"{name} of each run, with 95 % intervals.")
 
 
-def _drawn(figure: Figure, name: str, caption: str) -> Plot:
+def _fill(row: Mapping, color: str) -> str:
+    return color if row["verdict"] in VERDICTS else "none"
+
+
+def drawn(figure: Figure, name: str, caption: str) -> Plot:
     svg, png = io.StringIO(), io.BytesIO()
     nobody = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(svg, format="svg", transparent=True, metadata=nobody)
     figure.savefig(png, format="png", dpi=144, facecolor="white", metadata={"Software": None})
     text = svg.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = text.replace(INK, "currentColor").replace("<svg ", f'<svg role="img" aria-label="{caption}" ', 1)
+    for side, color in SIDE_COLORS.items():
+        text = text.replace(color.lower(), f"var(--{side})")
+    text = text.replace(INK, "currentColor").replace("<svg ", f'<svg role="img" aria-label="{escape(caption)}" ', 1)
     # Ids must not clash between the plots of one page.
     text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
     return Plot(name, caption, text, png.getvalue())

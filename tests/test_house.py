@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "train", "reports", "baselines")
 HEAVY = {"torch", "transformers", "vllm", "unsloth", "trl", "peft", "lm_eval", "matplotlib", "langid", "sympy",
          "datasets", "math_verify", "pandas", "openai"}  # fmt: skip
-LEAVES = ("harness/engines/", "train/", "reports/plots.py", "baselines/")
+LEAVES = ("harness/engines/", "train/", "reports/plots.py", "reports/training_plots.py", "baselines/")
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 ROOMS = {
     "harness/types.py": (),
@@ -21,7 +21,7 @@ ROOMS = {
     "harness/formats.py": ("types", "answers", "language"),
     "harness/rewards/": ("types", "answers", "formats", "language", "registry", "rewards"),
     "harness/store.py": ("types", "config"),
-    "reports/": ("types", "store"),
+    "reports/": ("types", "store", "breakdown", "pairs"),
 }
 
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from conftest import write_jsonl
 
 SMALL = ("--set", "steps=2", "--set", "prompts_per_step=2", "--set", "generations=2", "--set", "save_steps=1")
 
@@ -57,7 +56,8 @@ def test_the_contract_of_the_files(job):
     assert all(row.keys() == {"mean", "low", "high", "n", "unscored"} for row in metrics.values())
     comparison = json.loads((run / "comparison.json").read_text())
     assert comparison["metrics"]["tokens"].keys() == {
-        "before", "after", "delta", "low", "high", "p_value", "p_adjusted", "test", "n_pairs", "verdict"
+        "before", "after", "delta", "low", "high", "p_value", "p_adjusted", "test", "n_pairs", "verdict",
+        "detectable", "needed", "note",
     }  # fmt: skip
     assert comparison["flips"].keys() == {"gained", "lost", "both", "neither"}
     log = [json.loads(line) for line in (run / "train/log.jsonl").read_text().splitlines()]
@@ -121,23 +121,6 @@ def test_score_and_report_need_no_model(job, harness):
     assert (run / "after/metrics.json").read_bytes() == metrics
     assert harness("report", run).returncode == 0
     assert (run / "report/index.html").read_text() == page
-
-
-def test_the_page_asks_nobody_and_escapes_every_text(harness, tmp_path):
-    hostile = "<script>alert(1)</script>\n<start_working_out>\x1b[31m</pre><img src=x onerror=alert(1)>\u202e\ud800"
-    replies = write_jsonl(tmp_path / "r.jsonl", [{"text": hostile}])
-    data = write_jsonl(tmp_path / "d.jsonl", [{"question": "<b>Why?</b>", "answer": "<i>1</i>"}])
-    done = harness(
-        "run", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--dataset", data, "--output", "r"
-    )
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "r/report/index.html").read_text()
-    assert "<script" not in page
-    assert "<img" not in page
-    assert "<b>Why" not in page
-    assert "default-src 'none'" in page
-    assert not re.search(r"""(?:src|href)=["'](?!#)""", page)
-    assert len((tmp_path / "r/report/report.md").read_text().splitlines()) < 150
 
 
 def test_an_adapter_needs_no_training(job, harness):

@@ -1,22 +1,19 @@
-"""What a report says, as plain values: read from the run folder, formatted once for the page and the Markdown."""
+"""What a run's report says, as plain values: read from the run folder, formatted once for the page and the Markdown."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.store import SIDES, Run, read_journal, read_json
-from harness.types import Completion, Evaluation, Score, measure
+from harness import breakdown
+from harness.breakdown import Gain, Part, Payment
+from harness.store import Run, read_journal, read_json
+from harness.types import Evaluation, measure
+from reports import explorer
+from reports.explorer import Explorer
+from reports.rows import HEADLINE, Row, difference_row, metric_row, sentence
 
-HEADLINE = ("accuracy_strict", "format_strict", "accuracy_flexible", "language_ratio")
-FLIP_ORDER = ("gained", "lost", "both", "neither")
-FLIP_TITLES = {
-    "gained": "Gained: wrong before, right after",
-    "lost": "Lost: right before, wrong after",
-    "both": "Right on both sides",
-    "neither": "Wrong on both sides",
-}
-EXAMPLES_A_FLIP = 5
+NO_COMPARISON = {"metrics": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
 TRAINING_TITLE = "Training as the trainer ran it"
 PARAMETERS = ("trainer", "parameters", "trainable_parameters")
 EFFECTIVE = (
@@ -24,29 +21,6 @@ EFFECTIVE = (
     "max_completion_length", "learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "beta", "loss_type",
     "temperature", "seed", "bf16", "use_vllm", "vllm_mode", "num_train_epochs",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """One metric as the table shows it."""
-
-    name: str
-    about: str
-    sides: tuple[tuple[str, str], ...]
-    delta: str = ""
-    interval: str = ""
-    p: str = ""
-    verdict: str = ""
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One problem with the replies of both sides."""
-
-    question: str
-    answer: str | None
-    sides: tuple[tuple[str, Completion, Score], ...]
 
 
 @dataclass(frozen=True)
@@ -61,14 +35,17 @@ class Training:
 
 @dataclass(frozen=True)
 class View:
-    """Everything that a report shows."""
+    """Everything that a run's report shows."""
 
     title: str
     verdict: str
     headline: tuple[Row, ...]
     rows: tuple[Row, ...]
-    flips: dict[str, int]
-    examples: dict[str, tuple[Example, ...]]
+    differences: dict[str, dict]
+    parts: dict[str, tuple[Part, ...]]
+    by_language: dict[str, tuple[Part, ...]]
+    gain: Gain | None
+    payments: tuple[Payment, ...]
     languages: dict[str, dict[str, int]]
     language_note: str
     samples: int
@@ -77,80 +54,60 @@ class View:
     steps: dict[str, tuple[Row, ...]]
     training: Training | None
     facts: dict[str, dict[str, Any]]
-    sides: dict[str, Evaluation]
+    sides: tuple[Evaluation, ...]
+    explorer: Explorer
     command: str
 
-    def example_title(self, flip: str) -> str:
-        """The heading over the examples of one flip; with one side, both and neither are right and wrong."""
-        if len(self.sides) == 1:
-            return {"both": "Right in the layout", "neither": "Wrong, or out of layout"}[flip]
-        return FLIP_TITLES[flip]
+    @property
+    def first(self) -> str:
+        return self.sides[0].name
+
+    @property
+    def last(self) -> str:
+        return self.sides[-1].name
 
 
-def build(run: Run) -> View:
-    """The view of a stored run, with one side or both."""
+def build(run: Run, sides: Sequence[Evaluation]) -> View:
+    """The view of a stored run's sides, one or more."""
     record = run.record
-    sides = {side: run.evaluation(side) for side in SIDES if run.is_done(side)}
-    comparison = read_json(run.path / "comparison.json") if len(sides) > 1 else None
-    rows = tuple(_row(name, sides, comparison) for name in next(iter(sides.values())).metrics)
+    comparison = read_json(run.path / "comparison.json") if len(sides) > 1 else NO_COMPARISON
+    differences = comparison["metrics"]
+    rows = tuple(metric_row(name, sides, differences) for name in sides[0].metrics)
     config = record["configuration"]
     return View(
         title=f"{config['name']} on {config['dataset']}, {config['format']}",
-        verdict=_verdict(sides, comparison),
+        verdict=sentence(differences[HEADLINE[0]]) if differences else _standing(sides[0]),
         headline=tuple(row for name in HEADLINE for row in rows if row.name == name),
         rows=rows,
-        flips=comparison["flips"] if comparison else {},
-        examples=_examples(sides),
-        languages=comparison["languages"] if comparison else {},
-        language_note=_language_note(comparison, config["language"]) if comparison else "",
-        samples=comparison["samples"] if comparison else 0,
-        warnings=(
-            *(comparison["warnings"] if comparison else ()),
-            *record["provenance"].get("train", {}).get("health", ()),
-        ),
+        differences=differences,
+        parts=breakdown.parts(sides),
+        by_language={side.name: breakdown.by_language(side) for side in sides},
+        gain=breakdown.gain(sides[0], sides[-1]) if len(sides) > 1 else None,
+        payments=breakdown.payments(sides[-1]),
+        languages=comparison["languages"],
+        language_note=_language_note(comparison, config["language"]) if len(sides) > 1 else "",
+        samples=comparison["samples"],
+        warnings=(*comparison["warnings"], *record["provenance"].get("train", {}).get("health", ())),
         notes=tuple(_notes(sides)),
-        steps=_steps(comparison) if comparison else {},
+        steps=_steps(comparison),
         training=_training(run, record),
         facts=_facts(record, run),
-        sides=sides,
+        sides=tuple(sides),
+        explorer=explorer.pack(sides),
         command=record["command"],
     )
 
 
-def _row(name: str, sides: dict[str, Evaluation], comparison: dict | None) -> Row:
-    kind = measure(name)
-    shown = []
-    for side, evaluation in sides.items():
-        metric = evaluation.metrics[name]
-        interval = f"{kind.show(metric.low)} … {kind.show(metric.high)}" if metric.low is not None else ""
-        left_out = f", {metric.unscored} unscored" if metric.unscored else ""
-        shown.append((kind.show(metric.mean), f"{interval}{left_out}" or side))
-    difference = comparison["metrics"].get(name) if comparison else None
-    if difference is None or difference["delta"] is None:
-        return Row(name, kind.about, tuple(shown))
-    return _compared(name, tuple(shown), difference)
-
-
-def _compared(name: str, shown: tuple[tuple[str, str], ...], difference: dict) -> Row:
-    kind = measure(name)
-    low, high = (kind.show(difference[end], signed=True) for end in ("low", "high"))
-    return Row(
-        name,
-        kind.about,
-        shown,
-        delta=kind.show(difference["delta"], signed=True),
-        interval=f"{low.removesuffix(' pp')} … {high}",
-        p=f"= {difference['p_adjusted']:.3f}" if difference["p_adjusted"] >= 0.001 else "< 0.001",
-        verdict=difference["verdict"],
-        mark={"better": "good", "worse": "bad"}.get(difference["verdict"], "none"),
-    )
+def _standing(side: Evaluation) -> str:
+    metric = side.metrics[HEADLINE[0]]
+    return f"{measure(HEADLINE[0]).show(metric.mean)} of {metric.n} replies are right and in the layout."
 
 
 def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
     """The headline metrics from each side to the next, where there are more than two."""
     return {
         f"{step['before']} → {step['after']}": tuple(
-            _compared(name, (), step["metrics"][name])
+            difference_row(name, (), step["metrics"][name])
             for name in HEADLINE
             if step["metrics"].get(name, {}).get("delta") is not None
         )
@@ -194,31 +151,10 @@ def _training_notes(run: Run, provenance: dict) -> Iterator[str]:
             yield f"Replaced in {'SFT' if folder == run.warm_up else 'GRPO'}: {key} {why}."
 
 
-def _verdict(sides: dict[str, Evaluation], comparison: dict | None) -> str:
-    name = HEADLINE[0]
-    show = measure(name).show
-    first = next(iter(sides.values()))
-    if comparison is None:
-        metric = first.metrics[name]
-        return f"{show(metric.mean)} of {metric.n} replies are right and in the layout."
-    difference = comparison["metrics"][name]
-    if difference["delta"] is None:
-        return "The two sides have no graded problem in common."
-    delta, low, high = (measure(name).show(difference[key], signed=True) for key in ("delta", "low", "high"))
-    word = {
-        "better": "Better:",
-        "worse": "Worse:",
-    }.get(difference["verdict"], "No evidence either way:")
-    return (
-        f"{word} right and in the layout went from {show(difference['before'])} to {show(difference['after'])} "
-        f"({delta}, 95 % interval {low.removesuffix(' pp')} to {high}, {difference['n_pairs']} pairs)."
-    )
-
-
-def _notes(sides: dict[str, Evaluation]) -> Iterator[str]:
+def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
     """What the evaluation found out about itself."""
-    for side, evaluation in sides.items():
-        known = evaluation.provenance
+    for side in sides:
+        known = side.provenance
         if effect := known.get("adapter_effect"):
             weaker = (
                 " (weaker evidence: the server gives no log-probabilities)" if "greedy" in effect["evidence"] else ""
@@ -228,9 +164,9 @@ def _notes(sides: dict[str, Evaluation]) -> Iterator[str]:
                 f"{effect['difference']:.2g}, those of the base asked twice by {effect['noise']:.2g}{weaker}."
             )
         if known.get("cached"):
-            yield f"{side}: an earlier run of the same model, prompts, sampling and versions drew the replies."
+            yield f"{side.name}: an earlier run of the same model, prompts, sampling and versions drew the replies."
         if again := known.get("drawn_again"):
-            yield f"{side}: {again['differ']} of {again['replies']} greedy replies differ when they are drawn again."
+            yield f"{side.name}: {again['differ']} of {again['replies']} greedy replies differ when drawn again."
 
 
 def _language_note(comparison: dict, target: str) -> str:
@@ -249,24 +185,6 @@ def _language_note(comparison: dict, target: str) -> str:
             f"{show(full['before'])} before and {show(full['after'])} after: {full['verdict']}."
         )
     return note
-
-
-def _examples(sides: dict[str, Evaluation]) -> dict[str, tuple[Example, ...]]:
-    """A few problems of each flip; with one side alone, of right and wrong."""
-    first, *_, last = sides.values() if len(sides) > 1 else 2 * tuple(sides.values())
-    partners = {completion.place: pair for pair in _graded(last) for completion in pair[:1]}
-    groups = defaultdict(list)
-    for completion, score in _graded(first):
-        partner = partners.get(completion.place)
-        flip = score.flip(partner[1]) if partner else None
-        if flip and len(groups[flip]) < EXAMPLES_A_FLIP:
-            shown = ((first.name, completion, score), (last.name, *partner))[: len(sides)]
-            groups[flip].append(Example(completion.question, completion.answer, shown))
-    return {flip: tuple(groups[flip]) for flip in FLIP_ORDER if groups[flip]}
-
-
-def _graded(side: Evaluation) -> Iterator[tuple[Completion, Score]]:
-    return zip(side.completions, side.scores, strict=True)
 
 
 def _facts(record: dict, run: Run) -> dict[str, dict[str, Any]]:

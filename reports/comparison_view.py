@@ -1,0 +1,103 @@
+"""What a page of any number of stored runs says, as plain values."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.pairs import shown
+from harness.types import Comparison, Evaluation
+from reports import explorer
+from reports.explorer import Explorer
+from reports.rows import HEADLINE, Row, metric_row, sentence
+
+
+@dataclass(frozen=True)
+class Against:
+    """One side held against the baseline: its sentence, its rows and its warnings."""
+
+    name: str
+    verdict: str
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...]
+    flips: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ComparisonView:
+    """Everything that a page of several runs shows; `sides` stand best first."""
+
+    verdict: str
+    metric: str
+    baseline: str
+    sides: tuple[Evaluation, ...]
+    standings: tuple[Row, ...]
+    against: tuple[Against, ...]
+    settings: dict[str, tuple[str, ...]]
+    in_order: tuple[str, ...]
+    explorer: Explorer
+    command: str
+
+
+def build(
+    baseline: Evaluation, others: Sequence[Evaluation], comparisons: Sequence[Comparison], command: str
+) -> ComparisonView:
+    """The view; `comparisons` are of the baseline and each of the others, in their order."""
+    sides = [baseline, *others]
+    ranked = sorted(sides, key=lambda side: -(side.metrics[HEADLINE[0]].mean or 0.0))
+    names = [name for name in baseline.metrics if all(name in side.metrics for side in sides)]
+    against = tuple(_against(baseline, other, found) for other, found in zip(others, comparisons, strict=True))
+    return ComparisonView(
+        verdict=_verdict(baseline, against),
+        metric=HEADLINE[0],
+        baseline=baseline.name,
+        sides=tuple(ranked),
+        standings=tuple(metric_row(name, ranked, {}) for name in names),
+        against=against,
+        settings=_differing_settings(sides),
+        in_order=tuple(side.name for side in sides),
+        explorer=explorer.pack(sides),
+        command=command,
+    )
+
+
+def _against(baseline: Evaluation, other: Evaluation, found: Comparison) -> Against:
+    differences = found.as_dict()["metrics"]
+    rows = tuple(metric_row(name, (baseline, other), differences) for name in differences)
+    return Against(
+        other.name,
+        sentence(differences[HEADLINE[0]]),
+        rows,
+        found.warnings,
+        asdict(found)["flips"],
+    )
+
+
+def _verdict(baseline: Evaluation, against: Sequence[Against]) -> str:
+    """One sentence over all: who beats the baseline, who falls behind it."""
+    if len(against) == 1:
+        return f"{against[0].name} against {baseline.name}. {against[0].verdict}"
+    verdicts = {each.name: row.verdict for each in against for row in each.rows if row.name == HEADLINE[0]}
+    said = []
+    for word in ("better", "worse"):
+        names = [name for name, verdict in verdicts.items() if verdict == word]
+        if names:
+            said.append(f"{word} than {baseline.name}: {', '.join(names)}")
+    unclear = [name for name, verdict in verdicts.items() if verdict not in ("better", "worse")]
+    if unclear:
+        said.append(f"no evidence either way: {', '.join(unclear)}")
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}. Judged by being right and in the layout."
+
+
+def _differing_settings(sides: Sequence[Evaluation]) -> dict[str, tuple[str, ...]]:
+    """The settings that are not the same on all sides, each side's value."""
+    described = [_described(side) for side in sides]
+    keys = dict.fromkeys(key for each in described for key in each)
+    rows = {key: tuple(shown(each.get(key)) for each in described) for key in keys}
+    return {key: values for key, values in rows.items() if len(set(values)) > 1}
+
+
+def _described(side: Evaluation) -> dict[str, Any]:
+    versions = {f"version of {name}": value for name, value in (side.provenance.get("versions") or {}).items()}
+    adapter = side.provenance.get("adapter") or {}
+    return side.settings | versions | {"adapter": ", ".join(str(value)[:12] for value in adapter.values())}

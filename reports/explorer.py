@@ -1,0 +1,127 @@
+"""All replies as data on the page, for its script to search, filter and show side by side."""
+
+import base64
+import gzip
+import hashlib
+import json
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+
+from harness.breakdown import ANSWER, total_rewards
+from harness.types import Completion, Evaluation, Score
+
+LARGEST = 6_000_000
+SCRIPT = (resources.files("reports") / "templates" / "explorer.js").read_text(encoding="utf-8")
+SCRIPT_SHA = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+RIGHT_ANSWER, IN_LAYOUT, RIGHT_IN_LAYOUT, CUT_OFF, UNGRADED = 1, 2, 4, 8, 16
+Place = tuple[str, int]
+CHANGES = ("gained", "lost", "both", "neither")
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The packed data (base64 of gzipped JSON), how many of all places are in it, and the choices of its filters."""
+
+    data: str
+    shown: int
+    total: int
+    changes: dict[str, int]
+    kinds: tuple[str, ...]
+    languages: tuple[str, ...]
+    has_rewards: bool
+
+
+def pack(sides: Sequence[Evaluation]) -> Explorer:
+    """The replies of all sides by problem, those that changed sides first, as many as LARGEST bytes hold.
+
+    The JSON: {sides: [name], rows: [[question, answer, kind, change, [reply of each side or null]]]}; a reply is
+    [text, extracted, flags, language, tokens, reward, well paid, poorly paid].
+    """
+    graded = [_Graded(side) for side in sides]
+    changes = {place: _change(graded, place) for place in dict.fromkeys(place for side in graded for place in side.at)}
+    first = [place for change in CHANGES[:2] for place, each in changes.items() if each == change]
+    chosen = dict.fromkeys([*first, *changes])
+    rows, packed, size = [], [], 0
+    packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    packed.append(packer.compress(f'{{"sides":{json.dumps([side.name for side in sides])},"rows":['.encode()))
+    for place in chosen:
+        row = _row(graded, place, changes[place])
+        packed.append(packer.compress((("," if rows else "") + json.dumps(row, separators=(",", ":"))).encode()))
+        rows.append(row)
+        size += len(packed[-1])
+        if size > LARGEST:
+            break
+    packed += [packer.compress(b"]}"), packer.flush()]
+    counts = Counter(row[3] for row in rows)
+    replies = [reply for row in rows for reply in row[4] if reply]
+    return Explorer(
+        base64.b64encode(b"".join(packed)).decode(),
+        len(rows),
+        len(chosen),
+        {change: counts[change] for change in CHANGES if counts[change]},
+        tuple(sorted({row[2] for row in rows if row[2]})),
+        tuple(sorted({reply[3] for reply in replies})),
+        any(reply[5] is not None for reply in replies),
+    )
+
+
+def unpack(explorer: Explorer) -> dict:
+    """The data as the page's script reads it."""
+    return json.loads(gzip.decompress(base64.b64decode(explorer.data)))
+
+
+class _Graded:
+    """One side's replies by place, and what they are paid beside what its median right and wrong reply are."""
+
+    def __init__(self, side: Evaluation):
+        self.replies = list(zip(side.completions, side.scores, strict=True))
+        self.at = {completion.place: number for number, completion in enumerate(side.completions)}
+        self.paid = total_rewards(side)
+        right = np.array([score.scores.get(ANSWER) for score in side.scores], dtype=float)
+        known = ~np.isnan(self.paid)
+        hits, misses = self.paid[known & (right == 1)], self.paid[known & (right == 0)]
+        self.overpaid = (right == 0) & (self.paid >= (np.median(hits) if len(hits) else np.inf))
+        self.underpaid = (right == 1) & (self.paid <= (np.median(misses) if len(misses) else -np.inf))
+
+    def get(self, place: Place) -> tuple[Completion, Score] | None:
+        return self.replies[self.at[place]] if place in self.at else None
+
+
+def _change(graded: Sequence[_Graded], place: Place) -> str:
+    first, last = graded[0].get(place), graded[-1].get(place)
+    return (first[1].flip(last[1]) if first and last else None) or "ungraded"
+
+
+def _row(graded: Sequence[_Graded], place: Place, change: str) -> list:
+    asked = next(side.get(place)[0] for side in graded if place in side.at)
+    return [asked.question, asked.answer, asked.kind, change, [_reply(side, place) for side in graded]]
+
+
+def _reply(side: _Graded, place: Place) -> list | None:
+    if place not in side.at:
+        return None
+    number = side.at[place]
+    completion, score = side.replies[number]
+    right = score.scores.get(ANSWER)
+    flags = (
+        RIGHT_ANSWER * (right == 1)
+        + IN_LAYOUT * (score.scores.get("format_strict") == 1)
+        + RIGHT_IN_LAYOUT * (score.scores.get("accuracy_strict") == 1)
+        + CUT_OFF * (score.scores.get("truncated") == 1)
+        + UNGRADED * (right is None)
+    )
+    return [
+        completion.reply,
+        score.extracted,
+        flags,
+        score.language,
+        completion.n_tokens or None,
+        None if np.isnan(side.paid[number]) else round(float(side.paid[number]), 3),
+        int(side.overpaid[number]),
+        int(side.underpaid[number]),
+    ]
