@@ -30,6 +30,19 @@ def harness(tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture
+def command(capsys):
+    """Run the command line in this process, which is quicker: command("export", …) -> (exit code, stderr)."""
+    from harness.cli import exit_code_of
+    from harness.cli.app import app
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = exit_code_of(lambda: app([*map(str, arguments)], standalone_mode=False))
+        return code, capsys.readouterr().err
+
+    return run
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_cache_of_the_users(tmp_path_factory):
     os.environ["HARNESS_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -11,7 +11,6 @@ import pytest
 from conftest import configuration, rename_keys, save_adapter
 
 from harness import checkpoints, datasets, evaluate
-from harness.cli import exit_code_of
 from harness.errors import UserError
 from harness.store import Run, read_json
 from train.export import Export, llama_cpp, write
@@ -32,14 +31,6 @@ def change(adapter: Path, how: Callable) -> None:
 
     file = adapter / "adapter_model.safetensors"
     save_file({name: how(tensor) for name, tensor in load_file(file).items()}, file)
-
-
-def cli(capsys, *arguments: str) -> tuple[int, str]:
-    """The exit code of a command run in this process, and what it said on stderr."""
-    from harness.cli.app import app
-
-    code = exit_code_of(lambda: app([*map(str, arguments)], standalone_mode=False))
-    return code, capsys.readouterr().err
 
 
 def greedy(checkpoint: str, adapter: Path | None, limit: int = 48) -> list[str]:
@@ -282,7 +273,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda value: " ".join(value)[:60])
-def test_a_mistake_is_one_line_and_2(arguments, message, job, adapter, tmp_path, monkeypatch, capsys):
+def test_a_mistake_is_one_line_and_2(arguments, message, job, adapter, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
@@ -293,6 +284,6 @@ def test_a_mistake_is_one_line_and_2(arguments, message, job, adapter, tmp_path,
     if "WIDE" in arguments:
         change(save_adapter(tmp_path / "wide"), lambda tensor: tensor.repeat(2, 2))
     places = {"RUN": job, "EVALUATED": tmp_path / "evaluated", "WIDE": tmp_path / "wide"}
-    code, said = cli(capsys, "export", *(places.get(word, word) for word in arguments))
+    code, said = command("export", *(places.get(word, word) for word in arguments))
     assert (code, said.count("\n")) == (2, 1)
     assert message in said

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import ask, export, grade, languages, lists, results, rewards, run
+from harness.cli import ask, compare, export, gate, grade, languages, lists, results, rewards, run
 
 app = typer.Typer(
     help="Measure a base model, train it with GRPO, measure it again, and say what changed.",
@@ -14,8 +14,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    run.run, run.eval, run.train, run.plan, results.score, results.report, ask.ask, grade.grade, languages.languages,
-    export.export,
+    run.run, run.eval, run.train, run.plan, results.score, results.report, ask.ask, grade.grade, gate.gate,
+    languages.languages, export.export, compare.compare,
     lists.models, lists.datasets, lists.recipes, lists.presets, lists.doctor,
 ):  # fmt: skip
     app.command()(command)

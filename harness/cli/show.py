@@ -2,15 +2,18 @@
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.types import Completion, measure
+from harness.types import FLIPS_BY, Completion, measure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from harness.store import Run
+    from harness.types import Comparison, Evaluation
 
 FAULTS_SHOWN = 10
 
@@ -65,6 +68,18 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     for row in rows:
         drawn.add_row(*row)
     Console(width=200, highlight=False).print(drawn)
+
+
+def standings(first: "Evaluation", others: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
+    """Each side's headline metric and its difference from the first, best first."""
+    found = {other.name: each.metrics[FLIPS_BY] for other, each in zip(others, comparisons, strict=True)}
+    kind = measure(FLIPS_BY)
+    rows = []
+    for side in sorted([first, *others], key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0)):
+        metric, difference = side.metrics[FLIPS_BY], found.get(side.name)
+        compared = _difference(asdict(difference), FLIPS_BY) if difference else ("", "", "the baseline")
+        rows.append((printable(side.name), kind.show(metric.mean), str(metric.n), *compared))
+    table(("run", FLIPS_BY, "replies", "difference", "95 % interval", "verdict"), rows)
 
 
 def means(rows: list[dict[str, float | None]], names: list[str], output: "Path", as_json: bool) -> None:

@@ -1,0 +1,115 @@
+"""Stored runs side by side on one page."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import show
+from harness.cli.results import Json
+from harness.errors import UserError
+
+
+def compare(
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN …",
+            help="Run folders, sides of one (RUN/before), baseline files, or lm-eval samples.",
+            show_default=False,
+        ),
+    ],
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Which of them the others are held against (default: the first).")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", help="The folder of the page.")] = Path("comparison"),
+    dataset: Annotated[str | None, typer.Option("--dataset", help="For samples: how answers compare.")] = None,
+    format: Annotated[str | None, typer.Option("--format", help="For samples: working-out, think or xml.")] = None,
+    language: Annotated[str | None, typer.Option("--language", help="For samples: target language, or none.")] = None,
+    question_column: Annotated[
+        str | None, typer.Option("--question-column", help="For samples: the question's name in their docs.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare any number of stored runs, paired by problem, on one page."""
+    from harness.compare import compare_each
+    from harness.pairs import common
+    from harness.store import write_json
+    from reports.page import write_comparison
+
+    _refuse_output(output)
+    sides = _sides(places, _reading(dataset, format, language, question_column))
+    first = _baseline(sides, places, baseline)
+    others = [side for side in sides.values() if side is not first]
+    for other in others:
+        if not common(first, other):
+            raise UserError(f"{other.name} and {first.name} have no problem in common: compare runs of one dataset")
+    comparisons = compare_each(first, others)
+    command = shlex.join(["harness", *sys.argv[1:]])
+    write_json(
+        output / "comparison.json",
+        {
+            "baseline": first.name,
+            "metrics": {
+                side.name: {name: vars(each) for name, each in side.metrics.items()} for side in sides.values()
+            },
+            "against": {other.name: found.as_dict() for other, found in zip(others, comparisons, strict=True)},
+        },
+    )
+    write_comparison(output, first, others, comparisons, command)
+    show.standings(first, others, comparisons)
+    page = output / "index.html"
+    show.line(f"page: {page}", json, {"page": str(page), "comparison": str(output / "comparison.json")})
+
+
+def _sides(places: list[str], reading) -> dict:
+    """Each place's side by its name: of one run alone all its sides, of several the last side of each."""
+    from dataclasses import replace
+
+    from harness.sides import load
+
+    loaded = {place: load(place, reading) for place in dict.fromkeys(places)}
+    if len(loaded) == 1:
+        sides = [(place, each) for place, found in loaded.items() for each in found]
+    else:
+        sides = [(place, found[-1]) for place, found in loaded.items()]
+    if len(sides) < 2:
+        raise UserError(f"{places[0]}: one side alone: give two or more to compare")
+    named = {}
+    for place, side in sides:
+        name = side.name if side.name not in named else f"{side.name} ({place})"
+        named[name] = replace(side, name=name)
+    return named
+
+
+def _baseline(sides: dict, places: list[str], wanted: str | None):
+    from harness import registry
+
+    if wanted is None:
+        return next(iter(sides.values()))
+    by_place = dict(zip(dict.fromkeys(places), sides.values(), strict=False)) if len(places) > 1 else {}
+    if wanted in by_place:
+        return by_place[wanted]
+    return sides[registry.choose("baseline", wanted, sides)]
+
+
+def _reading(dataset: str | None, format: str | None, language: str | None, question_column: str | None):
+    from harness.config import check
+    from harness.datasets import named_equality
+    from harness.formats import FORMATS
+    from harness.sides import Reading
+
+    if not dataset or not format:
+        return None
+    chosen = check({"name": "compare", "checkpoint": "", "format": format, "language": language or ""})
+    return Reading(dataset, FORMATS[chosen.format], named_equality(dataset), chosen.target_language, question_column)
+
+
+def _refuse_output(output: Path) -> None:
+    """A UserError where a folder is somebody else's."""
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output}: not a folder: give another")
+    if output.is_dir() and any(output.iterdir()) and not (output / "comparison.json").is_file():
+        raise UserError(f"--output {output}: not empty and not a comparison: give another folder")

@@ -1,0 +1,107 @@
+"""A run against a baseline: gate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import show
+from harness.cli.results import Json
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.gate import Verdict
+    from harness.types import Evaluation
+
+REGRESSED = 3
+
+
+def gate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder (its last side), or a side: RUN/before.")],
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="RUN_OR_FILE", help="What RUN is held against: a run or a file.")
+    ] = None,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option("--tolerance", metavar="METRIC=X", help="How much worse a metric may be (the usual four: 0.05)."),
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.", show_default=False)] = None,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", help="Append Markdown, for GITHUB_STEP_SUMMARY.", show_default=False)
+    ] = None,
+    write_baseline: Annotated[
+        Path | None, typer.Option("--write-baseline", help="Write RUN as a baseline (.json).", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Hold a run against a baseline: 0 holds, 3 not shown to be within the tolerances, 2 not comparable."""
+    if (baseline is None) == (write_baseline is None):
+        raise UserError("give either --baseline RUN_OR_FILE to gate RUN, or --write-baseline FILE to make one of it")
+    if write_baseline:
+        if tolerance or junit or summary:
+            raise UserError("--tolerance, --junit and --summary are for --baseline: leave them out")
+        return _write(run, write_baseline, json)
+    from harness import gate as gates
+    from harness import store
+    from harness.config import pairs
+
+    named = {name: gates.tolerance(name, text) for name, text in pairs("--tolerance", tolerance or []).items()}
+    if Path(run).resolve() == Path(baseline).resolve():
+        raise UserError(f"--baseline {baseline}: that is RUN itself: give another run, a side of RUN or a file")
+    verdict = gates.judge(_side(run), _side(baseline), named)
+    if junit:
+        store.write_text(junit, gates.junit(verdict))
+    if summary:
+        _append(summary, gates.markdown(verdict))
+    _print(verdict, json)
+    return 0 if verdict.result == "holds" else REGRESSED
+
+
+def _write(run: str, path: Path, json: bool) -> int:
+    from harness import sides
+
+    if path.suffix != ".json":
+        raise UserError(f"--write-baseline {path}: give a .json file's name")
+    side = _side(run)
+    sides.save_baseline(side, path)
+    replies = len(side.completions)
+    said = f"{path}: {replies} replies of {side.name}; gate a run with --baseline {path}"
+    show.line(said, json, {"baseline": str(path), "side": side.name, "replies": replies})
+    return 0
+
+
+def _append(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+
+
+def _side(place: str) -> "Evaluation":
+    """The side at a place. UserError: none, or one of a run that is not finished."""
+    from harness import sides
+    from harness.store import Run
+
+    path = Path(place)
+    if path.suffix == ".jsonl":
+        raise UserError(f"{place}: samples are not gated: give a run folder, a side of one or a baseline .json")
+    if (path / "run.json").is_file():
+        run = Run.open(path)
+        begun = dict.fromkeys((*run.record["stages"], *(["after"] if run.is_done("train") else [])))
+        for stage in begun:
+            if stage != "report" and not run.is_done(stage):
+                raise UserError(f"{place}: its stage '{stage}' is not finished: finish the run, or name a side of it")
+    return sides.last_of(place)
+
+
+def _print(verdict: "Verdict", json: bool) -> None:
+    from rich.markup import escape
+
+    from harness.gate import HEAD
+
+    for note in verdict.notes:
+        show.note(show.printable(note))
+    print(show.printable(verdict.title))
+    show.table(HEAD, [tuple(escape(show.printable(cell)) for cell in each.cells) for each in verdict.metrics])
+    for reason in verdict.reasons:
+        print(show.printable(reason))
+    show.line(show.printable(verdict.line), json, verdict.as_dict())

@@ -1,0 +1,165 @@
+"""One graded side out of anything stored: a run, a side of one, a baseline file, lm-eval's samples.
+
+Problems of different runs are known to be the same by their question, whatever they were called.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import columns, progress
+from harness.compare import metrics_of
+from harness.errors import UserError
+from harness.samples import read_samples
+from harness.scoring import grade, ungraded
+from harness.store import SIDES, Run, read_json, write_text
+from harness.types import FLIPS_BY, Completion, Equality, Evaluation, Format, Score
+
+BASELINE = {"name": str, "settings": dict, "provenance": dict, "metrics": list, "replies": list}
+BASELINE_PROVENANCE = ("engine", "device", "dtype", "checkpoint", "adapter", "versions")
+LM_EVAL = "lm-eval"
+KEY_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How replies that come without settings are graded."""
+
+    dataset: str
+    format: Format
+    equality: Equality
+    language: str | None
+    question_column: str | None
+
+
+def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
+    """The sides at a place: all finished ones of a run folder, else one. UserError: nothing to be read there.
+
+    `reading` is needed for lm-eval's samples alone.
+    """
+    path = Path(place)
+    if (path / "run.json").is_file():
+        return [_named(each, f"{path.resolve().name}/{each.name}") for each in _finished(Run.open(path))]
+    if path.name in SIDES and (path.parent / "run.json").is_file():
+        side = Run.open(path.parent).evaluation(path.name)
+        return [_named(side, f"{path.resolve().parent.name}/{path.name}")]
+    if path.suffix == ".json" and path.is_file():
+        return [read_baseline(path)]
+    if path.suffix == ".jsonl" and path.is_file():
+        if reading is None:
+            raise UserError(f"{place}: samples say not how to grade them: add --dataset and --format")
+        return [_graded_samples(path, reading)]
+    raise UserError(f"{place}: no run folder, side of one, baseline .json or samples .jsonl: give one that exists")
+
+
+def last_of(place: str, reading: Reading | None = None) -> Evaluation:
+    """What a place ends with: a trained run's last side."""
+    return load(place, reading)[-1]
+
+
+def save_baseline(side: Evaluation, path: Path) -> None:
+    """Write what a later run is held against: each reply's scores, without its text, on a line of its own."""
+    names = list(dict.fromkeys(name for score in side.scores for name in score.scores))
+    head = {
+        "name": side.name,
+        "settings": side.settings,
+        "provenance": {key: side.provenance.get(key) for key in BASELINE_PROVENANCE},
+        "metrics": names,
+    }
+    rows = [
+        json.dumps([each.problem_id, each.index, each.prompt_sha, [score.scores.get(name) for name in names]])
+        for each, score in zip(side.completions, side.scores, strict=True)
+    ]
+    opening = json.dumps(head, indent=2).removesuffix("\n}")
+    write_text(path, opening + ',\n  "replies": [\n    ' + ",\n    ".join(rows) + "\n  ]\n}\n")
+
+
+def read_baseline(path: Path) -> Evaluation:
+    """A side as `save_baseline` wrote it; its replies have no text."""
+    stored = read_json(path)
+    if not isinstance(stored, dict) or not all(isinstance(stored.get(key), kind) for key, kind in BASELINE.items()):
+        raise UserError(f"{path}: not a baseline file: make one with `harness gate RUN --write-baseline FILE`")
+    try:
+        rows = [
+            (key, index, sha, dict(zip(stored["metrics"], v, strict=True))) for key, index, sha, v in stored["replies"]
+        ]
+        completions = tuple(Completion(key, index, "", None, "", 0, "stop", sha, 0) for key, index, sha, _ in rows)
+        scores = tuple(Score(key, index, None, "", values, {}) for key, index, _, values in rows)
+        if len({each.place for each in completions}) < len(rows):
+            raise ValueError("a reply stands there twice")
+        if not {values.get(FLIPS_BY, "missing") for *_, values in rows} <= {0, 1, None}:
+            raise ValueError(f"a reply without {FLIPS_BY} of 0, 1 or null")
+        return Evaluation(
+            stored["name"], completions, scores, metrics_of(scores), stored["provenance"], stored["settings"]
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a whole baseline file ({error}): write it again") from error
+
+
+def _finished(run: Run) -> list[Evaluation]:
+    run.finished_sides()
+    return run.evaluations()
+
+
+def _named(side: Evaluation, name: str) -> Evaluation:
+    """A side whose problems are called by their questions, so that those of other runs can be found again."""
+    keys = _keys(each.question for each in side.completions if each.index == 0)
+    by_id = dict(zip((each.problem_id for each in side.completions if each.index == 0), keys, strict=True))
+    places = [by_id.get(each.problem_id, each.problem_id) for each in side.completions]
+    return replace(
+        side,
+        name=name,
+        completions=tuple(replace(each, problem_id=key) for each, key in zip(side.completions, places, strict=True)),
+        scores=tuple(replace(each, problem_id=key) for each, key in zip(side.scores, places, strict=True)),
+    )
+
+
+def _keys(questions: Iterator[str]) -> list[str]:
+    """A key for each question by its words; one that comes again is numbered."""
+    seen, keys = Counter(), []
+    for question in questions:
+        key = hashlib.sha256(" ".join(question.split()).encode("utf-8", "replace")).hexdigest()[:KEY_LENGTH]
+        seen[key] += 1
+        keys.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
+    return keys
+
+
+def _graded_samples(path: Path, reading: Reading) -> Evaluation:
+    samples = read_samples(path)
+    if any("doc" not in sample.row or "resps" not in sample.row for sample in samples):
+        raise UserError(f"{path}: not lm-eval's samples: make them with `lm_eval --log_samples`, or give a run folder")
+    questions = [_question(sample.row["doc"], reading, path) for sample in samples]
+    completions, scores = [], []
+    with progress.bar(path.name, len(samples)) as bar:
+        for key, question, sample in zip(_keys(iter(questions)), questions, samples, strict=True):
+            truth = columns.true_answer(sample.answer)
+            for index, text in enumerate(_texts(sample.row["resps"]) or [None]):
+                graded = ungraded("no reply", reading.language)
+                if text is not None:
+                    graded = grade(text, truth, reading.format, reading.equality, reading.language)
+                completions.append(Completion(key, index, question, truth, text or "", 0, "stop", "", 0))
+                scores.append(Score(key, index, graded.extracted, graded.language, graded.scores, graded.reasons))
+            bar.advance()
+    settings = {
+        "dataset": reading.dataset, "format": reading.format.name, "language": reading.language, "engine": LM_EVAL,
+    }  # fmt: skip
+    return Evaluation(path.stem, tuple(completions), tuple(scores), metrics_of(scores), {}, settings)
+
+
+def _question(doc: dict[str, Any], reading: Reading, path: Path) -> str:
+    usual = (reading.question_column,) if reading.question_column else columns.QUESTION
+    for column in usual:
+        if isinstance(doc, dict) and isinstance(doc.get(column), str):
+            return doc[column]
+    raise UserError(f"{path}: its docs have no text '{usual[0]}': name the question with --question-column")
+
+
+def _texts(replies: Any) -> list[str]:
+    """Every text in lm-eval's nested lists of replies."""
+    if isinstance(replies, str):
+        return [replies]
+    return [text for each in replies for text in _texts(each)] if isinstance(replies, list) else []
