@@ -1,0 +1,196 @@
+"""A stored run for a notebook: pandas frames, the comparison, and the table and plot to look at."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.compare import compare
+from harness.errors import UserError
+from harness.pairs import columns
+from harness.store import Run
+from harness.types import FLIPS_BY, Comparison, Completion, Difference, Evaluation, Metric, Score, measure
+
+if TYPE_CHECKING:
+    import pandas
+
+NUMBERS = {int: "int64", float | None: "float64", int | None: "Int64"}
+PLOTS = {
+    "differences": "How much each metric changed, with 95 % intervals",
+    "metrics": "Each metric on each side, with 95 % intervals",
+}
+
+
+def load_run(path: str | Path) -> "StoredRun":
+    """The finished sides of a run folder; a UserError where there is none, or where one cannot be read."""
+    run = Run.open(Path(path))
+    sides = run.evaluations()
+    if not sides or not all(side.scores for side in sides):
+        raise UserError(f"{path}: no finished evaluation with its replies: run `harness run` or `harness score` first")
+    return StoredRun(run.path, sides)
+
+
+class StoredRun:
+    """What a run folder held when it was loaded; each frame is made when it is first asked for.
+
+    `sides` are the finished ones, in order; `settings` is the configuration that all share. In the frames, texts that
+    are not valid Unicode have ? for what is not, and what is unknown or not scored is missing.
+    """
+
+    def __init__(self, path: Path, sides: Sequence[Evaluation]):
+        self.path = path
+        self.sides = tuple(sides)
+        self.settings = sides[0].settings
+
+    @cached_property
+    def replies(self) -> "pandas.DataFrame":
+        """A row a reply, side after side, each in the dataset's order.
+
+        side, problem_id, index (of several replies to a problem), kind, question, answer (the true one), reply,
+        n_tokens, finish_reason (stop or length).
+        """
+        import pandas
+
+        drawn = [completion for side in self.sides for completion in side.completions]
+        return pandas.DataFrame(
+            {
+                **self._places(drawn),
+                "kind": _texts(each.kind for each in drawn),
+                "question": _texts(each.question for each in drawn),
+                "answer": _texts(each.answer for each in drawn),
+                "reply": _texts(each.reply for each in drawn),
+                "n_tokens": [each.n_tokens for each in drawn],
+                "finish_reason": _texts(each.finish_reason for each in drawn),
+            }
+        )
+
+    @cached_property
+    def scores(self) -> "pandas.DataFrame":
+        """A row a reply, in the order of `replies`: side, problem_id, index, extracted, language, a column a metric."""
+        import pandas
+
+        graded = [score for side in self.sides for score in side.scores]
+        return pandas.DataFrame(
+            {
+                **self._places(graded),
+                "extracted": _texts(each.extracted for each in graded),
+                "language": _texts(each.language for each in graded),
+                **columns(graded),
+            }
+        )
+
+    @cached_property
+    def metrics(self) -> "pandas.DataFrame":
+        """A row a side and metric: mean, its 95 % interval from low to high, n scored replies, unscored ones."""
+        import pandas
+
+        rows = {(side.name, name): metric for side in self.sides for name, metric in side.metrics.items()}
+        return _frame(Metric, list(rows.values()), pandas.MultiIndex.from_tuples(rows, names=["side", "metric"]))
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """The last side against the first, from the stored scores; None where there is one side only."""
+        return compare(*self.sides) if len(self.sides) > 1 else None
+
+    @cached_property
+    def differences(self) -> "pandas.DataFrame":
+        """A row a metric of `comparison`, its columns the fields of a `Difference`; no rows where there is none."""
+        import pandas
+
+        rows = self.comparison.metrics if self.comparison else {}
+        return _frame(Difference, list(rows.values()), pandas.Index(_texts(rows), name="metric"))
+
+    def __repr__(self) -> str:
+        row = zip(self._head, self._row(FLIPS_BY), strict=True)
+        return f"{self.path}\n{FLIPS_BY}: {', '.join(' '.join(each) for each in row)}"
+
+    def _repr_html_(self) -> str:
+        names = dict.fromkeys(name for side in self.sides for name in side.metrics)
+        table = _table(("metric", *self._head), [(name, *self._row(name)) for name in names])
+        return _paragraphs(repr(self).splitlines()) + table + _paragraphs(self._notes()) + self._plot()
+
+    @property
+    def _head(self) -> tuple[str, ...]:
+        """What the cells of `_row` are."""
+        names = tuple(side.name for side in self.sides)
+        return *names, *(("difference", "95 % interval", "verdict") if self.comparison else ("95 % interval",))
+
+    def _row(self, name: str) -> tuple[str, ...]:
+        """A metric as people read it: each side's mean, then the difference, its interval and verdict.
+
+        With one side, its mean and that one's interval.
+        """
+        found = [side.metrics.get(name) for side in self.sides]
+        means = tuple(measure(name).show(each.mean if each else None) for each in found)
+        if not self.comparison:
+            return *means, _interval(name, found[0])
+        difference = self.comparison.metrics.get(name)
+        if not difference:
+            return *means, "", "", "not compared"
+        delta = measure(name).show(difference.delta, signed=True)
+        return *means, delta, _interval(name, difference, signed=True), difference.verdict
+
+    def _notes(self) -> list[str]:
+        """What a reader of the table must know."""
+        if not self.comparison:
+            return []
+        noted = {name: difference.note for name, difference in self.comparison.metrics.items() if difference.note}
+        return [*self.comparison.warnings, *(f"{name}: {note}" for name, note in noted.items())]
+
+    def _plot(self) -> str:
+        """The report's plot as an image that needs no file; nothing where no report is drawn."""
+        for name, about in PLOTS.items():
+            file = self.path / "report" / "plots" / f"{name}.png"
+            if file.is_file():
+                png = b64encode(file.read_bytes()).decode("ascii")
+                return f'<img alt="{about}" style="max-width: 100%" src="data:image/png;base64,{png}">'
+        return ""
+
+    def _places(self, rows: Sequence[Completion] | Sequence[Score]) -> dict:
+        """The columns that say which reply a row is of."""
+        return {
+            "side": _texts(side.name for side in self.sides for _ in side.completions),
+            "problem_id": _texts(each.problem_id for each in rows),
+            "index": [each.index for each in rows],
+        }
+
+
+def _texts(values: Iterable[str | None]) -> "pandas.api.extensions.ExtensionArray":
+    import pandas
+
+    whole = [None if value is None else value.encode("utf-8", "replace").decode("utf-8") for value in values]
+    return pandas.array(whole, dtype=pandas.StringDtype(na_value=np.nan))
+
+
+def _frame(kind: type, rows: Sequence[Metric] | Sequence[Difference], index: "pandas.Index") -> "pandas.DataFrame":
+    """A column a field of `kind`."""
+    import pandas
+
+    made = {}
+    for field in fields(kind):
+        values = [getattr(row, field.name) for row in rows]
+        number = NUMBERS.get(field.type)
+        made[field.name] = pandas.array(values, dtype=number) if number else _texts(values)
+    return pandas.DataFrame(made, index=index)
+
+
+def _interval(name: str, known: Metric | Difference, signed: bool = False) -> str:
+    return " … ".join(measure(name).show(end, signed) for end in (known.low, known.high))
+
+
+def _paragraphs(lines: Iterable[str]) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    titles = "".join(f'<th scope="col">{escape(each)}</th>' for each in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+        for name, *cells in rows
+    )
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
