@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -23,6 +24,19 @@ def locate(checkpoint: str) -> str:
     if checkpoint == EMBEDDED:
         return str(resources.files("baselines") / "tiny" / "model")
     return checkpoint
+
+
+def folder_here(checkpoint: str) -> Path | None:
+    """The folder of a checkpoint on this machine, be it the hub's cache; None where it is not there. No network."""
+    folder = Path(locate(checkpoint))
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import try_to_load_from_cache
+
+    with suppress(ValueError):  # what is no hub id has no place in its cache
+        kept = try_to_load_from_cache(checkpoint, "config.json")
+        return Path(kept).parent if isinstance(kept, str) else None
+    return None
 
 
 def check(checkpoint: str, chat_template: str = "") -> None:
@@ -142,6 +156,20 @@ def weight_hashes(checkpoint: str) -> dict[str, str]:
 def weight_bytes(checkpoint: str) -> int:
     """The size of a folder's safetensors files; 0 for a hub id."""
     return sum(file.stat().st_size for file in Path(locate(checkpoint)).glob("*.safetensors"))
+
+
+def shapes(folder: Path) -> dict[str, list[int]]:
+    """Of each tensor in a folder's safetensors, out of their headers; nothing where a file of its index is missing."""
+    from safetensors import safe_open
+
+    index = read_json(folder / "model.safetensors.index.json") or {"weight_map": {}}
+    if any(not (folder / name).is_file() for name in set(index["weight_map"].values())):
+        return {}
+    found = {}
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="numpy") as tensors:
+            found |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118, no mapping
+    return found
 
 
 def model_config(checkpoint: str) -> dict[str, Any]:

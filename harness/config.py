@@ -229,7 +229,8 @@ def check(values: dict[str, Any]) -> Configuration:
 def _model_values(model: str | None, has_recipe: bool) -> dict[str, Any]:
     if model is None:
         return {}
-    if Path(model).is_dir():
+    # A run folder of a recipe's name is not the model that is meant.
+    if Path(model).is_dir() and (model not in recipe_names() or (Path(model) / "config.json").is_file()):
         return {"name": Path(model).resolve().name, "checkpoint": str(Path(model).resolve())}
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
         return {"name": model.rpartition("/")[2], "checkpoint": model}

@@ -16,6 +16,14 @@ def test_a_format_brings_its_rewards_and_language():
     assert configure("tiny", None, {"language": "none"}, []).target_language is None
 
 
+def test_a_folder_without_a_model_does_not_hide_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert configure("tiny", None, {}, []).checkpoint == "embedded"
+    (tmp_path / "tiny/config.json").touch()
+    assert configure("tiny", None, {}, []).checkpoint == str(tmp_path / "tiny")
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_opens_with_its_command(name):
     from harness.config import RECIPES

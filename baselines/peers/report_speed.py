@@ -3,7 +3,8 @@
     python -m baselines.peers.report_speed OUT.json
 
 Made-up runs of so many problems and replies, of texts as long as GSM8K's solutions, are graded by constructed scores;
-what is timed is `harness report` as a process: comparison, plots, page and Markdown.
+what is timed is `harness report` as a process: comparison, plots, page and Markdown. Where Chromium and playwright are,
+a search over all replies of the page is timed too, from the last key to the list (120 ms of that is waiting for more keys).
 """
 
 import json
@@ -11,10 +12,13 @@ import os
 import platform
 import random
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from harness.compare import metrics_of
@@ -56,14 +60,38 @@ def main() -> None:
             subprocess.run([sys.executable, "-m", "harness", "report", run.path], check=True, stdout=subprocess.DEVNULL)
             seconds = time.monotonic() - started
             size = run.report.stat().st_size
+            search = _search_seconds(run.report)
         # Of all children so far, so sizes go up.
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         found["sizes"].append(
             {"problems": problems, "replies": replies, "seconds": round(seconds, 2), "page_mb": round(size / 1e6, 2),
-             "peak_gib": round(peak, 2)}
+             "peak_gib": round(peak, 2), "search_seconds": search}
         )  # fmt: skip
         print(found["sizes"][-1])
     out.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _search_seconds(page_file: Path) -> float | None:
+    """The median of five searches on the page; None where no browser is to be had."""
+    chromium = shutil.which("chromium")
+    if chromium is None or find_spec("playwright") is None:
+        return None
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(page_file.as_uri())
+        page.locator("#found li").first.wait_for()
+        seconds = []
+        for text in ("question 77", "twice half", "#### 99", "adds gives", "question 1"):
+            shown = page.locator("#count").text_content()
+            started = time.monotonic()
+            page.get_by_label("Search").fill(text)
+            expect(page.locator("#count")).not_to_have_text(shown)
+            seconds.append(time.monotonic() - started)
+        browser.close()
+    return round(statistics.median(seconds), 3)
 
 
 def _made_up(folder: Path, problems: int, replies: int) -> Run:
