@@ -1,5 +1,3 @@
-import json
-
 import pytest
 from conftest import write_jsonl
 
@@ -63,20 +61,6 @@ def test_what_there_is(harness, command, expected):
     done = harness(command)
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout
-
-
-def test_plan_starts_nothing_and_calls_unknown_what_it_cannot_know(harness, tmp_path):
-    done = harness("plan", "--model", "gemma3-4b", "--before-after", "--json")
-    plan = json.loads(done.stdout)
-    assert (plan["stages"], plan["problems"]) == (["before", "train", "after", "report"], 1319)
-    assert plan["seconds"]["train"] == "unknown"
-    assert not list(tmp_path.iterdir())
-
-
-def test_plan_says_where_too_few_problems_can_show_nothing(harness):
-    plan = json.loads(harness("plan", "--limit", "4", "--json").stdout)
-    assert plan["detectable difference"].startswith("none")
-    assert plan["memory"] == "unknown"
 
 
 def test_verbose_prints_a_line_a_reply(harness, tmp_path):

@@ -4,7 +4,7 @@
 
 Made-up runs of so many problems and replies, of texts as long as GSM8K's solutions, are graded by constructed scores;
 what is timed is `harness report` as a process: comparison, plots, page and Markdown. Where Chromium and playwright are,
-a search over all replies of the page is timed too, from the last key to the list (120 ms of that is waiting for more keys).
+a search over all replies of the page is timed too, from the last key to the list (120 ms of it wait for more keys).
 """
 
 import json

@@ -9,6 +9,7 @@ import typer
 
 from harness.cli import show
 from harness.cli.options import takes_configuration
+from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.config import Configuration
@@ -94,22 +95,42 @@ def train(
 def plan(
     config: "Configuration",
     before_after: Annotated[bool, typer.Option("--before-after", help="Plan the training too.")] = False,
+    detect: Annotated[
+        float | None, typer.Option("--detect", help="Say how many problems a difference needs: 0.05 is 5 points.")
+    ] = None,
     output: Output = None,
     json: Json = False,
 ) -> int:
-    """What a run would do, and how small a change it could see; starts nothing."""
+    """What a run would do, what it would take, and how small a change it could see; starts nothing."""
     from harness import pipeline
     from harness.cli.check import check_names
     from harness.datasets import settle_split
     from harness.plan import make_plan
+    from harness.plan.case import this_machine
     from harness.store import parts
 
+    if detect is not None and not 0 < detect < 1:
+        raise UserError(f"--detect {detect:g}: not a share between 0 and 1: give 0.05 for 5 percentage points")
     stages = pipeline.stages(config, before_after)
     config = settle_split(config, trains="train" in stages)
     check_names(config)
     names = [part for stage in stages for part in parts(stage)]
-    show.plan(make_plan(config, names, output or RUNS / config.folder_name, RUNS), json)
+    folder = output or RUNS / config.folder_name
+    show.plan(make_plan(config, names, folder, RUNS, this_machine(), _trainer(config), detect), json)
     return 0
+
+
+def _trainer(config: "Configuration"):
+    """What would train here; a hub id that is not on this machine is taken for a text-only model."""
+    from harness import checkpoints
+    from harness.config import EMBEDDED
+    from harness.plan.case import Trainer
+    from train.backends import LARGEST_ON_CPU, fitted, trainer_name
+
+    folder = checkpoints.folder_here(config.checkpoint) or checkpoints.locate(EMBEDDED)
+    fits, replaced = fitted(config.model_copy(update={"checkpoint": str(folder)}))
+    effective = fits.model_copy(update={"checkpoint": config.checkpoint})
+    return Trainer(trainer_name(config), effective, replaced, LARGEST_ON_CPU)
 
 
 def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: list[str]):

@@ -1,0 +1,56 @@
+"""What a run would do, from names, figures and earlier runs alone: no data, no weights, no network."""
+
+from pathlib import Path
+
+from harness import datasets
+from harness.config import Configuration
+from harness.plan.case import UNKNOWN, Case, Machine, Trainer, earlier_runs_of
+from harness.plan.memory import memory_of
+from harness.plan.sample_size import detectable, needed
+from harness.plan.seconds import seconds_of, sum_of
+
+
+def make_plan(
+    config: Configuration,
+    names: list[str],
+    folder: Path,
+    earlier_runs: Path,
+    machine: Machine,
+    trainer: Trainer,
+    detect: float | None = None,
+) -> dict:
+    """Stages, sizes, the smallest difference that the run can see, memory, seconds, and the settings in force.
+
+    Every estimate says where it comes from, and is "unknown" where nothing tells it. `detect` is a share, to say how
+    many problems such a difference needs.
+    """
+    whole, problems = _problem_counts(config)
+    case = Case(config, names, problems, machine, trainer, list(earlier_runs_of(earlier_runs, config.checkpoint)))
+    trains = "train" in names
+    replies = problems * config.samples if problems else None
+    estimates = {name: seconds_of(case, name) for name in names}
+    return {
+        "stages": names,
+        "run folder": str(folder),
+        "problems": problems or UNKNOWN,
+        "replies a side": replies or UNKNOWN,
+        "most tokens a side": replies * config.max_tokens if replies else UNKNOWN,
+        "training completions": case.work("train") if trains else 0,
+        "detectable difference": detectable(case),
+        **({"problems needed": needed(case, detect, whole)} if detect else {}),
+        "parameters": str(case.size),
+        "memory": memory_of(case),
+        "seconds": {name: seconds for name, (seconds, _) in estimates.items()},
+        "seconds in all": sum_of([seconds for seconds, _ in estimates.values()]),
+        "seconds from": {name: source for name, (_, source) in estimates.items()},
+        "replaced here": (trainer.replaced if trains else {}) or "nothing",
+        "settings": (trainer.config if trains else config).model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _problem_counts(config: Configuration) -> tuple[int | None, int | None]:
+    """How many problems the split has, and how many of them are evaluated."""
+    known = datasets.known_size(config)
+    if known is None and (config.data or config.dataset not in datasets.DATASETS):
+        known = len(datasets.load(config, config.split).problems)
+    return known, min(known, config.limit or known) if known else config.limit

@@ -1,0 +1,183 @@
+"""What an estimate depends on: the machine, the trainer, the checkpoint's size, the runs that are there already."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+
+from harness import checkpoints
+from harness.adapters import NOT_LANGUAGE
+from harness.config import Configuration
+from harness.engines import engine_name
+from harness.errors import UserError
+from harness.store import SIDES, Run
+
+UNKNOWN = "unknown"
+GIB = 2**30
+# Of the checkpoint that was measured on an H200, Gemma 3 4B's shape (baselines/peers).
+H200_PARAMETERS = 4.31e9
+# A size in a checkpoint's name: gemma-3-4b-it, Qwen3-0.6B, SmolLM2-135M; not the 4b of 4bit.
+NAMED_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run would be: `gpu` is the first that torch can use, with bytes of memory as the machine has them."""
+
+    cores: int
+    memory: int
+    gpu: str | None = None
+    gpu_memory: int = 0
+
+    def room(self, on_cpu: bool) -> int:
+        """Bytes that a model here may take."""
+        return self.memory if on_cpu else self.gpu_memory
+
+    def __str__(self) -> str:
+        here = f"{self.cores} cores with {bytes_shown(self.memory)}"
+        return f"{self.gpu} with {bytes_shown(self.gpu_memory)}; {here}" if self.gpu else f"{here}; torch sees no GPU"
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What would train: `config` as this machine can run it, what was `replaced` to that end, with the reasons, and
+    the most parameters that are trained without a GPU."""
+
+    name: str
+    config: Configuration
+    replaced: dict[str, str]
+    most_on_cpu: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """A checkpoint's parameters, None where nothing tells them, and how they are known.
+
+    `adapter`: the parameters of the configured LoRA, None where no file shows the layers; `stored`: the bytes of
+    weights that are quantized already.
+    """
+
+    parameters: float | None
+    known: str
+    adapter: int | None = None
+    stored: int = 0
+
+    def __str__(self) -> str:
+        if not self.parameters:
+            return UNKNOWN
+        unit, name = (1e9, "billion") if self.parameters >= 1e9 else (1e6, "million")
+        return f"{self.parameters / unit:.1f} {name}, {self.known}"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A run that is there already."""
+
+    path: Path
+    config: Configuration
+    stages: dict
+    provenance: dict
+
+    def work(self, stage: str) -> float | None:
+        """How much the stage did, in the unit of work_of."""
+        together = sum(side in self.stages for side in SIDES) if self.config.adapter else 1
+        problems = next((each["problems"] for each in self.provenance.values() if "problems" in each), None)
+        return work_of(stage, self.config, problems, together)
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that an estimate depends on; `problems` is None where only the data could tell, `earlier` newest first."""
+
+    config: Configuration
+    names: list[str]
+    problems: int | None
+    machine: Machine
+    trainer: Trainer
+    earlier: list[Earlier]
+
+    @cached_property
+    def engine(self) -> str:
+        return engine_name(self.config.engine)
+
+    @cached_property
+    def size(self) -> Size:
+        return size_of(self.config)
+
+    @property
+    def device(self) -> str:
+        """As an evaluation's provenance names it."""
+        return "cpu" if self.config.engine_args.get("device") == "cpu" else self.machine.gpu or "cpu"
+
+    def work(self, stage: str) -> float | None:
+        return work_of(stage, self.config, self.problems, 2 if self.config.adapter else 1)
+
+
+def this_machine() -> Machine:
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cores = os.cpu_count() or 1
+    if not torch.cuda.is_available():
+        return Machine(cores, memory)
+    gpu = torch.cuda.get_device_properties(0)
+    return Machine(cores, memory, gpu.name, gpu.total_memory)
+
+
+def earlier_runs_of(runs: Path, checkpoint: str) -> Iterator[Earlier]:
+    """The runs of a checkpoint, newest first; folders that cannot be read are passed over."""
+    for path in sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        run = Run(path.parent)
+        with suppress(UserError):
+            if run.config.checkpoint == checkpoint:
+                yield Earlier(run.path, run.config, run.record["stages"], run.record["provenance"])
+
+
+def work_of(stage: str, config: Configuration, problems: int | None, together: int) -> float | None:
+    """How many replies, completions, epochs or reports a stage makes; None if not known.
+
+    `together`: how many sides' replies it draws at once.
+    """
+    if stage == "report":
+        return 1
+    if stage == "warm-up":
+        return config.sft_epochs
+    if stage == "train":
+        return config.steps * config.prompts_per_step * config.generations
+    return problems * config.samples * together if problems else None
+
+
+def size_of(config: Configuration) -> Size:
+    folder = checkpoints.folder_here(config.checkpoint)
+    if folder:
+        shapes = checkpoints.shapes(folder)
+        quantized = "quantization_config" in checkpoints.model_config(str(folder))
+        if shapes and not quantized:
+            return Size(sum(map(prod, shapes.values())), "counted in its files", _adapter_size(config, shapes))
+        if figures := checkpoints.parameters(str(folder)):
+            stored = checkpoints.weight_bytes(str(folder)) if quantized else 0
+            return Size(figures, "by its config.json", stored=stored)
+    named = NAMED_SIZE.search(Path(config.checkpoint).name)
+    if not named:
+        return Size(None, UNKNOWN)
+    return Size(float(named[1]) * {"b": 1e9, "m": 1e6}[named[2].lower()], "by its name")
+
+
+def _adapter_size(config: Configuration, shapes: dict[str, list[int]]) -> int:
+    """The LoRA's parameters: two matrices of its rank at each of the language model's target layers."""
+    names = tuple(f".{target}.weight" for target in config.lora_targets)
+    layers = [
+        shape
+        for name, shape in shapes.items()
+        if name.endswith(names) and not any(part in name for part in NOT_LANGUAGE)
+    ]
+    return config.lora_rank * sum(map(sum, layers))
+
+
+def bytes_shown(count: float) -> str:
+    """Bytes as people read them."""
+    return f"{count / GIB:.1f} GiB" if count > 0.1 * GIB else f"{count / 2**20:.1f} MiB"

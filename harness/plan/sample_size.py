@@ -1,0 +1,43 @@
+"""The smallest difference that a run can see, and how many problems a wanted one takes."""
+
+from harness import checkpoints, stats
+from harness.plan.case import UNKNOWN, Case
+
+ASSUMED_CHANGED, FEWEST_PAIRS = 0.3, 50
+
+
+def detectable(case: Case) -> str:
+    if not case.problems:
+        return UNKNOWN
+    changed, source = _changed(case)
+    difference = stats.detectable_difference(case.problems, changed)
+    shown = f"{100 * difference:.1f} pp" if difference else "none"
+    return f"{shown} ({_assumptions(changed, source)})"
+
+
+def needed(case: Case, difference: float, whole: int | None) -> str:
+    changed, source = _changed(case)
+    if changed < difference:
+        changed, source = difference, "the least that such a difference takes"
+    needed = stats.problems_needed(difference, changed)
+    said = f"{needed} to see {100 * difference:.3g} pp ({_assumptions(changed, source)})"
+    if whole and needed > whole:
+        return f"{said}: more than the {whole} that there are"
+    return f"{said}: more than --limit {case.config.limit}" if case.config.limit and needed > case.problems else said
+
+
+def _assumptions(changed: float, source: str) -> str:
+    return f"80 % power, {100 * changed:.2g} % of the problems changing sides, {source}"
+
+
+def _changed(case: Case) -> tuple[float, str]:
+    """The share of problems whose verdict differs between the sides: of the newest comparison of the checkpoint on
+    the dataset in the format, else assumed."""
+    for run in case.earlier:
+        if all(getattr(run.config, key) == getattr(case.config, key) for key in ("dataset", "data", "format")):
+            comparison = checkpoints.read_json(run.path / "comparison.json")
+            flips = comparison.get("flips", {}) if isinstance(comparison, dict) else {}
+            changed = flips.get("gained", 0) + flips.get("lost", 0)
+            if changed and sum(flips.values()) >= FEWEST_PAIRS:
+                return changed / sum(flips.values()), f"as in {run.path}"
+    return ASSUMED_CHANGED, "which is assumed"

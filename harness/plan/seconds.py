@@ -1,0 +1,147 @@
+"""How long the stages take: as an earlier run's did, else by a rule that is stated, else unknown."""
+
+from contextlib import suppress
+from math import ceil
+from statistics import median
+
+from harness import checkpoints
+from harness.config import EMBEDDED
+from harness.engines import WITHOUT_CHECKPOINT
+from harness.errors import UserError
+from harness.plan.case import H200_PARAMETERS, UNKNOWN, Case, Earlier
+from harness.store import BASE, SIDES, read_journal
+
+# Measured on 2026-11-21. The embedded model's default run, two x86-64 cores: seconds of start-up, and of a reply or a
+# completion.
+EMBEDDED_SIDE, EMBEDDED_TRAINING = (7.0, 0.028), (17.0, 0.064)
+REPORT_SECONDS = 2.0
+# FLOPs a second and core of two x86-64 cores with AVX-512: baselines/peers/cpu_decoding.py.
+CPU_RATE = 60e9
+# Gemma 3 4B's shape on one H200 (baselines/peers): vLLM's output tokens a second on 1,319 prompts and its seconds of
+# loading; Unsloth's seconds a training step of so many tokens, and those of compiling.
+H200_RATE, H200_LOADING = 31_110, 17.3
+H200_STEP, H200_STEP_TOKENS, H200_COMPILING = 5.3, 4 * 768, 301.0
+
+UNITS = {"warm-up": "epochs", "train": "completions", "report": "report"} | dict.fromkeys(SIDES, "replies")
+Estimate = tuple[float | str, str]
+
+
+def seconds_of(case: Case, name: str) -> Estimate:
+    """A stage's seconds and where they come from: an earlier run's, else a rule that is stated, else unknown."""
+    if case.config.adapter and name == SIDES[-1]:
+        return 0.0, f"together with {BASE}"
+    if not case.work(name):
+        return UNKNOWN, "how many problems there are is not known without the data"
+    seconds, source = _from_runs(case, name) or _by_rule(case, name)
+    return seconds if seconds == UNKNOWN else round(seconds, 1), source
+
+
+def sum_of(seconds: list[float | str]) -> float | str:
+    return UNKNOWN if UNKNOWN in seconds else round(sum(seconds), 1)
+
+
+def _from_runs(case: Case, name: str) -> Estimate | None:
+    """From the newest run that did the same by the same means; any side's replies are drawn as the base's are."""
+    for run in case.earlier:
+        for stage in (name, BASE) if name in SIDES else (name,):
+            then = run.work(stage)
+            if then and run.stages.get(stage, {}).get("state") == "done" and _alike(case, run, stage):
+                whole = run.stages[stage]["seconds"]
+                grown = min(_growing(run, stage) or whole, whole)
+                times = _times(case.work(name), then, run.provenance.get(stage, {}).get("batch_size"))
+                return whole - grown + grown * times, _source(run, stage, whole, then)
+    return None
+
+
+def _times(now: float, then: float, batch: int | None) -> float:
+    """How many times as much is done now; a part of a batch takes as long as a whole one."""
+    return ceil(now / batch) / ceil(then / batch) if batch else now / then
+
+
+def _source(run: Earlier, stage: str, whole: float, work: float) -> str:
+    provenance = run.provenance.get(stage, {})
+    means = " on ".join(provenance[key] for key in ("engine", "device") if key in provenance)
+    return f"{run.path}: {stage} took {whole:g} s for {work:g} {UNITS[stage]}{f', {means}' if means else ''}"
+
+
+def _alike(case: Case, run: Earlier, stage: str) -> bool:
+    """Whether a stage of an earlier run was done by what would do it now, where that is known."""
+    provenance = run.provenance.get(stage, {})
+    if stage in SIDES:
+        means = provenance.get("engine", case.engine), provenance.get("device", case.device)
+        return means == (case.engine, case.device) and not provenance.get("cached")
+    if stage == "report":
+        return {*run.stages} & {*SIDES} == {*case.names} & {*SIDES}
+    if any(getattr(run.config, key) != getattr(case.config, key) for key in ("launcher", "sft_dataset", "sft_data")):
+        return False
+    effective = checkpoints.read_json(run.path / "train" / "effective_config.json") or {}
+    devices = {each["device"] for each in run.provenance.values() if "device" in each}
+    return effective.get("trainer", case.trainer.name) == case.trainer.name and devices <= {case.device}
+
+
+def _growing(run: Earlier, stage: str) -> float | None:
+    """The seconds of a stage that grow with its work; start-up, loading and compiling do not. None if not known."""
+    if stage == "train":
+        with suppress(UserError):
+            steps = [row["step_time"] for row in read_journal(run.path / "train" / "log.jsonl") if "step_time" in row]
+            return median(steps) * run.config.steps if steps else None
+    return run.provenance.get(stage, {}).get("seconds", {}).get("draw")
+
+
+def _by_rule(case: Case, name: str) -> Estimate:
+    if name == "report":
+        return REPORT_SECONDS, "the default run's (2026-11-21)"
+    if name == "warm-up":
+        return UNKNOWN, "how many solutions there are is not known without the data"
+    if name in SIDES and case.engine in WITHOUT_CHECKPOINT:
+        return UNKNOWN, f"no earlier run by engine {case.engine}"
+    on_cpu = case.device == "cpu" if name in SIDES else not case.machine.gpu
+    if on_cpu and case.config.checkpoint == EMBEDDED:
+        return _embedded_seconds(case, name)
+    if not case.size.parameters:
+        return UNKNOWN, "how many parameters there are is not known"
+    return (_cpu_seconds if on_cpu else _gpu_seconds)(case, name)
+
+
+def _embedded_seconds(case: Case, name: str) -> Estimate:
+    fixed, each = EMBEDDED_TRAINING if name == "train" else EMBEDDED_SIDE
+    unit = "completion" if name == "train" else "reply"
+    source = f"{fixed:g} s + {1000 * each:g} ms a {unit}, the default run's on two x86-64 cores (2026-11-21)"
+    return fixed + each * case.work(name), source
+
+
+def _cpu_seconds(case: Case, name: str) -> Estimate:
+    if name == "train" and case.size.parameters > case.trainer.most_on_cpu:
+        return UNKNOWN, f"refused: more than {case.trainer.most_on_cpu / 1e9:g} billion parameters train on a GPU only"
+    flops = 6 if name == "train" else 2
+    seconds = _tokens(case, name) * flops * case.size.parameters / (CPU_RATE * case.machine.cores)
+    return seconds, (
+        f"{_tokens(case, name):,} tokens at most, {flops} FLOPs a token and parameter, at best {CPU_RATE / 1e9:g} "
+        "GFLOP/s a core (measured 2026-11-21: 0.6 billion parameters, two cores with AVX-512)"
+    )
+
+
+def _gpu_seconds(case: Case, name: str) -> Estimate:
+    tokens, scale = _tokens(case, name), case.size.parameters / H200_PARAMETERS
+    model = f"{H200_PARAMETERS / 1e9:.1f} billion parameters, scaled by parameters; a smaller GPU is slower"
+    if name == "train":
+        if case.trainer.name != "unsloth" or case.trainer.config.rollouts != "vllm":
+            return UNKNOWN, "no earlier run by this trainer, and no rule for it"
+        seconds = H200_COMPILING + H200_STEP * scale * tokens / H200_STEP_TOKENS
+        return seconds, (
+            f"{tokens:,} tokens at most, at an H200's {H200_STEP} s a step of {H200_STEP_TOKENS:,}, after "
+            f"{H200_COMPILING:g} s of compiling (2026-11-21: {model})"
+        )
+    if case.engine != "vllm":
+        return UNKNOWN, f"no earlier run by engine {case.engine} on this GPU, and no rule for it"
+    return H200_LOADING + tokens / H200_RATE * scale, (
+        f"{tokens:,} tokens at most, at an H200's {H200_RATE:,} tokens/s, after {H200_LOADING} s of loading, the first "
+        f"time a minute more (2026-11-21: {model})"
+    )
+
+
+def _tokens(case: Case, name: str) -> int:
+    """The most that a stage draws."""
+    config = case.config
+    each = (config.max_completion or config.max_sequence) if name == "train" else config.max_tokens
+    return int(case.work(name)) * each
