@@ -8,9 +8,9 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from harness import stats
-from harness.types import FLIPS_BY, Completion, Evaluation
+from harness.pairs import pair
+from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation
 
-ANSWER = "accuracy_flexible"
 MOST_KINDS = 20
 NUMBER = re.compile(r"\d[\d,.]*")
 
@@ -107,25 +107,23 @@ def by_language(side: Evaluation) -> tuple[Part, ...]:
     """A side's replies by the language of their reasoning, most frequent first, with their share of right answers."""
     values: dict[str, list[float]] = {}
     for score in side.scores:
-        if score.scores.get(ANSWER) is not None:
-            values.setdefault(score.language, []).append(score.scores[ANSWER])
+        if score.scores.get(ANSWERED_BY) is not None:
+            values.setdefault(score.language, []).append(score.scores[ANSWERED_BY])
     ordered = sorted(values.items(), key=lambda item: -len(item[1]))
     return tuple(Part(language, len(each), float(np.mean(each)), None) for language, each in ordered)
 
 
 def gain(first: Evaluation, last: Evaluation) -> Gain | None:
     """What the change of accuracy_strict is made of; None where no pair is graded."""
-    graded = {(score.problem_id, score.index): score.scores for score in last.scores}
-    counts = dict.fromkeys(("gained_by_layout", "gained_by_answer", "lost_by_layout", "lost_by_answer"), 0)
-    n = 0
-    for old in first.scores:
-        new = graded.get((old.problem_id, old.index))
-        if new is None or None in (old.scores[FLIPS_BY], new[FLIPS_BY]):
+    pairs = pair(first, last)
+    counts, n = dict.fromkeys(("gained_by_layout", "gained_by_answer", "lost_by_layout", "lost_by_answer"), 0), 0
+    for old, new in ((old.scores, new.scores) for old, new in zip(pairs.before, pairs.after, strict=True)):
+        if None in (old[FLIPS_BY], new[FLIPS_BY]):
             continue
         n += 1
-        if old.scores[FLIPS_BY] != new[FLIPS_BY]:
+        if old[FLIPS_BY] != new[FLIPS_BY]:
             way = "gained" if new[FLIPS_BY] else "lost"
-            cause = "layout" if old.scores[ANSWER] == new[ANSWER] else "answer"
+            cause = "layout" if old[ANSWERED_BY] == new[ANSWERED_BY] else "answer"
             counts[f"{way}_by_{cause}"] += 1
     return Gain(n, **counts) if n else None
 
@@ -133,12 +131,9 @@ def gain(first: Evaluation, last: Evaluation) -> Gain | None:
 def payments(side: Evaluation) -> tuple[Payment, ...]:
     """What each reward function of a side, and all of them together, pay right and wrong answers."""
     names = [name for name in side.metrics if name.startswith("reward/")]
-    judged = [score for score in side.scores if score.scores.get(ANSWER) is not None]
-    right = np.array([score.scores[ANSWER] for score in judged], dtype=bool)
-    if not names or right.all() or not right.any():
-        return ()
-    paid = {name: np.array([score.scores.get(name) for score in judged], dtype=float) for name in names}
-    together = {"all together": np.nansum(list(paid.values()), axis=0)} if len(names) > 1 else {}
+    right = np.array([score.scores.get(ANSWERED_BY) for score in side.scores], dtype=float)
+    paid = {name: np.array([score.scores.get(name) for score in side.scores], dtype=float) for name in names}
+    together = {"all together": total_rewards(side)} if len(names) > 1 else {}
     found = (_payment(name.removeprefix("reward/"), values, right) for name, values in (paid | together).items())
     return tuple(payment for payment in found if payment)
 
@@ -153,7 +148,7 @@ def total_rewards(side: Evaluation) -> np.ndarray:
 
 def _payment(name: str, paid: np.ndarray, right: np.ndarray) -> Payment | None:
     known = ~np.isnan(paid)
-    hits, misses = paid[known & right], paid[known & ~right]
+    hits, misses = paid[known & (right == 1)], paid[known & (right == 0)]
     if not len(hits) or not len(misses):
         return None
     ranks = scipy_stats.rankdata(np.concatenate([hits, misses]))

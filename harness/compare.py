@@ -9,12 +9,11 @@ import numpy as np
 from harness import repeats, stats
 from harness.pairs import Pairs, columns, pair, unlike
 from harness.store import Run, write_json
-from harness.types import FLIPS_BY, Comparison, Difference, Evaluation, Metric, Score, measure
+from harness.types import FLIPS_BY, NO_EVIDENCE, Comparison, Difference, Evaluation, Metric, Score, measure
 
 SIGNIFICANT = 0.05
 MUCH_TRUNCATED = 0.10
 LANGUAGE_SAMPLES = 20
-NO_EVIDENCE = "no evidence either way"
 
 
 def metrics_of(scores: Sequence[Score]) -> dict[str, Metric]:
@@ -72,7 +71,8 @@ def _metric(name: str, values: np.ndarray, problems: np.ndarray) -> Metric:
     if not scored.any():
         return Metric(None, None, None, 0, unscored)
     numbers, problems = values[scored], problems[scored]
-    if measure(name).share:
+    # What is all 0 or all 1 shows no spread, which is no proof that there is none.
+    if measure(name).share or (measure(name).percent and numbers.min() == numbers.max() in (0, 1)):
         low, high = stats.share_interval(numbers, problems)
     else:
         low, high = stats.mean_interval(numbers, problems)
@@ -93,80 +93,95 @@ def _comparison(
 
 
 def _differences(before: Evaluation, after: Evaluation, pairs: Pairs) -> dict[str, dict]:
-    """Each metric's difference, its p-value not adjusted yet."""
+    """Each metric's difference, and what is judged of it once it is known how many are tested."""
     old, new = columns(pairs.before), columns(pairs.after)
-    deltas = {name: (new[name] - old[name], pairs.problems) for name in old if name in new}
+    values = {name: (old[name], new[name], pairs.problems) for name in old if name in new}
     old_repeats, new_repeats = repeats.metrics(pairs.before), repeats.metrics(pairs.after)
     for name in old_repeats.keys() & new_repeats.keys():
         common = [each for each in old_repeats[name] if each in new_repeats[name]]
-        values = [new_repeats[name][each] - old_repeats[name][each] for each in common]
-        deltas[name] = np.array(values), np.arange(len(common))
-    nothing = np.array([]), np.array([], dtype=int)
-    return {
-        name: _difference(name, before.metrics[name].mean, after.metrics[name].mean, *deltas.get(name, nothing))
-        for name in before.metrics
-        if name in after.metrics
-    }
+        sides = (np.array([known[name][each] for each in common]) for known in (old_repeats, new_repeats))
+        values[name] = *sides, np.arange(len(common))
+    nothing = np.array([]), np.array([]), np.array([], dtype=int)
+    return {name: _difference(name, *values.get(name, nothing)) for name in before.metrics if name in after.metrics}
 
 
-def _difference(name: str, before: float | None, after: float | None, deltas: np.ndarray, problems: np.ndarray) -> dict:
-    scored = ~np.isnan(deltas)
+def _difference(name: str, old: np.ndarray, new: np.ndarray, problems: np.ndarray) -> dict:
+    """One metric over the pairs that are scored on both sides, each problem counting once."""
+    scored = ~np.isnan(old) & ~np.isnan(new)
     result = {
-        "before": before, "after": after, "delta": None, "low": None, "high": None, "p_value": None, "test": None,
-        "n_pairs": int(scored.sum()), "detectable": None, "needed": None,
+        "before": None, "after": None, "delta": None, "low": None, "high": None, "p_value": None, "test": None,
+        "n_pairs": int(scored.sum()),
     }  # fmt: skip
     if not scored.any():
         return result
     _, groups = np.unique(problems[scored], return_inverse=True)
-    by_problem = np.bincount(groups, weights=deltas[scored]) / np.bincount(groups)
-    if measure(name).share and len(by_problem) == result["n_pairs"]:
-        judged = _judged_by_shares(by_problem)
+    counts = np.bincount(groups)
+    before, after = (np.bincount(groups, weights=side[scored]) / counts for side in (old, new))
+    deltas = after - before
+    if measure(name).share and len(deltas) == result["n_pairs"]:
+        judged = _judged_by_shares(deltas)
     else:
-        judged = _judged_by_means(by_problem)
-    return result | judged | {"delta": float(by_problem.mean())}
+        judged = _judged_by_means(deltas, measure(name).percent)
+    means = {"before": float(before.mean()), "after": float(after.mean()), "delta": float(deltas.mean())}
+    return result | means | judged
 
 
 def _judged_by_shares(deltas: np.ndarray) -> dict:
     """One reply a problem, each right or wrong."""
     n, gained, lost = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
     low, high = stats.paired_share_interval(gained, lost, n)
+    return {
+        "low": low, "high": high, "test": "exact McNemar", "p_value": stats.mcnemar_exact(gained, lost),
+        "power": lambda tests: _power_of_shares(n, gained, lost, tests),
+    }  # fmt: skip
+
+
+def _judged_by_means(deltas: np.ndarray, bounded: bool) -> dict:
+    """A number a problem: of several replies, or of a metric that counts; `bounded`: from -1 to 1."""
+    n, spread = len(deltas), float(deltas.std(ddof=1)) if len(deltas) > 1 else 0.0
+    low, high = stats.mean_interval(deltas, np.arange(n))
+    if not spread:
+        # Equal differences show no spread, which is no proof that there is none.
+        low, high = stats.paired_share_interval(0, 0, n) if bounded and not deltas.any() else (None, None)
+    return {
+        "low": low, "high": high, "test": "sign-flip permutation", "p_value": stats.sign_flip(deltas),
+        "power": lambda tests: _power_of_means(n, float(deltas.mean()), spread, tests),
+    }  # fmt: skip
+
+
+def _power_of_shares(n: int, gained: int, lost: int, tests: int) -> dict:
     changed = (gained + lost) / n
-    return {
-        "low": _finite(low), "high": _finite(high), "test": "exact McNemar",
-        "p_value": stats.mcnemar_exact(gained, lost),
-        "detectable": stats.detectable_difference(n, changed) if changed else None,
-        "needed": stats.problems_needed((gained - lost) / n, changed),
-    }  # fmt: skip
+    detectable = stats.detectable_difference(n, changed, tests=tests) if changed else None
+    return {"detectable": detectable, "needed": stats.problems_needed((gained - lost) / n, changed, tests=tests)}
 
 
-def _judged_by_means(deltas: np.ndarray) -> dict:
-    """A number a problem: of several replies, or of a metric that counts."""
-    low, high = stats.mean_interval(deltas, np.arange(len(deltas)))
-    spread = float(deltas.std(ddof=1)) if len(deltas) > 1 else 0.0
-    return {
-        "low": _finite(low), "high": _finite(high), "test": "sign-flip permutation",
-        "p_value": stats.sign_flip(deltas),
-        "detectable": stats.detectable_mean(len(deltas), spread) if spread else None,
-        "needed": stats.needed_for_mean(float(deltas.mean()), spread) if spread else None,
-    }  # fmt: skip
+def _power_of_means(n: int, delta: float, spread: float, tests: int) -> dict:
+    if not spread:
+        return {}
+    needed = stats.needed_for_mean(delta, spread, tests=tests)
+    return {"detectable": stats.detectable_mean(n, spread, tests=tests), "needed": needed}
 
 
 def _adjusted(families: list[dict[str, dict]]) -> list[dict[str, Difference]]:
     """The differences with Holm's p-values over all of them, and their verdicts."""
     tested = [each for family in families for each in family.values() if each["p_value"] is not None]
     adjusted = iter(stats.holm([each["p_value"] for each in tested]))
-    finished = []
-    for family in families:
-        finished.append({})
-        for name, each in family.items():
-            p_value = None if each["p_value"] is None else next(adjusted)
-            finished[-1][name] = Difference(
-                **each,
-                p_adjusted=p_value,
-                verdict=_verdict(name, each, p_value),
-                note=_note(each, p_value, len(tested)),
-            )
-    return finished
+    return [
+        {
+            name: _finished(name, each, None if each["p_value"] is None else next(adjusted), len(tested))
+            for name, each in family.items()
+        }
+        for family in families
+    ]
+
+
+def _finished(name: str, difference: dict, p_adjusted: float | None, tests: int) -> Difference:
+    known = {key: value for key, value in difference.items() if key != "power"}
+    power = difference["power"](tests) if "power" in difference else {}
+    verdict = _verdict(name, difference, p_adjusted)
+    return Difference(
+        **known, **power, p_adjusted=p_adjusted, verdict=verdict, note=_note(difference, p_adjusted, tests)
+    )
 
 
 def _verdict(name: str, difference: dict, p_adjusted: float | None) -> str:
@@ -204,14 +219,20 @@ def _flips(pairs: Pairs) -> dict[str, int]:
 
 
 def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
-    warnings = []
-    if differ := unlike(sides[0], sides[-1]):
+    """What a reader must know before the differences, each with the side that it is of."""
+    first, last, warnings = sides[0], sides[-1], []
+    if differ := unlike(first, last):
         warnings.append(
-            f"not a clean pair, the difference is of all this and not of the models alone: {'; '.join(differ)}"
+            f"{last.name} and {first.name} are not a clean pair, their difference is of all this and not of the models "
+            f"alone: {'; '.join(differ.values())}"
         )
-    total = max(len(side.completions) for side in sides)
-    if len(pairs) < total:
-        warnings.append(f"{total - len(pairs)} of {total} replies have no partner to the same problem and are left out")
+    for side in (first, last):
+        alone = len(side.completions) - len(pairs)
+        if alone:
+            warnings.append(
+                f"{side.name}: {alone} of {len(side.completions)} replies have no partner to the same problem and are "
+                "left out of the differences"
+            )
     for side in sides:
         truncated = side.metrics["truncated"].mean if "truncated" in side.metrics else None
         if truncated and truncated > MUCH_TRUNCATED:

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 from harness import registry
 from harness.compare import compare_each, metrics_of
 from harness.errors import UserError
+from harness.markdown import escaped
 from harness.pairs import unlike
 from harness.stats import QUANTILE, needed_for_mean
 from harness.types import Difference, Evaluation, measure
@@ -25,7 +26,7 @@ from harness.types import Difference, Evaluation, measure
 GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
 TOLERANCE = 0.05
 POWER = 0.8
-MADE_BY = ("engine", "device", "dtype")
+MADE_BY = ("device", "dtype")
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Result = Literal["holds", "worse", "differs", "not shown"]
@@ -51,7 +52,7 @@ class Judged:
     def cells(self) -> tuple[str, ...]:
         """A row for people: metric, baseline, now, difference, 95 % interval, tolerance, result."""
         show, each = measure(self.name).show, self.difference
-        interval = f"{show(each.low, signed=True)} … {show(each.high, signed=True)}"
+        interval = measure(self.name).interval(each.low, each.high, signed=True)
         values = show(each.before), show(each.after), show(each.delta, signed=True), interval
         return self.name, *values, _amount(self.name, self.tolerance), self.result
 
@@ -150,14 +151,14 @@ def junit(verdict: Verdict) -> str:
 def markdown(verdict: Verdict) -> str:
     """The verdict as a section of Markdown."""
     rows = [HEAD, (":--", *["--:"] * (len(HEAD) - 2), ":--"), *(each.cells for each in verdict.metrics)]
-    table = "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
-    said = "".join(f"- {_cell(text)}\n" for text in (*verdict.reasons, *verdict.notes))
-    return f"### harness {_cell(verdict.line)}\n\n{_cell(verdict.title)}\n\n{table}\n\n{said}\n"
+    table = "\n".join("| " + " | ".join(map(escaped, row)) + " |" for row in rows)
+    said = "".join(f"- {escaped(text)}\n" for text in (*verdict.reasons, *verdict.notes))
+    return f"### harness {escaped(verdict.line)}\n\n{escaped(verdict.title)}\n\n{table}\n\n{said}\n"
 
 
 def _refuse_unlike(side: Evaluation, baseline: Evaluation) -> None:
     """A UserError where something besides model, engine and library versions differs."""
-    found = [each for each in unlike(side, baseline) if not each.startswith("engine: ")]
+    found = [text for setting, text in unlike(side, baseline).items() if setting != "engine"]
     if not found and not _places(side) & _places(baseline):
         found = ["no problem is in both"]
     if found:
@@ -199,7 +200,10 @@ def _judged(name: str, difference: Difference, allowed: float, problems: int) ->
     if difference.delta is None:
         return Judged(name, difference, allowed, "not shown", "no reply is scored on both sides")
     if difference.low is None or difference.high is None:
-        return Judged(name, difference, allowed, "not shown", "one problem gives no interval")
+        if problems > 1 and allowed and not difference.delta:
+            return Judged(name, difference, allowed, "holds", "no pair differs")
+        few = "one problem gives" if problems == 1 else "differences that are all the same give"
+        return Judged(name, difference, allowed, "not shown", f"{few} no interval")
     better = measure(name).better
     word = "worse" if better else "differs"
     least, most, end = _wrong_way(better, difference.low, difference.high)
@@ -264,9 +268,3 @@ def _amount(name: str, value: float, sign: str = "") -> str:
 def _xml(text: str) -> str:
     """Without the characters that XML 1.0 has no place for."""
     return NOT_IN_XML.sub("", text)
-
-
-def _cell(text: str) -> str:
-    """On one line of a Markdown table."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    return printable.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -128,12 +128,12 @@ class StoredRun:
         found = [side.metrics.get(name) for side in self.sides]
         means = tuple(measure(name).show(each.mean if each else None) for each in found)
         if not self.comparison:
-            return *means, _interval(name, found[0])
+            return *means, measure(name).interval(found[0].low, found[0].high)
         difference = self.comparison.metrics.get(name)
         if not difference:
             return *means, "", "", "not compared"
         delta = measure(name).show(difference.delta, signed=True)
-        return *means, delta, _interval(name, difference, signed=True), difference.verdict
+        return *means, delta, measure(name).interval(difference.low, difference.high, signed=True), difference.verdict
 
     def _notes(self) -> list[str]:
         """What a reader of the table must know."""
@@ -177,10 +177,6 @@ def _frame(kind: type, rows: Sequence[Metric] | Sequence[Difference], index: "pa
         number = NUMBERS.get(field.type)
         made[field.name] = pandas.array(values, dtype=number) if number else _texts(values)
     return pandas.DataFrame(made, index=index)
-
-
-def _interval(name: str, known: Metric | Difference, signed: bool = False) -> str:
-    return " … ".join(measure(name).show(end, signed) for end in (known.low, known.high))
 
 
 def _paragraphs(lines: Iterable[str]) -> str:

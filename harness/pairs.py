@@ -8,7 +8,8 @@ import numpy as np
 
 from harness.types import Evaluation, Score
 
-DRAWN_BY = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "engine")
+ASKED_BY = ("dataset", "format", "language", "temperature", "top_p", "top_k", "min_p", "max_tokens")
+NOT_RECORDED = object()
 
 
 def columns(scores: Sequence[Score]) -> dict[str, np.ndarray]:
@@ -47,22 +48,33 @@ def common(one: Evaluation, other: Evaluation) -> int:
     return len({each.place for each in one.completions} & {each.place for each in other.completions})
 
 
-def unlike(one: Evaluation, other: Evaluation) -> list[str]:
-    """What besides the model differs between two sides, each in words; empty where they are a clean pair."""
-    found = []
+def unlike(one: Evaluation, other: Evaluation) -> dict[str, str]:
+    """What besides the model differs between two sides, by setting and in words; empty where they are a clean pair."""
+    found = {}
     prompts = {each.place: each.prompt_sha for each in other.completions}
     both = [(each.prompt_sha, prompts[each.place]) for each in one.completions if each.place in prompts]
     if any(old != new for old, new in both if old and new):
-        found.append("the prompts differ")
+        found["prompts"] = "the prompts differ"
     elif not all(old and new for old, new in both):
-        found.append("the prompts of one are not known")
-    for key in ("dataset", "format", "language", *DRAWN_BY):
-        values = one.settings.get(key), other.settings.get(key)
+        found["prompts"] = "the prompts of one are not known"
+    for key in ASKED_BY:
+        values = [side.settings.get(key, NOT_RECORDED) for side in (one, other)]
         if values[0] != values[1]:
-            found.append(f"{key}: {shown(values[0])} and {shown(values[1])}")
+            found[key] = f"{key}: {shown(values[0])} and {shown(values[1])}"
+    engines = [engine(side) for side in (one, other)]
+    if engines[0] != engines[1]:
+        found["engine"] = f"engine: {engines[0]} and {engines[1]}"
     return found
 
 
+def engine(side: Evaluation) -> str:
+    """Who answered: the engine that was used, where that is recorded, else the one asked for."""
+    used = side.provenance.get("engine") or side.settings.get("engine", NOT_RECORDED)
+    return shown(used)
+
+
 def shown(value: Any) -> str:
-    """A setting as text; None is one that is not recorded."""
-    return "not known" if value is None else str(value)
+    """A setting as text."""
+    if value is NOT_RECORDED:
+        return "not known"
+    return "not set" if value is None else str(value)

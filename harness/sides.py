@@ -1,20 +1,20 @@
 """One graded side out of anything stored: a run, a side of one, a baseline file, lm-eval's samples.
 
-Problems of different runs are known to be the same by their question, whatever they were called.
+Problems of different runs are known to be the same by their question and true answer, whatever they were called.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import columns, progress
+from harness import answers, columns, progress
 from harness.compare import metrics_of
 from harness.errors import UserError
-from harness.samples import read_samples
+from harness.samples import Sample, read_samples
 from harness.scoring import grade, ungraded
 from harness.store import SIDES, Run, read_json, write_text
 from harness.types import FLIPS_BY, Completion, Equality, Evaluation, Format, Score
@@ -43,10 +43,16 @@ def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
     """
     path = Path(place)
     if (path / "run.json").is_file():
-        return [_named(each, f"{path.resolve().name}/{each.name}") for each in _finished(Run.open(path))]
+        run = Run.open(path)
+        if stage := run.unfinished():
+            raise UserError(f"{place}: its stage '{stage}' is not finished: finish the run, or name a side of it")
+        run.finished_sides()
+        return [_named(each, f"{path.resolve().name}/{each.name}") for each in run.evaluations()]
     if path.name in SIDES and (path.parent / "run.json").is_file():
-        side = Run.open(path.parent).evaluation(path.name)
-        return [_named(side, f"{path.resolve().parent.name}/{path.name}")]
+        run = Run.open(path.parent)
+        if not run.is_done(path.name):
+            raise UserError(f"{place}: this side is not finished: finish the run")
+        return [_named(run.evaluation(path.name), f"{path.resolve().parent.name}/{path.name}")]
     if path.suffix == ".json" and path.is_file():
         return [read_baseline(path)]
     if path.suffix == ".jsonl" and path.is_file():
@@ -100,43 +106,40 @@ def read_baseline(path: Path) -> Evaluation:
         raise UserError(f"{path}: not a whole baseline file ({error}): write it again") from error
 
 
-def _finished(run: Run) -> list[Evaluation]:
-    run.finished_sides()
-    return run.evaluations()
-
-
 def _named(side: Evaluation, name: str) -> Evaluation:
-    """A side whose problems are called by their questions, so that those of other runs can be found again."""
-    keys = _keys(each.question for each in side.completions if each.index == 0)
-    by_id = dict(zip((each.problem_id for each in side.completions if each.index == 0), keys, strict=True))
-    places = [by_id.get(each.problem_id, each.problem_id) for each in side.completions]
+    """A side whose problems are called by what they ask, so that those of other runs can be found again."""
+    first = {each.problem_id: each for each in reversed(side.completions)}
+    ordered = dict.fromkeys(each.problem_id for each in side.completions)
+    keys = _keys((first[problem].question, first[problem].answer) for problem in ordered)
+    called = dict(zip(ordered, keys, strict=True))
     return replace(
         side,
         name=name,
-        completions=tuple(replace(each, problem_id=key) for each, key in zip(side.completions, places, strict=True)),
-        scores=tuple(replace(each, problem_id=key) for each, key in zip(side.scores, places, strict=True)),
+        completions=tuple(replace(each, problem_id=called[each.problem_id]) for each in side.completions),
+        scores=tuple(replace(each, problem_id=called[each.problem_id]) for each in side.scores),
     )
 
 
-def _keys(questions: Iterator[str]) -> list[str]:
-    """A key for each question by its words; one that comes again is numbered."""
+def _keys(problems: Iterable[tuple[str, str | None]]) -> list[str]:
+    """A key for each question with its true answer; one that comes again is numbered."""
     seen, keys = Counter(), []
-    for question in questions:
-        key = hashlib.sha256(" ".join(question.split()).encode("utf-8", "replace")).hexdigest()[:KEY_LENGTH]
+    for question, answer in problems:
+        number = None if answer is None else answers.number(answer)
+        asked = f"{' '.join(question.split())}\n{answer if number is None else number}"
+        key = hashlib.sha256(asked.encode("utf-8", "replace")).hexdigest()[:KEY_LENGTH]
         seen[key] += 1
         keys.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
     return keys
 
 
 def _graded_samples(path: Path, reading: Reading) -> Evaluation:
-    samples = read_samples(path)
-    if any("doc" not in sample.row or "resps" not in sample.row for sample in samples):
-        raise UserError(f"{path}: not lm-eval's samples: make them with `lm_eval --log_samples`, or give a run folder")
+    samples = _samples(path)
     questions = [_question(sample.row["doc"], reading, path) for sample in samples]
+    truths = [columns.true_answer(sample.answer) for sample in samples]
+    keys = _keys(zip(questions, truths, strict=True))
     completions, scores = [], []
     with progress.bar(path.name, len(samples)) as bar:
-        for key, question, sample in zip(_keys(iter(questions)), questions, samples, strict=True):
-            truth = columns.true_answer(sample.answer)
+        for key, question, truth, sample in zip(keys, questions, truths, samples, strict=True):
             for index, text in enumerate(_texts(sample.row["resps"]) or [None]):
                 graded = ungraded("no reply", reading.language)
                 if text is not None:
@@ -148,6 +151,21 @@ def _graded_samples(path: Path, reading: Reading) -> Evaluation:
         "dataset": reading.dataset, "format": reading.format.name, "language": reading.language, "engine": LM_EVAL,
     }  # fmt: skip
     return Evaluation(path.stem, tuple(completions), tuple(scores), metrics_of(scores), {}, settings)
+
+
+def _samples(path: Path) -> list[Sample]:
+    """The rows of lm-eval's samples, the first filter's; a UserError where they are something else."""
+    lacking = f"{path}: not lm-eval's samples: make them with `lm_eval --log_samples`, or give a run folder"
+    try:
+        samples = read_samples(path)
+    except UserError as error:
+        raise UserError(lacking) from error
+    for sample in samples:
+        if not sample.row:
+            raise UserError(f"{sample.name}: {sample.fault}: mend or delete the line")
+        if "doc" not in sample.row or "resps" not in sample.row:
+            raise UserError(lacking)
+    return samples
 
 
 def _question(doc: dict[str, Any], reading: Reading, path: Path) -> str:

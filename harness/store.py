@@ -15,7 +15,7 @@ from typing import IO
 from harness import __version__
 from harness.config import Configuration, check
 from harness.errors import UserError
-from harness.types import Completion, Evaluation, Metric, Score
+from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Metric, Score
 
 SIDES = ("before", "sft", "after")
 BASE, *ADAPTED = SIDES
@@ -81,7 +81,7 @@ class Run:
     def record(self) -> dict:
         """run.json as it stands; a UserError where it is not one."""
         record = read_json(self.path / "run.json")
-        if not isinstance(record, dict) or not record.keys() >= RECORD_KEYS:
+        if not isinstance(record, dict) or not record.keys() >= RECORD_KEYS or not _are_objects(record["stages"]):
             raise UserError(f"{self.path / 'run.json'}: not the record of a run: give another run folder")
         return record
 
@@ -109,6 +109,11 @@ class Run:
         stages = self.record["stages"]
         return all(stages.get(part, {}).get("state") == "done" for part in parts(stage))
 
+    def unfinished(self) -> str | None:
+        """The first stage that is begun, or has to follow what is done, and is not finished; the report aside."""
+        begun = dict.fromkeys((*self.record["stages"], *((ADAPTED[-1],) if self.is_done("train") else ())))
+        return next((stage for stage in begun if stage != "report" and not self.is_done(stage)), None)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[dict]:
         """Mark a stage running, then done with its seconds; what the body puts into the dict is its provenance."""
@@ -128,14 +133,18 @@ class Run:
         folder = self.path / side
         if not (folder / "metrics.json").is_file():
             raise UserError(f"{folder}: no graded evaluation here: run `harness run` or `harness score` first")
-        record = self.record
-        scores = {(row["problem_id"], row["index"]): Score(**row) for row in read_journal(folder / "scores.jsonl")}
-        completions = [completion for completion in self.completions(side) if completion.place in scores]
+        record, completions = self.record, self.completions(side)
+        scores = _scores(folder / "scores.jsonl")
+        if scores.keys() != {each.place for each in completions}:
+            raise UserError(
+                f"{folder}: {len(completions)} replies and {len(scores)} scores that do not belong together: grade "
+                f"them again with `harness score {self.path}`"
+            )
         return Evaluation(
             name=side,
             completions=tuple(completions),
             scores=tuple(scores[completion.place] for completion in completions),
-            metrics={name: Metric(**row) for name, row in read_json(folder / "metrics.json").items()},
+            metrics=_metrics(folder / "metrics.json"),
             provenance=record["provenance"].get(side, {}),
             settings=record["configuration"],
         )
@@ -232,6 +241,32 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def _are_objects(values: object) -> bool:
+    return isinstance(values, dict) and all(isinstance(each, dict) for each in values.values())
+
+
+def _scores(path: Path) -> dict[tuple[str, int], Score]:
+    """The graded replies of scores.jsonl by place; a UserError where a line is not one."""
+    try:
+        scores = [Score(**row) for row in read_journal(path)]
+        for score in scores:
+            if not {score.scores[FLIPS_BY], score.scores[ANSWERED_BY]} <= {0, 1, None}:
+                raise ValueError("an accuracy that is not 0, 1 or null")
+    except (TypeError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: a line is not a score ({error}): run `harness score`") from error
+    return {(score.problem_id, score.index): score for score in scores}
+
+
+def _metrics(path: Path) -> dict[str, Metric]:
+    try:
+        metrics = {name: Metric(**row) for name, row in read_json(path).items()}
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a side's metrics ({error}): run `harness score`") from error
+    if not {FLIPS_BY, ANSWERED_BY} <= metrics.keys():
+        raise UserError(f"{path}: without {FLIPS_BY} or {ANSWERED_BY}: run `harness score`")
+    return metrics
 
 
 def read_journal(path: Path) -> list[dict]:

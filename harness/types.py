@@ -6,6 +6,8 @@ from typing import Literal
 FinishReason = Literal["stop", "length"]
 Equality = Literal["number", "math"]
 FLIPS_BY = "accuracy_strict"
+ANSWERED_BY = "accuracy_flexible"
+NO_EVIDENCE = "no evidence either way"
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,12 @@ class Measure:
             return f"{100 * value:+.1f} pp" if self.percent else f"{value:+.2f}"
         return f"{value:.1%}" if self.percent else f"{value:.2f}"
 
+    def interval(self, low: float | None, high: float | None, signed: bool = False) -> str:
+        """Both ends, of a difference where `signed`; empty where they are not known."""
+        if low is None or high is None:
+            return ""
+        return f"{self.show(low, signed).removesuffix(' pp')} … {self.show(high, signed)}"
+
 
 MEASURES = {
     "format_strict": Measure("the whole reply is exactly the layout"),
@@ -251,10 +259,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of two sides. `delta` is after minus before over the pairs, with its 95 % interval.
+    """One metric of two sides, over their pairs. `delta` is after minus before, with its 95 % interval.
 
     `detectable` is the smallest difference that so many problems show, `needed` how many would show this one (both
-    with 80 % power); `note` says where interval and test, or the test alone and among all metrics, disagree.
+    with 80 % power, among all that is tested); `note` says where interval and test, or the test alone and among all
+    metrics, disagree.
     """
 
     before: float | None

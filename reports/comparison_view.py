@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.pairs import shown
-from harness.types import Comparison, Evaluation
+from harness.pairs import NOT_RECORDED, shown
+from harness.types import FLIPS_BY, Comparison, Evaluation
 from reports import explorer
 from reports.explorer import Explorer
-from reports.rows import HEADLINE, Row, metric_row, sentence
+from reports.rows import Row, metric_row, sentence
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ def build(
 ) -> ComparisonView:
     """The view; `comparisons` are of the baseline and each of the others, in their order."""
     sides = [baseline, *others]
-    ranked = sorted(sides, key=lambda side: -(side.metrics[HEADLINE[0]].mean or 0.0))
+    ranked = sorted(sides, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0))
     names = [name for name in baseline.metrics if all(name in side.metrics for side in sides)]
     against = tuple(_against(baseline, other, found) for other, found in zip(others, comparisons, strict=True))
     return ComparisonView(
         verdict=_verdict(baseline, against),
-        metric=HEADLINE[0],
+        metric=FLIPS_BY,
         baseline=baseline.name,
         sides=tuple(ranked),
         standings=tuple(metric_row(name, ranked, {}) for name in names),
@@ -65,7 +65,7 @@ def _against(baseline: Evaluation, other: Evaluation, found: Comparison) -> Agai
     rows = tuple(metric_row(name, (baseline, other), differences) for name in differences)
     return Against(
         other.name,
-        sentence(differences[HEADLINE[0]]),
+        sentence(differences[FLIPS_BY]),
         rows,
         found.warnings,
         asdict(found)["flips"],
@@ -76,7 +76,7 @@ def _verdict(baseline: Evaluation, against: Sequence[Against]) -> str:
     """One sentence over all: who beats the baseline, who falls behind it."""
     if len(against) == 1:
         return f"{against[0].name} against {baseline.name}. {against[0].verdict}"
-    verdicts = {each.name: row.verdict for each in against for row in each.rows if row.name == HEADLINE[0]}
+    verdicts = {each.name: row.verdict for each in against for row in each.rows if row.name == FLIPS_BY}
     said = []
     for word in ("better", "worse"):
         names = [name for name, verdict in verdicts.items() if verdict == word]
@@ -93,7 +93,7 @@ def _differing_settings(sides: Sequence[Evaluation]) -> dict[str, tuple[str, ...
     """The settings that are not the same on all sides, each side's value."""
     described = [_described(side) for side in sides]
     keys = dict.fromkeys(key for each in described for key in each)
-    rows = {key: tuple(shown(each.get(key)) for each in described) for key in keys}
+    rows = {key: tuple(shown(each.get(key, NOT_RECORDED)) for each in described) for key in keys}
     return {key: values for key, values in rows.items() if len(set(values)) > 1}
 
 

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import zip_longest
 
 import numpy as np
 
-from harness.breakdown import ANSWER, total_rewards
-from harness.types import Completion, Evaluation, Score
+from harness.breakdown import total_rewards
+from harness.types import ANSWERED_BY, Completion, Evaluation, Score
 
 LARGEST = 6_000_000
 SCRIPT = (resources.files("reports") / "templates" / "explorer.js").read_text(encoding="utf-8")
@@ -44,8 +45,10 @@ def pack(sides: Sequence[Evaluation]) -> Explorer:
     """
     graded = [_Graded(side) for side in sides]
     changes = {place: _change(graded, place) for place in dict.fromkeys(place for side in graded for place in side.at)}
-    first = [place for change in CHANGES[:2] for place, each in changes.items() if each == change]
-    chosen = dict.fromkeys([*first, *changes])
+    gained, lost = ([place for place, each in changes.items() if each == change] for change in CHANGES[:2])
+    # Turn by turn, so that a page that cannot hold them all has some of both.
+    turns = [place for both in zip_longest(gained, lost) for place in both if place]
+    chosen = dict.fromkeys([*turns, *changes])
     rows, packed, size = [], [], 0
     packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     packed.append(packer.compress(f'{{"sides":{json.dumps([side.name for side in sides])},"rows":['.encode()))
@@ -82,7 +85,7 @@ class _Graded:
         self.replies = list(zip(side.completions, side.scores, strict=True))
         self.at = {completion.place: number for number, completion in enumerate(side.completions)}
         self.paid = total_rewards(side)
-        right = np.array([score.scores.get(ANSWER) for score in side.scores], dtype=float)
+        right = np.array([score.scores.get(ANSWERED_BY) for score in side.scores], dtype=float)
         known = ~np.isnan(self.paid)
         hits, misses = self.paid[known & (right == 1)], self.paid[known & (right == 0)]
         self.overpaid = (right == 0) & (self.paid >= (np.median(hits) if len(hits) else np.inf))
@@ -98,7 +101,9 @@ def _change(graded: Sequence[_Graded], place: Place) -> str:
 
 
 def _row(graded: Sequence[_Graded], place: Place, change: str) -> list:
-    asked = next(side.get(place)[0] for side in graded if place in side.at)
+    known = [side.get(place)[0] for side in graded if place in side.at]
+    # A baseline file keeps no texts; another side has the same question.
+    asked = next((each for each in known if each.question), known[0])
     return [asked.question, asked.answer, asked.kind, change, [_reply(side, place) for side in graded]]
 
 
@@ -107,7 +112,9 @@ def _reply(side: _Graded, place: Place) -> list | None:
         return None
     number = side.at[place]
     completion, score = side.replies[number]
-    right = score.scores.get(ANSWER)
+    if not completion.question:
+        return None
+    right = score.scores.get(ANSWERED_BY)
     flags = (
         RIGHT_ANSWER * (right == 1)
         + IN_LAYOUT * (score.scores.get("format_strict") == 1)

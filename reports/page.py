@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.markdown import escaped, one_line
 from harness.store import Run, write_bytes, write_text
 from harness.types import Comparison, Evaluation, measure
 from reports import comparison_view, explorer, plots, run_view, training_plots
@@ -24,12 +25,7 @@ TEMPLATES = Environment(
 TEMPLATES.globals |= {"measure": measure, "script": Markup(explorer.SCRIPT), "script_sha": explorer.SCRIPT_SHA}
 
 
-def _line(text: object) -> str:
-    """A text of anybody's as one cell of a Markdown table."""
-    return " ".join(str(text).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<").replace("`", "\\`")
-
-
-TEMPLATES.filters["line"] = _line
+TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line}
 
 
 def write_report(run: Run, sides: Sequence[Evaluation]) -> None:

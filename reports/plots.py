@@ -1,15 +1,15 @@
 """The report's plots: SVG for the page, in the page's own text colour, and PNG files beside it."""
 
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 import matplotlib
-from markupsafe import escape
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from harness.markdown import one_line
 from harness.types import Evaluation, Metric, measure
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
@@ -20,7 +20,13 @@ INK = "#404142"
 # Okabe and Ito's green and vermilion; the markers say the same without colour.
 VERDICTS = {"better": ("#009E73", "^"), "worse": ("#D55E00", "v")}
 NO_VERDICT = (INK, "o")
+# Hollow, so that an equal dot in it is seen.
+BEFORE = {"marker": "D", "linestyle": "", "color": SIDE_COLORS["before"], "markerfacecolor": "none"}
+NOTHING = Metric(None, None, None, 0, 0)
 
+SVG = "http://www.w3.org/2000/svg"
+ElementTree.register_namespace("", SVG)
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 matplotlib.use("Agg")
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "harness", "font.family": "sans-serif", "font.size": 10,
@@ -42,18 +48,19 @@ class Plot:
 
 def metric_bars(sides: Mapping[str, Mapping[str, Metric]]) -> Plot:
     """The metrics in percent, a bar a side, with their 95 % intervals."""
-    names = [name for name in next(iter(sides.values())) if measure(name).percent]
+    names = dict.fromkeys(name for metrics in sides.values() for name in metrics if measure(name).percent)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.62 * len(names) + 1.0), layout="constrained")
         axes = figure.subplots()
         height = 0.8 / len(sides)
         for place, (side, metrics) in enumerate(sides.items()):
             rows = [row + (place - (len(sides) - 1) / 2) * height for row in range(len(names))]
-            values = [(metrics[name].mean or 0.0) * 100 for name in names]
+            known = [metrics.get(name, NOTHING) for name in names]
+            values = [(metric.mean or 0.0) * 100 for metric in known]
             axes.barh(rows, values, height * 0.9, color=SIDE_COLORS[side], label=side)
-            for row, value, name in zip(rows, values, names, strict=True):
-                if metrics[name].low is not None:
-                    ends = max(metrics[name].low * 100, 0), min(metrics[name].high * 100, 100)
+            for row, value, metric in zip(rows, values, known, strict=True):
+                if metric.low is not None:
+                    ends = max(metric.low * 100, 0), min(metric.high * 100, 100)
                     axes.plot(ends, (row, row), color=INK, linewidth=1.2)
                     axes.text(ends[1] + 1.2, row, f"{value:.0f}", va="center", fontsize=9)
         axes.set_yticks(range(len(names)), names)
@@ -101,17 +108,17 @@ def parts(groups: Mapping[str, Sequence], first: str, last: str | None) -> Plot:
             axes.text(-0.01, place, title, transform=axes.get_yaxis_transform(), ha="right", va="center", weight="bold")
             place += 1
             for part in group:
-                labels[place] = f"{part.name}  ({part.n})"
+                labels[place] = f"{one_line(part.name)}  ({part.n})"
                 if part.after is not None:
                     axes.plot((100 * part.before, 100 * part.after), (place, place), color=INK, linewidth=1)
                     axes.plot(100 * part.after, place, "o", color=SIDE_COLORS["after"], markersize=7)
-                axes.plot(100 * part.before, place, "D", color=SIDE_COLORS["before"], markersize=5)
+                axes.plot(100 * part.before, place, **BEFORE, markersize=8)
                 place += 1
         axes.set_yticks(list(labels), list(labels.values()), fontsize=9)
         axes.set_ylim(place - 0.4, -0.6)
         axes.set_xlim(-2, 102)
         axes.set_xlabel("% right in the layout")
-        handles = [Line2D([], [], marker="D", linestyle="", color=SIDE_COLORS["before"], label=first)]
+        handles = [Line2D([], [], **BEFORE, label=first)]
         if last:
             handles.append(Line2D([], [], marker="o", linestyle="", color=SIDE_COLORS["after"], label=last))
         figure.legend(handles=handles, loc="outside upper right", ncols=2)
@@ -140,7 +147,7 @@ def standings(sides: Sequence[Evaluation], name: str) -> Plot:
             axes.annotate(
                 kind.show(metric.mean), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9
             )
-        axes.set_yticks(range(len(sides)), [side.name for side in sides])
+        axes.set_yticks(range(len(sides)), [one_line(side.name) for side in sides])
         axes.set_ylim(len(sides) - 0.4, -0.6)
         axes.margins(x=0.08)
         axes.set_xlabel(f"{name}{', %' if kind.percent else ''}, with 95 % interval")
@@ -156,11 +163,28 @@ def drawn(figure: Figure, name: str, caption: str) -> Plot:
     nobody = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(svg, format="svg", transparent=True, metadata=nobody)
     figure.savefig(png, format="png", dpi=144, facecolor="white", metadata={"Software": None})
-    text = svg.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return Plot(name, caption, _inline(svg.getvalue(), name, caption), png.getvalue())
+
+
+def _inline(svg: str, name: str, caption: str) -> str:
+    """An SVG for a page of several: in the page's colours, its ids its own. Texts are left as they are."""
+    root = ElementTree.fromstring(svg)
+    for metadata in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(metadata)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif value.startswith("#") and key.endswith("href"):
+                element.set(key, f"#{name}-{value[1:]}")
+            elif key in ("style", "clip-path", "fill", "stroke"):
+                element.set(key, _in_page_colors(value).replace("url(#", f"url(#{name}-"))
+    root.set("role", "img")
+    root.set("aria-label", caption)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _in_page_colors(style: str) -> str:
     for side, color in SIDE_COLORS.items():
-        text = text.replace(color.lower(), f"var(--{side})")
-    text = text.replace(INK, "currentColor").replace("<svg ", f'<svg role="img" aria-label="{escape(caption)}" ', 1)
-    # Ids must not clash between the plots of one page.
-    text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    return Plot(name, caption, text, png.getvalue())
+        style = style.replace(color.lower(), f"var(--{side})")
+    return style.replace(INK, "currentColor")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.types import Evaluation, Metric, measure
+from harness.types import ANSWERED_BY, FLIPS_BY, NO_EVIDENCE, Evaluation, Metric, measure
 
-HEADLINE = ("accuracy_strict", "format_strict", "accuracy_flexible", "language_ratio")
+HEADLINE = (FLIPS_BY, "format_strict", ANSWERED_BY, "language_ratio")
 MARKS = {"better": "good", "worse": "bad"}
 
 
@@ -26,32 +26,30 @@ class Row:
 
 def metric_row(name: str, sides: Sequence[Evaluation], differences: Mapping[str, Mapping]) -> Row:
     """A row with every side that has the metric, and its difference where there is one."""
-    shown = tuple(mean_and_interval(name, side.metrics.get(name), side.name) for side in sides)
+    shown = tuple(mean_and_interval(name, side.metrics.get(name)) for side in sides)
     difference = differences.get(name)
     if difference is None or difference["delta"] is None:
         return Row(name, measure(name).about, shown)
     return difference_row(name, shown, difference)
 
 
-def mean_and_interval(name: str, metric: Metric | None, side: str) -> tuple[str, str]:
+def mean_and_interval(name: str, metric: Metric | None) -> tuple[str, str]:
     """A mean, and its interval with what is left out of it."""
     if metric is None:
         return "", ""
-    kind = measure(name)
-    interval = f"{kind.show(metric.low)} … {kind.show(metric.high)}" if metric.low is not None else ""
-    left_out = f", {metric.unscored} unscored" if metric.unscored else ""
-    return kind.show(metric.mean), f"{interval}{left_out}" or side
+    left_out = f"{metric.unscored} unscored" if metric.unscored else ""
+    about = ", ".join(filter(None, (measure(name).interval(metric.low, metric.high), left_out)))
+    return measure(name).show(metric.mean), about
 
 
 def difference_row(name: str, shown: tuple[tuple[str, str], ...], difference: Mapping) -> Row:
     kind = measure(name)
-    low, high = (kind.show(difference[end], signed=True) for end in ("low", "high"))
     return Row(
         name,
         kind.about,
         shown,
         delta=kind.show(difference["delta"], signed=True),
-        interval=f"{low.removesuffix(' pp')} … {high}",
+        interval=kind.interval(difference["low"], difference["high"], signed=True),
         p=f"= {difference['p_adjusted']:.3f}" if difference["p_adjusted"] >= 0.001 else "< 0.001",
         verdict=difference["verdict"],
         mark=MARKS.get(difference["verdict"], "none"),
@@ -62,25 +60,32 @@ def difference_row(name: str, shown: tuple[tuple[str, str], ...], difference: Ma
 def _notes(name: str, difference: Mapping) -> list[str]:
     """What the verdict alone does not say."""
     notes = [f"{difference['note']}."] if difference["note"] else []
-    if difference["p_adjusted"] >= 0.05 and measure(name).better:
-        if difference["needed"]:
-            notes.append(f"A difference of this size takes about {difference['needed']:,} problems.")
+    if difference["verdict"] == NO_EVIDENCE and measure(name).better:
+        if takes_more(difference):
+            notes.append(f"a difference of this size takes about {difference['needed']:,} problems.")
         elif difference["detectable"]:
-            notes.append(f"This run can tell {measure(name).show(difference['detectable'], signed=True)[1:]}.")
+            seen = measure(name).show(difference["detectable"], signed=True)[1:]
+            notes.append(f"so many problems can tell a difference of {seen}.")
     return notes
+
+
+def takes_more(difference: Mapping) -> bool:
+    """Whether more problems than there are would tell a difference of the size that was seen."""
+    return bool(difference["needed"] and difference["needed"] > difference["n_pairs"])
 
 
 def sentence(difference: Mapping) -> str:
     """The verdict on being right and in the layout."""
-    show = measure(HEADLINE[0]).show
+    kind = measure(FLIPS_BY)
     if difference["delta"] is None:
         return "The two sides have no graded problem in common."
-    delta, low, high = (show(difference[key], signed=True) for key in ("delta", "low", "high"))
+    interval = kind.interval(difference["low"], difference["high"], signed=True).replace(" … ", " to ")
     word = {"better": "Better:", "worse": "Worse:"}.get(difference["verdict"], "No evidence either way:")
     said = (
-        f"{word} right and in the layout went from {show(difference['before'])} to {show(difference['after'])} "
-        f"({delta}, 95 % interval {low.removesuffix(' pp')} to {high}, {difference['n_pairs']} pairs)."
+        f"{word} right and in the layout went from {kind.show(difference['before'])} to "
+        f"{kind.show(difference['after'])} ({kind.show(difference['delta'], signed=True)}, 95 % interval "
+        f"{interval or 'unknown'}, {difference['n_pairs']} pairs)."
     )
-    if word.startswith("No") and difference["needed"]:
+    if difference["verdict"] == NO_EVIDENCE and takes_more(difference):
         said += f" It would take about {difference['needed']:,} problems to tell a difference of this size from chance."
     return said

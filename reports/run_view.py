@@ -8,12 +8,12 @@ from typing import Any
 from harness import breakdown
 from harness.breakdown import Gain, Part, Payment
 from harness.store import Run, read_journal, read_json
-from harness.types import Evaluation, measure
+from harness.types import FLIPS_BY, Evaluation, measure
 from reports import explorer
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, Row, difference_row, metric_row, sentence
 
-NO_COMPARISON = {"metrics": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
+NO_COMPARISON = {"metrics": {}, "flips": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
 TRAINING_TITLE = "Training as the trainer ran it"
 PARAMETERS = ("trainer", "parameters", "trainable_parameters")
 EFFECTIVE = (
@@ -46,6 +46,7 @@ class View:
     by_language: dict[str, tuple[Part, ...]]
     gain: Gain | None
     payments: tuple[Payment, ...]
+    flips: dict[str, int]
     languages: dict[str, dict[str, int]]
     language_note: str
     samples: int
@@ -72,11 +73,12 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     record = run.record
     comparison = read_json(run.path / "comparison.json") if len(sides) > 1 else NO_COMPARISON
     differences = comparison["metrics"]
-    rows = tuple(metric_row(name, sides, differences) for name in sides[0].metrics)
+    names = dict.fromkeys(name for side in sides for name in side.metrics)
+    rows = tuple(metric_row(name, sides, differences) for name in names)
     config = record["configuration"]
     return View(
         title=f"{config['name']} on {config['dataset']}, {config['format']}",
-        verdict=sentence(differences[HEADLINE[0]]) if differences else _standing(sides[0]),
+        verdict=sentence(differences[FLIPS_BY]) if differences else _standing(sides[0]),
         headline=tuple(row for name in HEADLINE for row in rows if row.name == name),
         rows=rows,
         differences=differences,
@@ -84,6 +86,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         by_language={side.name: breakdown.by_language(side) for side in sides},
         gain=breakdown.gain(sides[0], sides[-1]) if len(sides) > 1 else None,
         payments=breakdown.payments(sides[-1]),
+        flips=comparison["flips"],
         languages=comparison["languages"],
         language_note=_language_note(comparison, config["language"]) if len(sides) > 1 else "",
         samples=comparison["samples"],
@@ -99,8 +102,8 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
 
 
 def _standing(side: Evaluation) -> str:
-    metric = side.metrics[HEADLINE[0]]
-    return f"{measure(HEADLINE[0]).show(metric.mean)} of {metric.n} replies are right and in the layout."
+    metric = side.metrics[FLIPS_BY]
+    return f"{measure(FLIPS_BY).show(metric.mean)} of {metric.n} replies are right and in the layout."
 
 
 def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:

@@ -68,3 +68,54 @@ def test_three_sides_are_compared_end_to_end_and_step_by_step():
     # Holm goes over all steps: more tests, larger p.
     alone = compare(base, trained).metrics["accuracy_strict"].p_adjusted
     assert comparison.metrics["accuracy_strict"].p_adjusted > alone
+
+
+def repeated(name: str, shares: list[float], tags: float = 1.0) -> Evaluation:
+    """An evaluation of four replies a problem, of which a share is right."""
+    completions, scores = [], []
+    for n, share in enumerate(shares):
+        for index in range(4):
+            values = {"accuracy_strict": float(index < 4 * share), "accuracy_flexible": float(index < 4 * share),
+                      "format_tags": tags, "truncated": 0.0, "tokens": 7.0}  # fmt: skip
+            completions.append(Completion(f"q{n}", index, "?", "1", "x", 7, "stop", "p", 0))
+            scores.append(Score(f"q{n}", index, str(index) if index >= 4 * share else "1", "en", values, {}))
+    return Evaluation(name, tuple(completions), tuple(scores), metrics_of(scores), {})
+
+
+def test_no_spread_is_no_certainty():
+    side_of_two = repeated("before", [0.5, 1.0])
+    found = compare(side_of_two, repeated("after", [0.5, 1.0])).metrics
+    assert found["accuracy_strict"].low == -found["accuracy_strict"].high < -0.3
+    assert found["format_tags"].low < -0.3
+    assert (found["tokens"].low, found["tokens"].high) == (None, None)
+    assert side_of_two.metrics["format_tags"].low < 0.5
+
+
+def test_several_replies_make_pass_at_k_and_a_majority():
+    metrics = repeated("before", [0.5, 0.0, 1.0]).metrics
+    assert metrics["pass@4"].mean == pytest.approx(2 / 3)
+    assert metrics["pass@2"].mean == pytest.approx((1 - 1 / 6 + 0 + 1) / 3)
+    assert metrics["maj@4"].mean == pytest.approx(2 / 3)
+    found = compare(repeated("before", [0.5, 0.0] * 20), repeated("after", [0.5, 0.5] * 20)).metrics
+    assert (found["pass@4"].n_pairs, found["pass@4"].delta, found["pass@4"].verdict) == (40, 0.5, "better")
+
+
+def test_what_a_difference_takes_counts_all_that_is_tested():
+    before = [1] * 6 + [0] * 21 + [1] * 273
+    alone = compare(side("before", before), side("after", [0] * 6 + [1] * 21 + [1] * 273)).metrics["accuracy_strict"]
+    assert alone.needed > 300 * 0.9
+    many = {f"reward/{n}": 0.0 for n in range(10)}
+    among = compare(side("before", before, **many), side("after", [0] * 6 + [1] * 21 + [1] * 273, **many)).metrics[
+        "accuracy_strict"
+    ]
+    assert among.verdict == "no evidence either way"
+    assert among.needed > alone.needed > 0
+    assert among.needed > 300
+
+
+def test_where_interval_and_test_disagree_the_test_decides():
+    found = compare(side("before", [0] * 5 + [1] * 15), side("after", [1] * 20)).metrics["accuracy_strict"]
+    assert found.low > 0
+    assert found.p_value == pytest.approx(1 / 16)
+    assert found.verdict == "no evidence either way"
+    assert found.note == "the interval leaves 0 out, the test does not reject (p = 0.062): the verdict follows the test"

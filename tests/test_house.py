@@ -21,7 +21,7 @@ ROOMS = {
     "harness/formats.py": ("types", "answers", "language"),
     "harness/rewards/": ("types", "answers", "formats", "language", "registry", "rewards"),
     "harness/store.py": ("types", "config"),
-    "reports/": ("types", "store", "breakdown", "pairs"),
+    "reports/": ("types", "store", "breakdown", "pairs", "markdown"),
 }
 
 

@@ -179,5 +179,5 @@ def test_no_run_no_finished_side_and_lost_scores_are_refused(run, tmp_path):
     with pytest.raises(UserError, match="no finished evaluation"):
         harness.load_run(tmp_path / "new")
     (run.path / "after" / "scores.jsonl").unlink()
-    with pytest.raises(UserError, match="no finished evaluation"):
+    with pytest.raises(UserError, match="4 replies and 0 scores"):
         harness.load_run(run.path)

@@ -116,7 +116,7 @@ def test_a_counter_filters_and_replies_open_side_by_side(page, run):
     opened(page, run).locator("button[data-change=neither]").click()
     assert page.locator("#count").text_content() == "9 of 40"
     page.locator("#found summary").first.click()
-    assert page.locator("#found article h3").all_text_contents() == ["before", "after"]
+    assert page.locator("#found article h4").all_text_contents() == ["before", "after"]
     before, after = (page.locator("#found article").nth(place).bounding_box() for place in (0, 1))
     assert before["y"] == after["y"]
     assert page.locator("#found ins", has_text="<SOLUTION>0</SOLUTION>").count() == 1
@@ -177,7 +177,14 @@ def side(name: str, n: int) -> Evaluation:
         Completion(f"q{k}", 0, f"question {k}", "1", text, 9, "stop", "p", 0) for k, text in enumerate(texts)
     )
     scores = tuple(
-        Score(f"q{k}", 0, "1", "en", {"accuracy_strict": float(k % 2), "accuracy_flexible": 1.0, "truncated": 0.0}, {})
+        Score(
+            f"q{k}",
+            0,
+            "1",
+            "en",
+            {"accuracy_strict": float(k % 2 == (name == "after")), "accuracy_flexible": 1},
+            {},
+        )
         for k in range(n)
     )
     return Evaluation(name, completions, scores, metrics_of(scores), {})
@@ -190,6 +197,7 @@ def test_a_page_holds_as_many_replies_as_it_may(monkeypatch):
     monkeypatch.setattr(explorer, "LARGEST", 100_000)
     cut = explorer.pack(sides)
     assert 100 < cut.shown < 900
+    assert cut.changes["gained"] == pytest.approx(cut.changes["lost"], abs=1)
     assert 130_000 < len(cut.data) < 200_000
     data = explorer.unpack(cut)
     assert data["sides"] == ["before", "after"]

@@ -1,11 +1,13 @@
 """Any stored sides on one page: what pairs, what is said where it is no clean pair, what is refused."""
 
 import json
+import shutil
 
 import pytest
 from conftest import write_jsonl
 
 from harness.sides import last_of, load, read_baseline, save_baseline
+from harness.store import write_json
 
 RIGHT = "<start_working_out>\nr\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
 
@@ -69,7 +71,10 @@ def test_problems_are_known_by_their_question(run, command, tmp_path):
     assert command("compare", "a", "b")[0] == 0
     (found,) = json.loads((tmp_path / "comparison/comparison.json").read_text())["against"].values()
     assert found["metrics"]["accuracy_strict"]["n_pairs"] == 8
-    assert any(warning.startswith("16 of 24 replies have no partner") for warning in found["warnings"])
+    assert any(warning.startswith("a/before: 16 of 24 replies have no partner") for warning in found["warnings"])
+    both = found["metrics"]["accuracy_strict"]
+    # Of the eight common problems alone, as the difference is.
+    assert (both["before"], both["after"], both["delta"]) == (3 / 8, 4 / 8, 1 / 8)
 
 
 def test_lm_evals_samples_are_paired_with_a_run(run, command, tmp_path):
@@ -118,15 +123,26 @@ MISTAKES = [
     (("compare", "a", "s.jsonl", "--dataset", "gsm8k", "--format", "xlm"), "did you mean 'xml'"),
     (("compare", "a", "s.jsonl", "--dataset", "gsm8k", "--format", "xml"), "not lm-eval's samples"),
     (("compare", "a", "broken.json"), "not a baseline file"),
-    (("compare", "a", "b", "--output", "full"), "not empty and not a comparison"),
-    (("compare", "a", "b", "--output", "s.jsonl"), "not a folder"),
-    (("compare",), "RUN"),
+    (("compare", "a", "c", "--output", "full"), "not empty and not a comparison"),
+    (("compare", "a", "c", "--output", "a"), "not empty and not a comparison"),
+    (("compare", "a", "c", "--output", "s.jsonl"), "s.jsonl: File exists"),
+    (("compare", "a", "torn"), "torn: its stage 'before' is not finished"),
+    (("compare", "a", "torn/before"), "torn/before: this side is not finished"),
+    (("compare", "a", "half"), "grade them again with `harness score half`"),
+    (("compare",), "Missing argument 'RUN …'"),
 ]
 
 
 def test_mistakes_are_one_line(run, command, tmp_path):
     run("a", 3)
     run("b", 3, prefix="What is")
+    for name in ("c", "torn", "half"):
+        shutil.copytree(tmp_path / "a", tmp_path / name)
+    record = json.loads((tmp_path / "torn/run.json").read_text())
+    record["stages"]["before"]["state"] = "running"
+    write_json(tmp_path / "torn/run.json", record)
+    scores = (tmp_path / "half/before/scores.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "half/before/scores.jsonl").write_text("".join(scores[:-1]))
     write_jsonl(tmp_path / "s.jsonl", [{"completion": "1", "answer": "1"}])
     (tmp_path / "broken.json").write_text("{}")
     (tmp_path / "full").mkdir()
@@ -136,3 +152,4 @@ def test_mistakes_are_one_line(run, command, tmp_path):
         assert (code, said.count("\n")) == (2, 1), said
         assert message in said
         assert not (tmp_path / "comparison").exists()
+    assert not (tmp_path / "a/index.html").exists()

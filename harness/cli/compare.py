@@ -39,13 +39,13 @@ def compare(
     from harness.store import write_json
     from reports.page import write_comparison
 
-    _refuse_output(output)
     sides = _sides(places, _reading(dataset, format, language, question_column))
     first = _baseline(sides, places, baseline)
     others = [side for side in sides.values() if side is not first]
     for other in others:
         if not common(first, other):
             raise UserError(f"{other.name} and {first.name} have no problem in common: compare runs of one dataset")
+    _refuse_output(output)
     comparisons = compare_each(first, others)
     command = shlex.join(["harness", *sys.argv[1:]])
     write_json(
@@ -108,8 +108,14 @@ def _reading(dataset: str | None, format: str | None, language: str | None, ques
 
 
 def _refuse_output(output: Path) -> None:
-    """A UserError where a folder is somebody else's."""
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output}: not a folder: give another")
-    if output.is_dir() and any(output.iterdir()) and not (output / "comparison.json").is_file():
+    """A UserError where a folder cannot be written, or is not an older page of ours."""
+    from harness.store import read_json
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output}: {error.strerror}: give another folder") from error
+    older = output / "comparison.json"
+    is_ours = older.is_file() and not (output / "run.json").exists() and "against" in read_json(older)
+    if any(output.iterdir()) and not is_ours:
         raise UserError(f"--output {output}: not empty and not a comparison: give another folder")

@@ -46,9 +46,10 @@ def gate(
     from harness.config import pairs
 
     named = {name: gates.tolerance(name, text) for name, text in pairs("--tolerance", tolerance or []).items()}
-    if Path(run).resolve() == Path(baseline).resolve():
-        raise UserError(f"--baseline {baseline}: that is RUN itself: give another run, a side of RUN or a file")
-    verdict = gates.judge(_side(run), _side(baseline), named)
+    side, held_against = _side(run), _side(baseline)
+    if _place(run, side) == _place(baseline, held_against):
+        raise UserError(f"--baseline {baseline}: that is RUN itself: give another run, another side of RUN or a file")
+    verdict = gates.judge(side, held_against, named)
     if junit:
         store.write_text(junit, gates.junit(verdict))
     if summary:
@@ -62,12 +63,21 @@ def _write(run: str, path: Path, json: bool) -> int:
 
     if path.suffix != ".json":
         raise UserError(f"--write-baseline {path}: give a .json file's name")
+    if path.exists():
+        # A UserError where it is anything else: nothing of a user's is written over.
+        sides.read_baseline(path)
     side = _side(run)
     sides.save_baseline(side, path)
     replies = len(side.completions)
     said = f"{path}: {replies} replies of {side.name}; gate a run with --baseline {path}"
     show.line(said, json, {"baseline": str(path), "side": side.name, "replies": replies})
     return 0
+
+
+def _place(given: str, side: "Evaluation") -> Path:
+    """Where a side lies, however it was named: a run folder's last side is a folder in it."""
+    path = Path(given).resolve()
+    return path / side.name.rpartition("/")[2] if (path / "run.json").is_file() else path
 
 
 def _append(path: Path, text: str) -> None:
@@ -79,29 +89,19 @@ def _append(path: Path, text: str) -> None:
 def _side(place: str) -> "Evaluation":
     """The side at a place. UserError: none, or one of a run that is not finished."""
     from harness import sides
-    from harness.store import Run
 
-    path = Path(place)
-    if path.suffix == ".jsonl":
+    if Path(place).suffix == ".jsonl":
         raise UserError(f"{place}: samples are not gated: give a run folder, a side of one or a baseline .json")
-    if (path / "run.json").is_file():
-        run = Run.open(path)
-        begun = dict.fromkeys((*run.record["stages"], *(["after"] if run.is_done("train") else [])))
-        for stage in begun:
-            if stage != "report" and not run.is_done(stage):
-                raise UserError(f"{place}: its stage '{stage}' is not finished: finish the run, or name a side of it")
     return sides.last_of(place)
 
 
 def _print(verdict: "Verdict", json: bool) -> None:
-    from rich.markup import escape
-
     from harness.gate import HEAD
 
     for note in verdict.notes:
         show.note(show.printable(note))
     print(show.printable(verdict.title))
-    show.table(HEAD, [tuple(escape(show.printable(cell)) for cell in each.cells) for each in verdict.metrics])
+    show.table(HEAD, [tuple(show.printable(cell) for cell in each.cells) for each in verdict.metrics])
     for reason in verdict.reasons:
         print(show.printable(reason))
     show.line(show.printable(verdict.line), json, verdict.as_dict())

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.markdown import one_line
 from harness.types import FLIPS_BY, Completion, measure
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         drawn.add_column(name, justify="left" if place == 0 or name == "verdict" else "right", no_wrap=True)
     for row in rows:
         drawn.add_row(*row)
-    Console(width=200, highlight=False).print(drawn)
+    # Names of runs and metrics are anybody's: what looks like rich's markup in them is text.
+    Console(width=200, highlight=False, markup=False).print(drawn)
 
 
 def standings(first: "Evaluation", others: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
@@ -169,16 +171,15 @@ class Replies:
 
 def printable(text: str | None) -> str:
     """A model's or dataset's text on one line, without control characters."""
-    if text is None:
-        return "nothing"
-    return "".join(character if character.isprintable() else " " for character in text)
+    return "nothing" if text is None else one_line(text)
 
 
 def _difference(difference: dict | None, name: str) -> tuple[str, ...]:
     if not difference:
         return ()
-    delta, low, high = (measure(name).show(difference[key], signed=True) for key in ("delta", "low", "high"))
-    return delta, f"{low} … {high}", difference["verdict"]
+    kind = measure(name)
+    interval = kind.interval(difference["low"], difference["high"], signed=True)
+    return kind.show(difference["delta"], signed=True), interval, difference["verdict"]
 
 
 def _unreadable_rows(run: "Run", side: str) -> None:

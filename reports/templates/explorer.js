@@ -9,9 +9,9 @@
     element.append(...children);
     return element;
   };
-  // What does not print is shown as its symbol, so that a reply cannot hide anything.
-  const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g,
-    (one) => String.fromCharCode(one === "\u007f" ? 0x2421 : 0x2400 + one.charCodeAt(0)));
+  // What has no shape of its own, or turns the text around it, is shown by its number: a reply cannot hide anything.
+  const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
+    (one) => `\u2039U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u203a`);
 
   const packed = Uint8Array.from(atob(find("replies").textContent.trim()), (one) => one.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -71,13 +71,15 @@
     const facts = make("p", { className: "grade" }, truth, kind ? `, ${kind}` : "");
     const [before, after] = marked(replies);
     const articles = replies.map((reply, place) => {
-      const heading = make("h3", { textContent: sides[place] });
+      const heading = make("h4", { textContent: sides[place] });
       const className = `reply side-${place} ${sides[place]}`;
-      if (!reply) return make("article", { className }, heading, make("p", { textContent: "no reply" }));
-      const text = make("pre", { dir: "auto", tabIndex: 0 }, ...((place ? after : before) ?? [visible(reply[TEXT])]));
+      if (!reply) return make("article", { className }, heading, make("p", { className: "grade", textContent: "no reply, or one whose text is not kept" }));
+      const text = make("pre", { dir: "auto", tabIndex: 0, ariaLabel: `reply, ${sides[place]}` }, ...((place ? after : before) ?? [visible(reply[TEXT])]));
       return make("article", { className }, heading, text, make("p", { className: "grade", textContent: judged(reply) }));
     });
-    return [asked, facts, make("div", { className: "pair" }, ...articles)];
+    const unmarked = replies.length === 2 && replies[0] && replies[1] && !before;
+    const note = unmarked ? [make("p", { className: "note", textContent: "Too long for differing words to be marked." })] : [];
+    return [asked, facts, ...note, make("div", { className: "pair" }, ...articles)];
   }
 
   function judged(reply) {

@@ -1,12 +1,12 @@
 """The model card: what was trained on what, what was measured before and after, and how to measure it again."""
 
-import re
 import shlex
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from harness.datasets import DATASETS
+from harness.markdown import escaped, one_line
 from harness.store import Run, read_json
 from harness.types import measure
 from train.export import Export
@@ -17,16 +17,15 @@ TRAINING = (
     "steps", "prompts_per_step", "generations", "learning_rate", "schedule", "beta", "loss_type", "rewards", "variant",
     "lora_rank", "lora_alpha", "seed",
 )  # fmt: skip
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 
 
 def model_card(export: Export, facts: dict[str, float]) -> str:
     """README.md of an export: the hub's metadata, then the same for people. `facts` are what its writer found out."""
-    name = _one_line(export.name)
+    name = one_line(export.name)
     parts = [
         f"---\n{_metadata(export, name).to_yaml()}\n---",
-        f"# {_escape(name)}",
-        f"{_WHAT[export.to]} Base: {_escape(export.base)}, whose licence goes for this too.",
+        f"# {escaped(name)}",
+        f"{_WHAT[export.to]} Base: {escaped(export.base)}, whose licence goes for this too.",
         *(f"{_FACTS[key]}: {value:.1%}." for key, value in facts.items()),
         *(_measured(export, export.run) if _is_measured(export.run) else [_unmeasured(export)]),
         *(_trained(export.run) if export.run else []),
@@ -71,7 +70,7 @@ def _results(export: Export, run: Run) -> list[EvalResult]:
             dataset_name=_dataset(run),
             dataset_config=source.config if source else None,
             dataset_split=config.split,
-            metric_type=_one_line(name),
+            metric_type=one_line(name),
             metric_name=f"{measure(name).about}{rounded}",
             metric_value=round(metric["mean"], 4),
         )
@@ -82,7 +81,7 @@ def _results(export: Export, run: Run) -> list[EvalResult]:
 
 def _measured(export: Export, run: Run) -> list[str]:
     provenance = run.record["provenance"].get("after", {})
-    facts = f"{_escape(_dataset(run))}, split {_escape(str(run.config.split))}, {provenance.get('problems')} problems"
+    facts = f"{escaped(_dataset(run))}, split {escaped(str(run.config.split))}, {provenance.get('problems')} problems"
     how = f"{run.config.samples} replies each" if run.config.samples > 1 else "one reply each"
     said = f"Measured on {facts}, {how}, temperature {run.config.temperature}."
     if export.to != "lora":
@@ -100,19 +99,19 @@ def _row(name: str, difference: dict) -> str:
         name, show(difference["before"]), show(difference["after"]), delta,
         f"{low.removesuffix(' pp')} … {high}", difference["verdict"],
     )  # fmt: skip
-    return f"| {' | '.join(_escape(cell) for cell in cells)} |"
+    return f"| {' | '.join(escaped(cell) for cell in cells)} |"
 
 
 def _unmeasured(export: Export) -> str:
     command = shlex.join(["harness", "run", "--model", export.hub_id or "BASE", "--adapter", "ADAPTER"])
-    return f"What the adapter changes was not measured. This measures it:\n\n    {_one_line(command)}"
+    return f"What the adapter changes was not measured. This measures it:\n\n    {one_line(command)}"
 
 
 def _trained(run: Run) -> list[str]:
     config = run.config.model_dump(mode="json")
-    settings = [f"- {key}: {_escape(str(config[key]))}" for key in ("format", *TRAINING)]
+    settings = [f"- {key}: {escaped(str(config[key]))}" for key in ("format", *TRAINING)]
     trained = ["## Training", "\n".join(settings)] if run.is_done("train") else []
-    return [*trained, f"The command that repeats it:\n\n    {_one_line(run.record['command'])}"]
+    return [*trained, f"The command that repeats it:\n\n    {one_line(run.record['command'])}"]
 
 
 def _is_measured(run: Run | None) -> bool:
@@ -121,13 +120,4 @@ def _is_measured(run: Run | None) -> bool:
 
 def _dataset(run: Run) -> str:
     """A dataset's name, or that of its file without the path."""
-    return _one_line(Path(run.config.dataset).name)
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _escape(text: str) -> str:
-    """A text that Markdown shows as it is, on one line."""
-    return _MARKUP.sub(r"\\\1", _one_line(text))
+    return one_line(Path(run.config.dataset).name)
