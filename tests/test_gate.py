@@ -205,7 +205,7 @@ def test_reports_survive_hostile_names():
     assert cases['reward/<a href="x">|[31m[/b]]]>&'][0]["type"] == "not shown"
     text = gate.markdown(verdict)
     assert text.startswith(r"### harness gate: regressed (format\_strict); not shown (reward/\<a")
-    assert r"old\|  \<b\>" in text
+    assert "old\\| \\<b\\> " in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 5
     assert {row.replace("\\|", "").count("|") for row in rows} == {8}
