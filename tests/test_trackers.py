@@ -34,7 +34,7 @@ def test_swanlab_has_curves_metrics_and_plots_in_one_run(job):
     json.loads(done.stdout.strip().split("\n")[-1])
     (kept,) = (run / "tracker").rglob("run-*.swanlab")
     assert has_all(kept.read_bytes())
-    assert len(list((run / "tracker").rglob("*.png"))) == 3
+    assert len(list((run / "tracker").rglob("*.png"))) == len(list((run / "report/plots").iterdir())) == 5
 
 
 def test_wandb_has_them_too(job, tmp_path):
@@ -52,7 +52,7 @@ def test_wandb_has_them_too(job, tmp_path):
     assert "ignored" not in done.stderr
     (kept,) = (tmp_path / "r/tracker").rglob("run-*.wandb")
     assert has_all(kept.read_bytes())
-    assert len(list((tmp_path / "r/tracker").rglob("*.png"))) == 3
+    assert len(list((tmp_path / "r/tracker").rglob("*.png"))) == 5
 
 
 def test_tensorboard_has_the_curves(harness, tmp_path):
