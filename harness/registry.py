@@ -26,6 +26,12 @@ def needs(noun: str, name: str, table: Mapping[str, str]) -> None:
         raise UserError(f"{noun} '{name}' needs {name}: pip install 'harness{extra}'")
 
 
+def needs_library(what: str, library: str, extra: str) -> None:
+    """A UserError where a library is not installed; nothing is imported."""
+    if importlib.util.find_spec(library) is None:
+        raise UserError(f"{what} needs {library}: pip install 'harness[{extra}]'")
+
+
 def load(noun: str, name: str, table: Mapping[str, str]) -> Any:
     """The object behind `name` in a table of "module:attribute" or "module:attribute [extra]" strings."""
     target, _, extra = table[choose(noun, name, table)].partition(" ")

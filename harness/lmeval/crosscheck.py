@@ -1,0 +1,221 @@
+"""A run's replies under other people's graders: lm-eval's own gsm8k filters, and math-verify on the whole reply.
+
+Each is held against our accuracy_flexible, reply by reply.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import resources
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from harness import answers, progress, registry
+from harness.errors import UserError
+from harness.store import SIDES, Run
+from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Score
+
+TASK = "tasks/gsm8k/gsm8k.yaml"
+MATH_VERIFY = "math-verify"
+# How lm-eval's filters say that they found no answer.
+INVALID = "[invalid]"
+FILE = "crosscheck.jsonl"
+# What lm-eval itself keeps of a metric's settings; all others are arguments of the metric.
+NO_ARGUMENTS = ("metric", "aggregation", "higher_is_better", "hf_evaluate")
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What a grader read in a reply, and whether it takes that for right; None where it took too long."""
+
+    extracted: str | None
+    right: bool | None
+
+
+Grader = Callable[[str, str], Ruling]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One reply: our score, and what each grader makes of it."""
+
+    side: str
+    completion: Completion
+    score: Score
+    rulings: Mapping[str, Ruling]
+
+    @property
+    def is_right(self) -> bool:
+        return self.score.scores[ANSWERED_BY] == 1
+
+    def disagrees(self, grader: str) -> bool:
+        right = self.rulings[grader].right
+        return right is not None and right != self.is_right
+
+    def row(self, grader: str) -> dict[str, Any]:
+        """A line of crosscheck.jsonl."""
+        return {
+            "side": self.side,
+            "problem_id": self.completion.problem_id,
+            "index": self.completion.index,
+            "answer": self.completion.answer,
+            "grader": grader,
+            "theirs": asdict(self.rulings[grader]),
+            "ours": {
+                "extracted": self.score.extracted,
+                FLIPS_BY: self.score.scores[FLIPS_BY],
+                ANSWERED_BY: self.score.scores[ANSWERED_BY],
+            },
+            "reply": self.completion.reply,
+        }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A grader over `n` replies of a side: its share right, and how often it agrees with accuracy_flexible.
+
+    `only_they` and `only_we` count the replies that one alone calls right, `no_answer` those in which the grader found
+    none, `too_long` those on which it gave up, which are left out of all else. Shares are None where n is 0.
+    """
+
+    n: int
+    right: float | None
+    agreement: float | None
+    only_they: int
+    only_we: int
+    no_answer: int
+    too_long: int
+
+
+def stored_sides(place: Path) -> tuple[Run, list[Evaluation]]:
+    """The run of a place, with all its finished sides or the one named; a UserError where there is none."""
+    if place.name in SIDES and (place.parent / "run.json").is_file():
+        run = Run.open(place.parent)
+        if not run.is_done(place.name):
+            raise UserError(f"{place}: this side is not finished: finish the run, or name another side")
+        return run, [run.evaluation(place.name)]
+    run = Run.open(place)
+    run.finished_sides()
+    return run, run.evaluations()
+
+
+def graders() -> dict[str, Grader]:
+    """lm-eval's, by the filters of its installed gsm8k task, and math-verify. A UserError where lm-eval is not there.
+
+    Filters, metric and their settings are read, not copied, so they are those of the version that people run. Its task
+    is not built: that would ask the hub for the data.
+    """
+    registry.needs_library("crosscheck", "lm_eval", "lm-eval")
+    import yaml
+    from lm_eval.filters import build_filter_ensemble
+
+    task = yaml.safe_load(resources.files("lm_eval").joinpath(TASK).read_text(encoding="utf-8"))
+    matches = _metric(task["metric_list"][0])
+    found: dict[str, Grader] = {}
+    for each in task["filter_list"]:
+        steps = [(step.pop("function"), step) for step in each["filter"]]
+        found[f"lm-eval {each['name']}"] = partial(_by_lm_eval, build_filter_ensemble(each["name"], steps), matches)
+    return found | {MATH_VERIFY: _by_math_verify}
+
+
+def check(side: Evaluation, by: Mapping[str, Grader], quiet: bool = False) -> list[Checked]:
+    """Every scored reply of a side under each grader, in the side's order; what we could not score is left out."""
+    scored = [
+        (completion, score)
+        for completion, score in zip(side.completions, side.scores, strict=True)
+        if score.scores[ANSWERED_BY] is not None
+    ]
+    checked = []
+    with progress.bar(side.name, len(scored), quiet=quiet) as bar:
+        for completion, score in scored:
+            rulings = {name: grader(completion.reply, completion.answer) for name, grader in by.items()}
+            checked.append(Checked(side.name, completion, score, rulings))
+            bar.advance()
+    return checked
+
+
+def standing(checked: Iterable[Checked], grader: str) -> Standing:
+    """What a grader's rulings come to."""
+    pairs = [(each.rulings[grader], each.is_right) for each in checked]
+    known = [(ruling.right, ours) for ruling, ours in pairs if ruling.right is not None]
+    return Standing(
+        n=len(known),
+        right=_share([theirs for theirs, _ in known]),
+        agreement=_share([theirs == ours for theirs, ours in known]),
+        only_they=sum(theirs and not ours for theirs, ours in known),
+        only_we=sum(ours and not theirs for theirs, ours in known),
+        no_answer=sum(ruling.right is not None and ruling.extracted in (None, INVALID) for ruling, _ in pairs),
+        too_long=len(pairs) - len(known),
+    )
+
+
+def _share(values: Sequence[bool]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _metric(settings: Mapping[str, Any]) -> Callable[[str, str], bool]:
+    """Whether an extracted text is the true answer, by the metric of a task.
+
+    It drops case, commas, dollar signs and a last period from both, so that `1,2` is 12 to it; of GSM8K's worked
+    answers it leaves what follows `#### `, which is the bare answer that a run stores.
+    """
+    from lm_eval.api.registry import get_metric
+
+    name = settings["metric"]
+    arguments = {key: value for key, value in settings.items() if key not in NO_ARGUMENTS}
+    function = get_metric(name)
+    return lambda extracted, truth: bool(function(predictions=[extracted], references=[truth], **arguments)[name])
+
+
+def _by_lm_eval(ensemble: Any, matches: Callable[[str, str], bool], reply: str, truth: str) -> Ruling:
+    from lm_eval.api.instance import Instance
+
+    # One reply an instance: of several, take_first drops all but the first.
+    instance = Instance("generate_until", {}, (), 0, resps=[reply])
+    ensemble.apply([instance])
+    extracted = instance.filtered_resps[ensemble.name]
+    return Ruling(extracted, matches(extracted, truth))
+
+
+def _by_math_verify(reply: str, truth: str) -> Ruling:
+    """As math-verify's defaults do it, gold first; what it read is the text of its last match in the reply."""
+    from math_verify.errors import TimeoutException
+
+    try:
+        # A bare answer is mathematics to it only between dollar signs.
+        gold, given = _parsed(truth if "$" in truth else f"${truth}$"), _parsed(reply)
+    except TimeoutException:
+        return Ruling(None, None)
+    # An expression is never written out: 9^9^9 would take for ever.
+    text = next((each for each in given if isinstance(each, str)), None)
+    return Ruling(text, _same(gold, given))
+
+
+def _parsed(text: str) -> list:
+    from math_verify import parse
+
+    try:
+        return parse(text, parsing_timeout=answers.MATH_VERIFY_SECONDS, raise_on_error=True)
+    except Exception:  # what math-verify cannot read is nothing to it, whatever sympy raised
+        return []
+
+
+def _same(gold: list, given: list) -> bool | None:
+    """Whether any pair is equal, as verify has it, but None where none is and one took too long.
+
+    Called as it is, verify takes a timeout for a difference, or raises at the first error.
+    """
+    from math_verify import verify
+    from math_verify.errors import TimeoutException
+
+    same: bool | None = False
+    for pair in product(gold, given):
+        try:
+            if verify(*pair, timeout_seconds=answers.MATH_VERIFY_SECONDS, raise_on_error=True):
+                return True
+        except TimeoutException:
+            same = None
+        except Exception:  # a pair that sympy cannot compare is not equal
+            continue
+    return same
