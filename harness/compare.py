@@ -1,7 +1,7 @@
 """Two evaluations of the same problems -> one comparison."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from harness import repeats, stats
 from harness.pairs import Pairs, columns, pair, unlike
 from harness.store import Run, write_json
-from harness.types import FLIPS_BY, NO_EVIDENCE, Comparison, Difference, Evaluation, Metric, Score, measure
+from harness.types import FLIPS_BY, NO_EVIDENCE, Comparison, Difference, Evaluation, Measure, Metric, Score, measure
 
 SIGNIFICANT = 0.05
 MUCH_TRUNCATED = 0.10
@@ -22,9 +22,9 @@ def metrics_of(scores: Sequence[Score]) -> dict[str, Metric]:
     pass@k and maj@k are means over problems, where these have several replies each.
     """
     _, problems = np.unique([score.problem_id for score in scores], return_inverse=True)
-    metrics = {name: _metric(name, values, problems) for name, values in columns(scores).items()}
+    metrics = {name: metric_of(measure(name), values, problems) for name, values in columns(scores).items()}
     for name, values in repeats.metrics(scores).items():
-        metrics[name] = _metric(name, np.array(list(values.values())), np.arange(len(values)))
+        metrics[name] = metric_of(measure(name), np.array(list(values.values())), np.arange(len(values)))
     return metrics
 
 
@@ -54,6 +54,29 @@ def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Com
     ]
 
 
+def judge(values: Mapping[str, tuple[Measure, np.ndarray, np.ndarray]]) -> dict[str, Difference]:
+    """The differences of any family of metrics: of each its Measure and both sides' values, a pair a problem."""
+    family = {name: _difference(kind, old, new, np.arange(len(old))) for name, (kind, old, new) in values.items()}
+    return _adjusted([family])[0]
+
+
+def metric_of(kind: Measure, values: np.ndarray, problems: np.ndarray) -> Metric:
+    """A mean over replies, with its interval clustered by problem; NaN is unscored."""
+    scored = ~np.isnan(values)
+    unscored = int((~scored).sum())
+    if not scored.any():
+        return Metric(None, None, None, 0, unscored)
+    numbers, problems = values[scored], problems[scored]
+    # What is all 0 or all 1 shows no spread, which is no proof that there is none.
+    if kind.share or (kind.percent and numbers.min() == numbers.max() in (0, 1)):
+        low, high = stats.share_interval(numbers, problems)
+    else:
+        low, high = stats.mean_interval(numbers, problems)
+        if kind.percent:
+            low, high = max(low, 0.0), min(high, 1.0)
+    return Metric(float(numbers.mean()), _finite(low), _finite(high), len(numbers), unscored)
+
+
 def language_counts(scores: Sequence[Score]) -> dict[str, int]:
     """How many replies reason in which language, the most frequent first."""
     return dict(Counter(score.language for score in scores).most_common())
@@ -63,22 +86,6 @@ def compare_run(run: Run, sides: Sequence[Evaluation]) -> None:
     """Write comparison.json of a run that has more than one side."""
     if len(sides) > 1:
         write_json(run.path / "comparison.json", compare(*sides).as_dict())
-
-
-def _metric(name: str, values: np.ndarray, problems: np.ndarray) -> Metric:
-    scored = ~np.isnan(values)
-    unscored = int((~scored).sum())
-    if not scored.any():
-        return Metric(None, None, None, 0, unscored)
-    numbers, problems = values[scored], problems[scored]
-    # What is all 0 or all 1 shows no spread, which is no proof that there is none.
-    if measure(name).share or (measure(name).percent and numbers.min() == numbers.max() in (0, 1)):
-        low, high = stats.share_interval(numbers, problems)
-    else:
-        low, high = stats.mean_interval(numbers, problems)
-        if measure(name).percent:
-            low, high = max(low, 0.0), min(high, 1.0)
-    return Metric(float(numbers.mean()), _finite(low), _finite(high), len(numbers), unscored)
 
 
 def _comparison(
@@ -102,15 +109,16 @@ def _differences(before: Evaluation, after: Evaluation, pairs: Pairs) -> dict[st
         sides = (np.array([known[name][each] for each in common]) for known in (old_repeats, new_repeats))
         values[name] = *sides, np.arange(len(common))
     nothing = np.array([]), np.array([]), np.array([], dtype=int)
-    return {name: _difference(name, *values.get(name, nothing)) for name in before.metrics if name in after.metrics}
+    names = [name for name in before.metrics if name in after.metrics]
+    return {name: _difference(measure(name), *values.get(name, nothing)) for name in names}
 
 
-def _difference(name: str, old: np.ndarray, new: np.ndarray, problems: np.ndarray) -> dict:
+def _difference(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.ndarray) -> dict:
     """One metric over the pairs that are scored on both sides, each problem counting once."""
     scored = ~np.isnan(old) & ~np.isnan(new)
     result = {
         "before": None, "after": None, "delta": None, "low": None, "high": None, "p_value": None, "test": None,
-        "n_pairs": int(scored.sum()),
+        "n_pairs": int(scored.sum()), "kind": kind,
     }  # fmt: skip
     if not scored.any():
         return result
@@ -118,10 +126,10 @@ def _difference(name: str, old: np.ndarray, new: np.ndarray, problems: np.ndarra
     counts = np.bincount(groups)
     before, after = (np.bincount(groups, weights=side[scored]) / counts for side in (old, new))
     deltas = after - before
-    if measure(name).share and len(deltas) == result["n_pairs"]:
+    if kind.share and len(deltas) == result["n_pairs"]:
         judged = _judged_by_shares(deltas)
     else:
-        judged = _judged_by_means(deltas, measure(name).percent)
+        judged = _judged_by_means(deltas, kind.percent)
     means = {"before": float(before.mean()), "after": float(after.mean()), "delta": float(deltas.mean())}
     return result | means | judged
 
@@ -168,29 +176,29 @@ def _adjusted(families: list[dict[str, dict]]) -> list[dict[str, Difference]]:
     adjusted = iter(stats.holm([each["p_value"] for each in tested]))
     return [
         {
-            name: _finished(name, each, None if each["p_value"] is None else next(adjusted), len(tested))
+            name: _finished(each, None if each["p_value"] is None else next(adjusted), len(tested))
             for name, each in family.items()
         }
         for family in families
     ]
 
 
-def _finished(name: str, difference: dict, p_adjusted: float | None, tests: int) -> Difference:
-    known = {key: value for key, value in difference.items() if key != "power"}
+def _finished(difference: dict, p_adjusted: float | None, tests: int) -> Difference:
+    known = {key: value for key, value in difference.items() if key not in ("power", "kind")}
     power = difference["power"](tests) if "power" in difference else {}
-    verdict = _verdict(name, difference, p_adjusted)
+    verdict = _verdict(difference, p_adjusted)
     return Difference(
         **known, **power, p_adjusted=p_adjusted, verdict=verdict, note=_note(difference, p_adjusted, tests)
     )
 
 
-def _verdict(name: str, difference: dict, p_adjusted: float | None) -> str:
+def _verdict(difference: dict, p_adjusted: float | None) -> str:
     if p_adjusted is None:
         return "not compared"
     if p_adjusted >= SIGNIFICANT:
         return NO_EVIDENCE
     sign = 1 if difference["delta"] > 0 else -1
-    better = measure(name).better
+    better = difference["kind"].better
     if better == 0:
         return "higher" if sign > 0 else "lower"
     return "better" if sign == better else "worse"

@@ -59,6 +59,10 @@ class Configuration(BaseModel):
     variant: Literal["robust", "tutorial"] = "robust"
     trainer: str = "auto"
     launcher: str = Field("", description="starts the training on several GPUs: 'torchrun --nproc-per-node 2'")
+    also: tuple[str, ...] = Field((), description="tasks of lm-eval to run before and after")
+    also_tasks: str | None = Field(None, description="a folder with lm-eval tasks of one's own")
+    also_limit: int | None = Field(None, ge=1, description="documents a task, at most")
+    also_chat_template: bool = Field(False, description="whether those tasks' prompts go through the chat template")
     tracker: Literal["none", "swanlab", "wandb", "tensorboard", "trackio"] = "none"
 
     sft_dataset: str = Field("none", description="worked solutions to warm up with before GRPO, or 'none'")
@@ -200,7 +204,7 @@ def _files_read(values: dict[str, Any], folder: Any) -> dict[str, Any]:
         path = Path(folder / rewards).resolve()
         sha = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         values = values | {"rewards": str(path), "rewards_sha": sha}
-    for key in ("data", "sft_data"):
+    for key in ("data", "sft_data", "also_tasks"):
         if isinstance(values.get(key), str):
             values = values | {key: str(Path(folder / values[key]).resolve())}
     return values

@@ -11,19 +11,23 @@ from pathlib import Path
 
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.store import BASE, BOTH, Run
+from harness.store import ADAPTED, ALSO, BASE, BOTH, Run
 
 REPORT = "report"
 TRAINING = ("warm-up", "train")
 
 
 def stages(config: Configuration, before_after: bool) -> list[str]:
-    """The stages of a run in order: with an adapter nothing is trained, and one engine draws both sides."""
+    """The stages of a run in order: with an adapter nothing is trained, and one engine draws both sides.
+
+    The tasks of `also` follow the side that they belong to.
+    """
+    before, after = ([f"{ALSO}{side}"] if config.also else [] for side in (BASE, ADAPTED[-1]))
     if config.adapter:
-        return [BOTH, REPORT]
+        return [BOTH, *before, *after, REPORT]
     if not before_after:
-        return [BASE, REPORT]
-    return [BASE, *(("warm-up", "sft") if config.warms_up else ()), "train", "after", REPORT]
+        return [BASE, *before, REPORT]
+    return [BASE, *before, *(("warm-up", "sft") if config.warms_up else ()), "train", "after", *after, REPORT]
 
 
 def training_stages(config: Configuration) -> list[str]:

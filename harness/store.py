@@ -20,6 +20,8 @@ from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Metric,
 SIDES = ("before", "sft", "after")
 BASE, *ADAPTED = SIDES
 BOTH = f"{BASE}+{ADAPTED[-1]}"
+# Stages that measure tasks of lm-eval on a side.
+ALSO = "also-"
 RECORD_KEYS = {"command", "version", "configuration", "stages", "provenance"}
 
 
@@ -181,7 +183,8 @@ class Run:
         return done
 
     def _refuse_another(self, config: Configuration) -> None:
-        before, now = self.record["configuration"], config.model_dump(mode="json")
+        # What the older program did not know is as its default.
+        before, now = self.config.model_dump(mode="json"), config.model_dump(mode="json")
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             key = changed[0]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.types import ANSWERED_BY, FLIPS_BY, NO_EVIDENCE, Evaluation, Metric, measure
+from harness.types import ANSWERED_BY, FLIPS_BY, NO_EVIDENCE, Evaluation, Measure, Metric, measure
 
 HEADLINE = (FLIPS_BY, "format_strict", ANSWERED_BY, "language_ratio")
 MARKS = {"better": "good", "worse": "bad"}
@@ -30,7 +30,7 @@ def metric_row(name: str, sides: Sequence[Evaluation], differences: Mapping[str,
     difference = differences.get(name)
     if difference is None or difference["delta"] is None:
         return Row(name, measure(name).about, shown)
-    return difference_row(name, shown, difference)
+    return difference_row(name, shown, difference, measure(name))
 
 
 def mean_and_interval(name: str, metric: Metric | None) -> tuple[str, str]:
@@ -42,8 +42,7 @@ def mean_and_interval(name: str, metric: Metric | None) -> tuple[str, str]:
     return measure(name).show(metric.mean), about
 
 
-def difference_row(name: str, shown: tuple[tuple[str, str], ...], difference: Mapping) -> Row:
-    kind = measure(name)
+def difference_row(name: str, shown: tuple[tuple[str, str], ...], difference: Mapping, kind: Measure) -> Row:
     return Row(
         name,
         kind.about,
@@ -53,18 +52,18 @@ def difference_row(name: str, shown: tuple[tuple[str, str], ...], difference: Ma
         p=f"= {difference['p_adjusted']:.3f}" if difference["p_adjusted"] >= 0.001 else "< 0.001",
         verdict=difference["verdict"],
         mark=MARKS.get(difference["verdict"], "none"),
-        note=" ".join(_notes(name, difference)),
+        note=" ".join(_notes(kind, difference)),
     )
 
 
-def _notes(name: str, difference: Mapping) -> list[str]:
+def _notes(kind: Measure, difference: Mapping) -> list[str]:
     """What the verdict alone does not say."""
     notes = [f"{difference['note']}."] if difference["note"] else []
-    if difference["verdict"] == NO_EVIDENCE and measure(name).better:
+    if difference["verdict"] == NO_EVIDENCE and kind.better:
         if takes_more(difference):
             notes.append(f"a difference of this size takes about {difference['needed']:,} problems.")
         elif difference["detectable"]:
-            seen = measure(name).show(difference["detectable"], signed=True)[1:]
+            seen = kind.show(difference["detectable"], signed=True)[1:]
             notes.append(f"so many problems can tell a difference of {seen}.")
     return notes
 

@@ -8,7 +8,7 @@ from typing import Any
 from harness import breakdown
 from harness.breakdown import Gain, Part, Payment
 from harness.store import Run, read_journal, read_json
-from harness.types import FLIPS_BY, Evaluation, measure
+from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
 from reports import explorer
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, Row, difference_row, metric_row, sentence
@@ -34,6 +34,14 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Also:
+    """What tasks of lm-eval say: a row a metric by task, and how many documents had no like on the other side."""
+
+    tasks: dict[str, tuple[Row, ...]]
+    left_out: int
+
+
+@dataclass(frozen=True)
 class View:
     """Everything that a run's report shows."""
 
@@ -53,6 +61,7 @@ class View:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     steps: dict[str, tuple[Row, ...]]
+    also: Also | None
     training: Training | None
     facts: dict[str, dict[str, Any]]
     sides: tuple[Evaluation, ...]
@@ -93,6 +102,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         warnings=(*comparison["warnings"], *record["provenance"].get("train", {}).get("health", ())),
         notes=tuple(_notes(sides)),
         steps=_steps(comparison),
+        also=_also(run, sides),
         training=_training(run, record),
         facts=_facts(record, run),
         sides=tuple(sides),
@@ -110,12 +120,36 @@ def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
     """The headline metrics from each side to the next, where there are more than two."""
     return {
         f"{step['before']} → {step['after']}": tuple(
-            difference_row(name, (), step["metrics"][name])
+            difference_row(name, (), step["metrics"][name], measure(name))
             for name in HEADLINE
             if step["metrics"].get(name, {}).get("delta") is not None
         )
         for step in comparison["others"]
     }
+
+
+def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
+    files = {side.name: run.path / "also" / f"{side.name}.json" for side in sides}
+    means = {name: read_json(file)["tasks"] for name, file in files.items() if file.is_file()}
+    if not means:
+        return None
+    compared = run.path / "also" / "comparison.json"
+    found = read_json(compared) if compared.is_file() else {"tasks": {}, "left_out": 0}
+    tasks = {}
+    for task, metrics in next(iter(means.values())).items():
+        differences = found["tasks"].get(task, {})
+        tasks[task] = tuple(_also_row(title, task, means, differences.get(title)) for title in metrics)
+    return Also(tasks, found["left_out"])
+
+
+def _also_row(title: str, task: str, means: dict[str, dict], difference: dict | None) -> Row:
+    metrics = [Metric(**side[task][title]) for side in means.values() if title in side.get(task, {})]
+    percent = all(0 <= end <= 1 for metric in metrics for end in (metric.low, metric.high) if end is not None)
+    kind = Measure("", percent=percent)
+    shown = tuple((kind.show(metric.mean), kind.interval(metric.low, metric.high)) for metric in metrics)
+    if difference is None or difference["delta"] is None:
+        return Row(title, "", shown)
+    return difference_row(title, shown, difference, kind)
 
 
 def _training(run: Run, record: dict) -> Training | None:

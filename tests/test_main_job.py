@@ -123,6 +123,15 @@ def test_score_and_report_need_no_model(job, harness):
     assert (run / "report/index.html").read_text() == page
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(job):
+    program = subprocess.Popen(
+        [f"{sys.prefix}/bin/harness", "score", job[0] / "job"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    program.stdout.close()
+    assert "Traceback" not in program.stderr.read()
+    assert program.wait(timeout=120) == 0
+
+
 def test_an_adapter_needs_no_training(job, harness):
     adapter = job[0] / "job" / "train" / "adapter"
     done = harness("run", "--adapter", adapter, "--limit", "4", "--output", "r", "--json")

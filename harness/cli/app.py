@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import ask, compare, export, gate, grade, languages, lists, results, rewards, run
+from harness.cli import ask, compare, crosscheck, export, gate, grade, languages, lists, lm_eval, results, rewards, run
 
 app = typer.Typer(
     help="Measure a base model, train it with GRPO, measure it again, and say what changed.",
@@ -15,11 +15,12 @@ app = typer.Typer(
 )
 for command in (
     run.run, run.eval, run.train, run.plan, results.score, results.report, ask.ask, grade.grade, gate.gate,
-    languages.languages, export.export, compare.compare,
+    languages.languages, export.export, compare.compare, crosscheck.crosscheck,
     lists.models, lists.datasets, lists.recipes, lists.presets, lists.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(rewards.rewards, name="rewards", no_args_is_help=True)
+app.add_typer(lm_eval.lm_eval, name="lm-eval", no_args_is_help=True)
 
 
 def _print_version(asked: bool) -> None:

@@ -11,7 +11,7 @@ from harness.errors import UserError
 from harness.evaluate import open_engine
 from harness.rewards import PRESETS
 from harness.rewards.own import load_own
-from harness.store import SIDES, parts
+from harness.store import ALSO, SIDES, parts
 
 
 def check_names(config: Configuration) -> None:
@@ -72,6 +72,10 @@ def check_run(config: Configuration, stages: list[str]) -> None:
         open_engine(config, adapter)
     if sides:
         datasets.evaluation_problems(config)
+    if any(stage.startswith(ALSO) for stage in stages):
+        from harness.lmeval import also
+
+        also.check(config)
     if "train" in stages:
         _check_training(config)
 

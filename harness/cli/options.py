@@ -38,6 +38,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "language": (str, _option("--language", help="Target language of the reasoning, or none."), "language"),
     "system_prompt": (str, _option("--system-prompt", help="default, none or a text file."), "system_prompt"),
     "skip_sft": (bool, _option("--skip-sft", help="Leave out the recipe's SFT warm-up."), None),
+    "also": (str, _option("--also", help="Tasks of lm-eval to run before and after: arc_easy,hellaswag."), None),
     "seed": (int, _option("--seed", help="The seed of sampling and training."), "seed"),
     "set": (list[str], _option("--set", help="Any recipe key, as key=value; may be repeated."), None),
 }
@@ -83,6 +84,8 @@ def _configure(options: dict[str, Any]):
         keys["data"] = str(Path(keys["data"]).resolve())
     if options["skip_sft"]:
         keys["sft_dataset"] = NOTHING
+    if options["also"]:
+        keys["also"] = tuple(name.strip() for name in options["also"].split(","))
     if options["engine_arg"]:
         keys["engine_args"] = pairs("--engine-arg", options["engine_arg"])
     config = configure(options["model"], options["recipe"], keys, options["set"] or [])

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 from harness import registry
-from harness.store import BOTH, SIDES, Run, parts
+from harness.store import ALSO, BOTH, SIDES, Run, parts
 from harness.types import Completion
 
 
 def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], None] | None = None) -> None:
     """Run one stage in this process, loading only the room that it needs."""
-    registry.choose("stage", stage, (*SIDES, BOTH, "warm-up", "train", "report"))
+    also = {f"{ALSO}{side}": side for side in SIDES}
+    registry.choose("stage", stage, (*SIDES, BOTH, *also, "warm-up", "train", "report"))
     if stage == "warm-up":
         from train.sft import warm_up
 
@@ -18,13 +19,19 @@ def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], N
         from train.grpo import train
 
         train(run, quiet)
+    elif stage in also:
+        from harness.lmeval.also import measure_tasks
+
+        measure_tasks(run, stage, also[stage], quiet)
     elif stage == "report":
         from harness.compare import compare_run
+        from harness.lmeval.also import compare_tasks
         from reports.page import write_report
 
         with run.stage("report"):
             sides = run.evaluations()
             compare_run(run, sides)
+            compare_tasks(run)
             write_report(run, sides)
     else:
         from harness.evaluate import evaluate

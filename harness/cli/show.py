@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.errors import UserError
 from harness.markdown import one_line
@@ -69,7 +69,10 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     for row in rows:
         drawn.add_row(*row)
     # Names of runs and metrics are anybody's: what looks like rich's markup in them is text.
-    Console(width=200, highlight=False, markup=False).print(drawn)
+    console = Console(width=200, highlight=False, markup=False)
+    # A reader that has seen enough is no error; rich would end the program with exit code 1.
+    console.on_broken_pipe = _closed
+    console.print(drawn)
 
 
 def standings(first: "Evaluation", others: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
@@ -82,6 +85,10 @@ def standings(first: "Evaluation", others: "Sequence[Evaluation]", comparisons: 
         compared = _difference(asdict(difference), FLIPS_BY) if difference else ("", "", "the baseline")
         rows.append((printable(side.name), kind.show(metric.mean), str(metric.n), *compared))
     table(("run", FLIPS_BY, "replies", "difference", "95 % interval", "verdict"), rows)
+
+
+def _closed() -> NoReturn:
+    raise BrokenPipeError
 
 
 def means(rows: list[dict[str, float | None]], names: list[str], output: "Path", as_json: bool) -> None:

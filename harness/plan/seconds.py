@@ -9,7 +9,7 @@ from harness.config import EMBEDDED
 from harness.engines import WITHOUT_CHECKPOINT
 from harness.errors import UserError
 from harness.plan.case import H200_PARAMETERS, UNKNOWN, Case, Earlier
-from harness.store import BASE, SIDES, read_journal
+from harness.store import ALSO, BASE, SIDES, read_journal
 
 # Measured on 2026-11-21. The embedded model's default run, two x86-64 cores: seconds of start-up, and of a reply or a
 # completion.
@@ -30,6 +30,8 @@ def seconds_of(case: Case, name: str) -> Estimate:
     """A stage's seconds and where they come from: an earlier run's, else a rule that is stated, else unknown."""
     if case.config.adapter and name == SIDES[-1]:
         return 0.0, f"together with {BASE}"
+    if name.startswith(ALSO):
+        return UNKNOWN, "how many documents lm-eval's tasks have is not known without them"
     if not case.work(name):
         return UNKNOWN, "how many problems there are is not known without the data"
     seconds, source = _from_runs(case, name) or _by_rule(case, name)

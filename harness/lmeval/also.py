@@ -1,0 +1,203 @@
+"""Whether training changed anything else: tasks of lm-eval before and after, through its own backends.
+
+The run folder's also/ has for each side the samples, a line a document and filter, and their means; and, where there
+are two sides, their differences, paired by task, filter and document.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import adapters, checkpoints, progress, registry
+from harness.compare import judge, metric_of
+from harness.config import Configuration
+from harness.engines import engine_name
+from harness.errors import UserError
+from harness.store import BASE, SIDES, Run, read_journal, read_json, write_json, write_lines
+from harness.types import Measure
+
+OURS = Path(__file__).parent / "tasks"
+BACKENDS = {"transformers": "hf", "vllm": "vllm"}
+BATCH = 16
+# What tells a document of one side from that of the other.
+IDENTITY = ("doc_hash", "prompt_hash", "target_hash")
+Place = tuple[str, str, int]
+
+
+def check(config: Configuration) -> None:
+    """A UserError where lm-eval is not installed, knows no such task, or has no backend for the engine."""
+    registry.needs_library("--also", "lm_eval", "lm-eval")
+    if engine_name(config.engine) not in BACKENDS:
+        raise UserError(f"--also needs the engine {' or '.join(BACKENDS)}, not {config.engine}: leave --also out")
+    if config.also_tasks and not Path(config.also_tasks).is_dir():
+        raise UserError(f"also_tasks = {config.also_tasks}: no such folder: give one with lm-eval's .yaml tasks")
+    known = _manager(config).all_tasks
+    for name in config.also:
+        registry.choose("lm-eval task", name, known)
+
+
+def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
+    """Run the tasks on one side's model, in a process that is lm-eval's alone."""
+    config = run.config
+    with run.stage(stage) as provenance:
+        progress.note(f"{stage}: {', '.join(config.also)} by lm-eval", quiet)
+        with progress.libraries_into(run.path / "also" / f"{side}.log"):
+            results = _evaluate(config, run.adapter_of(side))
+        samples = results["samples"]
+        rows = [_row(task, sample) for task in samples for sample in samples[task]]
+        kinds = {task: results["higher_is_better"].get(task, {}) for task in samples}
+        provenance |= {"tasks": {task: results["versions"].get(task) for task in samples}}
+        write_lines(run.path / "also" / f"{side}.jsonl", rows)
+        write_json(run.path / "also" / f"{side}.json", {"tasks": _means(rows), "higher_is_better": kinds})
+
+
+def compare_tasks(run: Run) -> None:
+    """Write the differences of a run's last side from its first; nothing where there are not both.
+
+    A document counts where both sides have it under the same number with the same text, prompt and target.
+    """
+    files = [run.path / "also" / f"{side}.jsonl" for side in (BASE, SIDES[-1])]
+    if not all(file.is_file() for file in files):
+        return
+    before, after = ({_place(row): row for row in read_journal(file)} for file in files)
+    directions = read_json(files[0].with_suffix(".json"))["higher_is_better"]
+    pairs = [(row, after[place]) for place, row in before.items() if _alike(row, after.get(place))]
+    values: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    kinds: dict[tuple[str, str], bool | None] = {}
+    for old, new in pairs:
+        for metric in old["scores"].keys() & new["scores"].keys():
+            key = old["task"], _title(metric, old["filter"])
+            values[key].append((old["scores"][metric], new["scores"][metric]))
+            kinds[key] = directions.get(old["task"], {}).get(metric)
+    judged = judge({key: _paired(each, kinds[key]) for key, each in sorted(values.items())})
+    tasks: dict[str, dict[str, dict]] = defaultdict(dict)
+    for (task, title), difference in judged.items():
+        tasks[task][title] = asdict(difference)
+    left_out = len({*before, *after}) - len(pairs)
+    write_json(run.path / "also" / "comparison.json", {"tasks": tasks, "left_out": left_out})
+
+
+def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:
+    """lm-eval's results with every sample.
+
+    Four of its traps are out of the way by construction: replies are not cached, as its cache's key has no model in it;
+    its results folder, whose name leaves out a vLLM adapter, is not used; tasks that name no temperature are greedy, as
+    vLLM would sample them; all documents are taken in their order, as a choice of some would number them anew.
+    """
+    checkpoints.go_offline_without_network()
+    from lm_eval import simple_evaluate
+
+    engine, manager = engine_name(config.engine), _manager(config)
+    try:
+        return simple_evaluate(
+            model=BACKENDS[engine],
+            model_args=_model_arguments(config, engine, adapter),
+            tasks=_loaded_tasks(config, manager),
+            task_manager=manager,
+            batch_size=BATCH if engine == "transformers" else "auto",
+            device=None if engine == "vllm" else _device(config),
+            limit=config.also_limit,
+            use_cache=None,
+            log_samples=True,
+            bootstrap_iters=0,
+            apply_chat_template=config.also_chat_template,
+            random_seed=config.seed,
+            numpy_random_seed=config.seed,
+            torch_random_seed=config.seed,
+            fewshot_random_seed=config.seed,
+        )
+    except (OSError, ValueError) as error:
+        cause = " ".join(str(error).split())[:160]
+        raise UserError(f"--also {','.join(config.also)}: lm-eval cannot run it ({cause}): leave it out") from error
+
+
+def _manager(config: Configuration) -> Any:
+    """lm-eval's index of tasks: of ours and the user's where they are all that is asked for, else of its thousands too,
+    which takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    folders = [str(OURS), *([config.also_tasks] if config.also_tasks else [])]
+    few = TaskManager(include_path=folders, include_defaults=False)
+    return few if {*config.also} <= {*few.all_tasks} else TaskManager(include_path=folders)
+
+
+def _loaded_tasks(config: Configuration, manager: Any) -> list[Any]:
+    """The tasks, those that generate without a temperature of their own made greedy."""
+    tasks = list(manager.load(list(config.also))["tasks"].values())
+    for task in tasks:
+        settings = task.get_config("generation_kwargs") or {}
+        if task.get_config("output_type") == "generate_until" and "temperature" not in settings:
+            task.set_config("generation_kwargs", {"temperature": 0.0, "do_sample": False}, update=True)
+    return tasks
+
+
+def _model_arguments(config: Configuration, engine: str, adapter: str | None) -> dict[str, Any]:
+    arguments = {"pretrained": checkpoints.locate(config.checkpoint), "trust_remote_code": False}
+    if engine == "vllm":
+        if adapter:
+            rank = adapters.rank(adapter)
+            arguments |= {"lora_local_path": adapter, "enable_lora": True, "max_lora_rank": rank}
+        return arguments | {"gpu_memory_utilization": 0.8} | config.engine_args
+    given = {key: config.engine_args[key] for key in ("dtype",) if key in config.engine_args}
+    arguments |= {"dtype": "float32" if _device(config) == "cpu" else "auto"} | given
+    return arguments | ({"peft": adapter} if adapter else {})
+
+
+def _device(config: Configuration) -> str:
+    import torch
+
+    return config.engine_args.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _row(task: str, sample: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a sample: which document, what was asked, what came, and each metric that is one number."""
+    scores = {name: float(sample[name]) for name in sample["metrics"] if isinstance(sample[name], int | float)}
+    kept = {key: sample[key] for key in ("doc_id", "filter", *IDENTITY)}
+    return {
+        "task": task,
+        **kept,
+        "target": str(sample["target"]),
+        "response": sample["filtered_resps"],
+        "scores": scores,
+    }
+
+
+def _place(row: Mapping[str, Any]) -> Place:
+    return row["task"], row["filter"], row["doc_id"]
+
+
+def _alike(old: Mapping[str, Any], new: Mapping[str, Any] | None) -> bool:
+    return new is not None and all(old[key] == new[key] for key in IDENTITY)
+
+
+def _title(metric: str, filter: str) -> str:
+    return metric if filter == "none" else f"{metric}, {filter}"
+
+
+def _means(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, dict]]:
+    """Each task's metrics with their intervals."""
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        for metric, value in row["scores"].items():
+            values[row["task"], _title(metric, row["filter"])].append(value)
+    means: dict[str, dict[str, dict]] = defaultdict(dict)
+    for (task, title), each in values.items():
+        numbers = np.array(each)
+        means[task][title] = asdict(metric_of(kind_of(numbers, True), numbers, np.arange(len(numbers))))
+    return means
+
+
+def _paired(pairs: list[tuple[float, float]], higher_is_better: bool | None) -> tuple[Measure, np.ndarray, np.ndarray]:
+    both = np.array(pairs)
+    return kind_of(both, higher_is_better), both[:, 0], both[:, 1]
+
+
+def kind_of(values: np.ndarray, higher_is_better: bool | None) -> Measure:
+    """A metric of lm-eval's by its values: a share where all are 0 or 1, in percent where none is beyond them."""
+    better = 0 if higher_is_better is None else 1 if higher_is_better else -1
+    share = bool(np.isin(values, (0, 1)).all())
+    return Measure("", share=share, percent=bool(((values >= 0) & (values <= 1)).all()), better=better)

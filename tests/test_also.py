@@ -1,0 +1,162 @@
+"""Tasks of lm-eval before and after, by lm-eval's own backend on the embedded model, with local data files."""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from conftest import configuration, write_jsonl
+
+from harness.lmeval import also
+from harness.store import Run, read_journal, read_json
+
+pytestmark = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed")
+
+CHOICE = """\
+task: small_choice
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: choices
+doc_to_target: 0
+metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
+metadata: {{version: 3.0}}
+"""
+WORDS = """\
+task: small_words
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{choices[0]}}}}"
+generation_kwargs: {{until: [], max_gen_toks: 6}}
+metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
+filter_list:
+  - {{name: last, filter: [{{function: regex, group_select: -1, regex_pattern: "([0-9]+)"}}, {{function: take_first}}]}}
+  - {{name: whole, filter: [{{function: take_first}}]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """A folder with two tasks of a user's own, of six documents."""
+    folder = tmp_path_factory.mktemp("tasks")
+    rows = [
+        {"question": f"Ani has {n} eggs and buys {n + 1} more. How many?", "choices": [str(2 * n + 1), str(n), "no"]}
+        for n in range(2, 8)
+    ]
+    data = write_jsonl(folder / "rows.jsonl", rows)
+    for name, text in (("choice", CHOICE), ("words", WORDS)):
+        (folder / f"{name}.yaml").write_text(text.format(data=data))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tasks, adapter, tmp_path_factory):
+    """A finished run, base against base + adapter, with both tasks."""
+    import os
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("also")
+    command = ["run", "--adapter", adapter, "--limit", "4", "--also", "small_choice,small_words", "--output", "r"]
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/harness", *command, "--set", f"also_tasks={tasks}"],
+        cwd=folder, capture_output=True, text=True, check=False, env=os.environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return Run.open(folder / "r")
+
+
+def test_both_sides_are_measured_and_paired(run):
+    before, after = (read_journal(run.path / "also" / f"{side}.jsonl") for side in ("before", "after"))
+    assert [(row["task"], row["doc_id"]) for row in before] == [(row["task"], row["doc_id"]) for row in after]
+    assert {row["filter"] for row in before if row["task"] == "small_words"} == {"last", "whole"}
+    stored = read_json(run.path / "also/comparison.json")
+    assert stored["left_out"] == 0
+    for task, title, filter, metric in (
+        ("small_choice", "acc", "none", "acc"),
+        ("small_words", "exact_match, last", "last", "exact_match"),
+        ("small_words", "exact_match, whole", "whole", "exact_match"),
+    ):
+        values = [
+            [row["scores"][metric] for row in side if (row["task"], row["filter"]) == (task, filter)]
+            for side in (before, after)
+        ]
+        found = stored["tasks"][task][title]
+        assert (found["before"], found["after"]) == pytest.approx(tuple(map(np.mean, values)))
+        assert (found["n_pairs"], found["test"]) == (6, "exact McNemar")
+
+
+def test_the_adapter_reaches_lm_eval(run):
+    """With it some greedy continuation differs: both sides were not the base."""
+    replies = [
+        [row["response"] for row in read_journal(run.path / "also" / f"{side}.jsonl") if row["filter"] == "whole"]
+        for side in ("before", "after")
+    ]
+    assert replies[0] != replies[1]
+
+
+def test_the_report_shows_them(run):
+    page = (run.path / "report/index.html").read_text()
+    assert "Did anything else change?" in page
+    assert page.count("small_words") >= 2
+    assert "| small\\_choice: acc |" in (run.path / "report/report.md").read_text()
+    assert run.record["provenance"]["also-before"]["tasks"]["small_choice"] == 3.0
+
+
+def test_a_document_that_is_not_the_same_has_no_partner(run):
+    file = run.path / "also/after.jsonl"
+    kept = file.read_text()
+    rows = [json.loads(line) for line in kept.splitlines()]
+    rows[0]["doc_hash"] = "another"
+    write_jsonl(file, rows[:-1])
+    also.compare_tasks(run)
+    stored = read_json(run.path / "also/comparison.json")
+    assert stored["left_out"] == 2
+    assert stored["tasks"]["small_choice"]["acc"]["n_pairs"] == 5
+    file.write_text(kept)
+    also.compare_tasks(run)
+
+
+def test_a_task_without_a_temperature_is_greedy(tasks):
+    """lm-eval leaves the temperature open there, and vLLM's own default is 1."""
+    config = configuration(f"also_tasks={tasks}").model_copy(update={"also": ("small_words", "small_choice")})
+    words, choice = also._loaded_tasks(config, also._manager(config))
+    assert words.get_config("generation_kwargs") == {
+        "until": [],
+        "max_gen_toks": 6,
+        "temperature": 0.0,
+        "do_sample": False,
+    }
+    assert choice.get_config("output_type") == "multiple_choice"
+
+
+MISTAKES = [
+    (("--also", "arc_eazy"), "unknown lm-eval task 'arc_eazy': did you mean 'arc_easy'?"),
+    (("--also", "arc_easy", "--engine", "scripted", "--engine-arg", "replies=r.jsonl"), "--also needs the engine"),
+    (("--also", "arc_easy", "--set", "also_tasks=nowhere"), "nowhere: no such folder"),
+    (("--also", ""), "--also is empty"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES)
+def test_mistakes_are_one_line(command, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "r.jsonl", [{"text": "1"}])
+    code, said = command("run", *options)
+    assert (code, said.count("\n")) == (2, 1), said
+    assert message in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "percent"),
+    [([0, 1, 1], True, True), ([0.2, 1.0], False, True), ([-3.5, 0.2], False, False), ([12.0], False, False)],
+)
+def test_what_a_metric_is_follows_from_its_values(values, share, percent):
+    kind = also.kind_of(np.array(values), False)
+    assert (kind.share, kind.percent, kind.better) == (share, percent, -1)
