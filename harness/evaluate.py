@@ -182,7 +182,7 @@ def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: b
     made = []
     for problem in dataset.problems:
         prompt = engine.render(formats.messages(problem.question, system))
-        sha = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        sha = formats.prompt_sha(prompt)
         prefix = formats.prompt_prefix(prompt, format)
         for index in range(config.samples):
             made.append(Request(problem, index, prompt, sha, prefix, config.seed, position=len(made), adapted=adapted))

@@ -1,5 +1,6 @@
 """The output contract, stated once: what the prompt asks for, how a reply is read, when it complies."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -93,6 +94,11 @@ def messages(question: str, system: str | None) -> list[dict[str, str]]:
     """The conversation that asks `question`, in the chat layout of OpenAI and the hub's templates."""
     head = [{"role": "system", "content": system}] if system else []
     return [*head, {"role": "user", "content": question}]
+
+
+def prompt_sha(prompt: str) -> str:
+    """What a rendered prompt is known by."""
+    return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def prompt_prefix(prompt: str, format: Format) -> str:

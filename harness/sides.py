@@ -14,6 +14,7 @@ from typing import Any
 from harness import answers, columns, progress
 from harness.compare import metrics_of
 from harness.errors import UserError
+from harness.formats import prompt_prefix, prompt_sha
 from harness.samples import Sample, read_samples
 from harness.scoring import grade, ungraded
 from harness.store import SIDES, Run, read_json, write_text
@@ -140,11 +141,16 @@ def _graded_samples(path: Path, reading: Reading) -> Evaluation:
     completions, scores = [], []
     with progress.bar(path.name, len(samples)) as bar:
         for key, question, truth, sample in zip(keys, questions, truths, samples, strict=True):
+            prompt = _prompt(sample.row)
+            prefix = prompt_prefix(prompt, reading.format) if prompt else ""
             for index, text in enumerate(_texts(sample.row["resps"]) or [None]):
                 graded = ungraded("no reply", reading.language)
                 if text is not None:
-                    graded = grade(text, truth, reading.format, reading.equality, reading.language)
-                completions.append(Completion(key, index, question, truth, text or "", 0, "stop", "", 0))
+                    graded = grade(prefix + text, truth, reading.format, reading.equality, reading.language)
+                sha = prompt_sha(prompt) if prompt else ""
+                completions.append(
+                    Completion(key, index, question, truth, text or "", 0, "stop", sha, 0, prefix=prefix)
+                )
                 scores.append(Score(key, index, graded.extracted, graded.language, graded.scores, graded.reasons))
             bar.advance()
     settings = {
@@ -174,6 +180,16 @@ def _question(doc: dict[str, Any], reading: Reading, path: Path) -> str:
         if isinstance(doc, dict) and isinstance(doc.get(column), str):
             return doc[column]
     raise UserError(f"{path}: its docs have no text '{usual[0]}': name the question with --question-column")
+
+
+def _prompt(row: dict[str, Any]) -> str | None:
+    """The rendered prompt: as a file has it, {"gen_args_0": {"arg_0": …}}, or as Python does, [(…, settings)]."""
+    arguments = row.get("arguments")
+    if isinstance(arguments, dict):
+        arguments = [list(each.values()) for each in arguments.values() if isinstance(each, dict)]
+    first = next(iter(arguments), None) if isinstance(arguments, list) else None
+    prompt = first[0] if isinstance(first, list | tuple) and first else None
+    return prompt if isinstance(prompt, str) else None
 
 
 def _texts(replies: Any) -> list[str]:

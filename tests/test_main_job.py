@@ -125,7 +125,10 @@ def test_score_and_report_need_no_model(job, harness):
 
 def test_a_reader_that_has_seen_enough_is_no_error(job):
     program = subprocess.Popen(
-        [f"{sys.prefix}/bin/harness", "score", job[0] / "job"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [f"{sys.prefix}/bin/harness", "score", job[0] / "job"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     program.stdout.close()
     assert "Traceback" not in program.stderr.read()

@@ -93,6 +93,24 @@ def test_lm_evals_samples_are_paired_with_a_run(run, command, tmp_path):
     assert "the prompts of one are not known" in found["warnings"][0]
 
 
+def test_samples_say_what_was_asked_and_where_the_reply_begins(run, command, tmp_path):
+    """A prompt that opens the reasoning itself: the opening tag is part of the reply."""
+    side = last_of(str(run("a", 3)))
+    rows = [
+        {"doc_id": n, "doc": {"question": f"How many is {n} and {n}?"}, "target": str(2 * n), "filter": "none",
+         "arguments": {"gen_args_0": {"arg_0": f"How many is {n} and {n}?<start_working_out>", "arg_1": {"until": []}}},
+         "resps": [[RIGHT.format(2 * n).removeprefix("<start_working_out>")]]}
+        for n in range(24)
+    ]  # fmt: skip
+    samples = write_jsonl(tmp_path / "samples.jsonl", rows)
+    code, said = command("compare", "a", samples, "--dataset", "gsm8k", "--format", "working-out")
+    assert code == 0, said
+    (found,) = json.loads((tmp_path / "comparison/comparison.json").read_text())["against"].values()
+    assert found["metrics"]["format_strict"]["after"] == 1.0
+    assert "the prompts differ" in found["warnings"][0]
+    assert len(side.completions) == found["metrics"]["format_strict"]["n_pairs"]
+
+
 def test_a_baseline_file_pairs_like_the_run_it_was_made_of(run, tmp_path):
     side = last_of(str(run("a", 3)))
     save_baseline(side, tmp_path / "a.json")

@@ -17,10 +17,10 @@ from harness.compare import judge, metric_of
 from harness.config import Configuration
 from harness.engines import engine_name
 from harness.errors import UserError
+from harness.lmeval import OURS
 from harness.store import BASE, SIDES, Run, read_journal, read_json, write_json, write_lines
 from harness.types import Measure
 
-OURS = Path(__file__).parent / "tasks"
 BACKENDS = {"transformers": "hf", "vllm": "vllm"}
 BATCH = 16
 # What tells a document of one side from that of the other.
