@@ -51,10 +51,36 @@ def results(run: "Run", as_json: bool) -> None:
             for name in next(iter(sides.values()))
         ],
     )
+    also = _also(run)
     if run.report.is_file():
         print(f"report: {run.report}")
     if as_json:
-        line("", True, {"run": str(run.path), "report": str(run.report), "metrics": sides, "comparison": compared})
+        result = {"run": str(run.path), "report": str(run.report), "metrics": sides, "comparison": compared}
+        line("", True, result | ({"also": also} if also else {}))
+
+
+def _also(run: "Run") -> dict[str, Any]:
+    """What tasks of lm-eval say before and after, printed and returned; nothing where the run has not both."""
+    from harness.store import read_json
+
+    file = run.path / "also" / "comparison.json"
+    if not file.is_file():
+        return {}
+    tasks = read_json(file)["tasks"]
+    rows = [(f"{task}: {title}", each) for task, metrics in tasks.items() for title, each in metrics.items()]
+    table(
+        ("lm-eval", "before", "after", "difference", "verdict"),
+        [
+            (
+                printable(name),
+                *(f"{each[key]:.3f}" for key in ("before", "after")),
+                f"{each['delta']:+.3f}",
+                each["verdict"],
+            )
+            for name, each in rows
+        ],
+    )
+    return tasks
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

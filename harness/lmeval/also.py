@@ -89,6 +89,7 @@ def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:
     vLLM would sample them; all documents are taken in their order, as a choice of some would number them anew.
     """
     checkpoints.go_offline_without_network()
+    from datasets.exceptions import DatasetsError
     from lm_eval import simple_evaluate
 
     engine, manager = engine_name(config.engine), _manager(config)
@@ -110,7 +111,7 @@ def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:
             torch_random_seed=config.seed,
             fewshot_random_seed=config.seed,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         cause = " ".join(str(error).split())[:160]
         raise UserError(f"--also {','.join(config.also)}: lm-eval cannot run it ({cause}): leave it out") from error
 
