@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from harness.config import Configuration
@@ -15,6 +16,7 @@ from harness.store import ADAPTED, ALSO, BASE, BOTH, Run
 
 REPORT = "report"
 TRAINING = ("warm-up", "train")
+STAGE_ENDS_WITHIN = 4.0
 
 
 def stages(config: Configuration, before_after: bool) -> list[str]:
@@ -62,7 +64,16 @@ def _run(command: list[str], run: Run) -> int:
     if shutil.which(command[0], path=environment["PATH"]) is None:
         raise UserError(f"launcher = {command[0]}: no such program: install it, or leave launcher out")
     # The stage inherits the folder's lock: should we be killed, the folder stays locked until it ends too.
-    return subprocess.run(command, check=False, pass_fds=[run.lock_file.fileno()], env=environment).returncode
+    with subprocess.Popen(command, pass_fds=[run.lock_file.fileno()], env=environment) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # Ctrl-C has reached the stage already, another signal has not; it ignores a second one.
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STAGE_ENDS_WITHIN)
+            process.kill()
+            raise
 
 
 def _signal(number: int) -> str:

@@ -3,7 +3,9 @@
 import atexit
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -18,6 +20,7 @@ LIBRARY_SETTINGS = {
     "GOMP_SPINCOUNT": "2000",
 }
 INTERRUPTED = 130
+STOP_SECONDS = 4.5
 DISK_ERRORS = (
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR,
     errno.EEXIST, errno.ENAMETOOLONG,
@@ -33,11 +36,33 @@ def main() -> None:
         stream.reconfigure(errors="replace")
     from harness.cli.app import app
 
+    stop_in_order(STOP_SECONDS)
     leave(exit_code_of(lambda: app(standalone_mode=False)))
 
 
-def exit_code_of(command: Callable[[], int | None]) -> int:
-    """Run a command: 0 or its own code; a user's mistake is one line and 2; our bug is a traceback and 1."""
+def stop_in_order(seconds: float) -> None:
+    """From now on SIGTERM stops this process as Ctrl-C does, and either within so many seconds.
+
+    What is journalled is safe at any moment, so a library that does not let go is left without further ado.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        last = threading.Timer(seconds, os._exit, (INTERRUPTED,))
+        last.daemon = True
+        last.start()
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> int:
+    """Run a command: 0 or its own code; a user's mistake is one line and 2; our bug is a traceback and 1.
+
+    A stage leaves it to the command that has started it to say that it was stopped.
+    """
     from typer import TyperException
 
     try:
@@ -57,7 +82,7 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
         if error.errno not in DISK_ERRORS:
             raise
         return _refuse(f"{error.filename or 'output'}: {error.strerror}: make room or choose another --output")
-    if code == INTERRUPTED:
+    if code == INTERRUPTED and not is_stage:
         print("harness: stopped; the same command goes on from what is done", file=sys.stderr)
     return code
 

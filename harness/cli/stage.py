@@ -3,14 +3,17 @@
 import sys
 from pathlib import Path
 
-from harness.cli import exit_code_of, leave
+from harness.cli import exit_code_of, leave, stop_in_order
 from harness.cli.rooms import run_stage
 from harness.store import Run
+
+STAGE_SECONDS = 3.0
 
 
 def main(arguments: list[str]) -> int:
     stage, folder, *flags = arguments
-    return exit_code_of(lambda: run_stage(Run.open(Path(folder)), stage, quiet="--quiet" in flags))
+    stop_in_order(STAGE_SECONDS)
+    return exit_code_of(lambda: run_stage(Run.open(Path(folder)), stage, quiet="--quiet" in flags), is_stage=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,31 @@
+"""A run that is told to stop: in order, soon, with a word on how to go on, and nothing finished lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(tmp_path, number):
+    command = [f"{sys.prefix}/bin/harness", "run", "--limit", "32", "--engine-arg", "batch_size=2", "--output", "r"]
+    journal = tmp_path / "r/before/completions.jsonl"
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ) as program:
+        while not (journal.is_file() and journal.stat().st_size):
+            time.sleep(0.05)
+            assert program.poll() is None
+        started = time.monotonic()
+        program.send_signal(number)
+        said = program.stderr.read()
+    assert time.monotonic() - started < 5
+    assert program.returncode == 130
+    assert said.endswith("harness: stopped; the same command goes on from what is done\n")
+    assert "Traceback" not in said
+    kept = journal.read_bytes()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ)
+    assert again.returncode == 0, again.stderr
+    assert journal.read_bytes().startswith(kept)
+    assert kept.count(b"\n") < journal.read_bytes().count(b"\n") == 32
