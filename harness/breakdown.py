@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from harness import stats
-from harness.pairs import pair
+from harness.pairs import by_problem, pair
 from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation
 
 MOST_KINDS = 20
@@ -77,27 +77,27 @@ def parts(sides: Sequence[Evaluation]) -> dict[str, tuple[Part, ...]]:
     Of the first and the last side; none of these follows from the replies, so no regression to the mean is shown as a
     change. Numbers in the question stand for difficulty.
     """
-    first, last = sides[0], sides[-1] if len(sides) > 1 else None
-    graded = {(score.problem_id, score.index): score.scores.get(FLIPS_BY) for score in last.scores} if last else {}
-    asked = {each.place: each.prompt_sha for each in last.completions} if last else {}
-    replies = [
-        (completion, score.scores.get(FLIPS_BY), graded.get(completion.place))
-        for completion, score in zip(first.completions, first.scores, strict=True)
-        if last is None or asked.get(completion.place) == completion.prompt_sha
-    ]
-    replies = [each for each in replies if each[1] is not None and (last is None or each[2] is not None)]
-    if not replies:
+    pairs = pair(sides[0], sides[-1])
+    before, after = (
+        np.array([score.scores.get(FLIPS_BY) for score in side], dtype=float) for side in (pairs.before, pairs.after)
+    )
+    scored = np.flatnonzero(~np.isnan(before) & ~np.isnan(after))
+    if not len(scored):
         return {}
-    completions = [completion for completion, _, _ in replies]
-    before = np.array([old for _, old, _ in replies], dtype=float)
-    after = np.array([new for _, _, new in replies], dtype=float) if last else None
+    completions = [pairs.asked[place] for place in scored]
+    before, after, problems = before[scored], after[scored], pairs.problems[scored]
     groups = {
         "kind of problem": _kinds(completions),
         "length of the question": _thirds(completions, lambda text: len(text.split()), "words"),
         "numbers in the question": _thirds(completions, lambda text: len(NUMBER.findall(text)), "numbers"),
     }
     return {
-        title: tuple(_part(name, completions, places, before, after) for name, places in named.items())
+        title: tuple(
+            _paired_part(name, before[places], after[places], problems[places])
+            if len(sides) > 1
+            else Part(name, len(places), float(before[places].mean()), None)
+            for name, places in named.items()
+        )
         for title, named in groups.items()
         if len(named) > 1
     }
@@ -191,18 +191,7 @@ def _thirds(completions: Sequence[Completion], size: Callable[[str], int], unit:
     return parts
 
 
-def _part(
-    name: str, completions: Sequence[Completion], places: list[int], before: np.ndarray, after: np.ndarray | None
-) -> Part:
-    old = before[places]
-    if after is None:
-        return Part(name, len(places), float(old.mean()), None)
-    new = after[places]
-    delta = new - old
-    problems = [completions[place].problem_id for place in places]
-    if len(set(problems)) == len(problems):
-        low, high = stats.paired_share_interval(int((delta > 0).sum()), int((delta < 0).sum()), len(delta))
-    else:
-        low, high = stats.mean_interval(delta, problems)
-    low, high = (float(end) if np.isfinite(end) else None for end in (low, high))
-    return Part(name, len(places), float(old.mean()), float(new.mean()), float(delta.mean()), low, high)
+def _paired_part(name: str, before: np.ndarray, after: np.ndarray, problems: np.ndarray) -> Part:
+    deltas = by_problem(after - before, problems)
+    low, high = stats.paired_interval(deltas, share=len(deltas) == len(before), bounded=True)
+    return Part(name, len(before), float(before.mean()), float(after.mean()), float((after - before).mean()), low, high)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from harness import repeats, stats
-from harness.pairs import Pairs, columns, pair, unlike
+from harness.pairs import Pairs, by_problem, columns, pair, unlike
 from harness.store import Run, write_json
 from harness.types import FLIPS_BY, NO_EVIDENCE, Comparison, Difference, Evaluation, Measure, Metric, Score, measure
 
@@ -122,9 +122,7 @@ def _difference(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.nd
     }  # fmt: skip
     if not scored.any():
         return result
-    _, groups = np.unique(problems[scored], return_inverse=True)
-    counts = np.bincount(groups)
-    before, after = (np.bincount(groups, weights=side[scored]) / counts for side in (old, new))
+    before, after = (by_problem(side[scored], problems[scored]) for side in (old, new))
     deltas = after - before
     if kind.share and len(deltas) == result["n_pairs"]:
         judged = _judged_by_shares(deltas)
@@ -137,7 +135,7 @@ def _difference(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.nd
 def _judged_by_shares(deltas: np.ndarray) -> dict:
     """One reply a problem, each right or wrong."""
     n, gained, lost = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
-    low, high = stats.paired_share_interval(gained, lost, n)
+    low, high = stats.paired_interval(deltas, share=True, bounded=True)
     return {
         "low": low, "high": high, "test": "exact McNemar", "p_value": stats.mcnemar_exact(gained, lost),
         "power": lambda tests: _power_of_shares(n, gained, lost, tests),
@@ -147,10 +145,7 @@ def _judged_by_shares(deltas: np.ndarray) -> dict:
 def _judged_by_means(deltas: np.ndarray, bounded: bool) -> dict:
     """A number a problem: of several replies, or of a metric that counts; `bounded`: from -1 to 1."""
     n, spread = len(deltas), float(deltas.std(ddof=1)) if len(deltas) > 1 else 0.0
-    low, high = stats.mean_interval(deltas, np.arange(n))
-    if not spread:
-        # Equal differences show no spread, which is no proof that there is none.
-        low, high = stats.paired_share_interval(0, 0, n) if bounded and not deltas.any() else (None, None)
+    low, high = stats.paired_interval(deltas, share=False, bounded=bounded)
     return {
         "low": low, "high": high, "test": "sign-flip permutation", "p_value": stats.sign_flip(deltas),
         "power": lambda tests: _power_of_means(n, float(deltas.mean()), spread, tests),

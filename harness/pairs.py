@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.types import Evaluation, Score
+from harness.types import Completion, Evaluation, Score
 
 ASKED_BY = ("dataset", "format", "language", "temperature", "top_p", "top_k", "min_p", "max_tokens")
 NOT_RECORDED = object()
@@ -20,8 +20,12 @@ def columns(scores: Sequence[Score]) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The replies of two sides that answer the same problem at the same index; `problems` numbers their problems."""
+    """The replies of two sides that answer the same problem at the same index.
 
+    `asked` are the first side's, `problems` numbers their problems.
+    """
+
+    asked: tuple[Completion, ...]
     before: tuple[Score, ...]
     after: tuple[Score, ...]
     problems: np.ndarray
@@ -32,15 +36,22 @@ class Pairs:
 
 def pair(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> Pairs:
     """The pairs of two sides; with `same_prompts` only those that answer to the same rendered prompt."""
-    asked = {each.place: each.prompt_sha for each in after.completions}
+    prompts = {each.place: each.prompt_sha for each in after.completions}
     graded = {(score.problem_id, score.index): score for score in after.scores}
     matched = [
-        (score, graded[completion.place])
+        (completion, score, graded[completion.place])
         for completion, score in zip(before.completions, before.scores, strict=True)
-        if completion.place in asked and (not same_prompts or asked[completion.place] == completion.prompt_sha)
+        if completion.place in prompts and (not same_prompts or prompts[completion.place] == completion.prompt_sha)
     ]
-    _, problems = np.unique([score.problem_id for score, _ in matched], return_inverse=True)
-    return Pairs(tuple(old for old, _ in matched), tuple(new for _, new in matched), problems)
+    asked, old, new = zip(*matched, strict=True) if matched else ((), (), ())
+    _, problems = np.unique([score.problem_id for score in old], return_inverse=True)
+    return Pairs(asked, old, new, problems)
+
+
+def by_problem(values: np.ndarray, problems: np.ndarray) -> np.ndarray:
+    """The mean of each problem's values."""
+    _, groups = np.unique(problems, return_inverse=True)
+    return np.bincount(groups, weights=values) / np.bincount(groups)
 
 
 def common(one: Evaluation, other: Evaluation) -> int:

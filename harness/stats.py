@@ -65,6 +65,20 @@ def paired_share_interval(gained: int, lost: int, n: int) -> tuple[float, float]
     return max(-1.0, up - down - half), min(1.0, up - down + half)
 
 
+def paired_interval(deltas: np.ndarray, share: bool, bounded: bool) -> tuple[float | None, float | None]:
+    """Interval of a mean paired difference, a value a problem; an end that cannot be told is None.
+
+    `share`: one reply a problem, so that each value is -1, 0 or 1; `bounded`: none is beyond -1 and 1. Values that are
+    all the same show no spread, which is no proof that there is none: of all zeros it is that of shares.
+    """
+    n = len(deltas)
+    if share:
+        return paired_share_interval(int((deltas > 0).sum()), int((deltas < 0).sum()), n)
+    if n < 2 or not deltas.std():
+        return paired_share_interval(0, 0, n) if bounded and not deltas.any() else (None, None)
+    return mean_interval(deltas, np.arange(n))
+
+
 def mcnemar_exact(gained: int, lost: int) -> float:
     """Two-sided exact McNemar test on the discordant pairs (McNemar 1947, Psychometrika 12:153)."""
     return float(stats.binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
