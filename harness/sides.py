@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.formats import prompt_prefix, prompt_sha
 from harness.samples import Sample, read_samples
 from harness.scoring import grade, ungraded
-from harness.store import SIDES, Run, read_json, write_text
+from harness.store import Run, read_json, run_and_side, write_text
 from harness.types import FLIPS_BY, Completion, Equality, Evaluation, Format, Score
 
 BASELINE = {"name": str, "settings": dict, "provenance": dict, "metrics": list, "replies": list}
@@ -43,17 +43,12 @@ def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
     `reading` is needed for lm-eval's samples alone.
     """
     path = Path(place)
-    if (path / "run.json").is_file():
-        run = Run.open(path)
-        if stage := run.unfinished():
+    folder, side = run_and_side(path)
+    if (folder / "run.json").is_file():
+        run = Run.open(folder)
+        if side is None and (stage := run.unfinished()):
             raise UserError(f"{place}: its stage '{stage}' is not finished: finish the run, or name a side of it")
-        run.finished_sides()
-        return [_named(each, f"{path.resolve().name}/{each.name}") for each in run.evaluations()]
-    if path.name in SIDES and (path.parent / "run.json").is_file():
-        run = Run.open(path.parent)
-        if not run.is_done(path.name):
-            raise UserError(f"{place}: this side is not finished: finish the run")
-        return [_named(run.evaluation(path.name), f"{path.resolve().parent.name}/{path.name}")]
+        return [_named(each, f"{folder.resolve().name}/{each.name}") for each in run.graded(side)]
     if path.suffix == ".json" and path.is_file():
         return [read_baseline(path)]
     if path.suffix == ".jsonl" and path.is_file():

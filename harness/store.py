@@ -30,6 +30,13 @@ def parts(stage: str) -> list[str]:
     return stage.split("+")
 
 
+def run_and_side(place: Path) -> tuple[Path, str | None]:
+    """The run folder and the side that RUN/side names; of any other place itself, and no side."""
+    if place.name in SIDES and (place.parent / "run.json").is_file() and not (place / "run.json").is_file():
+        return place.parent, place.name
+    return place, None
+
+
 class Run:
     """One run folder and its run.json."""
 
@@ -159,6 +166,15 @@ class Run:
             return [self.evaluation(side) for side in SIDES if self.is_done(side)]
         finally:
             gc.enable()
+
+    def graded(self, side: str | None) -> list[Evaluation]:
+        """All finished sides, or the one that is named; a UserError where there is none."""
+        if side is None:
+            self.finished_sides()
+            return self.evaluations()
+        if not self.is_done(side):
+            raise UserError(f"{self.path / side}: this side is not finished: finish the run, or name another side")
+        return [self.evaluation(side)]
 
     def completions(self, side: str) -> list[Completion]:
         """The journalled replies of a side, as far as it has come, in the dataset's order."""

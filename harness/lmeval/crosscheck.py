@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import answers, progress, registry
-from harness.errors import UserError
-from harness.store import SIDES, Run
+from harness.store import Run, run_and_side
 from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Score
 
 TASK = "tasks/gsm8k/gsm8k.yaml"
@@ -90,14 +89,9 @@ class Standing:
 
 def stored_sides(place: Path) -> tuple[Run, list[Evaluation]]:
     """The run of a place, with all its finished sides or the one named; a UserError where there is none."""
-    if place.name in SIDES and (place.parent / "run.json").is_file():
-        run = Run.open(place.parent)
-        if not run.is_done(place.name):
-            raise UserError(f"{place}: this side is not finished: finish the run, or name another side")
-        return run, [run.evaluation(place.name)]
-    run = Run.open(place)
-    run.finished_sides()
-    return run, run.evaluations()
+    folder, side = run_and_side(place)
+    run = Run.open(folder)
+    return run, run.graded(side)
 
 
 def graders() -> dict[str, Grader]:
