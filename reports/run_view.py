@@ -129,23 +129,24 @@ def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
 
 
 def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
-    files = {side.name: run.path / "also" / f"{side.name}.json" for side in sides}
-    means = {name: read_json(file)["tasks"] for name, file in files.items() if file.is_file()}
-    if not means:
+    files = [run.path / "also" / f"{side.name}.json" for side in sides]
+    stored = [read_json(file) for file in files if file.is_file()]
+    if not stored:
         return None
     compared = run.path / "also" / "comparison.json"
-    found = read_json(compared) if compared.is_file() else {"tasks": {}, "left_out": 0}
+    found = read_json(compared) if compared.is_file() else stored[0] | {"tasks": {}, "left_out": 0}
     tasks = {}
-    for task, metrics in next(iter(means.values())).items():
+    for task, kinds in found["measures"].items():
+        means = [side["tasks"].get(task, {}) for side in stored]
         differences = found["tasks"].get(task, {})
-        tasks[task] = tuple(_also_row(title, task, means, differences.get(title)) for title in metrics)
+        tasks[task] = tuple(
+            _also_row(title, Measure(**kind), means, differences.get(title)) for title, kind in kinds.items()
+        )
     return Also(tasks, found["left_out"])
 
 
-def _also_row(title: str, task: str, means: dict[str, dict], difference: dict | None) -> Row:
-    metrics = [Metric(**side[task][title]) for side in means.values() if title in side.get(task, {})]
-    percent = all(0 <= end <= 1 for metric in metrics for end in (metric.low, metric.high) if end is not None)
-    kind = Measure("", percent=percent)
+def _also_row(title: str, kind: Measure, means: Sequence[dict[str, dict]], difference: dict | None) -> Row:
+    metrics = [Metric(**side[title]) for side in means if title in side]
     shown = tuple((kind.show(metric.mean), kind.interval(metric.low, metric.high)) for metric in metrics)
     if difference is None or difference["delta"] is None:
         return Row(title, "", shown)

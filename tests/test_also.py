@@ -9,6 +9,7 @@ from conftest import configuration, write_jsonl
 
 from harness.lmeval import also
 from harness.store import Run, read_journal, read_json
+from reports import run_view
 
 pytestmark = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed")
 
@@ -106,6 +107,32 @@ def test_the_report_shows_them(run):
     assert page.count("small_words") >= 2
     assert "| small\\_choice: acc |" in (run.path / "report/report.md").read_text()
     assert run.record["provenance"]["also-before"]["tasks"]["small_choice"] == 3.0
+
+
+def test_what_a_metric_says_is_stored_once_and_shown_so(run):
+    stored = read_json(run.path / "also/comparison.json")["measures"]
+    share = {"about": "", "share": True, "percent": True, "better": 1}
+    assert stored == {
+        "small_choice": {"acc": share},
+        "small_words": {"exact_match, last": share, "exact_match, whole": share},
+    }
+    assert read_json(run.path / "also/before.json")["measures"] == stored
+
+
+def test_a_metric_is_in_percent_where_both_sides_are(run):
+    file = run.path / "also/after.json"
+    kept = file.read_text()
+    side = json.loads(kept)
+    side["measures"]["small_choice"]["acc"] |= {"share": False, "percent": False}
+    file.write_text(json.dumps(side))
+    also.compare_tasks(run)
+    rows = run_view.build(run, run.evaluations()).also.tasks
+    assert not [cell for cell in (*rows["small_choice"][0].sides[0], rows["small_choice"][0].delta) if "%" in cell]
+    assert rows["small_words"][0].delta.endswith(" pp")
+    stored = read_json(run.path / "also/comparison.json")["tasks"]
+    assert stored["small_choice"]["acc"]["test"] == "sign-flip permutation"
+    file.write_text(kept)
+    also.compare_tasks(run)
 
 
 def test_a_document_that_is_not_the_same_has_no_partner(run):

@@ -1,7 +1,7 @@
 """Whether training changed anything else: tasks of lm-eval before and after, through its own backends.
 
 The run folder's also/ has for each side the samples, a line a document and filter, and their means; and, where there
-are two sides, their differences, paired by task, filter and document.
+are two sides, their differences, paired by task, filter and document. Beside both stands each metric's Measure.
 """
 
 from collections import defaultdict
@@ -49,10 +49,9 @@ def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
             results = _evaluate(config, run.adapter_of(side))
         samples = results["samples"]
         rows = [_row(task, sample) for task in samples for sample in samples[task]]
-        kinds = {task: results["higher_is_better"].get(task, {}) for task in samples}
         provenance |= {"tasks": {task: results["versions"].get(task) for task in samples}}
         write_lines(run.path / "also" / f"{side}.jsonl", rows)
-        write_json(run.path / "also" / f"{side}.json", {"tasks": _means(rows), "higher_is_better": kinds})
+        write_json(run.path / "also" / f"{side}.json", _summary(rows, results["higher_is_better"]))
 
 
 def compare_tasks(run: Run) -> None:
@@ -64,21 +63,24 @@ def compare_tasks(run: Run) -> None:
     if not all(file.is_file() for file in files):
         return
     before, after = ({_place(row): row for row in read_journal(file)} for file in files)
-    directions = read_json(files[0].with_suffix(".json"))["higher_is_better"]
+    measures = _of_both(*(read_json(file.with_suffix(".json"))["measures"] for file in files))
     pairs = [(row, after[place]) for place, row in before.items() if _alike(row, after.get(place))]
     values: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    kinds: dict[tuple[str, str], bool | None] = {}
     for old, new in pairs:
         for metric in old["scores"].keys() & new["scores"].keys():
             key = old["task"], _title(metric, old["filter"])
             values[key].append((old["scores"][metric], new["scores"][metric]))
-            kinds[key] = directions.get(old["task"], {}).get(metric)
-    judged = judge({key: _paired(each, kinds[key]) for key, each in sorted(values.items())})
+    judged = judge(
+        {
+            (task, title): (Measure(**measures[task][title]), *np.array(each).T)
+            for (task, title), each in sorted(values.items())
+        }
+    )
     tasks: dict[str, dict[str, dict]] = defaultdict(dict)
     for (task, title), difference in judged.items():
         tasks[task][title] = asdict(difference)
     left_out = len({*before, *after}) - len(pairs)
-    write_json(run.path / "also" / "comparison.json", {"tasks": tasks, "left_out": left_out})
+    write_json(run.path / "also" / "comparison.json", {"tasks": tasks, "measures": measures, "left_out": left_out})
 
 
 def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:
@@ -179,22 +181,20 @@ def _title(metric: str, filter: str) -> str:
     return metric if filter == "none" else f"{metric}, {filter}"
 
 
-def _means(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, dict]]:
-    """Each task's metrics with their intervals."""
-    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+def _summary(rows: Iterable[Mapping[str, Any]], directions: Mapping[str, Mapping[str, bool]]) -> dict[str, dict]:
+    """Each task's metrics with their intervals, and what each of them says."""
+    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for row in rows:
         for metric, value in row["scores"].items():
-            values[row["task"], _title(metric, row["filter"])].append(value)
+            values[row["task"], row["filter"], metric].append(value)
     means: dict[str, dict[str, dict]] = defaultdict(dict)
-    for (task, title), each in values.items():
-        numbers = np.array(each)
-        means[task][title] = asdict(metric_of(kind_of(numbers, True), numbers, np.arange(len(numbers))))
-    return means
-
-
-def _paired(pairs: list[tuple[float, float]], higher_is_better: bool | None) -> tuple[Measure, np.ndarray, np.ndarray]:
-    both = np.array(pairs)
-    return kind_of(both, higher_is_better), both[:, 0], both[:, 1]
+    measures: dict[str, dict[str, dict]] = defaultdict(dict)
+    for (task, filter, metric), each in values.items():
+        numbers, title = np.array(each), _title(metric, filter)
+        kind = kind_of(numbers, directions.get(task, {}).get(metric))
+        means[task][title] = asdict(metric_of(kind, numbers, np.arange(len(numbers))))
+        measures[task][title] = asdict(kind)
+    return {"tasks": means, "measures": measures}
 
 
 def kind_of(values: np.ndarray, higher_is_better: bool | None) -> Measure:
@@ -202,3 +202,15 @@ def kind_of(values: np.ndarray, higher_is_better: bool | None) -> Measure:
     better = 0 if higher_is_better is None else 1 if higher_is_better else -1
     share = bool(np.isin(values, (0, 1)).all())
     return Measure("", share=share, percent=bool(((values >= 0) & (values <= 1)).all()), better=better)
+
+
+def _of_both(before: dict[str, dict[str, dict]], after: dict[str, dict[str, dict]]) -> dict[str, dict[str, dict]]:
+    """The measures of the first side's metrics: a share, or in percent, only where they are one on both sides."""
+    return {
+        task: {title: _narrower(kind, after.get(task, {}).get(title, kind)) for title, kind in kinds.items()}
+        for task, kinds in before.items()
+    }
+
+
+def _narrower(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    return old | {key: old[key] and new[key] for key in ("share", "percent")}
