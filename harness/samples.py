@@ -6,8 +6,12 @@ from typing import Any
 
 from harness import tables
 from harness.columns import true_answer
+from harness.config import check
+from harness.datasets import named_equality
 from harness.errors import UserError
+from harness.formats import FORMATS
 from harness.tables import BrokenRow
+from harness.types import Equality, Format
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,24 @@ LM_EVAL = Layout(("doc_id", "resps", "target"), "resps", "target", worked_answer
 # {"step": 5, "prompt": "…", "completion": "…", <reward function>: 3.0, …, "advantage": 0.7}
 TRL = Layout(("step", "completion", "advantage"), "completion", "answer", answer_may_lack=True)
 LAYOUTS = (LM_EVAL, TRL, OURS)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How replies that come without settings are graded."""
+
+    dataset: str
+    format: Format
+    equality: Equality
+    language: str | None
+    question_column: str | None
+
+    @classmethod
+    def of(cls, dataset: str, format: str, language: str | None, question_column: str | None = None) -> "Reading":
+        """The reading that options name; a UserError where there is no such dataset or format."""
+        equality = named_equality(dataset)
+        chosen = check({"name": "grade", "checkpoint": "", "format": format, "language": language or ""})
+        return cls(dataset, FORMATS[chosen.format], equality, chosen.target_language, question_column)
 
 
 @dataclass(frozen=True)

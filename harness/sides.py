@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,15 @@ from harness import answers, columns, progress
 from harness.compare import metrics_of
 from harness.errors import UserError
 from harness.formats import prompt_prefix, prompt_sha
-from harness.samples import Sample, read_samples
+from harness.samples import Reading, Sample, read_samples
 from harness.scoring import grade, ungraded
 from harness.store import Run, read_json, run_and_side, write_text
-from harness.types import FLIPS_BY, Completion, Equality, Evaluation, Format, Score
+from harness.types import FLIPS_BY, Completion, Evaluation, Score
 
 BASELINE = {"name": str, "settings": dict, "provenance": dict, "metrics": list, "replies": list}
 BASELINE_PROVENANCE = ("engine", "device", "dtype", "checkpoint", "adapter", "versions")
 LM_EVAL = "lm-eval"
 KEY_LENGTH = 12
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How replies that come without settings are graded."""
-
-    dataset: str
-    format: Format
-    equality: Equality
-    language: str | None
-    question_column: str | None
 
 
 def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
@@ -137,12 +126,11 @@ def _graded_samples(path: Path, reading: Reading) -> Evaluation:
     with progress.bar(path.name, len(samples)) as bar:
         for key, question, truth, sample in zip(keys, questions, truths, samples, strict=True):
             prompt = _prompt(sample.row)
-            prefix = prompt_prefix(prompt, reading.format) if prompt else ""
+            prefix, sha = (prompt_prefix(prompt, reading.format), prompt_sha(prompt)) if prompt else ("", "")
             for index, text in enumerate(_texts(sample.row["resps"]) or [None]):
                 graded = ungraded("no reply", reading.language)
                 if text is not None:
                     graded = grade(prefix + text, truth, reading.format, reading.equality, reading.language)
-                sha = prompt_sha(prompt) if prompt else ""
                 completions.append(
                     Completion(key, index, question, truth, text or "", 0, "stop", sha, 0, prefix=prefix)
                 )

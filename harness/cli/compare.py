@@ -36,10 +36,12 @@ def compare(
     """Compare any number of stored runs, paired by problem, on one page."""
     from harness.compare import compare_each
     from harness.pairs import common
+    from harness.samples import Reading
     from harness.store import write_json
     from reports.page import write_comparison
 
-    sides = _sides(places, _reading(dataset, format, language, question_column))
+    reading = Reading.of(dataset, format, language, question_column) if dataset and format else None
+    sides = _sides(places, reading)
     first = _baseline(sides, places, baseline)
     others = [side for side in sides.values() if side is not first]
     for other in others:
@@ -93,18 +95,6 @@ def _baseline(sides: dict, places: list[str], wanted: str | None):
     if wanted in by_place:
         return by_place[wanted]
     return sides[registry.choose("baseline", wanted, sides)]
-
-
-def _reading(dataset: str | None, format: str | None, language: str | None, question_column: str | None):
-    from harness.config import check
-    from harness.datasets import named_equality
-    from harness.formats import FORMATS
-    from harness.sides import Reading
-
-    if not dataset or not format:
-        return None
-    chosen = check({"name": "compare", "checkpoint": "", "format": format, "language": language or ""})
-    return Reading(dataset, FORMATS[chosen.format], named_equality(dataset), chosen.target_language, question_column)
 
 
 def _refuse_output(output: Path) -> None:

@@ -26,17 +26,13 @@ def grade(
     """Grade replies made by any other tool."""
     from harness import progress
     from harness.columns import true_answer
-    from harness.config import check
-    from harness.datasets import named_equality
-    from harness.formats import FORMATS
-    from harness.samples import read_samples
+    from harness.samples import Reading, read_samples
     from harness.scoring import grade as grade_reply
     from harness.scoring import ungraded
     from harness.store import write_lines
 
     show.refuse_output(output)
-    equality = named_equality(dataset)
-    chosen = check({"name": "grade", "checkpoint": "", "format": format, "language": language or ""})
+    reading = Reading.of(dataset, format, language)
     samples = read_samples(input, completion_column, answer_column)
     faults = [f"{sample.name}: {sample.fault}" for sample in samples if sample.fault]
     show.stop_at_fault(faults, strict)
@@ -44,10 +40,10 @@ def grade(
     rows = []
     with progress.bar("grade", len(samples)) as bar:
         for sample in samples:
-            graded = ungraded(sample.fault, chosen.target_language)
+            graded = ungraded(sample.fault, reading.language)
             if sample.completion is not None:
                 truth = true_answer(sample.answer)
-                graded = grade_reply(sample.completion, truth, FORMATS[chosen.format], equality, chosen.target_language)
+                graded = grade_reply(sample.completion, truth, reading.format, reading.equality, reading.language)
             reasons = dict.fromkeys(graded.reasons, sample.fault) if sample.fault else graded.reasons
             row = sample.row or {"line": sample.name}
             rows.append(row | {"extracted": graded.extracted, "scores": graded.scores, "reasons": reasons})
