@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness import checkpoints
-from harness.store import write_json
+from harness.files import write_json
 from harness.types import Completion, Request, Sampling
 
 

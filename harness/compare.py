@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from harness import repeats, stats
+from harness.files import write_json
 from harness.pairs import Pairs, by_problem, columns, pair, unlike
-from harness.store import Run, write_json
+from harness.store import Run
 from harness.types import FLIPS_BY, NO_EVIDENCE, Comparison, Difference, Evaluation, Measure, Metric, Score, measure
 
 SIGNIFICANT = 0.05

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from harness import registry
 from harness.errors import UserError
+from harness.files import write_lines
 from harness.language import LANGUAGE_CODES, LANGUAGES
 from harness.rewards import PRESETS, load_rewards
 from harness.rewards.own import load_own
 from harness.rewards.payment import Judgement
 from harness.samples import Sample, read_samples
-from harness.store import write_lines
 from harness.types import Format
 
 TOLERANCE = 1e-9

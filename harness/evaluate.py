@@ -16,9 +16,10 @@ from harness.compare import metrics_of
 from harness.config import Configuration
 from harness.engines import ENGINES, SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
 from harness.errors import UserError
+from harness.files import Journal, write_json, write_lines
 from harness.formats import FORMATS
 from harness.scoring import score_all
-from harness.store import BASE, Journal, Run, write_json, write_lines
+from harness.store import BASE, Run
 from harness.types import Completion, Dataset, Request
 
 PROBES = 16

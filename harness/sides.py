@@ -14,10 +14,11 @@ from typing import Any
 from harness import answers, columns, progress
 from harness.compare import metrics_of
 from harness.errors import UserError
+from harness.files import read_json, write_text
 from harness.formats import prompt_prefix, prompt_sha
 from harness.samples import Reading, Sample, read_samples
 from harness.scoring import grade, ungraded
-from harness.store import Run, read_json, run_and_side, write_text
+from harness.store import Run, run_and_side
 from harness.types import FLIPS_BY, Completion, Evaluation, Score
 
 BASELINE = {"name": str, "settings": dict, "provenance": dict, "metrics": list, "replies": list}

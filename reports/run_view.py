@@ -7,7 +7,8 @@ from typing import Any
 
 from harness import breakdown
 from harness.breakdown import Gain, Part, Payment
-from harness.store import Run, read_journal, read_json
+from harness.files import read_journal, read_json
+from harness.store import Run
 from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
 from reports import explorer
 from reports.explorer import Explorer

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from conftest import configuration, write_jsonl
 
+from harness.files import read_journal, read_json
 from harness.lmeval import also
-from harness.store import Run, read_journal, read_json
+from harness.store import Run
 from reports import run_view
 
 pytestmark = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed")

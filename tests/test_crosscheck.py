@@ -10,8 +10,8 @@ import pytest
 from conftest import write_jsonl
 
 from harness import answers
+from harness.files import read_journal, write_json
 from harness.lmeval import crosscheck
-from harness.store import read_journal, write_json
 
 needs_lm_eval = pytest.mark.skipif(find_spec("lm_eval") is None, reason="no lm-eval: pip install 'harness[lm-eval]'")
 STRICT, FLEXIBLE, MATH = GRADERS = ("lm-eval strict-match", "lm-eval flexible-extract", "math-verify")

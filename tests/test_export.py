@@ -12,7 +12,8 @@ from conftest import configuration, rename_keys, save_adapter
 
 from harness import checkpoints, datasets, evaluate
 from harness.errors import UserError
-from harness.store import Run, read_json
+from harness.files import read_json
+from harness.store import Run
 from train.export import Export, llama_cpp, write
 
 

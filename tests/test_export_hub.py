@@ -9,7 +9,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from harness.store import Run, read_json, write_json
+from harness.files import read_json, write_json
+from harness.store import Run
 from train.export import Export, write
 
 TOKEN = "hf_secretsecretsecret"

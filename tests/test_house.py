@@ -20,8 +20,9 @@ ROOMS = {
     "harness/answers.py": ("types",),
     "harness/formats.py": ("types", "answers", "language"),
     "harness/rewards/": ("types", "answers", "formats", "language", "registry", "rewards"),
-    "harness/store.py": ("types", "config"),
-    "reports/": ("types", "store", "breakdown", "pairs", "markdown"),
+    "harness/files.py": ("types",),
+    "harness/store.py": ("types", "config", "files"),
+    "reports/": ("types", "store", "files", "breakdown", "pairs", "markdown"),
 }
 
 

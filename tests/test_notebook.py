@@ -10,7 +10,8 @@ import harness
 from harness.compare import compare_run
 from harness.errors import UserError
 from harness.evaluate import score
-from harness.store import Journal, Run
+from harness.files import Journal
+from harness.store import Run
 from harness.types import Completion
 
 REPLY = "<start_working_out>Two and two make four.<end_working_out>\n<SOLUTION>{}</SOLUTION>"

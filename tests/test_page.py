@@ -12,7 +12,7 @@ import pytest
 from conftest import write_jsonl
 
 from harness.compare import metrics_of
-from harness.store import write_json
+from harness.files import write_json
 from harness.types import Completion, Evaluation, Score
 from reports import explorer
 

@@ -10,9 +10,10 @@ from huggingface_hub import constants
 from safetensors.numpy import save_file
 
 from harness import checkpoints
+from harness.files import write_json, write_lines
 from harness.plan import make_plan
 from harness.plan.case import GIB, Machine, Trainer, this_machine
-from harness.store import Run, write_json, write_lines
+from harness.store import Run
 
 LAPTOP = Machine(cores=2, memory=16 * GIB)
 H200 = Machine(cores=16, memory=128 * GIB, gpu="NVIDIA H200", gpu_memory=140 * GIB)

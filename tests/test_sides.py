@@ -6,8 +6,8 @@ import shutil
 import pytest
 from conftest import write_jsonl
 
+from harness.files import write_json
 from harness.sides import last_of, load, read_baseline, save_baseline
-from harness.store import write_json
 
 RIGHT = "<start_working_out>\nr\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
 

@@ -4,30 +4,9 @@ import pytest
 from conftest import configuration
 
 from harness.errors import UserError
-from harness.store import Journal, Run, read_journal
+from harness.files import Journal
+from harness.store import Run
 from harness.types import Completion
-
-REPLY = Completion("p-1", 0, "Why?", "1", "because\u2028 \ud800", 3, "stop", "abc", 7)
-
-
-def test_a_line_that_a_kill_cut_short_is_dropped_and_written_again(tmp_path):
-    path = tmp_path / "before" / "completions.jsonl"
-    with Journal(path) as journal:
-        journal.append([REPLY, REPLY])
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-5])
-    assert len(read_journal(path)) == 1
-    with Journal(path) as journal:
-        journal.append([REPLY])
-    assert path.read_bytes() == whole
-    assert Completion(**read_journal(path)[1]) == REPLY
-
-
-def test_a_broken_line_inside_the_journal_is_named(tmp_path):
-    path = tmp_path / "completions.jsonl"
-    path.write_text('{"a": 1}\n{"a":\n{"a": 2}\n')
-    with pytest.raises(UserError, match=r"completions\.jsonl:2: broken line"):
-        read_journal(path)
 
 
 def test_another_configuration_never_writes_into_a_run(tmp_path):
@@ -69,7 +48,7 @@ def test_two_processes_never_share_a_folder(tmp_path):
 def test_a_reply_that_stands_twice_is_refused(tmp_path):
     run = Run.create(tmp_path / "run", configuration(), "harness run")
     with Journal(run.path / "before" / "completions.jsonl") as journal:
-        journal.append([REPLY, REPLY])
+        journal.append([Completion("p-1", 0, "Why?", "1", "because", 3, "stop", "abc", 7)] * 2)
     with pytest.raises(UserError, match="stands there twice"):
         run.completions("before")
 

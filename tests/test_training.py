@@ -12,7 +12,6 @@ import pytest
 from conftest import configuration, write_jsonl
 
 from harness.errors import UserError
-from harness.store import cut_journal
 from train import stage
 from train.rollouts import Rollouts
 
@@ -109,13 +108,6 @@ def test_a_killed_training_ends_as_the_undisturbed_one(tmp_path):
         assert rows[0] == rows[1], name
     weights = [load_file(tmp_path / run / "train/adapter/adapter_model.safetensors") for run in ("whole", "killed")]
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
-
-
-def test_a_training_killed_before_its_first_checkpoint_begins_again(tmp_path):
-    write_jsonl(tmp_path / "probes.jsonl", [{"step": 0}, {"step": 2}])
-    assert cut_journal(tmp_path / "probes.jsonl", 0) == []
-    write_jsonl(tmp_path / "probes.jsonl", [{"step": 0}, {"step": 2}])
-    assert cut_journal(tmp_path / "probes.jsonl", 1) == [{"step": 0}]
 
 
 def test_a_full_disk_ends_in_one_line(tmp_path):

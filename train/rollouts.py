@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.files import cut_journal, json_line
 from harness.rewards import Reward
 from harness.rewards.own import load_own
 from harness.scoring import grade
-from harness.store import cut_journal, json_line
 from harness.types import Equality, Format
 
 ACCURACY = "accuracy_strict"

@@ -14,7 +14,8 @@ from harness.adapters import WEIGHTS
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.evaluate import versions
-from harness.store import Run, read_json, write_json
+from harness.files import read_json, write_json
+from harness.store import Run
 from train.backends import TRAINERS, fitted, trainer_name
 from train.faults import faults_named
 

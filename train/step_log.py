@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from harness import progress
-from harness.store import cut_journal, json_line
+from harness.files import cut_journal, json_line
 from train import health
 from train.stage import Training
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from harness import progress, registry
 from harness.errors import UserError
-from harness.store import SIDES, Run, read_journal, read_json
+from harness.files import read_journal, read_json
+from harness.store import SIDES, Run
 
 PROJECT = "harness"
 SECONDS_BETWEEN_LOOKS = 2.0

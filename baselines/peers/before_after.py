@@ -26,7 +26,7 @@ from baselines.peers.vllm_speed import configuration
 from harness import adapters, datasets, evaluate
 from harness.config import pairs
 from harness.engines.vllm import _value
-from harness.store import write_lines
+from harness.files import write_lines
 
 
 def run_ours(given: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from pathlib import Path
 from harness.compare import metrics_of
 from harness.config import configure
 from harness.datasets import settle_split
-from harness.store import Run, write_json, write_lines
+from harness.files import write_json, write_lines
+from harness.store import Run
 from harness.types import Score
 
 # Problems, replies a problem.

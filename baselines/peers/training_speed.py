@@ -28,7 +28,8 @@ from pathlib import Path
 
 from harness.config import configure
 from harness.datasets import settle_split
-from harness.store import Run, read_journal, read_json, write_json
+from harness.files import read_journal, read_json, write_json
+from harness.store import Run
 
 CASES = {
     "recipe": ("trainer=unsloth", "rollouts=vllm"),

@@ -35,9 +35,9 @@ def compare(
 ) -> None:
     """Compare any number of stored runs, paired by problem, on one page."""
     from harness.compare import compare_each
+    from harness.files import write_json
     from harness.pairs import common
     from harness.samples import Reading
-    from harness.store import write_json
     from reports.page import write_comparison
 
     reading = Reading.of(dataset, format, language, question_column) if dataset and format else None
@@ -99,7 +99,7 @@ def _baseline(sides: dict, places: list[str], wanted: str | None):
 
 def _refuse_output(output: Path) -> None:
     """A UserError where a folder cannot be written, or is not an older page of ours."""
-    from harness.store import read_json
+    from harness.files import read_json
 
     try:
         output.mkdir(parents=True, exist_ok=True)

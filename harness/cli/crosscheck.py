@@ -33,7 +33,7 @@ def crosscheck(
     math-verify reads no number that follows a tag without a space. "only they" and "only we" count the replies that one
     alone calls right; all of them go to RUN/crosscheck.jsonl. Replies that we could not score are left out.
     """
-    from harness import store
+    from harness.files import write_lines
     from harness.lmeval import crosscheck as room
 
     graders = room.graders()
@@ -42,7 +42,7 @@ def crosscheck(
     found = [each for replies in checked.values() for each in replies]
     file = run.path / room.FILE
     rows = [each.row(grader) for each in found for grader in graders if each.disagrees(grader)]
-    store.write_lines(file, rows)
+    write_lines(file, rows)
     standings = {
         side: {grader: room.standing(replies, grader) for grader in graders} for side, replies in checked.items()
     }

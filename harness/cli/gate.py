@@ -42,8 +42,8 @@ def gate(
             raise UserError("--tolerance, --junit and --summary are for --baseline: leave them out")
         return _write(run, write_baseline, json)
     from harness import gate as gates
-    from harness import store
     from harness.config import pairs
+    from harness.files import write_text
 
     named = {name: gates.tolerance(name, text) for name, text in pairs("--tolerance", tolerance or []).items()}
     side, held_against = _side(run), _side(baseline)
@@ -51,7 +51,7 @@ def gate(
         raise UserError(f"--baseline {baseline}: that is RUN itself: give another run, another side of RUN or a file")
     verdict = gates.judge(side, held_against, named)
     if junit:
-        store.write_text(junit, gates.junit(verdict))
+        write_text(junit, gates.junit(verdict))
     if summary:
         _append(summary, gates.markdown(verdict))
     _print(verdict, json)

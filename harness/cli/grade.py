@@ -26,10 +26,10 @@ def grade(
     """Grade replies made by any other tool."""
     from harness import progress
     from harness.columns import true_answer
+    from harness.files import write_lines
     from harness.samples import Reading, read_samples
     from harness.scoring import grade as grade_reply
     from harness.scoring import ungraded
-    from harness.store import write_lines
 
     show.refuse_output(output)
     reading = Reading.of(dataset, format, language)

@@ -54,8 +54,8 @@ def score(
 ) -> None:
     """Every reward function of a preset on every row."""
     from harness import corpora, progress
+    from harness.files import write_lines
     from harness.samples import read_samples
-    from harness.store import write_lines
 
     show.refuse_output(output)
     judges = corpora.open_rewards(preset, variant, eos, prefix, language, plain)

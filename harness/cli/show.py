@@ -34,7 +34,8 @@ def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
 
 def results(run: "Run", as_json: bool) -> None:
     """The short result table of a run and where its report is."""
-    from harness.store import SIDES, read_json
+    from harness.files import read_json
+    from harness.store import SIDES
 
     sides = {side: read_json(run.path / side / "metrics.json") for side in SIDES if run.is_done(side)}
     comparison = run.path / "comparison.json"
@@ -61,7 +62,7 @@ def results(run: "Run", as_json: bool) -> None:
 
 def _also(run: "Run") -> dict[str, Any]:
     """What tasks of lm-eval say before and after, printed and returned; nothing where the run has not both."""
-    from harness.store import read_json
+    from harness.files import read_json
 
     file = run.path / "also" / "comparison.json"
     if not file.is_file():

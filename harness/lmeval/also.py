@@ -17,8 +17,9 @@ from harness.compare import judge, metric_of
 from harness.config import Configuration
 from harness.engines import engine_name
 from harness.errors import UserError
+from harness.files import read_journal, read_json, write_json, write_lines
 from harness.lmeval import OURS
-from harness.store import BASE, SIDES, Run, read_journal, read_json, write_json, write_lines
+from harness.store import BASE, SIDES, Run
 from harness.types import Measure
 
 BACKENDS = {"transformers": "hf", "vllm": "vllm"}

@@ -8,8 +8,9 @@ from harness import checkpoints
 from harness.config import EMBEDDED
 from harness.engines import WITHOUT_CHECKPOINT
 from harness.errors import UserError
+from harness.files import read_journal
 from harness.plan.case import H200_PARAMETERS, UNKNOWN, Case, Earlier
-from harness.store import ALSO, BASE, SIDES, read_journal
+from harness.store import ALSO, BASE, SIDES
 
 # Measured on 2026-11-21. The embedded model's default run, two x86-64 cores: seconds of start-up, and of a reply or a
 # completion.

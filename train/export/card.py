@@ -6,8 +6,9 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from harness.datasets import DATASETS
+from harness.files import read_json
 from harness.markdown import escaped, one_line
-from harness.store import Run, read_json
+from harness.store import Run
 from harness.types import measure
 from train.export import Export
 

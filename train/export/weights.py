@@ -14,7 +14,7 @@ from transformers.utils import cached_file
 from harness import adapters, checkpoints, progress
 from harness.engines.transformers import with_adapter
 from harness.errors import UserError
-from harness.store import write_json
+from harness.files import write_json
 from train.export import Export
 
 # What transformers does not write itself, or not as it was: llama.cpp reads a Gemma's words from tokenizer.model.

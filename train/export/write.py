@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import __version__, adapters, checkpoints, registry
 from harness.errors import UserError
-from harness.store import write_json, write_text
+from harness.files import write_json, write_text
 from train.export import TARGETS, Export, llama_cpp
 
 RECORD = "export.json"

@@ -1,0 +1,100 @@
+"""Files that survive a kill: an append-only journal of replies, and files that are whole or not there at all."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.types import Completion
+
+
+class Journal:
+    """completions.jsonl, open for appending; a line that a kill cut short is dropped first."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            whole = path.read_bytes().rpartition(b"\n")
+            os.truncate(path, len(whole[0]) + len(whole[1]))
+        self._file = path.open("a", encoding="utf-8")
+
+    def append(self, completions: Sequence[Completion]) -> None:
+        """Write whole lines at once and see them to the disk."""
+        if not completions:
+            return
+        self._file.write("".join(json_line(asdict(each)) for each in completions))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def read_journal(path: Path) -> list[dict]:
+    """The whole lines of a journal; nothing where there is no such file."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().rpartition(b"\n")[0].split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line:
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: broken line ({error}): delete it, then run again") from error
+    return rows
+
+
+def cut_journal(path: Path, step: int) -> list[dict]:
+    """Cut a training's journal to the rows up to the step that it goes on from, and return those.
+
+    From step 0 nothing is gone on from: the probe before the first step comes again too.
+    """
+    rows = [row for row in read_journal(path) if step and row["step"] <= step]
+    write_lines(path, rows)
+    return rows
+
+
+def read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}): give another run folder, or start afresh") from error
+
+
+def write_json(path: Path, value: object) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_lines(path: Path, rows: Iterable[dict]) -> None:
+    write_text(path, "".join(json_line(row) for row in rows))
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8", "replace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write to a temporary name, sync, rename: a reader sees the old file or the new one. A link is followed."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def json_line(row: dict) -> str:
+    """One line of JSON; what JSON has no word for (a timestamp out of a table) as its text."""
+    return json.dumps(row, ensure_ascii=True, default=str) + "\n"
