@@ -59,7 +59,8 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         open_until_done.enter_context(progress.libraries_into(folder / "trainer.log"))
         open_until_done.enter_context(faults_named(config))
         os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
-        # What it compiles is good for every run, and takes minutes on a GPU.
+        # A compiled step is no quicker, and compiling takes minutes more: baselines/peers/training_speed.json.
+        os.environ.setdefault("UNSLOTH_COMPILE_DISABLE", "1")
         os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache.folder() / "unsloth"))
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
         os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))

@@ -1,7 +1,7 @@
 """Seconds a step and GPU memory of the GRPO stage, our recipe against other ways to run the same one.
 
     python -m baselines.peers.training_speed CHECKPOINT DATA OUT.json --case NAME
-        [--gib 24] [--steps 10] [--seconds 580] [--set k=v]
+        [--gib 24] [--steps 10] [--warm-up 3] [--seconds 580] [--set k=v] [--env NAME=VALUE]
 
 CHECKPOINT: a folder of gemma3-4b's shape (python -m baselines.peers.random_checkpoint makes one). DATA: a local copy of
 GSM8K with a train split. One case a call, as each takes the whole GPU; OUT.json keeps them all, by name:
@@ -14,11 +14,12 @@ GSM8K with a train split. One case a call, as each takes the whole GPU; OUT.json
 Random weights hardly ever end a reply, so all cases draw as many completions of the same length; any_reward.py tells
 them apart. `--gib` limits what torch, vLLM's share included, may take of the GPU; a case that takes more than
 `--seconds` is stopped, and the steps it has done count. Memory is the driver's own figure, polled; a step's seconds are
-the trainer's, the median of those behind the first three, which compile.
+the trainer's, the median of those behind the `--warm-up` first, which compile.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from pathlib import Path
 
 from harness.config import configure
 from harness.datasets import settle_split
+from harness.evaluate import versions
 from harness.files import read_journal, read_json, write_json
 from harness.store import Run
 
@@ -37,7 +39,6 @@ CASES = {
     "trl": ("trainer=trl", "rollouts=vllm"),
     "trl-generate": ("trainer=trl", "rollouts=generate"),
 }
-COMPILING_STEPS = 3
 # The stage as harness.cli.stage runs it, with a limit on what this process may take of the GPU.
 LIMITED = """
 import sys, torch
@@ -57,8 +58,10 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, default="recipe")
     parser.add_argument("--gib", type=float)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--env", action="append", default=[])
     arguments = parser.parse_args()
     reward = Path(__file__).with_name("any_reward.py")
     settings = [f"steps={arguments.steps}", "save_steps=1000", "eval_every=0", f"rewards={reward}"]
@@ -67,7 +70,7 @@ def main() -> None:
     name = (
         arguments.case
         + (f"-{arguments.gib:g}GiB" if arguments.gib else "")
-        + "".join(f" {each}" for each in arguments.set)
+        + "".join(f" {each}" for each in [*arguments.set, *arguments.env])
     )
     folder = arguments.out.parent / "runs" / name.replace(" ", "-")
     run = Run.create(folder, settle_split(config, trains=True), " ".join(sys.argv), fresh=True)
@@ -77,23 +80,23 @@ def main() -> None:
         command = [sys.executable, "-c", LIMITED, str(arguments.gib / total)]
     started = time.monotonic()
     with Memory(torch.cuda.get_device_properties(0).uuid) as memory:
-        code = _exit_code([*command, "train", str(run.path)], arguments.seconds)
+        code = _exit_code([*command, "train", str(run.path)], arguments.seconds, arguments.env)
     log = read_journal(run.path / "train" / "log.jsonl")
     seconds = [row["step_time"] for row in log]
-    if len(seconds) <= COMPILING_STEPS:
+    if len(seconds) <= arguments.warm_up:
         sys.exit(f"{name}: ended with {code} after {len(seconds)} steps: see {run.path / 'train' / 'trainer.log'}")
     effective = read_json(run.path / "train" / "effective_config.json") if code == 0 else {}
     result = {
         "device": torch.cuda.get_device_name(),
         "date": time.strftime("%Y-%m-%d"),
-        "versions": run.record["provenance"]["train"].get("versions"),
+        "versions": versions(),
         "architecture": read_json(arguments.checkpoint / "config.json")["architectures"][0],
         "exit_code": code,
         **{key: effective.get(key) for key in ("trainer", "replaced", "parameters", "trainable_parameters")},
         "completions_a_step": config.prompts_per_step * config.generations,
         "mean_completion_tokens": statistics.mean(row["completions/mean_length"] for row in log),
-        "seconds_a_step": statistics.median(seconds[COMPILING_STEPS:]),
-        "first_steps": seconds[:COMPILING_STEPS],
+        "seconds_a_step": statistics.median(seconds[arguments.warm_up :]),
+        "first_steps": seconds[: arguments.warm_up],
         "all_steps": seconds,
         "whole_seconds": time.monotonic() - started,
         "gib_limit": arguments.gib,
@@ -105,10 +108,11 @@ def main() -> None:
     print(f"{name}: {took}, {result['mean_completion_tokens']:.0f} tokens a completion")
 
 
-def _exit_code(command: list[str], seconds: float | None) -> int | None:
+def _exit_code(command: list[str], seconds: float | None, variables: list[str]) -> int | None:
     """The command's exit code; None where it was stopped after `seconds`."""
+    environment = os.environ | dict(each.split("=", 1) for each in variables)
     try:
-        return subprocess.run(command, check=False, timeout=seconds).returncode
+        return subprocess.run(command, check=False, timeout=seconds, env=environment).returncode
     except subprocess.TimeoutExpired:
         return None
 

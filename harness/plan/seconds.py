@@ -21,7 +21,7 @@ CPU_RATE = 60e9
 # Gemma 3 4B's shape on one H200 (baselines/peers): vLLM's output tokens a second on 1,319 prompts and its seconds of
 # loading; Unsloth's seconds a training step of so many tokens, and those of compiling.
 H200_RATE, H200_LOADING = 31_110, 17.3
-H200_STEP, H200_STEP_TOKENS, H200_COMPILING = 5.3, 4 * 768, 301.0
+H200_STEP, H200_STEP_TOKENS, H200_COMPILING = 5.0, 4 * 768, 96.4
 
 UNITS = {"warm-up": "epochs", "train": "completions", "report": "report"} | dict.fromkeys(SIDES, "replies")
 Estimate = tuple[float | str, str]
