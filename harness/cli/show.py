@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.errors import UserError
 from harness.markdown import one_line
-from harness.types import FLIPS_BY, Completion, measure
+from harness.types import FLIPS_BY, Completion, Measure, measure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ def results(run: "Run", as_json: bool) -> None:
             (
                 name,
                 *(measure(name).show(sides[side][name]["mean"]) for side in sides),
-                *_difference(compared.get(name), name),
+                *_difference(compared.get(name), measure(name)),
             )
             for name in next(iter(sides.values()))
         ],
@@ -67,21 +67,15 @@ def _also(run: "Run") -> dict[str, Any]:
     file = run.path / "also" / "comparison.json"
     if not file.is_file():
         return {}
-    tasks = read_json(file)["tasks"]
-    rows = [(f"{task}: {title}", each) for task, metrics in tasks.items() for title, each in metrics.items()]
-    table(
-        ("lm-eval", "before", "after", "difference", "verdict"),
-        [
-            (
-                printable(name),
-                *(f"{each[key]:.3f}" for key in ("before", "after")),
-                f"{each['delta']:+.3f}",
-                each["verdict"],
-            )
-            for name, each in rows
-        ],
-    )
-    return tasks
+    found = read_json(file)
+    rows = []
+    for task, metrics in found["tasks"].items():
+        for title, each in metrics.items():
+            kind = Measure(**found["measures"][task][title])
+            means = (kind.show(each[side]) for side in ("before", "after"))
+            rows.append((printable(f"{task}: {title}"), *means, *_difference(each, kind)))
+    table(("lm-eval", "before", "after", "difference", "95 % interval", "verdict"), rows)
+    return found["tasks"]
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -109,7 +103,7 @@ def standings(first: "Evaluation", others: "Sequence[Evaluation]", comparisons: 
     rows = []
     for side in sorted([first, *others], key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0)):
         metric, difference = side.metrics[FLIPS_BY], found.get(side.name)
-        compared = _difference(asdict(difference), FLIPS_BY) if difference else ("", "", "the baseline")
+        compared = _difference(asdict(difference), kind) if difference else ("", "", "the baseline")
         rows.append((printable(side.name), kind.show(metric.mean), str(metric.n), *compared))
     table(("run", FLIPS_BY, "replies", "difference", "95 % interval", "verdict"), rows)
 
@@ -208,10 +202,9 @@ def printable(text: str | None) -> str:
     return "nothing" if text is None else one_line(text)
 
 
-def _difference(difference: dict | None, name: str) -> tuple[str, ...]:
+def _difference(difference: dict | None, kind: Measure) -> tuple[str, ...]:
     if not difference:
         return ()
-    kind = measure(name)
     interval = kind.interval(difference["low"], difference["high"], signed=True)
     return kind.show(difference["delta"], signed=True), interval, difference["verdict"]
 
