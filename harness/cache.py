@@ -29,9 +29,13 @@ def determinants(identity: dict, requests: Sequence[Request], sampling: Sampling
 
 
 def fetch(decided_by: dict, requests: Sequence[Request]) -> list[Completion] | None:
-    """The kept replies to `requests`, with the problems as they stand today; None where there are none."""
+    """The kept replies to `requests`, with the problems as they stand today; None where there are none, or changed."""
     kept = checkpoints.read_json(_path(decided_by))
-    if not isinstance(kept, dict) or kept.get("decided_by") != decided_by:
+    if (
+        not isinstance(kept, dict)
+        or kept.get("decided_by") != decided_by
+        or kept.get("sha256") != _sha(kept.get("replies"))
+    ):
         return None
     replies = {(row["problem_id"], row["index"]): row for row in kept["replies"]}
     if replies.keys() != {request.place for request in requests}:
@@ -47,7 +51,7 @@ def keep(decided_by: dict, completions: Sequence[Completion]) -> None:
     columns = ("problem_id", "index", "text", "n_tokens", "finish_reason")
     rows = [{name: getattr(each, name) for name in columns} for each in completions]
     with suppress(OSError):
-        write_json(_path(decided_by), {"decided_by": decided_by, "replies": rows})
+        write_json(_path(decided_by), {"decided_by": decided_by, "sha256": _sha(rows), "replies": rows})
 
 
 def folder() -> Path:
@@ -56,8 +60,11 @@ def folder() -> Path:
 
 
 def _path(decided_by: dict) -> Path:
-    name = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
-    return folder() / "baselines" / f"{name}.json"
+    return folder() / "baselines" / f"{_sha(decided_by)}.json"
+
+
+def _sha(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _home() -> Path:

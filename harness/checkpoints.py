@@ -1,6 +1,5 @@
 """Find a checkpoint: the embedded one, a local folder, or the hub; and tell apart one's weights by their hash."""
 
-import hashlib
 import json
 import os
 import socket
@@ -15,6 +14,7 @@ from urllib.parse import urlparse
 
 from harness.config import EMBEDDED
 from harness.errors import UserError
+from harness.files import sha256
 
 CONNECT_SECONDS = 5
 
@@ -219,5 +219,4 @@ def _sha_as_it_stands(file: Path) -> str:
 
 @cache
 def _sha(file: Path, size: int, changed: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256(file)

@@ -87,6 +87,7 @@ def compare_run(run: Run, sides: Sequence[Evaluation]) -> None:
     """Write comparison.json of a run that has more than one side."""
     if len(sides) > 1:
         write_json(run.path / "comparison.json", compare(*sides).as_dict())
+        run.keep(run.path / "comparison.json")
 
 
 def _comparison(

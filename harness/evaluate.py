@@ -19,7 +19,7 @@ from harness.errors import UserError
 from harness.files import Journal, write_json, write_lines
 from harness.formats import FORMATS
 from harness.scoring import score_all
-from harness.store import BASE, Run
+from harness.store import BASE, SIDE_FILES, Run
 from harness.types import Completion, Dataset, Request
 
 PROBES = 16
@@ -252,3 +252,4 @@ def score(run: Run, side: str, quiet: bool) -> None:
             bar.advance(len(chunk))
     write_lines(run.path / side / "scores.jsonl", (asdict(each) for each in scores))
     write_json(run.path / side / "metrics.json", {name: asdict(each) for name, each in metrics_of(scores).items()})
+    run.keep(*(run.path / side / name for name in SIDE_FILES))

@@ -1,5 +1,6 @@
 """Files that survive a kill: an append-only journal of replies, and files that are whole or not there at all."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -93,6 +94,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def json_line(row: dict) -> str:

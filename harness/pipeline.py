@@ -1,5 +1,6 @@
 """before -> train -> after -> report, each stage a process of its own that speaks through the run folder."""
 
+import ctypes
 import os
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from harness.store import ADAPTED, ALSO, BASE, BOTH, Run
 REPORT = "report"
 TRAINING = ("warm-up", "train")
 STAGE_ENDS_WITHIN = 4.0
+SET_SIGNAL_OF_PARENTS_DEATH = 1  # prctl(2)
 
 
 def stages(config: Configuration, before_after: bool) -> list[str]:
@@ -64,7 +66,8 @@ def _run(command: list[str], run: Run) -> int:
     if shutil.which(command[0], path=environment["PATH"]) is None:
         raise UserError(f"launcher = {command[0]}: no such program: install it, or leave launcher out")
     # The stage inherits the folder's lock: should we be killed, the folder stays locked until it ends too.
-    with subprocess.Popen(command, pass_fds=[run.lock_file.fileno()], env=environment) as process:
+    descriptor = run.lock_file.fileno()
+    with subprocess.Popen(command, pass_fds=[descriptor], env=environment, preexec_fn=_ends_with_us()) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:
@@ -74,6 +77,15 @@ def _run(command: list[str], run: Run) -> int:
                 process.wait(STAGE_ENDS_WITHIN)
             process.kill()
             raise
+
+
+def _ends_with_us() -> Callable[[], object] | None:
+    """What a stage does as its first thing, so that Linux tells it to stop when we are killed."""
+    if sys.platform != "linux":
+        return None
+    # Looked up before the fork, which is no place to load a library.
+    control = ctypes.CDLL(None).prctl
+    return lambda: control(SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
 
 
 def _signal(number: int) -> str:

@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,15 +13,21 @@ from typing import IO
 from harness import __version__
 from harness.config import Configuration, check
 from harness.errors import UserError
-from harness.files import read_journal, read_json, write_json
+from harness.files import read_journal, read_json, sha256, write_json
 from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Metric, Score
 
 SIDES = ("before", "sft", "after")
 BASE, *ADAPTED = SIDES
 BOTH = f"{BASE}+{ADAPTED[-1]}"
+SIDE_FILES = ("completions.jsonl", "scores.jsonl", "metrics.json")
+TRAINING_FILES = ("log.jsonl", "probes.jsonl", "rollouts.jsonl")
 # Stages that measure tasks of lm-eval on a side.
 ALSO = "also-"
 RECORD_KEYS = {"command", "version", "configuration", "stages", "provenance"}
+# How to make a file again that was lost or changed; what is not here cannot be made from the rest.
+MADE_AGAIN_BY = {"scores.jsonl": "score", "metrics.json": "score", "comparison.json": "report"}
+# A killed owner's stage ends within these seconds.
+ORPHAN_SECONDS = 10.0
 
 
 def parts(stage: str) -> list[str]:
@@ -109,7 +116,11 @@ class Run:
         """The adapter that answers on a side; None for the base alone."""
         if side == BASE:
             return None
-        return self.config.adapter or str((self.warm_up / "adapter" if side == "sft" else self.adapter).resolve())
+        if self.config.adapter:
+            return self.config.adapter
+        adapter = self.warm_up / "adapter" if side == "sft" else self.adapter
+        self.verify(adapter)
+        return str(adapter.resolve())
 
     def is_done(self, stage: str) -> bool:
         """Whether a stage is finished, or each part of one such as before+after."""
@@ -135,9 +146,31 @@ class Run:
             raise
         self._mark(name, {"state": "done", "seconds": earlier + time.monotonic() - started}, provenance)
 
+    def keep(self, *files: Path) -> None:
+        """Remember the hashes of files that are finished; those that are not there have none."""
+        hashes = {str(file.relative_to(self.path)): sha256(file) for file in files if file.is_file()}
+        self._write(self.record | {"files": self.record.get("files", {}) | hashes})
+
+    def verify(self, *places: Path) -> None:
+        """A UserError where a finished file, at a place or below it, is not as it was written."""
+        for name, kept in self.record.get("files", {}).items():
+            file = self.path / name
+            if any(file.is_relative_to(place) for place in places) and not (file.is_file() and sha256(file) == kept):
+                what = "was changed after it was written" if file.is_file() else "is gone"
+                again = MADE_AGAIN_BY.get(file.name)
+                fix = f"run `harness {again} {self.path}`" if again else "bring it back, or start again with --fresh"
+                raise UserError(f"{file}: {what}: {fix}")
+
+    def comparison(self) -> dict:
+        """What comparison.json says; a UserError where it is not there as it was written."""
+        file = self.path / "comparison.json"
+        self.verify(file)
+        return read_json(file)
+
     def evaluation(self, side: str) -> Evaluation:
         """One side as it is stored; a UserError where it is not there."""
         folder = self.path / side
+        self.verify(folder / "scores.jsonl", folder / "metrics.json")
         if not (folder / "metrics.json").is_file():
             raise UserError(f"{folder}: no graded evaluation here: run `harness run` or `harness score` first")
         record, completions = self.record, self.completions(side)
@@ -177,6 +210,7 @@ class Run:
     def completions(self, side: str) -> list[Completion]:
         """The journalled replies of a side, as far as it has come, in the dataset's order."""
         path = self.path / side / "completions.jsonl"
+        self.verify(path)
         try:
             rows = [Completion(**row) for row in read_journal(path)]
         except TypeError as error:
@@ -217,12 +251,21 @@ class Run:
         self._write(self.record | {"command": command})
 
     def lock(self) -> None:
-        """Hold the folder for this process and the stages that it starts; a UserError where another has it."""
-        self.lock_file = (self.path / ".lock").open("w")
-        try:
-            fcntl.flock(self.lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{self.path}: another process is at work in it: wait, or give another --output") from error
+        """Hold the folder for this process and the stages that it starts; a UserError where another has it.
+
+        The system lets go of a lock whose processes have ended, so one left behind is taken over.
+        """
+        self.lock_file = (self.path / ".lock").open("a+")
+        until = time.monotonic() + ORPHAN_SECONDS
+        while not _locked(self.lock_file):
+            owner = _owner(self.lock_file)
+            if _lives(owner) or time.monotonic() > until:
+                who = f"process {owner}" if owner else "another process"
+                raise UserError(f"{self.path}: {who} is at work in it: wait, or give another --output")
+            time.sleep(0.1)
+        self.lock_file.truncate(0)
+        self.lock_file.write(f"{os.getpid()}\n")
+        self.lock_file.flush()
 
     def _mark(self, name: str, state: dict, provenance: dict) -> None:
         record = self.record
@@ -233,6 +276,31 @@ class Run:
 
     def _write(self, record: dict) -> None:
         write_json(self.path / "run.json", record)
+
+
+def _locked(file: IO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _owner(file: IO) -> int | None:
+    """The process that holds a lock, as far as the file says it."""
+    file.seek(0)
+    text = file.read().strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _lives(process: int | None) -> bool:
+    try:
+        os.kill(process or os.getpid(), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def _are_objects(values: object) -> bool:

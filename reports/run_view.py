@@ -8,7 +8,7 @@ from typing import Any
 from harness import breakdown
 from harness.breakdown import Gain, Part, Payment
 from harness.files import read_journal, read_json
-from harness.store import Run
+from harness.store import TRAINING_FILES, Run
 from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
 from reports import explorer
 from reports.explorer import Explorer
@@ -81,7 +81,7 @@ class View:
 def build(run: Run, sides: Sequence[Evaluation]) -> View:
     """The view of a stored run's sides, one or more."""
     record = run.record
-    comparison = read_json(run.path / "comparison.json") if len(sides) > 1 else NO_COMPARISON
+    comparison = run.comparison() if len(sides) > 1 else NO_COMPARISON
     differences = comparison["metrics"]
     names = dict.fromkeys(name for side in sides for name in side.metrics)
     rows = tuple(metric_row(name, sides, differences) for name in names)
@@ -131,6 +131,7 @@ def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
 
 def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
     files = [run.path / "also" / f"{side.name}.json" for side in sides]
+    run.verify(run.path / "also")
     stored = [read_json(file) for file in files if file.is_file()]
     if not stored:
         return None
@@ -155,6 +156,7 @@ def _also_row(title: str, kind: Measure, means: Sequence[dict[str, dict]], diffe
 
 
 def _training(run: Run, record: dict) -> Training | None:
+    run.verify(*(run.path / "train" / name for name in TRAINING_FILES))
     log = tuple(read_journal(run.path / "train" / "log.jsonl"))
     if not log:
         return None

@@ -143,6 +143,7 @@ def test_every_text_is_escaped(run):
     path = run.path.rename(run.path.with_name("<img src=x onerror=alert(1)>"))
     for file in (path / side / name for side in ("before", "after") for name in ("scores.jsonl", "metrics.json")):
         file.write_text(file.read_text().replace("check_answer", HOSTILE))
+        Run(path).keep(file)
     loaded = harness.load_run(path)
     assert f"reward/{HOSTILE}" in loaded.differences.index
     page = loaded._repr_html_()
@@ -170,6 +171,7 @@ def test_pass_at_k_of_one_side_alone_is_not_compared(run):
     file = run.path / "before" / "metrics.json"
     metrics = json.loads(file.read_text())
     file.write_text(json.dumps(metrics | {"pass@2": metrics["tokens"]}))
+    run.keep(file)
     assert "<td>unknown</td><td></td><td></td><td>not compared</td>" in harness.load_run(run.path)._repr_html_()
 
 
@@ -180,5 +182,5 @@ def test_no_run_no_finished_side_and_lost_scores_are_refused(run, tmp_path):
     with pytest.raises(UserError, match="no finished evaluation"):
         harness.load_run(tmp_path / "new")
     (run.path / "after" / "scores.jsonl").unlink()
-    with pytest.raises(UserError, match="4 replies and 0 scores"):
+    with pytest.raises(UserError, match=r"scores.jsonl: is gone: run `harness score .*`"):
         harness.load_run(run.path)

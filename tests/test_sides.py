@@ -146,7 +146,7 @@ MISTAKES = [
     (("compare", "a", "c", "--output", "s.jsonl"), "s.jsonl: File exists"),
     (("compare", "a", "torn"), "torn: its stage 'before' is not finished"),
     (("compare", "a", "torn/before"), "torn/before: this side is not finished"),
-    (("compare", "a", "half"), "grade them again with `harness score half`"),
+    (("compare", "a", "half"), "scores.jsonl: was changed after it was written: run `harness score half`"),
     (("compare",), "Missing argument 'RUN …'"),
 ]
 

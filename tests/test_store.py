@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 from conftest import configuration
@@ -39,9 +40,9 @@ def test_a_side_whose_replies_are_gone_is_not_graded_as_nothing(tmp_path):
 def test_two_processes_never_share_a_folder(tmp_path):
     first = Run.create(tmp_path / "run", configuration(), "harness run")
     first.lock()
-    with pytest.raises(UserError, match="another process is at work"):
+    with pytest.raises(UserError, match=f"process {os.getpid()} is at work"):
         Run.create(tmp_path / "run", configuration(), "harness run").lock()
-    with pytest.raises(UserError, match="another process is at work"):
+    with pytest.raises(UserError, match=f"process {os.getpid()} is at work"):
         Run.create(tmp_path / "run", configuration(), "harness run", fresh=True)
 
 

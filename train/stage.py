@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from harness.config import Configuration
 from harness.errors import UserError
 from harness.evaluate import versions
 from harness.files import read_json, write_json
-from harness.store import Run
+from harness.store import TRAINING_FILES, Run
 from train.backends import TRAINERS, fitted, trainer_name
 from train.faults import faults_named
 
@@ -72,6 +73,9 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         done = _step_of(checkpoint) if checkpoint else 0
         provenance["versions"] = versions()
         yield Training(config, backend, tokenizer, folder, quiet, first, checkpoint, done, replaced, provenance)
+        if first:
+            finished = [*TRAINING_FILES, "effective_config.json", *(f"adapter/{name}" for name in ADAPTER_FILES)]
+            run.keep(*(folder / name for name in finished))
 
 
 def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> None:
@@ -114,8 +118,24 @@ def processes() -> int:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint: the trainer writes its state last, so one without all of it was cut short."""
-    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json") if _is_json(state)]
-    return max(whole, key=_step_of, default=None)
+    found = {state.parent for state in folder.glob("checkpoint-*/trainer_state.json") if _is_json(state)}
+    return max(filter(_is_whole, found), key=_step_of, default=None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether weights and states reach to their ends."""
+    archives = [*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth"), *checkpoint.glob("*.bin")]
+    return all(map(zipfile.is_zipfile, archives)) and all(map(_is_safetensors, checkpoint.glob("*.safetensors")))
+
+
+def _is_safetensors(file: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np"):
+            return True
+    except SafetensorError:
+        return False
 
 
 def _is_json(path: Path) -> bool:

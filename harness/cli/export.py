@@ -91,7 +91,7 @@ def _source(folder: Path | None, model: str | None, adapter: str | None) -> tupl
         config = run.config
         if not config.adapter and not run.is_done("train"):
             raise UserError(f"{folder}: no trained adapter: harness run --before-after --output {folder} makes one")
-        return run, config, config.adapter or str(run.adapter)
+        return run, config, run.adapter_of("after")
     if not model or not adapter:
         raise UserError("nothing to export: give a RUN, or --model and --adapter")
     return None, configure(model, None, {}, []), adapter

@@ -38,8 +38,8 @@ def results(run: "Run", as_json: bool) -> None:
     from harness.store import SIDES
 
     sides = {side: read_json(run.path / side / "metrics.json") for side in SIDES if run.is_done(side)}
-    comparison = run.path / "comparison.json"
-    compared = read_json(comparison)["metrics"] if len(sides) > 1 and comparison.is_file() else {}
+    has_compared = len(sides) > 1 and (run.path / "comparison.json").is_file()
+    compared = run.comparison()["metrics"] if has_compared else {}
     _unreadable_rows(run, next(iter(sides)))
     table(
         ("metric", *sides, *(("difference", "95 % interval", "verdict") if compared else ())),
@@ -67,6 +67,7 @@ def _also(run: "Run") -> dict[str, Any]:
     file = run.path / "also" / "comparison.json"
     if not file.is_file():
         return {}
+    run.verify(file)
     found = read_json(file)
     rows = []
     for task, metrics in found["tasks"].items():

@@ -53,6 +53,7 @@ def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
         provenance |= {"tasks": {task: results["versions"].get(task) for task in samples}}
         write_lines(run.path / "also" / f"{side}.jsonl", rows)
         write_json(run.path / "also" / f"{side}.json", _summary(rows, results["higher_is_better"]))
+        run.keep(*(run.path / "also" / f"{side}.{suffix}" for suffix in ("jsonl", "json")))
 
 
 def compare_tasks(run: Run) -> None:
@@ -61,6 +62,7 @@ def compare_tasks(run: Run) -> None:
     A document counts where both sides have it under the same number with the same text, prompt and target.
     """
     files = [run.path / "also" / f"{side}.jsonl" for side in (BASE, SIDES[-1])]
+    run.verify(*files, *(file.with_suffix(".json") for file in files))
     if not all(file.is_file() for file in files):
         return
     before, after = ({_place(row): row for row in read_journal(file)} for file in files)
@@ -82,6 +84,7 @@ def compare_tasks(run: Run) -> None:
         tasks[task][title] = asdict(difference)
     left_out = len({*before, *after}) - len(pairs)
     write_json(run.path / "also" / "comparison.json", {"tasks": tasks, "measures": measures, "left_out": left_out})
+    run.keep(run.path / "also" / "comparison.json")
 
 
 def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:

@@ -62,8 +62,10 @@ def _metadata(export: Export, name: str) -> ModelCardData:
 
 def _results(export: Export, run: Run) -> list[EvalResult]:
     """The metrics of the side with the adapter, the rewards left out."""
+    run.verify(run.path / "after")
     config, source = run.config, DATASETS.get(run.config.dataset)
     rounded = "" if export.to == "lora" else " (measured as base + adapter)"
+    run.verify(run.path / "after")
     return [
         EvalResult(
             task_type="text-generation",
@@ -88,7 +90,7 @@ def _measured(export: Export, run: Run) -> list[str]:
     if export.to != "lora":
         said += " What was measured is base + adapter; these files, whose weights are rounded, were not."
     head = "| metric | before | after | difference | 95 % interval | verdict |\n|---|---:|---:|---:|---:|---|"
-    rows = read_json(run.path / "comparison.json")["metrics"].items()
+    rows = run.comparison()["metrics"].items()
     table = "\n".join([head, *(_row(name, difference) for name, difference in rows)])
     return ["## Before and after", said, table, "Differences are paired by problem; verdicts are adjusted by Holm."]
 
