@@ -9,18 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from harness import __version__
+from harness import __version__, records, stored
 from harness.config import Configuration, check
 from harness.errors import UserError
 from harness.files import read_journal, read_json, write_json
-from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Metric, Score
+from harness.stored import Record
+from harness.types import ANSWERED_BY, FLIPS_BY, Comparison, Completion, Evaluation, Metric, Score
 
 SIDES = ("before", "sft", "after")
 BASE, *ADAPTED = SIDES
 BOTH = f"{BASE}+{ADAPTED[-1]}"
 # Stages that measure tasks of lm-eval on a side.
 ALSO = "also-"
-RECORD_KEYS = {"command", "version", "configuration", "stages", "provenance"}
 
 
 def parts(stage: str) -> list[str]:
@@ -87,10 +87,7 @@ class Run:
     @property
     def record(self) -> dict:
         """run.json as it stands; a UserError where it is not one."""
-        record = read_json(self.path / "run.json")
-        if not isinstance(record, dict) or not record.keys() >= RECORD_KEYS or not _are_objects(record["stages"]):
-            raise UserError(f"{self.path / 'run.json'}: not the record of a run: give another run folder")
-        return record
+        return stored.read(Record, self.path / "run.json", "give another run folder")
 
     @property
     def report(self) -> Path:
@@ -151,10 +148,20 @@ class Run:
             name=side,
             completions=tuple(completions),
             scores=tuple(scores[completion.place] for completion in completions),
-            metrics=_metrics(folder / "metrics.json"),
+            metrics=self.metrics(side),
             provenance=record["provenance"].get(side, {}),
             settings=record["configuration"],
         )
+
+    def metrics(self, side: str) -> dict[str, Metric]:
+        """A side's metrics.json; a UserError where it is not one."""
+        return _metrics(self.path / side / "metrics.json")
+
+    def comparison(self) -> dict:
+        """comparison.json as Comparison.as_dict() made it; a UserError where it is not one."""
+        fix = f"make it again with `harness score {self.path}`"
+        # Either may be missing in what an older program has left.
+        return {"warnings": [], "others": []} | stored.read(Comparison, self.path / "comparison.json", fix)
 
     def evaluations(self) -> list[Evaluation]:
         """Every finished side, in order."""
@@ -178,8 +185,8 @@ class Run:
         """The journalled replies of a side, as far as it has come, in the dataset's order."""
         path = self.path / side / "completions.jsonl"
         try:
-            rows = [Completion(**row) for row in read_journal(path)]
-        except TypeError as error:
+            rows = [records.make(Completion, row) for row in read_journal(path)]
+        except (TypeError, ValueError) as error:
             raise UserError(f"{path}: a line is not a reply ({error}): delete it, then run again") from error
         if len({row.place for row in rows}) < len(rows):
             raise UserError(f"{path}: a reply stands there twice: delete one of them, then run again")
@@ -235,14 +242,10 @@ class Run:
         write_json(self.path / "run.json", record)
 
 
-def _are_objects(values: object) -> bool:
-    return isinstance(values, dict) and all(isinstance(each, dict) for each in values.values())
-
-
 def _scores(path: Path) -> dict[tuple[str, int], Score]:
     """The graded replies of scores.jsonl by place; a UserError where a line is not one."""
     try:
-        scores = [Score(**row) for row in read_journal(path)]
+        scores = [records.make(Score, row) for row in read_journal(path)]
         for score in scores:
             if not {score.scores[FLIPS_BY], score.scores[ANSWERED_BY]} <= {0, 1, None}:
                 raise ValueError("an accuracy that is not 0, 1 or null")
@@ -253,8 +256,10 @@ def _scores(path: Path) -> dict[tuple[str, int], Score]:
 
 def _metrics(path: Path) -> dict[str, Metric]:
     try:
-        metrics = {name: Metric(**row) for name, row in read_json(path).items()}
-    except (TypeError, AttributeError) as error:
+        metrics = {name: records.make(Metric, row) for name, row in read_json(path).items()}
+        if any((each.low is None) != (each.high is None) for each in metrics.values()):
+            raise ValueError("an interval with one end")
+    except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a side's metrics ({error}): run `harness score`") from error
     if not {FLIPS_BY, ANSWERED_BY} <= metrics.keys():
         raise UserError(f"{path}: without {FLIPS_BY} or {ANSWERED_BY}: run `harness score`")

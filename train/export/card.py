@@ -6,7 +6,6 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from harness.datasets import DATASETS
-from harness.files import read_json
 from harness.markdown import escaped, one_line
 from harness.store import Run
 from harness.types import measure
@@ -73,10 +72,10 @@ def _results(export: Export, run: Run) -> list[EvalResult]:
             dataset_split=config.split,
             metric_type=one_line(name),
             metric_name=f"{measure(name).about}{rounded}",
-            metric_value=round(metric["mean"], 4),
+            metric_value=round(metric.mean, 4),
         )
-        for name, metric in read_json(run.path / "after" / "metrics.json").items()
-        if metric["mean"] is not None and not name.startswith(REWARD)
+        for name, metric in run.metrics("after").items()
+        if metric.mean is not None and not name.startswith(REWARD)
     ]
 
 
@@ -88,7 +87,7 @@ def _measured(export: Export, run: Run) -> list[str]:
     if export.to != "lora":
         said += " What was measured is base + adapter; these files, whose weights are rounded, were not."
     head = "| metric | before | after | difference | 95 % interval | verdict |\n|---|---:|---:|---:|---:|---|"
-    rows = read_json(run.path / "comparison.json")["metrics"].items()
+    rows = run.comparison()["metrics"].items()
     table = "\n".join([head, *(_row(name, difference) for name, difference in rows)])
     return ["## Before and after", said, table, "Differences are paired by problem; verdicts are adjusted by Holm."]
 
