@@ -27,6 +27,7 @@ from harness import datasets, rewards, tables
 from harness.cli.check import check_names
 from harness.config import RECIPES, check, configure, recipe_names
 from harness.formats import FORMATS
+from harness.rewards.robust import READ_THE_ANSWER
 
 ROWS = [{"question": f"How many is {n} and {n}?", "answer": f"{n} + {n}\n#### {2 * n}"} for n in range(12)]
 SCORED = {"id": "1", "prompt": "?", "completion": "<think>a</think>72", "answer": "72", "preset": "deepseek-r1",
@@ -265,26 +266,13 @@ def test_batches_as_trl_hands_them_over(preset, variant, completions, truths, ot
         assert len(paid) <= len(completions)
         assert all(value is None or math.isfinite(value) for value in paid)
         if variant == "robust":
-            said = [
-                each if isinstance(each, str) else each[-1]["content"] if is_message(each) else None
-                for each in completions
-            ]
             assert len(paid) == len(completions)
-            assert [
-                value
-                for value, text in zip(paid, said, strict=True)
-                if isinstance(text, str) and not needs_truth(function)
-            ] == [value for value in paid if value is not None and not needs_truth(function)]
+            if function.__name__ not in READ_THE_ANSWER:
+                assert [value is None for value in paid] == [said(completion) is None for completion in completions]
 
 
-def is_message(completion: object) -> bool:
-    return (
-        isinstance(completion, list)
-        and bool(completion)
-        and isinstance(completion[-1], dict)
-        and "content" in completion[-1]
-    )
-
-
-def needs_truth(function) -> bool:
-    return function.__name__ in rewards.robust.READ_THE_ANSWER
+def said(completion: object) -> str | None:
+    """The text of a completion as TRL hands it over, plain or as messages."""
+    if isinstance(completion, list):
+        completion = completion[-1].get("content") if completion and isinstance(completion[-1], dict) else None
+    return completion if isinstance(completion, str) else None
