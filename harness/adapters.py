@@ -22,6 +22,7 @@ def check(adapter: str, checkpoint: str) -> None:
     settings = _settings(folder)
     if settings.get("peft_type") != "LORA":
         raise UserError(f"--adapter {adapter}: no adapter_config.json of a LoRA there: give a PEFT adapter's folder")
+    _refuse_odd_figures(adapter, settings)
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"--adapter {adapter}: no {WEIGHTS} there: save the adapter as safetensors")
     checkpoints.check_weights(folder)
@@ -36,6 +37,8 @@ def check(adapter: str, checkpoint: str) -> None:
         layer = _LAYER.search(module)
         if not layer or any(part in module for part in NOT_LANGUAGE):
             continue
+        if len(shape) != 2:
+            raise UserError(f"--adapter {adapter}: its lora_{half} of {layer[1]} is no matrix: copy the adapter again")
         if layer[1] not in base:
             raise UserError(
                 f"--adapter {adapter}: made for another base: {checkpoint} has no {layer[1]}: give its own adapter"
@@ -47,6 +50,22 @@ def check(adapter: str, checkpoint: str) -> None:
                 f"--adapter {adapter}: made for another base: its {layer[1]} is {here} wide, that of {checkpoint} "
                 f"{there}: give its own adapter"
             )
+
+
+def _refuse_odd_figures(adapter: str, settings: dict[str, Any]) -> None:
+    """A UserError for settings that no adapter can have."""
+    ranks, modules = settings.get("rank_pattern") or {}, settings.get("modules_to_save") or []
+    wrong = {
+        "rank_pattern": not isinstance(ranks, dict) or not all(map(_is_rank, ranks.values())),
+        "modules_to_save": not isinstance(modules, list) or not all(isinstance(each, str) for each in modules),
+        "r": not _is_rank(settings.get("r")),
+    }
+    for key in (key for key, is_wrong in wrong.items() if is_wrong):
+        raise UserError(f"--adapter {adapter}: {key} of its adapter_config.json is none: copy the adapter again")
+
+
+def _is_rank(value: object) -> bool:
+    return type(value) is int and value > 0
 
 
 def _refuse_whole_weights(adapter: str, settings: dict[str, Any]) -> None:
@@ -63,7 +82,7 @@ def _refuse_whole_weights(adapter: str, settings: dict[str, Any]) -> None:
 def rank(adapter: str) -> int:
     """The largest rank of its layers."""
     settings = _settings(Path(adapter))
-    return max([int(settings.get("r", 0)), *map(int, (settings.get("rank_pattern") or {}).values())])
+    return max([settings["r"], *(settings.get("rank_pattern") or {}).values()])
 
 
 def why_inert(adapter: str, checkpoint: str) -> str:

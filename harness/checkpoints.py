@@ -108,7 +108,7 @@ def read_json(path: Path) -> Any:
     """A JSON file's content; None where it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -177,8 +177,8 @@ def read_recipe(name_or_file: str) -> dict[str, Any]:
         path = RECIPES / f"{registry.choose('recipe', name_or_file, recipe_names())}.toml"
     try:
         keys = {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a TOML file: {error}") from error
+    except (ValueError, RecursionError) as error:  # of figures too long or lists too deep the parser says so itself
+        raise UserError(f"{path}: not a TOML file: {error}: mend it") from error
     return _files_read(keys, path.parent)
 
 
@@ -197,6 +197,9 @@ def configure(model: str | None, recipe: str | None, options: dict[str, Any], se
 def _files_read(values: dict[str, Any], folder: Any) -> dict[str, Any]:
     """`values` with the text of a chat template's file, and the whole paths of a user's rewards and data, which lie
     in `folder` or below."""
+    for key, value in values.items():
+        if isinstance(value, str) and "\0" in value:
+            raise UserError(f"recipe key {key}: holds a NUL character, which no path or text has: take it out")
     template, rewards = values.get("chat_template"), values.get("rewards")
     if isinstance(template, str) and template.endswith(".jinja"):
         values = values | {"chat_template": _read_text("chat_template", folder / template)}
@@ -256,7 +259,7 @@ def _toml_value(text: str) -> Any:
     """`text` as TOML would read it behind a key; a bare word is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

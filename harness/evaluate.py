@@ -244,7 +244,9 @@ def _done(run: Run, side: str, wanted: list[Request]) -> list[Request]:
 def score(run: Run, side: str, quiet: bool) -> None:
     """Grade a side's stored replies (again), no model loaded; writes scores.jsonl and metrics.json."""
     config, completions, scores = run.config, run.completions(side), []
-    equality = run.record["provenance"][side]["equality"]
+    equality = run.record["provenance"].get(side, {}).get("equality")
+    if equality is None:
+        raise UserError(f"{run.path / 'run.json'}: says not how answers of {side} compare: run again with --fresh")
     with progress.bar(f"{side} scores", len(completions), quiet=quiet) as bar:
         for start in range(0, len(completions), SCORED_AT_ONCE):
             chunk = completions[start : start + SCORED_AT_ONCE]

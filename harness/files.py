@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 from harness.types import Completion
@@ -46,8 +47,18 @@ def read_journal(path: Path) -> list[dict]:
         if line:
             try:
                 rows.append(json.loads(line))
-            except ValueError as error:
+                if not isinstance(rows[-1], dict):
+                    raise ValueError("not an object")
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}:{number}: broken line ({error}): delete it, then run again") from error
+    return rows
+
+
+def read_steps(path: Path) -> list[dict]:
+    """The rows of a training's journal, each of one of its steps."""
+    rows = read_journal(path)
+    if not all(type(row.get("step")) is int for row in rows):
+        raise UserError(f"{path}: a line names no step: delete it, then run again")
     return rows
 
 
@@ -56,15 +67,15 @@ def cut_journal(path: Path, step: int) -> list[dict]:
 
     From step 0 nothing is gone on from: the probe before the first step comes again too.
     """
-    rows = [row for row in read_journal(path) if step and row["step"] <= step]
+    rows = [row for row in read_steps(path) if step and row["step"] <= step]
     write_lines(path, rows)
     return rows
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}): give another run folder, or start afresh") from error
 
 

@@ -11,7 +11,7 @@ from harness.errors import UserError
 
 def choose(noun: str, name: object, known: Collection[str]) -> str:
     """`name` if it is known; else a UserError with the nearest known name, or all of them."""
-    if name in known:
+    if isinstance(name, str) and name in known:
         return name
     by_fold = {each.casefold(): each for each in known}
     near = difflib.get_close_matches(str(name).casefold(), by_fold, n=1, cutoff=0.4)

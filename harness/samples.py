@@ -78,7 +78,8 @@ def read_samples(path: Path, completion_column: str | None = None, answer_column
     rows = [each for each in found if not isinstance(each, BrokenRow)]
     columns = list(dict.fromkeys(key for _, row in rows for key in row))
     if not columns:
-        raise found[0] if found else UserError(f"{path}: no rows: give a file that is not empty")
+        broken = (each for each in found if isinstance(each, BrokenRow))
+        raise next(broken, UserError(f"{path}: no rows with anything in them: give a file that has some"))
     layout = _layout(path, columns, completion_column, answer_column)
     first_filter = rows[0][1].get("filter")
     samples = []

@@ -7,11 +7,11 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import answers, columns, progress
+from harness import answers, columns, progress, records
 from harness.compare import metrics_of
 from harness.errors import UserError
 from harness.files import read_json, write_text
@@ -19,12 +19,23 @@ from harness.formats import prompt_prefix, prompt_sha
 from harness.samples import Reading, Sample, read_samples
 from harness.scoring import grade, ungraded
 from harness.store import Run, run_and_side
+from harness.stored import Provenance
 from harness.types import FLIPS_BY, Completion, Evaluation, Score
 
-BASELINE = {"name": str, "settings": dict, "provenance": dict, "metrics": list, "replies": list}
 BASELINE_PROVENANCE = ("engine", "device", "dtype", "checkpoint", "adapter", "versions")
 LM_EVAL = "lm-eval"
 KEY_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline file; each of its replies is [problem, index, prompt_sha, the metrics' values]."""
+
+    name: str
+    settings: dict
+    provenance: Provenance
+    metrics: tuple[str, ...]
+    replies: tuple[list, ...]
 
 
 def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
@@ -73,14 +84,20 @@ def save_baseline(side: Evaluation, path: Path) -> None:
 def read_baseline(path: Path) -> Evaluation:
     """A side as `save_baseline` wrote it; its replies have no text."""
     stored = read_json(path)
-    if not isinstance(stored, dict) or not all(isinstance(stored.get(key), kind) for key, kind in BASELINE.items()):
-        raise UserError(f"{path}: not a baseline file: make one with `harness gate RUN --write-baseline FILE`")
+    try:
+        records.check(Baseline, stored)
+    except ValueError as error:
+        raise UserError(
+            f"{path}: not a baseline file ({error}): make one with `harness gate RUN --write-baseline FILE`"
+        ) from error
     try:
         rows = [
             (key, index, sha, dict(zip(stored["metrics"], v, strict=True))) for key, index, sha, v in stored["replies"]
         ]
         completions = tuple(Completion(key, index, "", None, "", 0, "stop", sha, 0) for key, index, sha, _ in rows)
         scores = tuple(Score(key, index, None, "", values, {}) for key, index, _, values in rows)
+        for each in (*completions, *scores):
+            records.check(type(each), vars(each))
         if len({each.place for each in completions}) < len(rows):
             raise ValueError("a reply stands there twice")
         if not {values.get(FLIPS_BY, "missing") for *_, values in rows} <= {0, 1, None}:

@@ -1,8 +1,6 @@
 """The run folder: its record, its stages, and each side's replies, scores and metrics."""
 
-import fcntl
 import gc
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,11 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from harness import __version__
+from harness import __version__, records, stored
 from harness.config import Configuration, check
 from harness.errors import UserError
 from harness.files import read_journal, read_json, sha256, write_json
-from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Metric, Score
+from harness.lock import hold
+from harness.stored import Record
+from harness.types import ANSWERED_BY, FLIPS_BY, Comparison, Completion, Evaluation, Metric, Score
 
 SIDES = ("before", "sft", "after")
 BASE, *ADAPTED = SIDES
@@ -23,11 +23,8 @@ SIDE_FILES = ("completions.jsonl", "scores.jsonl", "metrics.json")
 TRAINING_FILES = ("log.jsonl", "probes.jsonl", "rollouts.jsonl")
 # Stages that measure tasks of lm-eval on a side.
 ALSO = "also-"
-RECORD_KEYS = {"command", "version", "configuration", "stages", "provenance"}
 # How to make a file again that was lost or changed; what is not here cannot be made from the rest.
 MADE_AGAIN_BY = {"scores.jsonl": "score", "metrics.json": "score", "comparison.json": "report"}
-# A killed owner's stage ends within these seconds.
-ORPHAN_SECONDS = 10.0
 
 
 def parts(stage: str) -> list[str]:
@@ -94,10 +91,7 @@ class Run:
     @property
     def record(self) -> dict:
         """run.json as it stands; a UserError where it is not one."""
-        record = read_json(self.path / "run.json")
-        if not isinstance(record, dict) or not record.keys() >= RECORD_KEYS or not _are_objects(record["stages"]):
-            raise UserError(f"{self.path / 'run.json'}: not the record of a run: give another run folder")
-        return record
+        return stored.read(Record, self.path / "run.json", "give another run folder")
 
     @property
     def report(self) -> Path:
@@ -161,12 +155,6 @@ class Run:
                 fix = f"run `harness {again} {self.path}`" if again else "bring it back, or start again with --fresh"
                 raise UserError(f"{file}: {what}: {fix}")
 
-    def comparison(self) -> dict:
-        """What comparison.json says; a UserError where it is not there as it was written."""
-        file = self.path / "comparison.json"
-        self.verify(file)
-        return read_json(file)
-
     def evaluation(self, side: str) -> Evaluation:
         """One side as it is stored; a UserError where it is not there."""
         folder = self.path / side
@@ -184,10 +172,23 @@ class Run:
             name=side,
             completions=tuple(completions),
             scores=tuple(scores[completion.place] for completion in completions),
-            metrics=_metrics(folder / "metrics.json"),
+            metrics=self.metrics(side),
             provenance=record["provenance"].get(side, {}),
             settings=record["configuration"],
         )
+
+    def metrics(self, side: str) -> dict[str, Metric]:
+        """A side's metrics.json; a UserError where it is not one."""
+        file = self.path / side / "metrics.json"
+        self.verify(file)
+        return _metrics(file)
+
+    def comparison(self) -> dict:
+        """comparison.json as Comparison.as_dict() made it; a UserError where it is not one."""
+        file, fix = self.path / "comparison.json", f"make it again with `harness score {self.path}`"
+        self.verify(file)
+        # Either may be missing in what an older program has left.
+        return {"warnings": [], "others": []} | stored.read(Comparison, file, fix)
 
     def evaluations(self) -> list[Evaluation]:
         """Every finished side, in order."""
@@ -212,8 +213,8 @@ class Run:
         path = self.path / side / "completions.jsonl"
         self.verify(path)
         try:
-            rows = [Completion(**row) for row in read_journal(path)]
-        except TypeError as error:
+            rows = [records.make(Completion, row) for row in read_journal(path)]
+        except (TypeError, ValueError) as error:
             raise UserError(f"{path}: a line is not a reply ({error}): delete it, then run again") from error
         if len({row.place for row in rows}) < len(rows):
             raise UserError(f"{path}: a reply stands there twice: delete one of them, then run again")
@@ -251,21 +252,8 @@ class Run:
         self._write(self.record | {"command": command})
 
     def lock(self) -> None:
-        """Hold the folder for this process and the stages that it starts; a UserError where another has it.
-
-        The system lets go of a lock whose processes have ended, so one left behind is taken over.
-        """
-        self.lock_file = (self.path / ".lock").open("a+")
-        until = time.monotonic() + ORPHAN_SECONDS
-        while not _locked(self.lock_file):
-            owner = _owner(self.lock_file)
-            if _lives(owner) or time.monotonic() > until:
-                who = f"process {owner}" if owner else "another process"
-                raise UserError(f"{self.path}: {who} is at work in it: wait, or give another --output")
-            time.sleep(0.1)
-        self.lock_file.truncate(0)
-        self.lock_file.write(f"{os.getpid()}\n")
-        self.lock_file.flush()
+        """Hold the folder for this process and the stages that it starts; a UserError where another has it."""
+        self.lock_file = hold(self.path)
 
     def _mark(self, name: str, state: dict, provenance: dict) -> None:
         record = self.record
@@ -278,39 +266,10 @@ class Run:
         write_json(self.path / "run.json", record)
 
 
-def _locked(file: IO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _owner(file: IO) -> int | None:
-    """The process that holds a lock, as far as the file says it."""
-    file.seek(0)
-    text = file.read().strip()
-    return int(text) if text.isdecimal() else None
-
-
-def _lives(process: int | None) -> bool:
-    try:
-        os.kill(process or os.getpid(), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        pass
-    return True
-
-
-def _are_objects(values: object) -> bool:
-    return isinstance(values, dict) and all(isinstance(each, dict) for each in values.values())
-
-
 def _scores(path: Path) -> dict[tuple[str, int], Score]:
     """The graded replies of scores.jsonl by place; a UserError where a line is not one."""
     try:
-        scores = [Score(**row) for row in read_journal(path)]
+        scores = [records.make(Score, row) for row in read_journal(path)]
         for score in scores:
             if not {score.scores[FLIPS_BY], score.scores[ANSWERED_BY]} <= {0, 1, None}:
                 raise ValueError("an accuracy that is not 0, 1 or null")
@@ -321,8 +280,10 @@ def _scores(path: Path) -> dict[tuple[str, int], Score]:
 
 def _metrics(path: Path) -> dict[str, Metric]:
     try:
-        metrics = {name: Metric(**row) for name, row in read_json(path).items()}
-    except (TypeError, AttributeError) as error:
+        metrics = {name: records.make(Metric, row) for name, row in read_json(path).items()}
+        if any((each.low is None) != (each.high is None) for each in metrics.values()):
+            raise ValueError("an interval with one end")
+    except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a side's metrics ({error}): run `harness score`") from error
     if not {FLIPS_BY, ANSWERED_BY} <= metrics.keys():
         raise UserError(f"{path}: without {FLIPS_BY} or {ANSWERED_BY}: run `harness score`")

@@ -49,20 +49,26 @@ def difference_row(name: str, shown: tuple[tuple[str, str], ...], difference: Ma
         shown,
         delta=kind.show(difference["delta"], signed=True),
         interval=kind.interval(difference["low"], difference["high"], signed=True),
-        p=f"= {difference['p_adjusted']:.3f}" if difference["p_adjusted"] >= 0.001 else "< 0.001",
+        p=_p(difference["p_adjusted"]),
         verdict=difference["verdict"],
         mark=MARKS.get(difference["verdict"], "none"),
         note=" ".join(_notes(kind, difference)),
     )
 
 
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"= {value:.3f}" if value >= 0.001 else "< 0.001"
+
+
 def _notes(kind: Measure, difference: Mapping) -> list[str]:
     """What the verdict alone does not say."""
-    notes = [f"{difference['note']}."] if difference["note"] else []
+    notes = [f"{difference['note']}."] if difference.get("note") else []
     if difference["verdict"] == NO_EVIDENCE and kind.better:
         if takes_more(difference):
             notes.append(f"a difference of this size takes about {difference['needed']:,} problems.")
-        elif difference["detectable"]:
+        elif difference.get("detectable"):
             seen = kind.show(difference["detectable"], signed=True)[1:]
             notes.append(f"so many problems can tell a difference of {seen}.")
     return notes
@@ -70,7 +76,7 @@ def _notes(kind: Measure, difference: Mapping) -> list[str]:
 
 def takes_more(difference: Mapping) -> bool:
     """Whether more problems than there are would tell a difference of the size that was seen."""
-    return bool(difference["needed"] and difference["needed"] > difference["n_pairs"])
+    return bool(difference.get("needed") and difference["needed"] > difference["n_pairs"])
 
 
 def sentence(difference: Mapping) -> str:

@@ -3,18 +3,22 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from harness import breakdown
+from harness import breakdown, stored
 from harness.breakdown import Gain, Part, Payment
-from harness.files import read_journal, read_json
+from harness.files import read_steps
+from harness.records import LARGEST_NUMBER
 from harness.store import TRAINING_FILES, Run
+from harness.stored import AlsoMeans, Effective, Rollout, read_also_compared
 from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
 from reports import explorer
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, Row, difference_row, metric_row, sentence
 
 NO_COMPARISON = {"metrics": {}, "flips": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
+DRAW_AGAIN = "delete it, then draw the report again"
 TRAINING_TITLE = "Training as the trainer ran it"
 PARAMETERS = ("trainer", "parameters", "trainable_parameters")
 EFFECTIVE = (
@@ -85,9 +89,9 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     differences = comparison["metrics"]
     names = dict.fromkeys(name for side in sides for name in side.metrics)
     rows = tuple(metric_row(name, sides, differences) for name in names)
-    config = record["configuration"]
+    config = run.config
     return View(
-        title=f"{config['name']} on {config['dataset']}, {config['format']}",
+        title=f"{config.name} on {config.dataset}, {config.format}",
         verdict=sentence(differences[FLIPS_BY]) if differences else _standing(sides[0]),
         headline=tuple(row for name in HEADLINE for row in rows if row.name == name),
         rows=rows,
@@ -98,7 +102,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         payments=breakdown.payments(sides[-1]),
         flips=comparison["flips"],
         languages=comparison["languages"],
-        language_note=_language_note(comparison, config["language"]) if len(sides) > 1 else "",
+        language_note=_language_note(comparison, config.language) if len(sides) > 1 else "",
         samples=comparison["samples"],
         warnings=(*comparison["warnings"], *record["provenance"].get("train", {}).get("health", ())),
         notes=tuple(_notes(sides)),
@@ -132,17 +136,17 @@ def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
 def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
     files = [run.path / "also" / f"{side.name}.json" for side in sides]
     run.verify(run.path / "also")
-    stored = [read_json(file) for file in files if file.is_file()]
-    if not stored:
+    means = [stored.read(AlsoMeans, file, DRAW_AGAIN) for file in files if file.is_file()]
+    if not means:
         return None
     compared = run.path / "also" / "comparison.json"
-    found = read_json(compared) if compared.is_file() else stored[0] | {"tasks": {}, "left_out": 0}
+    found = read_also_compared(compared) if compared.is_file() else means[0] | {"tasks": {}, "left_out": 0}
     tasks = {}
     for task, kinds in found["measures"].items():
-        means = [side["tasks"].get(task, {}) for side in stored]
+        of_sides = [side["tasks"].get(task, {}) for side in means]
         differences = found["tasks"].get(task, {})
         tasks[task] = tuple(
-            _also_row(title, Measure(**kind), means, differences.get(title)) for title, kind in kinds.items()
+            _also_row(title, Measure(**kind), of_sides, differences.get(title)) for title, kind in kinds.items()
         )
     return Also(tasks, found["left_out"])
 
@@ -157,38 +161,49 @@ def _also_row(title: str, kind: Measure, means: Sequence[dict[str, dict]], diffe
 
 def _training(run: Run, record: dict) -> Training | None:
     run.verify(*(run.path / "train" / name for name in TRAINING_FILES))
-    log = tuple(read_journal(run.path / "train" / "log.jsonl"))
+    log = tuple(map(_numbers, read_steps(run.path / "train" / "log.jsonl")))
     if not log:
         return None
     rollouts = defaultdict(list)
-    for row in read_journal(run.path / "train" / "rollouts.jsonl"):
+    path = run.path / "train" / "rollouts.jsonl"
+    for row in stored.refuse_unlike(Rollout, read_steps(path), path, DRAW_AGAIN):
         rollouts[row["step"]].append(row)
     steps = sorted(rollouts)
     shown = dict.fromkeys(steps[place] for place in (0, len(steps) // 2, -1)) if steps else {}
     return Training(
         log,
-        tuple(read_journal(run.path / "train" / "probes.jsonl")),
+        tuple(map(_numbers, read_steps(run.path / "train" / "probes.jsonl"))),
         {step: tuple(rollouts[step]) for step in shown},
         tuple(_training_notes(run, record["provenance"])),
     )
 
 
+def _numbers(row: dict) -> dict[str, float]:
+    """What of a journal's row can be drawn."""
+    return {key: value for key, value in row.items() if type(value) in (int, float) and abs(value) < LARGEST_NUMBER}
+
+
+def _effective(folder: Path) -> dict[str, Any] | None:
+    """What a trainer says it ran with, where it has come to its end."""
+    path = folder / "effective_config.json"
+    return stored.read(Effective, path, DRAW_AGAIN) if path.is_file() else None
+
+
 def _training_notes(run: Run, provenance: dict) -> Iterator[str]:
     """What the stages left out, and what the machine had put in place of the recipe's."""
     warm_up, train = provenance.get("warm-up", {}), provenance.get("train", {})
-    if "solutions" in warm_up:
+    if warm_up.keys() >= {"solutions", "too_long_solutions", "evaluated_solutions"}:
         yield (
             f"SFT warm-up on {warm_up['solutions']} worked solutions; {warm_up['too_long_solutions']} longer than half "
             f"of max_sequence and {warm_up['evaluated_solutions']} that the run evaluates were left out."
         )
-    if "max_prompt" in train:
+    if train.keys() >= {"prompts", "max_prompt", "too_long_prompts", "max_completion"}:
         yield (
             f"GRPO on {train['prompts']} prompts of at most {train['max_prompt']} tokens, {train['too_long_prompts']} "
             f"longer ones left out; completions of at most {train['max_completion']} tokens."
         )
     for folder in (run.warm_up, run.path / "train"):
-        effective = folder / "effective_config.json"
-        for key, why in (read_json(effective)["replaced"] if effective.is_file() else {}).items():
+        for key, why in (_effective(folder) or {"replaced": {}})["replaced"].items():
             yield f"Replaced in {'SFT' if folder == run.warm_up else 'GRPO'}: {key} {why}."
 
 
@@ -233,9 +248,7 @@ def _facts(record: dict, run: Run) -> dict[str, dict[str, Any]]:
     facts = {"Settings": _flat(record["configuration"])}
     facts |= {f"Stage {stage}": _flat(provenance) for stage, provenance in record["provenance"].items()}
     for title, folder in (("SFT as the trainer ran it", run.warm_up), (TRAINING_TITLE, run.path / "train")):
-        effective = folder / "effective_config.json"
-        if effective.is_file():
-            values = read_json(effective)
+        if values := _effective(folder):
             given = {key: values["arguments"].get(key) for key in EFFECTIVE if key in values["arguments"]}
             facts[title] = {key: values[key] for key in PARAMETERS} | given
     seconds = {stage: state["seconds"] for stage, state in record["stages"].items() if stage != "report"}

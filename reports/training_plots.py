@@ -48,7 +48,7 @@ def training_curves(log: Sequence[Mapping], probes: Sequence[Mapping]) -> Plot:
         _line(truth, steps, log, ACCURACY, "of the completions trained on", LINE_COLORS[4], 1.0)
         truth.plot(
             [row["step"] for row in probes],
-            [row[ACCURACY] for row in probes],
+            [row.get(ACCURACY, float("nan")) for row in probes],
             "o-",
             color=INK,
             label="of held-out problems",

@@ -5,10 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from harness import checkpoints
 from harness.config import Configuration, configure
 from harness.datasets import settle_split
+
+# The same cases each time, or many new ones: HYPOTHESIS_PROFILE=nightly.
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("nightly", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture

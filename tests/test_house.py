@@ -21,8 +21,9 @@ ROOMS = {
     "harness/formats.py": ("types", "answers", "language"),
     "harness/rewards/": ("types", "answers", "formats", "language", "registry", "rewards"),
     "harness/files.py": ("types",),
-    "harness/store.py": ("types", "config", "files"),
-    "reports/": ("types", "store", "files", "breakdown", "pairs", "markdown"),
+    "harness/records.py": (),
+    "harness/store.py": ("types", "config", "files", "lock", "records", "stored"),
+    "reports/": ("types", "store", "files", "stored", "records", "breakdown", "pairs", "markdown"),
 }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from harness import progress, registry
 from harness.errors import UserError
-from harness.files import read_journal, read_json
+from harness.files import read_json, read_steps
 from harness.store import SIDES, Run
 
 PROJECT = "harness"
@@ -148,7 +148,7 @@ def _follow(run: Run, tracker: Any, stop: threading.Event) -> None:
             ("train", run.path / "train" / "log.jsonl"),
             ("probe", run.path / "train" / "probes.jsonl"),
         ):
-            rows = read_journal(path)
+            rows = read_steps(path)
             for row in rows[seen.get(path, 0) :]:
                 tracker.log({f"{prefix}/{key}": value for key, value in _numbers(row)}, row["step"])
             seen[path] = max(len(rows), seen.get(path, 0))
@@ -160,7 +160,7 @@ def _numbers(row: dict) -> Iterator[tuple[str, float]]:
 
 def _log_results(run: Run, tracker: Any) -> None:
     """The metrics of every side that is measured, and the report's plots."""
-    last = max((row["step"] for row in read_journal(run.path / "train" / "log.jsonl")), default=0)
+    last = max((row["step"] for row in read_steps(run.path / "train" / "log.jsonl")), default=0)
     for side in SIDES:
         if run.is_done(side):
             metrics = read_json(run.path / side / "metrics.json")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from harness.errors import UserError
+from harness.markdown import one_line
 
 LIBRARY_SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -97,5 +98,5 @@ def leave(code: int) -> NoReturn:
 
 
 def _refuse(message: str) -> int:
-    print(f"harness: {' '.join(message.split())}", file=sys.stderr)
+    print(f"harness: {' '.join(one_line(message).split())}", file=sys.stderr)
     return 2

@@ -106,6 +106,7 @@ def _refuse_output(output: Path) -> None:
     except OSError as error:
         raise UserError(f"--output {output}: {error.strerror}: give another folder") from error
     older = output / "comparison.json"
-    is_ours = older.is_file() and not (output / "run.json").exists() and "against" in read_json(older)
+    stored = read_json(older) if older.is_file() and not (output / "run.json").exists() else None
+    is_ours = isinstance(stored, dict) and "against" in stored
     if any(output.iterdir()) and not is_ours:
         raise UserError(f"--output {output}: not empty and not a comparison: give another folder")

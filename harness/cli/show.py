@@ -34,19 +34,18 @@ def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
 
 def results(run: "Run", as_json: bool) -> None:
     """The short result table of a run and where its report is."""
-    from harness.files import read_json
     from harness.store import SIDES
 
-    sides = {side: read_json(run.path / side / "metrics.json") for side in SIDES if run.is_done(side)}
-    has_compared = len(sides) > 1 and (run.path / "comparison.json").is_file()
-    compared = run.comparison()["metrics"] if has_compared else {}
+    sides = {side: run.metrics(side) for side in SIDES if run.is_done(side)}
+    has_comparison = len(sides) > 1 and (run.path / "comparison.json").is_file()
+    compared = run.comparison()["metrics"] if has_comparison else {}
     _unreadable_rows(run, next(iter(sides)))
     table(
         ("metric", *sides, *(("difference", "95 % interval", "verdict") if compared else ())),
         [
             (
                 name,
-                *(measure(name).show(sides[side][name]["mean"]) for side in sides),
+                *(measure(name).show(each[name].mean) if name in each else "" for each in sides.values()),
                 *_difference(compared.get(name), measure(name)),
             )
             for name in next(iter(sides.values()))
@@ -56,19 +55,20 @@ def results(run: "Run", as_json: bool) -> None:
     if run.report.is_file():
         print(f"report: {run.report}")
     if as_json:
-        result = {"run": str(run.path), "report": str(run.report), "metrics": sides, "comparison": compared}
+        metrics = {side: {name: asdict(each) for name, each in found.items()} for side, found in sides.items()}
+        result = {"run": str(run.path), "report": str(run.report), "metrics": metrics, "comparison": compared}
         line("", True, result | ({"also": also} if also else {}))
 
 
 def _also(run: "Run") -> dict[str, Any]:
     """What tasks of lm-eval say before and after, printed and returned; nothing where the run has not both."""
-    from harness.files import read_json
+    from harness.stored import read_also_compared
 
     file = run.path / "also" / "comparison.json"
     if not file.is_file():
         return {}
     run.verify(file)
-    found = read_json(file)
+    found = read_also_compared(file)
     rows = []
     for task, metrics in found["tasks"].items():
         for title, each in metrics.items():

@@ -5,25 +5,27 @@ are two sides, their differences, paired by task, filter and document. Beside bo
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness import adapters, checkpoints, progress, registry
+from harness import adapters, checkpoints, progress, registry, stored
 from harness.compare import judge, metric_of
 from harness.config import Configuration
 from harness.engines import engine_name
 from harness.errors import UserError
-from harness.files import read_journal, read_json, write_json, write_lines
+from harness.files import read_journal, write_json, write_lines
 from harness.lmeval import OURS
 from harness.store import BASE, SIDES, Run
+from harness.stored import AlsoMeans, Document
 from harness.types import Measure
 
 BACKENDS = {"transformers": "hf", "vllm": "vllm"}
 BATCH = 16
+AGAIN = "delete also/, then run again"
 # What tells a document of one side from that of the other.
 IDENTITY = ("doc_hash", "prompt_hash", "target_hash")
 Place = tuple[str, str, int]
@@ -65,8 +67,8 @@ def compare_tasks(run: Run) -> None:
     run.verify(*files, *(file.with_suffix(".json") for file in files))
     if not all(file.is_file() for file in files):
         return
-    before, after = ({_place(row): row for row in read_journal(file)} for file in files)
-    measures = _of_both(*(read_json(file.with_suffix(".json"))["measures"] for file in files))
+    before, after = ({_place(row): row for row in _documents(file)} for file in files)
+    measures = _of_both(*(stored.read(AlsoMeans, file.with_suffix(".json"), AGAIN)["measures"] for file in files))
     pairs = [(row, after[place]) for place, row in before.items() if _alike(row, after.get(place))]
     values: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for old, new in pairs:
@@ -85,6 +87,10 @@ def compare_tasks(run: Run) -> None:
     left_out = len({*before, *after}) - len(pairs)
     write_json(run.path / "also" / "comparison.json", {"tasks": tasks, "measures": measures, "left_out": left_out})
     run.keep(run.path / "also" / "comparison.json")
+
+
+def _documents(file: Path) -> Sequence[dict[str, Any]]:
+    return stored.refuse_unlike(Document, read_journal(file), file, AGAIN)
 
 
 def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:

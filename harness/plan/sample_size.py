@@ -1,7 +1,11 @@
 """The smallest difference that a run can see, and how many problems a wanted one takes."""
 
-from harness import checkpoints, stats
+from contextlib import suppress
+
+from harness import stats
+from harness.errors import UserError
 from harness.plan.case import UNKNOWN, Case
+from harness.store import Run
 
 ASSUMED_CHANGED, FEWEST_PAIRS = 0.3, 50
 
@@ -35,8 +39,9 @@ def _changed(case: Case) -> tuple[float, str]:
     the dataset in the format, else assumed."""
     for run in case.earlier:
         if all(getattr(run.config, key) == getattr(case.config, key) for key in ("dataset", "data", "format")):
-            comparison = checkpoints.read_json(run.path / "comparison.json")
-            flips = comparison.get("flips", {}) if isinstance(comparison, dict) else {}
+            flips = {}
+            with suppress(UserError):  # a run that has no comparison says nothing
+                flips = Run(run.path).comparison()["flips"]
             changed = flips.get("gained", 0) + flips.get("lost", 0)
             if changed and sum(flips.values()) >= FEWEST_PAIRS:
                 return changed / sum(flips.values()), f"as in {run.path}"

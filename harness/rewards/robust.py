@@ -73,7 +73,10 @@ class Reader:
         if isinstance(answer, str):
             return answer
         is_number = isinstance(answer, Number) and not isinstance(answer, bool)
-        return str(answer) if is_number and answer == answer else None
+        try:
+            return str(answer) if is_number and answer == answer else None
+        except (ValueError, ArithmeticError):  # an integer too long to write, a signalling NaN
+            return None
 
 
 class Reply:

@@ -6,7 +6,6 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from harness.datasets import DATASETS
-from harness.files import read_json
 from harness.markdown import escaped, one_line
 from harness.store import Run
 from harness.types import measure
@@ -75,10 +74,10 @@ def _results(export: Export, run: Run) -> list[EvalResult]:
             dataset_split=config.split,
             metric_type=one_line(name),
             metric_name=f"{measure(name).about}{rounded}",
-            metric_value=round(metric["mean"], 4),
+            metric_value=round(metric.mean, 4),
         )
-        for name, metric in read_json(run.path / "after" / "metrics.json").items()
-        if metric["mean"] is not None and not name.startswith(REWARD)
+        for name, metric in run.metrics("after").items()
+        if metric.mean is not None and not name.startswith(REWARD)
     ]
 
 
