@@ -5,6 +5,7 @@ import json
 import re
 import time
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 from conftest import configuration
@@ -47,6 +48,10 @@ def raw(*parts: bytes):
             handler.wfile.write(part)
 
     return write
+
+
+def die(handler: Handler) -> None:
+    handler.server.socket.close()
 
 
 def hang(handler: Handler) -> None:
@@ -220,3 +225,29 @@ def test_a_list_of_models_that_is_none(tmp_path, server, capsys, monkeypatch, fa
     assert time.monotonic() - started < 4
     (said,) = capsys.readouterr().err.splitlines()
     assert re.search(line, said), said
+
+
+def test_a_server_that_dies_and_comes_back(harness):
+    """The command a user types, and again with another patience, which is no other run."""
+    first = Server()
+    first.misbehave = lambda count: die if count > 3 else None
+    command = ["eval", "--engine", "openai", "--engine-arg", f"base_url={first.url}", "--engine-arg", "model=base"]
+    command += ["--limit", PROBLEMS, "--output", "out", "--engine-arg"]
+    with serving(first):
+        died = harness(*command, "retries=1")
+    assert died.returncode == 2
+    assert died.stderr.splitlines()[-1].endswith(f"does not answer: {GOES_ON}")
+    assert "Traceback" not in died.stderr
+    journal = Path("out/before/completions.jsonl")
+    kept = journal.read_bytes()
+    refused = harness(*command, "retries=1")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "start the server" in refused.stderr
+    with serving(Server(first.server_port)) as second:
+        done = harness(*command, "timeout=20", "--engine-arg", "concurrency=2")
+    assert done.returncode == 0, done.stderr
+    assert journal.read_bytes().startswith(kept)
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert len({row["problem_id"] for row in rows}) == len(rows) == PROBLEMS
+    assert len(second.asked) == PROBLEMS - kept.count(b"\n")
+    assert json.loads(Path("out/run.json").read_text())["configuration"]["engine_args"]["timeout"] == "20"
