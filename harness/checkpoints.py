@@ -14,6 +14,7 @@ from urllib.parse import urlparse
 
 from harness.config import EMBEDDED
 from harness.errors import UserError
+from harness.faults import lacks_memory, said_by
 from harness.files import sha256
 
 CONNECT_SECONDS = 5
@@ -117,7 +118,9 @@ def load(loader: Any, checkpoint: str, **arguments: Any) -> Any:
     where = locate(checkpoint)
     try:
         return loader.from_pretrained(where, **arguments)
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        if lacks_memory(said_by(error)):
+            raise UserError(f"{checkpoint}: does not fit into memory: free some, or take a smaller model") from error
         # What transformers raises at a folder that is no checkpoint of its own has no common class.
         cause = " ".join(str(error).split())[:160]
         fix = "give --model a whole checkpoint folder" if Path(where).is_dir() else "give --model a local folder"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness import formats, registry
+from harness.engines import PATIENCE
 from harness.errors import UserError
 from harness.formats import FORMATS
 from harness.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
@@ -153,8 +154,15 @@ class Configuration(BaseModel):
         )
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """All that makes a run another one."""
+        left_out = PATIENCE.get(self.engine, ())
+        arguments = {name: value for name, value in self.engine_args.items() if name not in left_out}
+        return self.model_dump(mode="json") | {"engine_args": arguments}
+
+    @property
     def sha(self) -> str:
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     @property
     def folder_name(self) -> str:

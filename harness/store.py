@@ -233,7 +233,7 @@ class Run:
 
     def _refuse_another(self, config: Configuration) -> None:
         # What the older program did not know is as its default.
-        before, now = self.config.model_dump(mode="json"), config.model_dump(mode="json")
+        before, now = self.config.identity, config.identity
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             key = changed[0]
@@ -247,9 +247,9 @@ class Run:
         """Keep what a stage has found out so far."""
         self._write(self.record | {"provenance": self.record["provenance"] | {stage: provenance}})
 
-    def remember(self, command: str) -> None:
-        """Keep the command that brought the run further."""
-        self._write(self.record | {"command": command})
+    def remember(self, command: str, config: Configuration) -> None:
+        """Keep the command that brings the run further, and how patient with a server it wants to be."""
+        self._write(self.record | {"command": command, "configuration": config.model_dump(mode="json")})
 
     def lock(self) -> None:
         """Hold the folder for this process and the stages that it starts; a UserError where another has it."""

@@ -1,76 +1,19 @@
-"""The openai engine against a server of our own that can be told to misbehave; a real one answers in test_vllm.py."""
-
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
+"""The openai engine against a server of our own; test_engine_faults.py has it fail, test_vllm.py asks a real one."""
 
 import pytest
 from conftest import configuration
+from openai_server import REPLY, Server, serving
 
 from harness import evaluate
 from harness.engines.openai import _text
 from harness.errors import UserError
 from harness.store import BOTH, Run, parts
 
-REPLY = "<start_working_out>\nWe count.\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
-
-
-class Server(ThreadingHTTPServer):
-    """Serves `base` and the LoRA `lora`; `misbehave` is asked first about every reply."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-        self.asked: list[dict] = []
-        self.keys: set[str] = set()
-        self.misbehave = lambda count: None
-
-
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def answer(self, code: int, body: dict | str) -> None:
-        content = (body if isinstance(body, str) else json.dumps(body)).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def do_GET(self):
-        served = [{"id": name, "object": "model", "owned_by": "test"} for name in ("base", "lora")]
-        if self.path == "/v1/models":
-            self.answer(200, {"object": "list", "data": served})
-        else:
-            self.answer(404, {"error": {"message": "no such page"}})
-
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path != "/v1/chat/completions":
-            self.answer(404, {"error": {"message": "chat only"}})
-            return
-        self.server.asked.append(asked)
-        self.server.keys.add(self.headers["Authorization"])
-        fault = self.server.misbehave(len(self.server.asked))
-        if fault:
-            self.answer(*fault)
-            return
-        text = REPLY.format(7 if asked["model"] == "lora" else len(asked["messages"][-1]["content"]))
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        self.answer(200, {"id": "1", "object": "chat.completion", "choices": [choice],
-                          "usage": {"prompt_tokens": 1, "completion_tokens": 9, "total_tokens": 10}})  # fmt: skip
-
 
 @pytest.fixture
 def server():
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Server()) as server:
+        yield server
 
 
 def config_for(server, *settings, **arguments):
@@ -112,41 +55,8 @@ def test_a_name_that_changes_nothing_is_refused(tmp_path, server):
         evaluate.evaluate(run, parts(BOTH), "base", True, None)
 
 
-@pytest.mark.parametrize("fault", [(429, {"error": {"message": "slow down"}}), (500, {"error": {"message": "broken"}})])
-def test_a_passing_fault_is_tried_again(tmp_path, server, fault):
-    server.misbehave = lambda count: fault if count == 3 else None
-    run = Run.create(tmp_path / "run", config_for(server), "harness run")
-    evaluate.evaluate(run, ["before"], None, True, None)
-    assert len(run.completions("before")) == 12
-
-
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        ((500, {"error": {"message": "out of memory"}}), r"answered 500 .*out of memory.*the same command goes on"),
-        ((400, {"error": {"message": "prompt too long"}}), r"answered 400 .*prompt too long.*goes on"),
-        ((401, {"error": {"message": "key?"}}), "set OPENAI_API_KEY"),
-        ((200, "nonsense"), "OpenAI's protocol"),
-        ((200, {"choices": []}), "OpenAI's protocol"),
-    ],
-)
-def test_a_server_that_fails_half_way_loses_nothing(tmp_path, server, fault, message):
-    server.misbehave = lambda count: fault if count > 5 else None
-    config = config_for(server, concurrency="1", retries="0")
-    run = Run.create(tmp_path / "run", config, "harness run")
-    with pytest.raises(UserError, match=message) as raised:
-        evaluate.evaluate(run, ["before"], None, True, None)
-    assert "\n" not in str(raised.value)
-    kept = run.completions("before")
-    assert len(kept) == 5
-    server.misbehave, server.asked = lambda count: None, []
-    evaluate.evaluate(run, ["before"], None, True, None)
-    assert len(run.completions("before")) == 12
-    assert len(server.asked) == 7
-
-
 def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server):
-    server.misbehave = lambda count: (400, {"error": {"message": "no such template"}})
+    server.misbehave = lambda count: lambda handler: handler.answer(400, {"error": {"message": "no such template"}})
     done = harness("ask", "--engine", "openai", "--engine-arg", f"base_url={server.url}", "--engine-arg", "model=base",
                    "How many?")  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -162,17 +72,7 @@ def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server
     ],
 )
 def test_reasoning_that_a_server_splits_off_is_put_back_as_it_was_written(content, finish_reason, text):
-    message = SimpleNamespace(content=content, reasoning_content="We count.")
-    assert _text(message, finish_reason) == text
-
-
-def test_a_server_that_hangs_is_given_up(tmp_path, server):
-    free = threading.Event()
-    server.misbehave = lambda count: free.wait(20) and None
-    run = Run.create(tmp_path / "run", config_for(server, timeout="1", retries="0"), "harness run")
-    with pytest.raises(UserError, match="raise --engine-arg timeout"):
-        evaluate.evaluate(run, ["before"], None, True, None)
-    free.set()
+    assert _text({"content": content, "reasoning_content": "We count."}, finish_reason) == text
 
 
 @pytest.mark.parametrize(

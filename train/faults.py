@@ -5,10 +5,8 @@ from contextlib import contextmanager
 
 from harness.config import Configuration
 from harness.errors import UserError
+from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
 
-# Parts of what torch, bitsandbytes and vLLM say; their exceptions have no class of their own.
-NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
-NO_ROOM_FOR_VLLM = ("gpu memory utilization", "gpu_memory_utilization", "no available memory for the cache")
 NO_DISK = ("no space left", "disk quota", "file write failed", "unexpected pos", "file too large")
 
 
@@ -20,7 +18,7 @@ def faults_named(config: Configuration) -> Iterator[None]:
     except Exception as error:
         # What stands behind a UserError is a library's word; safetensors' is straight below Exception.
         said = error.__cause__ if isinstance(error, UserError) else error
-        fix = fix_for(NO_MEMORY[0] if isinstance(said, MemoryError) else str(said), config)
+        fix = fix_for(said_by(said), config) if said else None
         if fix is None:
             raise
         raise UserError(fix) from error
@@ -28,17 +26,16 @@ def faults_named(config: Configuration) -> Iterator[None]:
 
 def fix_for(said: str, config: Configuration) -> str | None:
     """The line for what a library said; None where it is none of these."""
-    text = said.casefold()
-    if any(part in text for part in NO_ROOM_FOR_VLLM):
+    if lacks_room_for_vllm(said):
         return (
             f"vLLM finds no room for its rollouts beside the training: change gpu_memory_utilization = "
             f"{config.gpu_memory_utilization}, lower max_sequence = {config.max_sequence}, or weights = 4-bit"
         )
-    if any(part in text for part in NO_MEMORY):
+    if lacks_memory(said):
         lower = [f"generations = {config.generations}", f"max_sequence = {config.max_sequence}"]
         lower += [f"gpu_memory_utilization = {config.gpu_memory_utilization}"] if config.rollouts == "vllm" else []
         lower += ["weights to 4-bit"] if config.weights == "16-bit" else []
         return f"the training does not fit into memory: lower {' or '.join(lower)}, or raise accumulation"
-    if any(part in text for part in NO_DISK):
+    if any(part in said.casefold() for part in NO_DISK):
         return "the disk is full: make room, or save less often (save_steps); the same command then goes on"
     return None

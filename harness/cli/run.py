@@ -145,5 +145,5 @@ def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: 
     folder = Run.create(output or RUNS / config.folder_name, config, command, fresh)
     folder.lock()
     if not all(folder.is_done(stage) for stage in stages):
-        folder.remember(command)
+        folder.remember(command, config)
     return folder

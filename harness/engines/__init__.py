@@ -20,6 +20,8 @@ ARGUMENTS: dict[str, tuple[str, ...] | None] = {
     "openai": ("base_url", "model", "tokenizer", "concurrency", "timeout", "retries"),
     "scripted": ("replies",),
 }
+# How patient we are with a server, not what it says: a run goes on where these are changed.
+PATIENCE = {"openai": ("concurrency", "timeout", "retries")}
 # What vLLM takes.
 MOST_LORA_RANK = 512
 AUTO = "auto"

@@ -1,34 +1,33 @@
 """Any server that speaks OpenAI's protocol: vLLM serve, SGLang, Ollama, a hosted one; one machine or a cluster."""
 
-import asyncio
 import json
-import os
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 
 from harness import checkpoints
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
+from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, address, read, words
 from harness.errors import UserError
-from harness.types import AdapterEffect, Completion, Request, Sampling
+from harness.types import AdapterEffect, Completion, FinishReason, Request, Sampling
 
-KEY = "OPENAI_API_KEY"
 CONCURRENCY = "64"
 TIMEOUT_SECONDS = "600"
-CONNECT_SECONDS = 10
 RETRIES = "5"
 PROBE_TOKENS = 48
+GOES_ON = "what was drawn is kept, the same command goes on"
 # Servers that take these, and would fill in what the checkpoint's own generation settings say.
 TAKE_ALL_SETTINGS = ("vllm", "sglang")
+# What JSON can spell and UTF-8 cannot.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class OpenAIEngine:
-    """Replies from a server. Arguments: base_url, model, tokenizer, concurrency, timeout (seconds), retries.
+    """Replies from a server. Arguments: base_url, model, tokenizer, concurrency, timeout (seconds a try), retries.
 
     The adapter is a served model's name. Without `tokenizer` the conversation is sent and the server's chat template
     renders it; with it (a folder or hub id) the prompt is rendered here and sent as text, which an adapter trained
@@ -41,15 +40,16 @@ class OpenAIEngine:
     ):
         if "base_url" not in arguments:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
-        self.base_url = _address(arguments["base_url"])
-        self.concurrency = whole_number("concurrency", arguments.get("concurrency", CONCURRENCY))
-        self.settings = {
-            "base_url": self.base_url,
-            "api_key": os.environ.get(KEY) or "none",
-            "timeout": whole_number("timeout", arguments.get("timeout", TIMEOUT_SECONDS)),
-            "max_retries": whole_number("retries", arguments.get("retries", RETRIES), least=0),
-        }
-        served = self._served()
+        self.base_url = address(arguments["base_url"])
+        self.server = Server(
+            self.base_url,
+            timeout=whole_number("timeout", arguments.get("timeout", TIMEOUT_SECONDS)),
+            retries=whole_number("retries", arguments.get("retries", RETRIES), least=0),
+            concurrency=whole_number("concurrency", arguments.get("concurrency", CONCURRENCY)),
+        )
+        ((served,),) = Server(self.base_url, CONNECT_SECONDS, retries=1).each(
+            _served, [None], "start the server, or mend base_url"
+        )
         self.model = _choose_model(arguments.get("model"), checkpoint, served, self.base_url)
         self.takes_all_settings = served.get(self.model) in TAKE_ALL_SETTINGS
         self.adapter = adapter
@@ -79,13 +79,13 @@ class OpenAIEngine:
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
     ) -> Iterator[Drawn]:
         missing = [request for request in requests if request.key not in done]
-        yield from self._each(lambda client, request: self._reply(client, request, sampling), missing)
+        yield from self.server.each(lambda client, each: self._reply(client, each, sampling), missing, GOES_ON)
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
         base, adapted = ([replace(request, adapted=side) for request in requests] for side in (False, True))
         try:
             return self._effect(self._log_probabilities, base, adapted)
-        except (UserError, LookupError, TypeError, AttributeError, ValueError):
+        except (UserError, ValueError):
             # Many servers echo no log-probabilities.
             return self._effect(self._greedy_reply, base, adapted)
 
@@ -93,7 +93,7 @@ class OpenAIEngine:
         """`say` returns what is said to one probe, as a list."""
 
         def said(requests: Sequence[Request]) -> list[list]:
-            return [each for batch in self._each(say, requests) for each in batch]
+            return [each for batch in self.server.each(say, requests, GOES_ON) for each in batch]
 
         # One at a time: the company in a batch changes the last bits.
         alone = [[value for request in side for value in said([request])[0][1]] for side in (base, adapted, base)]
@@ -105,59 +105,6 @@ class OpenAIEngine:
         ((_, completion),) = next(self.generate([request], frozenset(), sampling))
         on_text(completion.text)
         return completion
-
-    def _served(self) -> dict[str, str]:
-        """Who owns each served model, by its name; empty where the server does not say what it serves."""
-        client = openai.OpenAI(**self.settings | {"timeout": CONNECT_SECONDS, "max_retries": 1})
-        with client, _failures_named(self.base_url, "start the server, or mend base_url"):
-            try:
-                return {each.id: str(getattr(each, "owned_by", "")) for each in client.models.list()}
-            except openai.NotFoundError:
-                return {}
-
-    def _each(
-        self, ask: Callable[[openai.AsyncOpenAI, Request], Coroutine[None, None, Any]], requests: Sequence[Request]
-    ) -> Iterator[list]:
-        """What `ask` returns for each request, as lists of what has finished, `concurrency` of them at a time.
-
-        The first that fails ends the iteration with its error, once what had finished before has been yielded.
-        """
-        loop = asyncio.new_event_loop()
-        client = openai.AsyncOpenAI(**self.settings)
-        finished: asyncio.Queue = asyncio.Queue()
-        waiting = iter(requests)
-
-        async def work() -> None:
-            for request in waiting:
-                try:
-                    finished.put_nowait(await ask(client, request))
-                except Exception as error:  # raised again where the iterator is read
-                    finished.put_nowait(error)
-                    return
-
-        async def some() -> list:
-            batch = [await finished.get()]
-            while not finished.empty():
-                batch.append(finished.get_nowait())
-            return batch
-
-        workers = [loop.create_task(work()) for _ in range(min(self.concurrency, len(requests)))]
-        left = len(requests)
-        try:
-            while left:
-                batch = loop.run_until_complete(some())
-                left -= len(batch)
-                if replies := [each for each in batch if not isinstance(each, Exception)]:
-                    yield replies
-                for error in (each for each in batch if isinstance(each, Exception)):
-                    with _failures_named(self.base_url, "what was drawn is kept, the same command goes on"):
-                        raise error
-        finally:
-            for worker in workers:
-                worker.cancel()
-            loop.run_until_complete(asyncio.gather(*workers, return_exceptions=True))
-            loop.run_until_complete(client.close())
-            loop.close()
 
     async def _reply(
         self, client: openai.AsyncOpenAI, request: Request, sampling: Sampling
@@ -171,13 +118,11 @@ class OpenAIEngine:
         }
         if self.tokenizer:
             settings["extra_body"]["add_special_tokens"] = False
-            answer = await client.completions.create(prompt=request.prompt, **settings)
-            text = answer.choices[0].text
+            answer = await client.completions.with_raw_response.create(prompt=request.prompt, **settings)
         else:
-            answer = await client.chat.completions.create(messages=json.loads(request.prompt), **settings)
-            text = _text(answer.choices[0].message, answer.choices[0].finish_reason)
-        finish = "length" if answer.choices[0].finish_reason == "length" else "stop"
-        return request, request.complete(text, int(answer.usage.completion_tokens), finish)
+            messages = json.loads(request.prompt)
+            answer = await client.chat.completions.with_raw_response.create(messages=messages, **settings)
+        return request, request.complete(*_drawn(read(answer.content)))
 
     def _extra(self, sampling: Sampling) -> dict[str, Any]:
         if self.takes_all_settings:
@@ -186,7 +131,7 @@ class OpenAIEngine:
 
     async def _log_probabilities(self, client: openai.AsyncOpenAI, request: Request) -> tuple[Request, list[float]]:
         """Of the tokens of a question and a fixed continuation, as the server echoes them."""
-        answer = await client.completions.create(
+        answer = await client.completions.with_raw_response.create(
             model=self.adapter if request.adapted else self.model,
             prompt=request.problem.question + PROBE_CONTINUATION,
             echo=True,
@@ -194,7 +139,12 @@ class OpenAIEngine:
             temperature=0,
             logprobs=1,
         )
-        return request, [float(value) for value in answer.choices[0].logprobs.token_logprobs[1:-1]]
+        echoed = _choice(read(answer.content)).get("logprobs")
+        values = echoed.get("token_logprobs") if isinstance(echoed, dict) else None
+        inner = values[1:-1] if isinstance(values, list) else []
+        if not inner or not all(isinstance(value, int | float) for value in inner):
+            raise UserError(f"{self.base_url} echoes no log-probabilities: replies are compared instead")
+        return request, [float(value) for value in inner]
 
     async def _greedy_reply(self, client: openai.AsyncOpenAI, request: Request) -> tuple[Request, list[str]]:
         greedy = Sampling(1, temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=PROBE_TOKENS, seed=0)
@@ -202,49 +152,52 @@ class OpenAIEngine:
         return request, [completion.text]
 
 
-def _text(message: Any, finish_reason: str | None) -> str:
+async def _served(client: openai.AsyncOpenAI, _: None) -> dict[str, str]:
+    """Who owns each served model, by its name; empty where the server does not say what it serves."""
+    try:
+        models = read((await client.models.with_raw_response.list()).content).get("data") or []
+        return {str(each["id"]): str(each.get("owned_by", "")) for each in models}
+    except openai.NotFoundError:
+        return {}
+    except (TypeError, LookupError, AttributeError) as error:
+        raise Nonsense("no list of models") from error
+
+
+def _choice(answer: dict) -> dict:
+    """The one reply of an answer; where there is none, the server's own word on it."""
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        said = answer.get("error")
+        raise Nonsense(words(f"no choices, error: {said}" if said else "no choices"))
+    return choices[0]
+
+
+def _drawn(answer: dict) -> tuple[str, int, FinishReason]:
+    """Text, tokens and how a reply ended."""
+    choice, usage = _choice(answer), answer.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    if not isinstance(tokens, int) or tokens < 0:
+        raise Nonsense("no usage.completion_tokens")
+    finish = "length" if choice.get("finish_reason") == "length" else "stop"
+    message = choice.get("message")
+    text = _text(message, finish) if isinstance(message, dict) else _as_text(choice.get("text"))
+    return LONE_SURROGATE.sub("\ufffd", text), tokens, finish
+
+
+def _text(message: dict, finish_reason: str | None) -> str:
     """What the model wrote; where the server has split off the reasoning, with its tags put back."""
-    reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+    content = _as_text(message.get("content") or "")
+    reasoning = _as_text(message.get("reasoning_content") or message.get("reasoning") or "")
     if not reasoning:
-        return message.content or ""
-    cut_off = finish_reason == "length" and not message.content
-    return f"<think>{reasoning}" if cut_off else f"<think>{reasoning}</think>{message.content or ''}"
+        return content
+    cut_off = finish_reason == "length" and not content
+    return f"<think>{reasoning}" if cut_off else f"<think>{reasoning}</think>{content}"
 
 
-@contextmanager
-def _failures_named(base_url: str, then: str) -> Iterator[None]:
-    """What goes wrong between us and the server, as a UserError of one line that ends in what to do `then`."""
-    try:
-        yield
-    except openai.AuthenticationError as error:
-        raise UserError(f"{base_url} refuses the key: set {KEY} in the environment; {then}") from error
-    except openai.APITimeoutError as error:
-        raise UserError(f"{base_url} does not answer in time: raise --engine-arg timeout; {then}") from error
-    except openai.APIConnectionError as error:
-        raise UserError(f"{base_url} does not answer: {then}") from error
-    except openai.RateLimitError as error:
-        raise UserError(f"{base_url} gets too many requests: lower --engine-arg concurrency; {then}") from error
-    except openai.APIStatusError as error:
-        what = " ".join(str(error.message).split())[:200]
-        raise UserError(f"{base_url} answered {error.status_code} ({what}): {then}") from error
-    except (openai.OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
-        what = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"{base_url} does not answer in OpenAI's protocol ({what}): does it end in /v1? {then}"
-        ) from error
-
-
-def _address(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        whole = False
-    if not whole:
-        raise UserError(f"--engine-arg base_url={url}: give http://HOST:PORT/v1")
-    if parts.username or parts.password:
-        raise UserError(f"--engine-arg base_url: a key has no place in an address: set {KEY} in the environment")
-    return url.rstrip("/")
+def _as_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Nonsense(f"a reply that is no text but {type(value).__name__}")
+    return value
 
 
 def _choose_model(wanted: str | None, checkpoint: str, served: dict[str, str], base_url: str) -> str:

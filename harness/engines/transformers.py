@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from transformers.generation import logits_process
 from harness import checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
 from harness.errors import UserError
+from harness.faults import lacks_memory, said_by
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 BATCH_SIZE = "64"
@@ -48,6 +49,10 @@ class TransformersEngine:
     @cached_property
     @torch.inference_mode(False)
     def model(self) -> Any:
+        with self._short_of_memory("the model", "give --engine-arg dtype=bfloat16, or take a smaller model"):
+            return self._loaded()
+
+    def _loaded(self) -> Any:
         model = checkpoints.load(AutoModelForCausalLM, self.checkpoint, dtype=getattr(torch, self.dtype))
         self.configured_stops = model.generation_config.eos_token_id
         # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
@@ -66,6 +71,16 @@ class TransformersEngine:
 
     def load(self) -> None:
         _ = self.model
+
+    @contextmanager
+    def _short_of_memory(self, what: str, fix: str) -> Iterator[None]:
+        """A UserError where `what` does not fit; all else goes on as it is."""
+        try:
+            yield
+        except (RuntimeError, MemoryError, UserError) as error:
+            if not lacks_memory(said_by((error.__cause__ or error) if isinstance(error, UserError) else error)):
+                raise
+            raise UserError(f"{self.checkpoint}: {what} does not fit into memory ({self.device}): {fix}") from error
 
     def render(self, messages: list[dict[str, str]]) -> str:
         return checkpoints.render(self.tokenizer, messages)
@@ -100,7 +115,8 @@ class TransformersEngine:
         tokens = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         whole = self.tokenizer(prompt + PROBE_CONTINUATION, add_special_tokens=False)["input_ids"]
         ids = torch.tensor([whole], device=self.device)
-        with self._speaking(adapted):
+        fix = "free some, and the same command goes on"
+        with self._speaking(adapted), self._short_of_memory("a prompt", fix):
             said = self.model(ids).logits[0, :-1].float().log_softmax(-1)
         return said.gather(1, ids[0, 1:, None])[len(tokens) - 1 :, 0].tolist()
 
@@ -123,7 +139,8 @@ class TransformersEngine:
             eos_token_id=sorted(self.stops),
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        with self._speaking(requests[0].adapted):
+        fix = "lower --engine-arg batch_size with --fresh, or free some and the same command goes on"
+        with self._speaking(requests[0].adapted), self._short_of_memory(f"a batch of {len(requests)}", fix):
             output = self.model.generate(
                 **inputs,
                 generation_config=settings,

@@ -29,6 +29,7 @@ from vllm.sampling_params import RequestOutputKind
 from harness import adapters, checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
 from harness.errors import UserError
+from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
@@ -61,6 +62,7 @@ class VllmEngine:
         self.settings = _settings(checkpoint, adapter, arguments) | {"seed": seed}
         self.engine: LLMEngine | None = None
         self._names = map(str, count())
+        self._started_saying = 0
         self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115, open as long as vLLM's processes
         self.provenance = {
             "engine": "vllm",
@@ -76,7 +78,10 @@ class VllmEngine:
                 self.engine = LLM(model=checkpoints.locate(self.checkpoint), **self.settings).llm_engine
             except Exception as error:  # what a worker's start-up raises has no common class
                 fix = "mend the --engine-arg it speaks of, or evaluate with --engine transformers"
-                raise UserError(_with_fix(f"vllm cannot start: {_first_named(self._said) or error}", fix)) from error
+                raise UserError(
+                    _with_fix("vllm cannot start", _first_named(self._said) or said_by(error), fix)
+                ) from error
+        self._started_saying = os.fstat(self._said.fileno()).st_size
         atexit.register(self.engine.engine_core.shutdown)
 
     def render(self, messages: list[dict[str, str]]) -> str:
@@ -129,12 +134,21 @@ class VllmEngine:
             raise UserError(
                 f"vllm refuses the prompt of {request.problem.id} ({cause}): raise --engine-arg max_model_len"
             ) from error
+        except Exception as error:
+            raise self._breakdown(error) from error
 
     def _step(self) -> list[RequestOutput]:
         try:
             return self.engine.step()
         except Exception as error:  # what breaks in vLLM's kernels has no common class
-            raise UserError(_with_fix(f"vllm broke down: {error}", "the same command goes on from here")) from error
+            raise self._breakdown(error) from error
+
+    def _breakdown(self, error: Exception) -> UserError:
+        """The line for what ended vLLM in the middle; of a process of its own that died, what that said last."""
+        said = said_by(error)
+        if type(error).__name__ == "EngineDeadError":
+            said = _first_named(self._said, self._started_saying) or said
+        return UserError(_with_fix("vllm broke down", said, "the same command goes on from here"))
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
         # One request at a time: the company in a batch changes the last bits.
@@ -272,17 +286,16 @@ def _stderr_into(file: IO[str]) -> Iterator[None]:
         os.close(kept)
 
 
-def _first_named(said: IO[str]) -> str | None:
+def _first_named(said: IO[str], start: int = 0) -> str | None:
     """The first error that vLLM or its workers named, which is the one that the others follow from."""
-    said.seek(0)
+    said.seek(start)
     named = [match[1] for match in map(_NAMED_ERROR.search, said) if match]
     return next((each for each in named if "initialization failed" not in each), None)
 
 
-def _with_fix(cause: str, fix: str) -> str:
+def _with_fix(what: str, cause: str, fix: str) -> str:
     """One line; where memory is short the fix is another one."""
-    cause = " ".join(cause.split())[:300]
-    if any(word in cause.lower() for word in ("memory", "kv cache", "cache blocks")):
-        which = "raise" if "increas" in cause.lower() else "lower"
-        return f"{cause}: {which} --engine-arg gpu_memory_utilization, or lower max_model_len or max_num_seqs"
-    return f"{cause}: {fix}"
+    if lacks_memory(cause) or lacks_room_for_vllm(cause):
+        which = "raise" if "increas" in cause.casefold() else "lower"
+        fix = f"{which} --engine-arg gpu_memory_utilization, or lower max_model_len or max_num_seqs"
+    return f"{what}: {' '.join(cause.split())[:300]}: {fix}"

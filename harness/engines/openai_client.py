@@ -1,0 +1,215 @@
+"""What goes over the wire to a server: a bounded number of tries, each bounded in seconds and in bytes."""
+
+import asyncio
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+
+from harness.errors import UserError
+
+KEY = "OPENAI_API_KEY"
+CONNECT_SECONDS = 10
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+# A server may ask for a longer pause than ours; for more than this it is not waited.
+LONGEST_ASKED_PAUSE = 120.0
+# A million tokens, the most that a recipe may ask for, take less.
+MOST_BYTES = 2**24
+PASSING = (408, 409, 429)
+
+Ask = Callable[[openai.AsyncOpenAI, Any], Coroutine[None, None, Any]]
+
+
+class Nonsense(Exception):
+    """An answer that is none, in a few words."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where replies come from, and how patient to be with it. `timeout` is the seconds of one try."""
+
+    base_url: str
+    timeout: float
+    retries: int
+    concurrency: int = 1
+
+    def each(self, ask: Ask, requests: Sequence, then: str) -> Iterator[list]:
+        """What `ask` returns for each request, as lists of what has finished, `concurrency` of them at a time.
+
+        The first that fails for good ends the iteration with a UserError that closes with `then`, once what had
+        finished before has been yielded.
+        """
+        loop = asyncio.new_event_loop()
+        client = openai.AsyncOpenAI(
+            base_url=self.base_url,
+            api_key=_key(),
+            timeout=openai.Timeout(self.timeout, connect=min(CONNECT_SECONDS, self.timeout)),
+            max_retries=0,
+            http_client=_BoundedClient(follow_redirects=False),
+            # What is not compressed cannot grow while it is unpacked.
+            default_headers={"Accept-Encoding": "identity"},
+        )
+        finished: asyncio.Queue = asyncio.Queue()
+        waiting = iter(requests)
+
+        async def work() -> None:
+            for request in waiting:
+                try:
+                    finished.put_nowait(await self._patiently(ask, client, request))
+                except Exception as error:  # raised again where the iterator is read
+                    finished.put_nowait(error)
+                    return
+
+        async def some() -> list:
+            batch = [await finished.get()]
+            while not finished.empty():
+                batch.append(finished.get_nowait())
+            return batch
+
+        workers = [loop.create_task(work()) for _ in range(min(self.concurrency, len(requests)))]
+        left = len(requests)
+        try:
+            while left:
+                batch = loop.run_until_complete(some())
+                left -= len(batch)
+                if replies := [each for each in batch if not isinstance(each, Exception)]:
+                    yield replies
+                for error in (each for each in batch if isinstance(each, Exception)):
+                    with _failures_named(self.base_url, then):
+                        raise error
+        finally:
+            for worker in workers:
+                worker.cancel()
+            loop.run_until_complete(asyncio.gather(*workers, return_exceptions=True))
+            loop.run_until_complete(client.close())
+            loop.close()
+
+    async def _patiently(self, ask: Ask, client: openai.AsyncOpenAI, request: Any) -> Any:
+        """`ask`, again where it may go better; a server that hangs is asked once more, however many tries are left."""
+        left, pause = self.retries, FIRST_PAUSE
+        while True:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    return await ask(client, request)
+            except (TimeoutError, openai.APITimeoutError):
+                if left <= 0:
+                    raise
+                left = 1
+            except (Nonsense, openai.APIConnectionError, openai.APIStatusError) as error:
+                asked = _asked_pause(error)
+                if left <= 0 or not _may_pass(error) or asked > LONGEST_ASKED_PAUSE:
+                    raise
+                # Not all at once, where many were turned away together.
+                await asyncio.sleep(asked or pause * random.uniform(0.75, 1))
+            left, pause = left - 1, min(2 * pause, LONGEST_PAUSE)
+
+
+class _BoundedClient(openai.DefaultAsyncHttpxClient):
+    """Reads no more of an answer than MOST_BYTES, as it stands: what is longer or packed is no JSON then."""
+
+    async def send(self, request: Any, **settings: Any) -> Any:
+        response = await super().send(request, **settings | {"stream": True})
+        content = bytearray()
+        try:
+            async for part in response.aiter_raw():
+                content += part
+                if len(content) > MOST_BYTES:
+                    break
+        finally:
+            await response.aclose()
+        unframed = ("content-encoding", "content-length", "transfer-encoding")
+        headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in unframed]
+        return type(response)(response.status_code, headers=headers, content=bytes(content), request=request)
+
+
+def read(content: bytes) -> dict:
+    """An answer's JSON object; bytes that are no UTF-8 stand as replacement characters in it."""
+    if len(content) > MOST_BYTES:
+        raise Nonsense(f"longer than {MOST_BYTES:,} bytes")
+    try:
+        answer = json.loads(content.decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise Nonsense(f"not JSON: {words(content[:200].decode('utf-8', 'replace'), 60) or 'nothing'}") from error
+    if not isinstance(answer, dict):
+        raise Nonsense(f"not an object: {words(str(answer), 60)}")
+    return answer
+
+
+def address(url: str) -> str:
+    """A base_url as it may be written down; a UserError where it is none or holds a key."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise UserError(f"--engine-arg base_url={url}: give http://HOST:PORT/v1")
+    if parts.username or parts.password:
+        raise UserError(f"--engine-arg base_url: a key has no place in an address: set {KEY} in the environment")
+    return url.rstrip("/")
+
+
+def _key() -> str:
+    key = os.environ.get(KEY, "").strip() or "none"
+    if not key.isascii() or not key.isprintable():
+        raise UserError(f"{KEY} in the environment has characters that no key has: set it again")
+    return key
+
+
+def _may_pass(error: Exception) -> bool:
+    status = getattr(error, "status_code", 500)
+    return status in PASSING or status >= 500
+
+
+def _asked_pause(error: Exception) -> float:
+    """The seconds that a server asks for by Retry-After, a number or a date; 0 where it asks for none."""
+    if not isinstance(error, openai.APIStatusError):
+        return 0.0
+    said = error.response.headers.get("retry-after", "")
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(said).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return 0.0
+    return 0.0 if math.isnan(seconds) else max(seconds, 0.0)
+
+
+@contextmanager
+def _failures_named(base_url: str, then: str) -> Iterator[None]:
+    """What goes wrong between us and the server, as a UserError of one line that ends in what to do `then`."""
+    try:
+        yield
+    except openai.AuthenticationError as error:
+        raise UserError(f"{base_url} refuses the key: set {KEY} in the environment; {then}") from error
+    except (TimeoutError, openai.APITimeoutError) as error:
+        raise UserError(f"{base_url} does not answer in time: raise --engine-arg timeout; {then}") from error
+    except openai.APIConnectionError as error:
+        raise UserError(f"{base_url} does not answer: {then}") from error
+    except openai.RateLimitError as error:
+        pause = _asked_pause(error)
+        wait = f" (none for {pause:.0f} s)" if pause else ""
+        raise UserError(f"{base_url} gets too many requests{wait}: lower --engine-arg concurrency; {then}") from error
+    except openai.APIStatusError as error:
+        elsewhere = error.response.headers.get("location", "")
+        what = f"look there: {elsewhere}" if elsewhere and error.status_code < 400 else error.message
+        raise UserError(f"{base_url} answered {error.status_code} ({words(str(what))}): {then}") from error
+    except Nonsense as error:
+        raise UserError(
+            f"{base_url} does not answer in OpenAI's protocol ({error}): does it end in /v1? {then}"
+        ) from error
+
+
+def words(text: str, most: int = 200) -> str:
+    """The beginning of somebody's text, on one line and without what steers a terminal."""
+    return "".join(each for each in " ".join(text.split()) if each.isprintable())[:most]

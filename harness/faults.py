@@ -1,0 +1,20 @@
+"""What libraries say where memory is short; their exceptions have no class of their own."""
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+NO_ROOM_FOR_VLLM = (
+    "gpu memory utilization", "gpu_memory_utilization", "no available memory for the cache", "kv cache is needed",
+)  # fmt: skip
+
+
+def said_by(error: BaseException) -> str:
+    """A library's own words; Python's MemoryError has none."""
+    return str(error) or (NO_MEMORY[0] if isinstance(error, MemoryError) else type(error).__name__)
+
+
+def lacks_memory(said: str) -> bool:
+    return any(part in said.casefold() for part in NO_MEMORY)
+
+
+def lacks_room_for_vllm(said: str) -> bool:
+    """vLLM's share of the memory is too small, or larger than what is free."""
+    return any(part in said.casefold() for part in NO_ROOM_FOR_VLLM)
