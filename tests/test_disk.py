@@ -44,7 +44,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(disk, tmp_path)
     ]
     command += [word for setting in SETTINGS for word in ("--set", setting)]
     kept, stops = b"", 0
-    for size in ("64k", "256k", "1m", "32m"):
+    for size in ("64k", "500k", "32m"):
         assert mount(f"remount,size={size}")
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=os.environ)
         journal = folder / "r/before/completions.jsonl"
@@ -70,7 +70,8 @@ def test_a_read_only_disk_is_named(disk, job, command):
         code, said = command(*arguments)
         assert code == 2
         assert "cannot be written (Read-only file system)" in said or "Read-only file system: make room" in said
-        assert said.count("\n") == 1
+        assert ".part" not in said
+        assert "Traceback" not in said
 
 
 @pytest.fixture
