@@ -2,7 +2,8 @@
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 NO_ROOM_FOR_VLLM = (
-    "gpu memory utilization", "gpu_memory_utilization", "no available memory for the cache", "kv cache is needed",
+    "memory utilization", "gpu_memory_utilization", "no available memory for the cache", "kv cache is needed",
+    "less than requested memory", "memory used by other processes",
 )  # fmt: skip
 
 

@@ -115,7 +115,7 @@ def test_what_passes_is_waited_for(tmp_path, server, fault):
     run = Run.create(tmp_path / "run", config_for(server, timeout="1" if fault is hang else "20"), "harness run")
     started = time.monotonic()
     assert evaluation(run) == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     assert len(run.completions("before")) == PROBLEMS
     assert len(server.asked) == PROBLEMS + 1
 
@@ -165,7 +165,7 @@ def test_what_lasts_ends_in_a_line_and_the_rest_is_drawn_later(tmp_path, server,
     run = Run.create(tmp_path / "run", config_for(server, concurrency="1", retries="1", **given), "harness run")
     started = time.monotonic()
     assert evaluation(run) == 2
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 15
     (said,) = capsys.readouterr().err.splitlines()
     assert said.isprintable()
     assert said.endswith(GOES_ON)
@@ -222,7 +222,7 @@ def test_a_list_of_models_that_is_none(tmp_path, server, capsys, monkeypatch, fa
     server.models = fault
     started = time.monotonic()
     assert exit_code_of(lambda: evaluate.open_engine(config_for(server), None)) == 2
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 15
     (said,) = capsys.readouterr().err.splitlines()
     assert re.search(line, said), said
 

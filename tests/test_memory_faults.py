@@ -152,6 +152,9 @@ OPTIONS = "--engine-arg gpu_memory_utilization, or lower max_model_len or max_nu
                     "memory, the estimated maximum model length is 17024. Try increasing `gpu_memory_utilization` "
                     "(which also controls CPU memory on the CPU backend) or decreasing `max_model_len`."),
          f"cannot start: To serve at least .*: raise {OPTIONS}"),
+        (RuntimeError("Available memory on node 0 (16.45/18.71 GiB) on kv cache allocation is less than requested "
+                      "memory for kv (-0.92/0.0 GiB). Reduce CPU memory used by other processes."),
+         f"cannot start: Available memory on node .*: lower {OPTIONS}"),
         (ON_CUDA, f"cannot start: CUDA out of memory.*: lower {OPTIONS}"),
         (MemoryError(), f"cannot start: out of memory: lower {OPTIONS}"),
         (NOT_SHORT, "cannot start: CUDA error: an illegal .*: mend the --engine-arg it speaks of"),
