@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from harness.config import EMBEDDED
-from harness.errors import UserError
+from harness.errors import UserError, cause
 
 CONNECT_SECONDS = 5
 
@@ -85,8 +85,9 @@ def check_hub(checkpoint: str) -> None:
             f"--model {checkpoint}: gated: accept its licence on its page of the hub, then set HF_TOKEN to your token"
         ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        cause = " ".join(str(error).split())[:120]
-        raise UserError(f"--model {checkpoint}: not to be had from the hub ({cause}): give a local folder") from error
+        raise UserError(
+            f"--model {checkpoint}: not to be had from the hub ({cause(error, 120)}): give a local folder"
+        ) from error
 
 
 def go_offline_without_network() -> None:
@@ -119,9 +120,8 @@ def load(loader: Any, checkpoint: str, **arguments: Any) -> Any:
         return loader.from_pretrained(where, **arguments)
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         # What transformers raises at a folder that is no checkpoint of its own has no common class.
-        cause = " ".join(str(error).split())[:160]
         fix = "give --model a whole checkpoint folder" if Path(where).is_dir() else "give --model a local folder"
-        raise UserError(f"{checkpoint}: cannot be loaded ({cause}): {fix}") from error
+        raise UserError(f"{checkpoint}: cannot be loaded ({cause(error)}): {fix}") from error
 
 
 def load_tokenizer(checkpoint: str, chat_template: str = "") -> Any:

@@ -6,10 +6,13 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import NoReturn
 
-from harness.errors import UserError
+from harness.errors import UserError, redacted
+from harness.markdown import one_line
 
 LIBRARY_SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -36,6 +39,7 @@ def main() -> None:
         stream.reconfigure(errors="replace")
     from harness.cli.app import app
 
+    sys.excepthook = show_bug
     stop_in_order(STOP_SECONDS)
     leave(exit_code_of(lambda: app(standalone_mode=False)))
 
@@ -87,6 +91,12 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
     return code
 
 
+def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback as Python prints it, without secrets and without what a terminal would obey."""
+    said = redacted("".join(traceback.format_exception(kind, error, trace)))
+    print(*(one_line(line) for line in said.splitlines()), sep="\n", file=sys.stderr)
+
+
 def leave(code: int) -> NoReturn:
     """End the process in order, but for the interpreter's own end: a library's thread that is still at work then can
     crash it (vLLM's do), and a finished command must not look like a crash."""
@@ -97,5 +107,5 @@ def leave(code: int) -> NoReturn:
 
 
 def _refuse(message: str) -> int:
-    print(f"harness: {' '.join(message.split())}", file=sys.stderr)
+    print(f"harness: {one_line(' '.join(redacted(message).split()))}", file=sys.stderr)
     return 2

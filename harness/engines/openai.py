@@ -14,7 +14,7 @@ import openai
 
 from harness import checkpoints
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 KEY = "OPENAI_API_KEY"
@@ -225,12 +225,10 @@ def _failures_named(base_url: str, then: str) -> Iterator[None]:
     except openai.RateLimitError as error:
         raise UserError(f"{base_url} gets too many requests: lower --engine-arg concurrency; {then}") from error
     except openai.APIStatusError as error:
-        what = " ".join(str(error.message).split())[:200]
-        raise UserError(f"{base_url} answered {error.status_code} ({what}): {then}") from error
+        raise UserError(f"{base_url} answered {error.status_code} ({cause(error.message, 200)}): {then}") from error
     except (openai.OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
-        what = " ".join(str(error).split())[:120]
         raise UserError(
-            f"{base_url} does not answer in OpenAI's protocol ({what}): does it end in /v1? {then}"
+            f"{base_url} does not answer in OpenAI's protocol ({cause(error, 120)}): does it end in /v1? {then}"
         ) from error
 
 

@@ -16,7 +16,7 @@ from transformers.generation import logits_process
 
 from harness import checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 BATCH_SIZE = "64"
@@ -156,8 +156,9 @@ def with_adapter(model: Any, adapter: str) -> Any:
         with warnings.catch_warnings(action="ignore"):  # keys that fit nowhere show in the adapter's effect
             adapted = PeftModel.from_pretrained(model, adapter)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        cause = " ".join(str(error).split())[:160]
-        raise UserError(f"--adapter {adapter}: does not go with this model ({cause}): give its own adapter") from error
+        raise UserError(
+            f"--adapter {adapter}: does not go with this model ({cause(error)}): give its own adapter"
+        ) from error
     if not all(bool(torch.isfinite(value).all()) for name, value in adapted.named_parameters() if "lora_" in name):
         raise UserError(f"--adapter {adapter}: holds NaN or infinity: train it again with a lower learning_rate")
     return adapted

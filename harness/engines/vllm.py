@@ -28,7 +28,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from harness import adapters, checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
@@ -125,9 +125,9 @@ class VllmEngine:
         try:
             self.engine.add_request(name, {"prompt_token_ids": ids}, parameters, lora_request=lora)
         except (ValueError, VLLMValidationError) as error:
-            cause = " ".join(str(error).split())[:200]
             raise UserError(
-                f"vllm refuses the prompt of {request.problem.id} ({cause}): raise --engine-arg max_model_len"
+                f"vllm refuses the prompt of {request.problem.id} ({cause(error, 200)}): raise --engine-arg "
+                "max_model_len"
             ) from error
 
     def _step(self) -> list[RequestOutput]:
@@ -279,10 +279,10 @@ def _first_named(said: IO[str]) -> str | None:
     return next((each for each in named if "initialization failed" not in each), None)
 
 
-def _with_fix(cause: str, fix: str) -> str:
+def _with_fix(words: str, fix: str) -> str:
     """One line; where memory is short the fix is another one."""
-    cause = " ".join(cause.split())[:300]
-    if any(word in cause.lower() for word in ("memory", "kv cache", "cache blocks")):
-        which = "raise" if "increas" in cause.lower() else "lower"
-        return f"{cause}: {which} --engine-arg gpu_memory_utilization, or lower max_model_len or max_num_seqs"
-    return f"{cause}: {fix}"
+    said = cause(words, 300)
+    if any(word in said.lower() for word in ("memory", "kv cache", "cache blocks")):
+        which = "raise" if "increas" in said.lower() else "lower"
+        return f"{said}: {which} --engine-arg gpu_memory_utilization, or lower max_model_len or max_num_seqs"
+    return f"{said}: {fix}"

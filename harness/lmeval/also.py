@@ -16,7 +16,7 @@ from harness import adapters, checkpoints, progress, registry
 from harness.compare import judge, metric_of
 from harness.config import Configuration
 from harness.engines import engine_name
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.files import read_journal, read_json, write_json, write_lines
 from harness.lmeval import OURS
 from harness.store import BASE, SIDES, Run
@@ -115,8 +115,9 @@ def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:
             fewshot_random_seed=config.seed,
         )
     except (OSError, ValueError, DatasetsError) as error:
-        cause = " ".join(str(error).split())[:160]
-        raise UserError(f"--also {','.join(config.also)}: lm-eval cannot run it ({cause}): leave it out") from error
+        raise UserError(
+            f"--also {','.join(config.also)}: lm-eval cannot run it ({cause(error)}): leave it out"
+        ) from error
 
 
 def _manager(config: Configuration) -> Any:
