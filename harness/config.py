@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness import formats, registry
 from harness.errors import UserError
+from harness.files import file_name
 from harness.formats import FORMATS
 from harness.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
 from harness.types import Sampling
@@ -158,7 +159,7 @@ class Configuration(BaseModel):
 
     @property
     def folder_name(self) -> str:
-        return f"{self.name}-{Path(self.dataset).stem}-{self.format}-{self.sha[:8]}"
+        return f"{file_name(self.name)}-{file_name(Path(self.dataset).stem)}-{self.format}-{self.sha[:8]}"
 
 
 def recipe_names() -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.types import Completion
 
+LONGEST_NAME = 80
+
 
 class Journal:
     """completions.jsonl, open for appending; a line that a kill cut short is dropped first."""
@@ -93,6 +95,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def file_name(text: str) -> str:
+    """Anybody's text as a part of a file's name: it leads nowhere, hides nothing, and is short enough for any disk."""
+    kept = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in text).lstrip(".-")
+    return kept.encode()[:LONGEST_NAME].decode(errors="ignore") or "unnamed"
 
 
 def json_line(row: dict) -> str:
