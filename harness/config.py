@@ -46,6 +46,7 @@ class Configuration(BaseModel):
 
     engine: str = "auto"
     engine_args: dict[str, str] = Field(default_factory=dict)
+    trust_remote_code: bool = Field(False, description="run the Python code that a checkpoint brings along")
     adapter: str | None = Field(None, description="an adapter that exists already; then nothing is trained")
     samples: int = Field(1, ge=1, description="replies a problem")
     temperature: float = Field(1.0, ge=0, description="0 is greedy")

@@ -14,6 +14,7 @@ from train.trackers import TRAINERS_OWN
 
 BOTH = {
     "seed": "seed",
+    "trust_remote_code": "trust_remote_code",
     "save_steps": "save_steps",
     "optimizer": "optim",
     "adam_beta1": "adam_beta1",

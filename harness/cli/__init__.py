@@ -16,11 +16,17 @@ from harness.markdown import one_line
 
 LIBRARY_SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     # OpenMP threads that spin while they wait make a busy two-core machine many times slower.
     "GOMP_SPINCOUNT": "2000",
+    # Nobody is told that they are used, and no pickle on the hub is sent off to be made into safetensors.
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "UNSLOTH_DISABLE_STATISTICS": "1",
+    "WANDB_ERROR_REPORTING": "false",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "DISABLE_SAFETENSORS_CONVERSION": "1",
 }
 INTERRUPTED = 130
 STOP_SECONDS = 4.5

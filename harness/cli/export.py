@@ -33,6 +33,9 @@ def export(
     push: Annotated[
         str | None, typer.Option("--push", metavar="REPO", help="Upload it to the hub; a new repository is private.")
     ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the Python code that the base brings along.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Upload without asking.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", help="Its folder (default: RUN/export/TO, or export/NAME-TO).")
@@ -51,7 +54,7 @@ def export(
     from train.export import Export, write
 
     name = file_name(config.name)
-    wanted = Export(name, config.checkpoint, its_adapter, to, quants, run, config.chat_template)
+    wanted = Export(name, config.checkpoint, its_adapter, to, quants, run, config.chat_template, trust_remote_code)
     output = output or (run.path / "export" / to if run else EXPORTS / f"{name}-{to}")
     write.check(wanted, output)
     token = _permission(push, yes) if push is not None else None

@@ -37,7 +37,13 @@ class OpenAIEngine:
     """
 
     def __init__(
-        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+        self,
+        checkpoint: str,
+        adapter: str | None,
+        arguments: dict[str, str],
+        seed: int,
+        chat_template: str = "",
+        trust: bool = False,
     ):
         if "base_url" not in arguments:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
@@ -58,7 +64,9 @@ class OpenAIEngine:
         if chat_template and "tokenizer" not in arguments:
             raise UserError("this recipe has a chat template of its own: give --engine-arg tokenizer=FOLDER_OR_HUB_ID")
         self.tokenizer = (
-            checkpoints.load_tokenizer(arguments["tokenizer"], chat_template) if "tokenizer" in arguments else None
+            checkpoints.load_tokenizer(arguments["tokenizer"], chat_template, trust)
+            if "tokenizer" in arguments
+            else None
         )
         self.provenance = {
             "engine": "openai",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessorList, TextStreamer
+from transformers import GenerationConfig, LogitsProcessorList, TextStreamer
 from transformers.generation import logits_process
 
 from harness import checkpoints, registry
@@ -30,14 +30,20 @@ class TransformersEngine:
     """One model, with or without an adapter. Arguments: batch_size (replies), dtype, device."""
 
     def __init__(
-        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+        self,
+        checkpoint: str,
+        adapter: str | None,
+        arguments: dict[str, str],
+        seed: int,
+        chat_template: str = "",
+        trust: bool = False,
     ):
-        self.checkpoint, self.adapter = checkpoint, adapter
+        self.checkpoint, self.adapter, self.trust = checkpoint, adapter, trust
         self.device = _device(arguments.get("device"))
         self.dtype = arguments.get("dtype") or ("float32" if self.device == "cpu" else "bfloat16")
         registry.choose("engine argument dtype", self.dtype, DTYPES)
         self.batch_size = whole_number("batch_size", arguments.get("batch_size", BATCH_SIZE))
-        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template)
+        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template, trust)
         self.provenance = {
             "engine": "transformers",
             "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
@@ -48,7 +54,7 @@ class TransformersEngine:
     @cached_property
     @torch.inference_mode(False)
     def model(self) -> Any:
-        model = checkpoints.load(AutoModelForCausalLM, self.checkpoint, dtype=getattr(torch, self.dtype))
+        model = checkpoints.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype))
         self.configured_stops = model.generation_config.eos_token_id
         # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
         model.generation_config = GenerationConfig()

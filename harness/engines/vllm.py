@@ -35,7 +35,7 @@ _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
 FINAL = RequestOutputKind.FINAL_ONLY
 # The ranks that vLLM has room for.
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-OURS = {"model", "seed", "enable_lora", "tokenizer"}
+OURS = {"model", "seed", "enable_lora", "tokenizer", "trust_remote_code", "hf_token"}
 ON_GPU = current_platform.is_cuda_alike()
 # An evaluation's batches are large, so on a card of a data centre's size more replies are drawn at once than vLLM's
 # 1,024, all steps run as CUDA graphs (vLLM's own end at 512), and a third as many graphs are there 9 s earlier.
@@ -53,12 +53,18 @@ class VllmEngine:
     """
 
     def __init__(
-        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+        self,
+        checkpoint: str,
+        adapter: str | None,
+        arguments: dict[str, str],
+        seed: int,
+        chat_template: str = "",
+        trust: bool = False,
     ):
         self.checkpoint = checkpoint
-        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template)
+        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template, trust)
         self.lora = LoRARequest("adapter", 1, adapter) if adapter else None
-        self.settings = _settings(checkpoint, adapter, arguments) | {"seed": seed}
+        self.settings = _settings(checkpoint, adapter, arguments) | {"seed": seed, "trust_remote_code": trust}
         self.engine: LLMEngine | None = None
         self._names = map(str, count())
         self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115, open as long as vLLM's processes
