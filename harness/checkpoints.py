@@ -13,11 +13,17 @@ from typing import Any
 from urllib.parse import urlparse
 
 from harness.config import EMBEDDED
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.faults import lacks_memory, said_by
 from harness.files import sha256
 
 CONNECT_SECONDS = 5
+# What transformers raises at a folder that is no checkpoint of its own has no common class.
+LOADING_ERRORS = (OSError, ValueError, TypeError, AttributeError, RuntimeError)
+# Weights as torch pickles them.
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+# Where a hub's checkpoint has its weights, in one file or in several.
+SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
 def locate(checkpoint: str) -> str:
@@ -40,7 +46,7 @@ def folder_here(checkpoint: str) -> Path | None:
     return None
 
 
-def check(checkpoint: str, chat_template: str = "") -> None:
+def check(checkpoint: str, chat_template: str = "", trust: bool = False) -> None:
     """A UserError for what a folder's files show to be wrong, without loading a model."""
     folder = Path(locate(checkpoint))
     if not folder.is_dir():
@@ -49,11 +55,29 @@ def check(checkpoint: str, chat_template: str = "") -> None:
         return
     if not isinstance(read_json(folder / "config.json"), dict):
         raise UserError(f"--model {checkpoint}: no config.json with a model's settings: give a checkpoint's folder")
+    check_code(checkpoint, trust)
     check_weights(folder)
     settings = read_json(folder / "tokenizer_config.json")
     own = (folder / "chat_template.jinja").is_file() or (settings or {}).get("chat_template")
     if not chat_template and not own:
         raise UserError(f"--model {checkpoint}: no chat template beside its tokenizer: give an instruction-tuned model")
+
+
+def check_code(checkpoint: str, trust: bool) -> None:
+    """A UserError where a checkpoint cannot be loaded without Python code of its own, unless `trust` says to run it."""
+    config = {} if trust else model_config(checkpoint)
+    if "auto_map" not in config:
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+        raise _needs_trust(checkpoint)
+
+
+def _needs_trust(checkpoint: str) -> UserError:
+    return UserError(
+        f"{checkpoint}: brings Python code of its own along: read it, then add --trust-remote-code to run it"
+    )
 
 
 def check_weights(folder: Path) -> None:
@@ -62,7 +86,9 @@ def check_weights(folder: Path) -> None:
 
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise UserError(f"{folder}: no .safetensors file there: save the weights as safetensors")
+        pickled = next((file.name for pattern in PICKLED for file in sorted(folder.glob(pattern))), None)
+        found = f" (no {pickled} is read: it is a pickle, which can run anything)" if pickled else ""
+        raise UserError(f"{folder}: no .safetensors file there{found}: save the weights as safetensors")
     for file in files:
         try:
             with safe_open(file, framework="numpy"):
@@ -71,8 +97,11 @@ def check_weights(folder: Path) -> None:
             raise UserError(f"{file}: not a whole safetensors file ({error}): copy it again") from error
 
 
-def check_hub(checkpoint: str) -> None:
-    """A UserError where a hub id cannot be reached; without a network the library is told to ask only its cache."""
+def check_hub(checkpoint: str, trust: bool = False) -> None:
+    """A UserError where a hub id cannot be reached, has no safetensors, or needs code that `trust` does not allow.
+
+    Without a network the library is told to ask only its cache.
+    """
     if Path(locate(checkpoint)).is_dir():
         return
     from huggingface_hub import hf_hub_download
@@ -86,8 +115,24 @@ def check_hub(checkpoint: str) -> None:
             f"--model {checkpoint}: gated: accept its licence on its page of the hub, then set HF_TOKEN to your token"
         ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        cause = " ".join(str(error).split())[:120]
-        raise UserError(f"--model {checkpoint}: not to be had from the hub ({cause}): give a local folder") from error
+        raise UserError(
+            f"--model {checkpoint}: not to be had from the hub ({cause(error, 120)}): give a local folder"
+        ) from error
+    check_code(checkpoint, trust)
+    if not any(_is_on_hub(checkpoint, name) for name in SAFE_WEIGHTS):
+        raise UserError(f"--model {checkpoint}: has no .safetensors files, and pickles are not read: give another")
+
+
+def _is_on_hub(checkpoint: str, name: str) -> bool:
+    """Whether a hub id has a file, as far as can be known: what cannot be asked is left to the loading."""
+    from huggingface_hub import constants, file_exists, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(checkpoint, name), str):
+        return True
+    try:
+        return constants.HF_HUB_OFFLINE or file_exists(checkpoint, name)
+    except OSError:
+        return True
 
 
 def go_offline_without_network() -> None:
@@ -113,26 +158,33 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def load(loader: Any, checkpoint: str, **arguments: Any) -> Any:
-    """`loader.from_pretrained`, with a UserError where the checkpoint is not to be had."""
+def load(loader: Any, checkpoint: str, trust: bool, **arguments: Any) -> Any:
+    """`loader.from_pretrained`, with a UserError where the checkpoint is not to be had; `trust` runs its own code."""
     where = locate(checkpoint)
     try:
-        return loader.from_pretrained(where, **arguments)
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        return loader.from_pretrained(where, trust_remote_code=trust, **arguments)
+    except (*LOADING_ERRORS, MemoryError) as error:
         if lacks_memory(said_by(error)):
             raise UserError(f"{checkpoint}: does not fit into memory: free some, or take a smaller model") from error
-        # What transformers raises at a folder that is no checkpoint of its own has no common class.
-        cause = " ".join(str(error).split())[:160]
+        if not trust and "trust_remote_code" in str(error):
+            raise _needs_trust(checkpoint) from error
         fix = "give --model a whole checkpoint folder" if Path(where).is_dir() else "give --model a local folder"
-        raise UserError(f"{checkpoint}: cannot be loaded ({cause}): {fix}") from error
+        raise UserError(f"{checkpoint}: cannot be loaded ({cause(error)}): {fix}") from error
 
 
-def load_tokenizer(checkpoint: str, chat_template: str = "") -> Any:
+def load_model(checkpoint: str, trust: bool, **arguments: Any) -> Any:
+    """The checkpoint's language model, out of safetensors alone."""
+    from transformers import AutoModelForCausalLM
+
+    return load(AutoModelForCausalLM, checkpoint, trust, use_safetensors=True, **arguments)
+
+
+def load_tokenizer(checkpoint: str, chat_template: str = "", trust: bool = False) -> Any:
     """The checkpoint's tokenizer, padding on the left as generation wants it; it must have a chat template, or be
     given one."""
     from transformers import AutoTokenizer
 
-    tokenizer = load(AutoTokenizer, checkpoint, padding_side="left")
+    tokenizer = load(AutoTokenizer, checkpoint, trust, padding_side="left")
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     if not tokenizer.chat_template:
         raise UserError(f"{checkpoint}: its tokenizer has no chat template: give an instruction-tuned checkpoint")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from harness import formats, registry
 from harness.engines import PATIENCE
 from harness.errors import UserError
+from harness.files import file_name
 from harness.formats import FORMATS
 from harness.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
 from harness.types import Sampling
@@ -46,6 +47,7 @@ class Configuration(BaseModel):
 
     engine: str = "auto"
     engine_args: dict[str, str] = Field(default_factory=dict)
+    trust_remote_code: bool = Field(False, description="run the Python code that a checkpoint brings along")
     adapter: str | None = Field(None, description="an adapter that exists already; then nothing is trained")
     samples: int = Field(1, ge=1, description="replies a problem")
     temperature: float = Field(1.0, ge=0, description="0 is greedy")
@@ -166,7 +168,7 @@ class Configuration(BaseModel):
 
     @property
     def folder_name(self) -> str:
-        return f"{self.name}-{Path(self.dataset).stem}-{self.format}-{self.sha[:8]}"
+        return f"{file_name(self.name)}-{file_name(Path(self.dataset).stem)}-{self.format}-{self.sha[:8]}"
 
 
 def recipe_names() -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness import answers, checkpoints, columns, registry, word_problems
 from harness.config import Configuration
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.tables import SUFFIXES, read_rows, split_files
 from harness.types import Dataset, Equality, Problem
 
@@ -231,7 +231,7 @@ def _hub_rows(name: str, source: Source, split: str) -> list[dict]:
         return list(datasets.load_dataset(source.address, source.config, split=split))
     except (OSError, DatasetNotFoundError, ValueError) as error:
         # A ValueError is how the library says that an offline machine has no cached copy.
-        cause = " ".join(str(error).split())[:100]
         raise UserError(
-            f"{name}: cannot be loaded from the hub ({cause}): point --data at a local copy (file or folder)"
+            f"{name}: cannot be loaded from the hub ({cause(error, 100)}): point --data at a local "
+            "copy (file or folder)"
         ) from error

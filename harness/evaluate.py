@@ -173,7 +173,8 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
     """The configured engine, its model not loaded yet."""
     engine = registry.load("engine", engine_name(config.engine), ENGINES)
-    return engine(config.checkpoint, adapter, config.engine_args, config.seed, config.chat_template)
+    asked = config.checkpoint, adapter, config.engine_args, config.seed, config.chat_template, config.trust_remote_code
+    return engine(*asked)
 
 
 def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: bool) -> list[Request]:

@@ -12,6 +12,8 @@ from typing import Any
 from harness.errors import UserError
 from harness.types import Completion
 
+LONGEST_NAME = 80
+
 
 class Journal:
     """completions.jsonl, open for appending; a line that a kill cut short is dropped first."""
@@ -114,6 +116,12 @@ def sha256(path: Path) -> str:
     """Of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_name(text: str) -> str:
+    """Anybody's text as a part of a file's name: it leads nowhere, hides nothing, and is short enough for any disk."""
+    kept = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in text).lstrip(".-")
+    return kept.encode()[:LONGEST_NAME].decode(errors="ignore") or "unnamed"
 
 
 def json_line(row: dict) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.compare import compare
 from harness.errors import UserError
+from harness.markdown import one_line
 from harness.pairs import columns
 from harness.store import Run
 from harness.types import FLIPS_BY, Comparison, Completion, Difference, Evaluation, Metric, Score, measure
@@ -107,7 +108,7 @@ class StoredRun:
 
     def __repr__(self) -> str:
         row = zip(self._head, self._row(FLIPS_BY), strict=True)
-        return f"{self.path}\n{FLIPS_BY}: {', '.join(' '.join(each) for each in row)}"
+        return f"{one_line(self.path)}\n{FLIPS_BY}: {', '.join(' '.join(each) for each in row)}"
 
     def _repr_html_(self) -> str:
         names = dict.fromkeys(name for side in self.sides for name in side.metrics)

@@ -11,6 +11,9 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harness.errors import redacted
+from harness.markdown import one_line
+
 SECONDS_BETWEEN_LINES = 10.0
 # Where our lines go while the process's own streams are a library's log.
 _terminal: TextIO | None = None
@@ -50,12 +53,15 @@ class _Lines:
 def note(text: str, quiet: bool = False) -> None:
     """One line on what begins and may take a while."""
     if not quiet:
-        print(text, file=_terminal or sys.stderr, flush=True)
+        print(one_line(redacted(text)), file=_terminal or sys.stderr, flush=True)
 
 
 @contextmanager
 def libraries_into(path: Path) -> Iterator[None]:
-    """What libraries print, by whatever road, goes into a file; what this module says still reaches the terminal."""
+    """What libraries print, by whatever road, goes into a file; what this module says still reaches the terminal.
+
+    A secret that one of them printed is taken out of the file at the end.
+    """
     global _terminal
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
@@ -76,11 +82,20 @@ def libraries_into(path: Path) -> Iterator[None]:
                 os.dup2(ours, stream)
                 os.close(ours)
             _terminal = None
+            with suppress(OSError):
+                _redact(path)
+
+
+def _redact(path: Path) -> None:
+    said = path.read_text(encoding="utf-8", errors="surrogateescape")
+    if (clean := redacted(said)) != said:
+        path.write_text(clean, encoding="utf-8", errors="surrogateescape")
 
 
 @contextmanager
 def bar(title: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Bar]:
     """Progress of `total` things under `title`, `done` of them before we start."""
+    title = one_line(title)
     console = Console(file=_terminal or sys.stderr, soft_wrap=True, highlight=False)
     if quiet:
         yield _Silent()
@@ -88,7 +103,7 @@ def bar(title: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[
         yield _Lines(console, title, total, done)
     else:
         columns = (
-            TextColumn(f"{title:<12}"),
+            TextColumn(f"{title:<12}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

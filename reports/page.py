@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.files import write_bytes, write_text
-from harness.markdown import escaped, one_line
+from harness.markdown import escaped, one_line, visible
 from harness.store import Run
 from harness.types import Comparison, Evaluation, measure
 from reports import comparison_view, explorer, plots, run_view, training_plots
@@ -20,6 +20,8 @@ TEMPLATES = Environment(
     loader=PackageLoader("reports"),
     autoescape=lambda name: name is not None and name.endswith((".html", ".css")),
     undefined=StrictUndefined,
+    # Whatever a template puts out, names and rollouts alike, hides nothing and turns no text around it.
+    finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else visible(value),
     trim_blocks=True,
     lstrip_blocks=True,
 )

@@ -1,6 +1,7 @@
 """The report's plots: SVG for the page, in the page's own text colour, and PNG files beside it."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
@@ -22,6 +23,7 @@ VERDICTS = {"better": ("#009E73", "^"), "worse": ("#D55E00", "v")}
 NO_VERDICT = (INK, "o")
 # Hollow, so that an equal dot in it is seen.
 BEFORE = {"marker": "D", "linestyle": "", "color": SIDE_COLORS["before"], "markerfacecolor": "none"}
+LONGEST_LABEL = 60
 NOTHING = Metric(None, None, None, 0, 0)
 
 SVG = "http://www.w3.org/2000/svg"
@@ -63,7 +65,7 @@ def metric_bars(sides: Mapping[str, Mapping[str, Metric]]) -> Plot:
                     ends = max(metric.low * 100, 0), min(metric.high * 100, 100)
                     axes.plot(ends, (row, row), color=INK, linewidth=1.2)
                     axes.text(ends[1] + 1.2, row, f"{value:.0f}", va="center", fontsize=9)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [label(name) for name in names])
         axes.invert_yaxis()
         axes.set_xlim(0, 108)
         axes.set_xticks(range(0, 101, 20))
@@ -89,7 +91,7 @@ def differences(rows: Mapping[str, Mapping], first: str, last: str) -> Plot:
             axes.annotate(
                 f"{100 * row['delta']:+.1f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9
             )
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [label(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.margins(x=0.08)
         axes.set_xlabel(f"percentage points, {last} minus {first}, with 95 % interval")
@@ -108,7 +110,7 @@ def parts(groups: Mapping[str, Sequence], first: str, last: str | None) -> Plot:
             axes.text(-0.01, place, title, transform=axes.get_yaxis_transform(), ha="right", va="center", weight="bold")
             place += 1
             for part in group:
-                labels[place] = f"{one_line(part.name)}  ({part.n})"
+                labels[place] = f"{label(part.name)}  ({part.n})"
                 if part.after is not None:
                     axes.plot((100 * part.before, 100 * part.after), (place, place), color=INK, linewidth=1)
                     axes.plot(100 * part.after, place, "o", color=SIDE_COLORS["after"], markersize=7)
@@ -147,11 +149,17 @@ def standings(sides: Sequence[Evaluation], name: str) -> Plot:
             axes.annotate(
                 kind.show(metric.mean), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9
             )
-        axes.set_yticks(range(len(sides)), [one_line(side.name) for side in sides])
+        axes.set_yticks(range(len(sides)), [label(side.name) for side in sides])
         axes.set_ylim(len(sides) - 0.4, -0.6)
         axes.margins(x=0.08)
         axes.set_xlabel(f"{name}{', %' if kind.percent else ''}, with 95 % interval")
         return drawn(figure, "standings", f"{name} of each run, with 95 % intervals.")
+
+
+def label(name: str) -> str:
+    """Anybody's name as a plot has room for it."""
+    shown = one_line(name)
+    return shown if len(shown) <= LONGEST_LABEL else f"{shown[:LONGEST_LABEL]}…"
 
 
 def _fill(row: Mapping, color: str) -> str:
@@ -161,8 +169,9 @@ def _fill(row: Mapping, color: str) -> str:
 def drawn(figure: Figure, name: str, caption: str) -> Plot:
     svg, png = io.StringIO(), io.BytesIO()
     nobody = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(svg, format="svg", transparent=True, metadata=nobody)
-    figure.savefig(png, format="png", dpi=144, facecolor="white", metadata={"Software": None})
+    with warnings.catch_warnings(action="ignore"):  # that the font has no shape for a letter of somebody's name
+        figure.savefig(svg, format="svg", transparent=True, metadata=nobody)
+        figure.savefig(png, format="png", dpi=144, facecolor="white", metadata={"Software": None})
     return Plot(name, caption, _inline(svg.getvalue(), name, caption), png.getvalue())
 
 

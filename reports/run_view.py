@@ -104,7 +104,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         languages=comparison["languages"],
         language_note=_language_note(comparison, config.language) if len(sides) > 1 else "",
         samples=comparison["samples"],
-        warnings=(*comparison["warnings"], *record["provenance"].get("train", {}).get("health", ())),
+        warnings=(*_trusted(config), *comparison["warnings"], *record["provenance"].get("train", {}).get("health", ())),
         notes=tuple(_notes(sides)),
         steps=_steps(comparison),
         also=_also(run, sides),
@@ -114,6 +114,11 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         explorer=explorer.pack(sides),
         command=record["command"],
     )
+
+
+def _trusted(config: dict) -> Iterator[str]:
+    if config.get("trust_remote_code"):
+        yield f"Python code that {config['checkpoint']} brings along was run (--trust-remote-code)."
 
 
 def _standing(side: Evaluation) -> str:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.plots import INK, SIDE_COLORS, STYLE, Plot, drawn
+from reports.plots import INK, SIDE_COLORS, STYLE, Plot, drawn, label
 
 ACCURACY = "rewards/accuracy_strict/mean"
 LINE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -24,7 +24,7 @@ def language_bars(counts: Mapping[str, Mapping[str, int]], samples: int) -> Plot
             values = [by_language.get(language, 0) for language in languages]
             bars = axes.barh(rows, values, 0.34, color=SIDE_COLORS[side], label=side)
             axes.bar_label(bars, padding=3, fontsize=9)
-        axes.set_yticks(range(len(languages)), languages)
+        axes.set_yticks(range(len(languages)), [label(language) for language in languages])
         axes.invert_yaxis()
         axes.set_xlim(0, samples * 1.06)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -75,6 +75,6 @@ def training_curves(log: Sequence[Mapping], probes: Sequence[Mapping]) -> Plot:
         return drawn(figure, "training", f"Training: rewards, accuracy, lengths and health over {len(log)} steps.")
 
 
-def _line(axes: Axes, steps: list[int], log: Sequence[Mapping], key: str, label: str, color: str, width: float) -> None:
+def _line(axes: Axes, steps: list[int], log: Sequence[Mapping], key: str, name: str, color: str, width: float) -> None:
     values = [float("nan") if row.get(key) is None else row[key] for row in log]
-    axes.plot(steps, values, color=color, linewidth=width, label=label)
+    axes.plot(steps, values, color=color, linewidth=width, label=label(name))

@@ -33,6 +33,10 @@ def lose_weights(folder):
     (folder / "model.safetensors").unlink()
 
 
+def pickle_weights(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
 def lose_template(folder):
     (folder / "chat_template.jinja").unlink()
 
@@ -43,6 +47,7 @@ def lose_template(folder):
         (break_config, "no config.json"),
         (break_weights, "not a whole safetensors file"),
         (lose_weights, "no .safetensors file"),
+        (pickle_weights, r"no pytorch_model\.bin is read: it is a pickle"),
         (lose_template, "no chat template"),
         (shutil.rmtree, "no such folder"),
     ],

@@ -1,6 +1,7 @@
 """The import rules: one direction, no cycles, heavy libraries only in leaves or inside functions, instant start-up."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,26 @@ def test_start_up_loads_nothing_heavy(statement):
     code = f"import sys; {statement}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not set(loaded) & (HEAVY | {"numpy", "scipy", "pydantic", "jinja2"})
+
+
+PICKLES = re.compile(
+    r"torch\.load\(|\bimport (?:pickle|joblib|dill|shelve|marshal)\b|allow_pickle|read_pickle|weights_only=False|"
+    r"use_safetensors=False|trust_remote_code=True|extractall|unpack_archive|(?<![\w.])(?<!def )(?:eval|exec)\("
+)
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_nothing_runs_what_a_file_brings_along(file):
+    """Pickles and a checkpoint's own code can do anything; archives can write anywhere."""
+    assert not PICKLES.findall(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_checkpoints_are_loaded_in_one_place(file):
+    """So that one line decides about safetensors and about a checkpoint's own code. Unsloth's loader has its own."""
+    loads = [*re.finditer(r"(\w+)\.from_pretrained\(", file.read_text(encoding="utf-8"))]
+    if name_of(file).startswith(("harness/", "train/")) and name_of(file) != "harness/checkpoints.py":
+        assert {load[1] for load in loads} <= {"PeftModel", "loader"}
 
 
 def test_nothing_is_left_unfinished():

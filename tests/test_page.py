@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 from conftest import write_jsonl
+from hostile import TEXTS
 
 from harness.compare import metrics_of
 from harness.files import write_json
@@ -17,15 +18,7 @@ from harness.types import Completion, Evaluation, Score
 from reports import explorer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-HOSTILE = {
-    "script": "<script>document.title = 'hurt'</script><img src=x onerror=\"document.title='hurt'\">",
-    "end of the data": "</script><script>document.title = 'hurt'</script><!--",
-    "broken UTF-8": "\ud800 half a pair \udfff",
-    "long": "x" * 100_000,
-    "right to left": "\u202eabc\u202d \u0634\u0643\u0631\u0627 \u2067\u2067\u2067",
-    "terminal": "\x1b[31m\x00\x07\x9b2J",
-    "template": "{{ 7 * 7 }} ${7 * 7} $x^2$ % <style>body { display: none }</style>",
-}
+HOSTILE = {name: TEXTS[name] for name in list(TEXTS)[:7]}
 LAYOUT = "<start_working_out>\n{}\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
 
 

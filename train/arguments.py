@@ -8,12 +8,13 @@ import torch
 import trl
 
 from harness.config import Configuration
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from train.stage import processes
 from train.trackers import TRAINERS_OWN
 
 BOTH = {
     "seed": "seed",
+    "trust_remote_code": "trust_remote_code",
     "save_steps": "save_steps",
     "optimizer": "optim",
     "adam_beta1": "adam_beta1",
@@ -113,4 +114,4 @@ def _made(kind: type, values: dict[str, Any]) -> Any:
     try:
         return kind(**values)
     except ValueError as error:
-        raise UserError(f"TRL refuses the recipe: {' '.join(str(error).split())}") from error
+        raise UserError(f"TRL refuses the recipe: {cause(error, 400)}") from error

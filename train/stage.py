@@ -59,7 +59,6 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
             progress.note(f"{name}: {key} {why}", quiet)
         open_until_done.enter_context(progress.libraries_into(folder / "trainer.log"))
         open_until_done.enter_context(faults_named(config))
-        os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
         # A compiled step is no quicker, and compiling takes minutes more: baselines/peers/training_speed.json.
         os.environ.setdefault("UNSLOTH_COMPILE_DISABLE", "1")
         os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache.folder() / "unsloth"))
@@ -68,7 +67,7 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         # Before all else: Unsloth patches the libraries that everything after it imports.
         backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
         progress.note(f"{name}: {config.checkpoint}, {backend.name}", quiet)
-        tokenizer = checkpoints.load_tokenizer(config.checkpoint, config.chat_template)
+        tokenizer = checkpoints.load_tokenizer(config.checkpoint, config.chat_template, config.trust_remote_code)
         checkpoint = last_checkpoint(folder / "checkpoints")
         done = _step_of(checkpoint) if checkpoint else 0
         provenance["versions"] = versions()

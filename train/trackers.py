@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from harness import progress, registry
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.files import read_json, read_steps
 from harness.store import SIDES, Run
 
@@ -116,9 +116,8 @@ def _opened(name: str, run: Run) -> Any:
     except UserError:
         raise
     except Exception as error:  # theirs have no common class
-        cause = " ".join(str(error).split())[:160]
         raise UserError(
-            f"tracker {name} does not start ({cause}): log in there, set {name.upper()}_API_KEY, or "
+            f"tracker {name} does not start ({cause(error)}): log in there, set {name.upper()}_API_KEY, or "
             f"{name.upper()}_MODE=offline"
         ) from error
 
@@ -129,7 +128,7 @@ def _never_in_the_way(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        progress.note(f"tracker {name} failed and follows no more: {' '.join(str(error).split())[:160]}")
+        progress.note(f"tracker {name} failed and follows no more: {cause(error)}")
 
 
 def _followed(run: Run, tracker: Any, stop: threading.Event) -> None:

@@ -9,7 +9,7 @@ import trl
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.rewards import Reward
 from train import arguments
 from train.rows import Prompts
@@ -64,6 +64,6 @@ def _built(kind: type, **values: Any) -> Any:
     try:
         trainer = kind(**values)
     except ValueError as error:
-        raise UserError(f"the recipe does not fit the model: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(f"the recipe does not fit the model: {cause(error, 200)}") from error
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer

@@ -6,19 +6,27 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import NoReturn
 
-from harness.errors import UserError
+from harness.errors import UserError, redacted
 from harness.markdown import one_line
 
 LIBRARY_SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     # OpenMP threads that spin while they wait make a busy two-core machine many times slower.
     "GOMP_SPINCOUNT": "2000",
+    # Nobody is told that they are used, and no pickle on the hub is sent off to be made into safetensors.
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "UNSLOTH_DISABLE_STATISTICS": "1",
+    "WANDB_ERROR_REPORTING": "false",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "DISABLE_SAFETENSORS_CONVERSION": "1",
 }
 INTERRUPTED = 130
 STOP_SECONDS = 4.5
@@ -37,6 +45,7 @@ def main() -> None:
         stream.reconfigure(errors="replace")
     from harness.cli.app import app
 
+    sys.excepthook = show_bug
     stop_in_order(STOP_SECONDS)
     leave(exit_code_of(lambda: app(standalone_mode=False)))
 
@@ -88,6 +97,12 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
     return code
 
 
+def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback as Python prints it, without secrets and without what a terminal would obey."""
+    said = redacted("".join(traceback.format_exception(kind, error, trace)))
+    print(*(one_line(line) for line in said.splitlines()), sep="\n", file=sys.stderr)
+
+
 def leave(code: int) -> NoReturn:
     """End the process in order, but for the interpreter's own end: a library's thread that is still at work then can
     crash it (vLLM's do), and a finished command must not look like a crash."""
@@ -98,5 +113,5 @@ def leave(code: int) -> NoReturn:
 
 
 def _refuse(message: str) -> int:
-    print(f"harness: {' '.join(one_line(message).split())}", file=sys.stderr)
+    print(f"harness: {one_line(' '.join(redacted(message).split()))}", file=sys.stderr)
     return 2

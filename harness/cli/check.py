@@ -13,6 +13,13 @@ from harness.rewards import PRESETS
 from harness.rewards.own import load_own
 from harness.store import ALSO, SIDES, parts
 
+# What an engine would take, and where it is to be said instead.
+NOT_HERE = {
+    "trust_remote_code": "give --trust-remote-code",
+    "hf_token": "set HF_TOKEN in the environment",
+    "api_key": "set OPENAI_API_KEY in the environment",
+}
+
 
 def check_names(config: Configuration) -> None:
     """A UserError for the first wrong name or path; needs neither data nor network."""
@@ -25,11 +32,13 @@ def check_names(config: Configuration) -> None:
         registry.choose("reward preset", config.rewards, PRESETS)
     registry.choose("engine", config.engine, [AUTO, *ENGINES])
     engine = engine_name(config.engine)
+    for argument in config.engine_args.keys() & NOT_HERE.keys():
+        raise UserError(f"--engine-arg {argument}: has no place there, as a run records it: {NOT_HERE[argument]}")
     for argument in config.engine_args if ARGUMENTS[engine] is not None else ():
         registry.choose("engine argument", argument, ARGUMENTS[engine])
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
     if engine != SERVER:
-        checkpoints.check(config.checkpoint, config.chat_template)
+        checkpoints.check(config.checkpoint, config.chat_template, config.trust_remote_code)
         if config.adapter:
             adapters.check(config.adapter, config.checkpoint)
     _check_figures(config)
@@ -49,6 +58,8 @@ def _check_figures(config: Configuration) -> None:
         )
     if config.lora_rank > MOST_LORA_RANK:
         raise UserError(f"lora_rank = {config.lora_rank}: vLLM takes at most {MOST_LORA_RANK}: lower it")
+    if config.trust_remote_code and config.trainer == "unsloth":
+        raise UserError("trainer unsloth compiles code of its own over a checkpoint's: --trainer trl")
     if config.launcher and config.trainer == "unsloth":
         raise UserError("trainer unsloth trains on one GPU: leave launcher out, or --trainer trl")
     if config.warms_up and not Path(config.sft_dataset).exists():
@@ -66,7 +77,7 @@ def check_run(config: Configuration, stages: list[str]) -> None:
             "adapter, then --adapter NAME"
         )
     if engine not in WITHOUT_CHECKPOINT or "train" in stages:
-        checkpoints.check_hub(config.checkpoint)
+        checkpoints.check_hub(config.checkpoint, config.trust_remote_code)
     if engine in WITHOUT_CHECKPOINT and sides:
         adapter = config.adapter or ("any" if "after" in sides else None)
         open_engine(config, adapter)

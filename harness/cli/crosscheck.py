@@ -51,7 +51,7 @@ def crosscheck(
         for grader in graders:
             _print_disagreements(side, grader, [each for each in replies if each.disagrees(grader)])
     made = {side.name: _as_dict(side, standings[side.name]) for side in sides}
-    said = f"{len(rows)} disagreements: {show.printable(str(file))}"
+    said = f"{len(rows)} disagreements: {file}"
     show.line(said, json, {"run": str(run.path), "output": str(file), "disagreements": len(rows), "sides": made})
 
 

@@ -33,6 +33,9 @@ def export(
     push: Annotated[
         str | None, typer.Option("--push", metavar="REPO", help="Upload it to the hub; a new repository is private.")
     ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the Python code that the base brings along.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Upload without asking.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", help="Its folder (default: RUN/export/TO, or export/NAME-TO).")
@@ -47,10 +50,11 @@ def export(
     quants = _quants(quant, to)
     run, config, its_adapter = _source(folder, model, adapter)
 
+    from harness.files import file_name
     from train.export import Export, write
 
-    name = _file_name(config.name)
-    wanted = Export(name, config.checkpoint, its_adapter, to, quants, run, config.chat_template)
+    name = file_name(config.name)
+    wanted = Export(name, config.checkpoint, its_adapter, to, quants, run, config.chat_template, trust_remote_code)
     output = output or (run.path / "export" / to if run else EXPORTS / f"{name}-{to}")
     write.check(wanted, output)
     token = _permission(push, yes) if push is not None else None
@@ -63,8 +67,8 @@ def export(
         show.line("", True, made)
         return 0
     for file, size in made["files"].items():
-        print(f"{size:>14,}  {file}")
-    print(f"export: {made['pushed'] or output}")
+        print(show.printable(f"{size:>14,}  {file}"))
+    print(show.printable(f"export: {made['pushed'] or output}"))
     return 0
 
 
@@ -107,9 +111,3 @@ def _permission(push: str, yes: bool) -> str:
     if not yes and not typer.confirm(f"Upload to {push} on the hub?", err=True):
         raise UserError("not uploaded, nothing written: leave --push out to export alone")
     return token
-
-
-def _file_name(name: str) -> str:
-    """A recipe's or model's name as the start of a file's."""
-    kept = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)
-    return kept.lstrip(".") or "model"

@@ -99,9 +99,9 @@ def _print(verdict: "Verdict", json: bool) -> None:
     from harness.gate import HEAD
 
     for note in verdict.notes:
-        show.note(show.printable(note))
+        show.note(note)
     print(show.printable(verdict.title))
-    show.table(HEAD, [tuple(show.printable(cell) for cell in each.cells) for each in verdict.metrics])
+    show.table(HEAD, [each.cells for each in verdict.metrics])
     for reason in verdict.reasons:
         print(show.printable(reason))
-    show.line(show.printable(verdict.line), json, verdict.as_dict())
+    show.line(verdict.line, json, verdict.as_dict())

@@ -35,6 +35,11 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
         _option("--adapter", help="A LoRA adapter that exists already: a folder, or a served name."),
         "adapter",
     ),
+    "trust_remote_code": (
+        bool,
+        _option("--trust-remote-code", help="Run the Python code that the checkpoint brings along."),
+        "trust_remote_code",
+    ),
     "language": (str, _option("--language", help="Target language of the reasoning, or none."), "language"),
     "system_prompt": (str, _option("--system-prompt", help="default, none or a text file."), "system_prompt"),
     "skip_sft": (bool, _option("--skip-sft", help="Leave out the recipe's SFT warm-up."), None),

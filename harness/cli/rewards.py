@@ -143,7 +143,7 @@ def explain(
     print(f"true answer: {replies.quoted(answer)}\n")
     for name, value in judged.scores.items():
         paid = "  null" if value is None else f"{value:+6.3f}"
-        print(f"{paid}  {name}: {show.printable(judged.whys.get(name) or judged.reasons[name])}")
+        print(show.printable(f"{paid}  {name}: {judged.whys.get(name) or judged.reasons[name]}"))
     print(f"{sum(value or 0 for value in judged.scores.values()):+6.3f}  in all")
 
 
@@ -162,5 +162,5 @@ def _print_check(checked: "Check", name: str) -> None:
         said = f"{drift.row}: {drift.function}: expected {drift.expected}, got {drift.got}: {drift.why}"
         print(show.printable(said))
         print(replies.marked(drift.sample.completion or "", drift.format))
-    print(f"{'same ' if not checked.drifts else 'DRIFT'} {name}: ", end="")
-    print(f"{len(checked.rows)} rows" + (f", {checked.left_out} of other presets" if checked.left_out else ""))
+    left_out = f", {checked.left_out} of other presets" if checked.left_out else ""
+    print(show.printable(f"{'same ' if not checked.drifts else 'DRIFT'} {name}: {len(checked.rows)} rows{left_out}"))

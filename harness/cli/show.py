@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from harness.errors import UserError
+from harness.errors import UserError, redacted
 from harness.markdown import one_line
 from harness.types import FLIPS_BY, Completion, Measure, measure
 
@@ -20,7 +20,7 @@ FAULTS_SHOWN = 10
 
 
 def note(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(printable(redacted(text)), file=sys.stderr)
 
 
 def nothing(text: str) -> None:
@@ -29,7 +29,7 @@ def nothing(text: str) -> None:
 
 def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
     """One result: as text, or as the machine-readable last line."""
-    print(json.dumps(value, ensure_ascii=False) if as_json else text)
+    print(json.dumps(value) if as_json else printable(text))
 
 
 def results(run: "Run", as_json: bool) -> None:
@@ -53,7 +53,7 @@ def results(run: "Run", as_json: bool) -> None:
     )
     also = _also(run)
     if run.report.is_file():
-        print(f"report: {run.report}")
+        print(printable(f"report: {run.report}"))
     if as_json:
         metrics = {side: {name: asdict(each) for name, each in found.items()} for side, found in sides.items()}
         result = {"run": str(run.path), "report": str(run.report), "metrics": metrics, "comparison": compared}
@@ -74,7 +74,7 @@ def _also(run: "Run") -> dict[str, Any]:
         for title, each in metrics.items():
             kind = Measure(**found["measures"][task][title])
             means = (kind.show(each[side]) for side in ("before", "after"))
-            rows.append((printable(f"{task}: {title}"), *means, *_difference(each, kind)))
+            rows.append((f"{task}: {title}", *means, *_difference(each, kind)))
     table(("lm-eval", "before", "after", "difference", "95 % interval", "verdict"), rows)
     return found["tasks"]
 
@@ -86,10 +86,10 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(head):
+    for place, name in enumerate(map(printable, head)):
         drawn.add_column(name, justify="left" if place == 0 or name == "verdict" else "right", no_wrap=True)
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(printable, row))
     # Names of runs and metrics are anybody's: what looks like rich's markup in them is text.
     console = Console(width=200, highlight=False, markup=False)
     # A reader that has seen enough is no error; rich would end the program with exit code 1.
@@ -105,7 +105,7 @@ def standings(first: "Evaluation", others: "Sequence[Evaluation]", comparisons: 
     for side in sorted([first, *others], key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0)):
         metric, difference = side.metrics[FLIPS_BY], found.get(side.name)
         compared = _difference(asdict(difference), kind) if difference else ("", "", "the baseline")
-        rows.append((printable(side.name), kind.show(metric.mean), str(metric.n), *compared))
+        rows.append((side.name, kind.show(metric.mean), str(metric.n), *compared))
     table(("run", FLIPS_BY, "replies", "difference", "95 % interval", "verdict"), rows)
 
 
@@ -130,19 +130,19 @@ def means(rows: list[dict[str, float | None]], names: list[str], output: "Path",
             for name, each in made.items()
         ],
     )
-    print(f"{len(rows)} rows: {output}")
+    print(printable(f"{len(rows)} rows: {output}"))
 
 
 def stop_at_fault(found: list[str], strict: bool) -> None:
     """With `strict`, a UserError for the first row that cannot be judged whole."""
     if found and strict:
-        raise UserError(f"{printable(found[0])}: mend the row, or leave --strict out")
+        raise UserError(f"{found[0]}: mend the row, or leave --strict out")
 
 
 def faults(found: list[str]) -> None:
     """Rows that cannot be judged whole, named."""
     for fault in found[:FAULTS_SHOWN]:
-        note(f"unscorable: {printable(fault)}")
+        note(f"unscorable: {fault}")
     if len(found) > FAULTS_SHOWN:
         note(f"and {len(found) - FAULTS_SHOWN} more; --strict stops at the first")
 
@@ -161,11 +161,11 @@ def plan(made: dict[str, Any], as_json: bool) -> None:
         return
     for key, value in made.items():
         if isinstance(value, dict):
-            print(f"{key}:")
+            print(printable(f"{key}:"))
             for name, each in value.items():
-                print(f"  {name} = {each}")
+                print(printable(f"  {name} = {each}"))
         else:
-            print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+            print(printable(f"{key}: {', '.join(value) if isinstance(value, list) else value}"))
 
 
 class Replies:

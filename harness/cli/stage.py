@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from harness.cli import exit_code_of, leave, stop_in_order
+from harness.cli import exit_code_of, leave, show_bug, stop_in_order
 from harness.cli.rooms import run_stage
 from harness.store import Run
 
@@ -12,6 +12,7 @@ STAGE_SECONDS = 3.0
 
 def main(arguments: list[str]) -> int:
     stage, folder, *flags = arguments
+    sys.excepthook = show_bug
     stop_in_order(STAGE_SECONDS)
     return exit_code_of(lambda: run_stage(Run.open(Path(folder)), stage, quiet="--quiet" in flags), is_stage=True)
 

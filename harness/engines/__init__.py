@@ -35,7 +35,7 @@ Drawn = list[tuple[Request, Completion]]
 
 
 class Engine(Protocol):
-    """Who answers. Built as Engine(checkpoint, adapter, engine_args, seed, chat_template), which loads no model yet.
+    """Who answers. Built as Engine(checkpoint, adapter, engine_args, seed, chat_template, trust); that loads no model.
 
     `provenance` is what a report says of it: with the checkpoint, the libraries' versions, prompts and sampling all
     that its replies depend on.
@@ -44,7 +44,13 @@ class Engine(Protocol):
     provenance: dict
 
     def __init__(
-        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+        self,
+        checkpoint: str,
+        adapter: str | None,
+        arguments: dict[str, str],
+        seed: int,
+        chat_template: str = "",
+        trust: bool = False,
     ): ...
 
     def load(self) -> None:

@@ -11,8 +11,8 @@ import openai
 
 from harness import checkpoints
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
-from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, address, read, words
-from harness.errors import UserError
+from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, address, read
+from harness.errors import UserError, cause
 from harness.types import AdapterEffect, Completion, FinishReason, Request, Sampling
 
 CONCURRENCY = "64"
@@ -36,7 +36,13 @@ class OpenAIEngine:
     """
 
     def __init__(
-        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+        self,
+        checkpoint: str,
+        adapter: str | None,
+        arguments: dict[str, str],
+        seed: int,
+        chat_template: str = "",
+        trust: bool = False,
     ):
         if "base_url" not in arguments:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
@@ -58,7 +64,9 @@ class OpenAIEngine:
         if chat_template and "tokenizer" not in arguments:
             raise UserError("this recipe has a chat template of its own: give --engine-arg tokenizer=FOLDER_OR_HUB_ID")
         self.tokenizer = (
-            checkpoints.load_tokenizer(arguments["tokenizer"], chat_template) if "tokenizer" in arguments else None
+            checkpoints.load_tokenizer(arguments["tokenizer"], chat_template, trust)
+            if "tokenizer" in arguments
+            else None
         )
         self.provenance = {
             "engine": "openai",
@@ -168,7 +176,7 @@ def _choice(answer: dict) -> dict:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         said = answer.get("error")
-        raise Nonsense(words(f"no choices, error: {said}" if said else "no choices"))
+        raise Nonsense(cause(f"no choices, error: {said}" if said else "no choices"))
     return choices[0]
 
 

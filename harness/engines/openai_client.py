@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from harness.errors import UserError
+from harness.errors import UserError, cause
 
 KEY = "OPENAI_API_KEY"
 CONNECT_SECONDS = 10
@@ -138,9 +138,9 @@ def read(content: bytes) -> dict:
     try:
         answer = json.loads(content.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
-        raise Nonsense(f"not JSON: {words(content[:200].decode('utf-8', 'replace'), 60) or 'nothing'}") from error
+        raise Nonsense(f"not JSON: {cause(content[:2000].decode('utf-8', 'replace'), 60) or 'nothing'}") from error
     if not isinstance(answer, dict):
-        raise Nonsense(f"not an object: {words(str(answer), 60)}")
+        raise Nonsense(f"not an object: {cause(str(answer), 60)}")
     return answer
 
 
@@ -203,13 +203,8 @@ def _failures_named(base_url: str, then: str) -> Iterator[None]:
     except openai.APIStatusError as error:
         elsewhere = error.response.headers.get("location", "")
         what = f"look there: {elsewhere}" if elsewhere and error.status_code < 400 else error.message
-        raise UserError(f"{base_url} answered {error.status_code} ({words(str(what))}): {then}") from error
+        raise UserError(f"{base_url} answered {error.status_code} ({cause(what, 200)}): {then}") from error
     except Nonsense as error:
         raise UserError(
             f"{base_url} does not answer in OpenAI's protocol ({error}): does it end in /v1? {then}"
         ) from error
-
-
-def words(text: str, most: int = 200) -> str:
-    """The beginning of somebody's text, on one line and without what steers a terminal."""
-    return "".join(each for each in " ".join(text.split()) if each.isprintable())[:most]

@@ -20,7 +20,13 @@ class ScriptedEngine:
     """
 
     def __init__(
-        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+        self,
+        checkpoint: str,
+        adapter: str | None,
+        arguments: dict[str, str],
+        seed: int,
+        chat_template: str = "",
+        trust: bool = False,
     ):
         if "replies" not in arguments:
             raise UserError("engine 'scripted' answers from a file: give --engine-arg replies=FILE")

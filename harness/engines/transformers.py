@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessorList, TextStreamer
+from transformers import GenerationConfig, LogitsProcessorList, TextStreamer
 from transformers.generation import logits_process
 
 from harness import checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.faults import lacks_memory, said_by
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -31,14 +31,20 @@ class TransformersEngine:
     """One model, with or without an adapter. Arguments: batch_size (replies), dtype, device."""
 
     def __init__(
-        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+        self,
+        checkpoint: str,
+        adapter: str | None,
+        arguments: dict[str, str],
+        seed: int,
+        chat_template: str = "",
+        trust: bool = False,
     ):
-        self.checkpoint, self.adapter = checkpoint, adapter
+        self.checkpoint, self.adapter, self.trust = checkpoint, adapter, trust
         self.device = _device(arguments.get("device"))
         self.dtype = arguments.get("dtype") or ("float32" if self.device == "cpu" else "bfloat16")
         registry.choose("engine argument dtype", self.dtype, DTYPES)
         self.batch_size = whole_number("batch_size", arguments.get("batch_size", BATCH_SIZE))
-        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template)
+        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template, trust)
         self.provenance = {
             "engine": "transformers",
             "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
@@ -53,7 +59,7 @@ class TransformersEngine:
             return self._loaded()
 
     def _loaded(self) -> Any:
-        model = checkpoints.load(AutoModelForCausalLM, self.checkpoint, dtype=getattr(torch, self.dtype))
+        model = checkpoints.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype))
         self.configured_stops = model.generation_config.eos_token_id
         # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
         model.generation_config = GenerationConfig()
@@ -173,8 +179,9 @@ def with_adapter(model: Any, adapter: str) -> Any:
         with warnings.catch_warnings(action="ignore"):  # keys that fit nowhere show in the adapter's effect
             adapted = PeftModel.from_pretrained(model, adapter)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        cause = " ".join(str(error).split())[:160]
-        raise UserError(f"--adapter {adapter}: does not go with this model ({cause}): give its own adapter") from error
+        raise UserError(
+            f"--adapter {adapter}: does not go with this model ({cause(error)}): give its own adapter"
+        ) from error
     if not all(bool(torch.isfinite(value).all()) for name, value in adapted.named_parameters() if "lora_" in name):
         raise UserError(f"--adapter {adapter}: holds NaN or infinity: train it again with a lower learning_rate")
     return adapted

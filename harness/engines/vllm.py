@@ -28,7 +28,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from harness import adapters, checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -36,7 +36,7 @@ _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
 FINAL = RequestOutputKind.FINAL_ONLY
 # The ranks that vLLM has room for.
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-OURS = {"model", "seed", "enable_lora", "tokenizer"}
+OURS = {"model", "seed", "enable_lora", "tokenizer", "trust_remote_code", "hf_token"}
 ON_GPU = current_platform.is_cuda_alike()
 # An evaluation's batches are large, so on a card of a data centre's size more replies are drawn at once than vLLM's
 # 1,024, all steps run as CUDA graphs (vLLM's own end at 512), and a third as many graphs are there 9 s earlier.
@@ -54,12 +54,18 @@ class VllmEngine:
     """
 
     def __init__(
-        self, checkpoint: str, adapter: str | None, arguments: dict[str, str], seed: int, chat_template: str = ""
+        self,
+        checkpoint: str,
+        adapter: str | None,
+        arguments: dict[str, str],
+        seed: int,
+        chat_template: str = "",
+        trust: bool = False,
     ):
         self.checkpoint = checkpoint
-        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template)
+        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template, trust)
         self.lora = LoRARequest("adapter", 1, adapter) if adapter else None
-        self.settings = _settings(checkpoint, adapter, arguments) | {"seed": seed}
+        self.settings = _settings(checkpoint, adapter, arguments) | {"seed": seed, "trust_remote_code": trust}
         self.engine: LLMEngine | None = None
         self._names = map(str, count())
         self._started_saying = 0
@@ -130,9 +136,9 @@ class VllmEngine:
         try:
             self.engine.add_request(name, {"prompt_token_ids": ids}, parameters, lora_request=lora)
         except (ValueError, VLLMValidationError) as error:
-            cause = " ".join(str(error).split())[:200]
             raise UserError(
-                f"vllm refuses the prompt of {request.problem.id} ({cause}): raise --engine-arg max_model_len"
+                f"vllm refuses the prompt of {request.problem.id} ({cause(error, 200)}): raise --engine-arg "
+                "max_model_len"
             ) from error
         except Exception as error:
             raise self._breakdown(error) from error
@@ -293,9 +299,9 @@ def _first_named(said: IO[str], start: int = 0) -> str | None:
     return next((each for each in named if "initialization failed" not in each), None)
 
 
-def _with_fix(what: str, cause: str, fix: str) -> str:
+def _with_fix(what: str, said: str, fix: str) -> str:
     """One line; where memory is short the fix is another one."""
-    if lacks_memory(cause) or lacks_room_for_vllm(cause):
-        which = "raise" if "increas" in cause.casefold() else "lower"
+    if lacks_memory(said) or lacks_room_for_vllm(said):
+        which = "raise" if "increas" in said.casefold() else "lower"
         fix = f"{which} --engine-arg gpu_memory_utilization, or lower max_model_len or max_num_seqs"
-    return f"{what}: {' '.join(cause.split())[:300]}: {fix}"
+    return f"{what}: {cause(said, 300)}: {fix}"

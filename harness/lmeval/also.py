@@ -16,7 +16,7 @@ from harness import adapters, checkpoints, progress, registry, stored
 from harness.compare import judge, metric_of
 from harness.config import Configuration
 from harness.engines import engine_name
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.files import read_journal, write_json, write_lines
 from harness.lmeval import OURS
 from harness.store import BASE, SIDES, Run
@@ -124,8 +124,9 @@ def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:
             fewshot_random_seed=config.seed,
         )
     except (OSError, ValueError, DatasetsError) as error:
-        cause = " ".join(str(error).split())[:160]
-        raise UserError(f"--also {','.join(config.also)}: lm-eval cannot run it ({cause}): leave it out") from error
+        raise UserError(
+            f"--also {','.join(config.also)}: lm-eval cannot run it ({cause(error)}): leave it out"
+        ) from error
 
 
 def _manager(config: Configuration) -> Any:
@@ -149,7 +150,7 @@ def _loaded_tasks(config: Configuration, manager: Any) -> list[Any]:
 
 
 def _model_arguments(config: Configuration, engine: str, adapter: str | None) -> dict[str, Any]:
-    arguments = {"pretrained": checkpoints.locate(config.checkpoint), "trust_remote_code": False}
+    arguments = {"pretrained": checkpoints.locate(config.checkpoint), "trust_remote_code": config.trust_remote_code}
     if engine == "vllm":
         if adapter:
             rank = adapters.rank(adapter)

@@ -18,7 +18,7 @@ def trainer_name(config: Configuration) -> str:
     """The trainer behind `auto` here: Unsloth where it and a GPU are, else plain TRL; so for what Unsloth has not."""
     if config.trainer != AUTO:
         return config.trainer
-    needs_trl = config.launcher or config.rollouts == "server"
+    needs_trl = config.launcher or config.rollouts == "server" or config.trust_remote_code
     return "unsloth" if not needs_trl and find_spec("unsloth") and has_gpu() else "trl"
 
 

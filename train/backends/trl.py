@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import BitsAndBytesConfig
 
 from harness import adapters, checkpoints
 from harness.config import Configuration
@@ -23,7 +23,7 @@ class TrlBackend:
         """The model and the adapter that the trainer shall put on it; None where the model goes on with `adapter`."""
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
-        model = checkpoints.load(AutoModelForCausalLM, config.checkpoint, dtype=DTYPE, **_quantized(config))
+        model = checkpoints.load_model(config.checkpoint, config.trust_remote_code, dtype=DTYPE, **_quantized(config))
         lora = LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,

@@ -20,7 +20,7 @@ class Export:
     """What is to be written: an adapter on its base, as one of TARGETS.
 
     `quants` are GGUF's; `run` is the run that trained or measured the adapter, where there is one; `chat_template` is
-    a template's text, empty for the checkpoint's own.
+    a template's text, empty for the checkpoint's own; `trust`: the checkpoint's own Python code may run.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Export:
     quants: tuple[str, ...]
     run: Run | None
     chat_template: str
+    trust: bool = False
 
     @property
     def hub_id(self) -> str | None:

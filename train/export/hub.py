@@ -7,7 +7,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from harness.errors import UserError
+from harness.errors import UserError, cause
 
 
 def token_for(repo: str) -> str:
@@ -29,6 +29,7 @@ def push(folder: Path, repo: str, token: str) -> str:
         made = api.create_repo(repo, private=True, exist_ok=True)
         api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="harness export")
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        cause = " ".join(str(error).split())[:200]
-        raise UserError(f"--push {repo}: the hub refuses ({cause}): {folder} is whole, push it again") from error
+        raise UserError(
+            f"--push {repo}: the hub refuses ({cause(error, 200)}): {folder} is whole, push it again"
+        ) from error
     return made.url

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
+from transformers import AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 from transformers.utils import cached_file
 
 from harness import adapters, checkpoints, progress
@@ -57,7 +57,7 @@ def write_4bit(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
             bnb_4bit_compute_dtype=dtype,
             llm_int8_skip_modules=NOT_IN_4_BITS,
         )
-        model = AutoModelForCausalLM.from_pretrained(plain, quantization_config=rounding, dtype=dtype)
+        model = checkpoints.load_model(plain, export.trust, quantization_config=rounding, dtype=dtype)
         model.generation_config = GenerationConfig.from_model_config(model.config)
         model.save_pretrained(folder)
     _write_companions(export, folder)
@@ -67,7 +67,7 @@ def write_4bit(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
 def _merge(export: Export, quiet: bool) -> tuple[Any, float]:
     """The base with the adapter in its weights, in 16 bits, and the share of the adapter that is left of it there."""
     progress.note(f"export: loading {export.checkpoint}", quiet)
-    model = checkpoints.load(AutoModelForCausalLM, export.checkpoint, dtype="auto")
+    model = checkpoints.load_model(export.checkpoint, export.trust, dtype="auto")
     is_wide = model.dtype == torch.float32
     dtype = torch.bfloat16 if is_wide else model.dtype
     adapted = with_adapter(model, export.adapter)
@@ -109,7 +109,7 @@ def _merge_layer(layer: LoraLayer, dtype: torch.dtype) -> tuple[float, float]:
 
 
 def _write_tokenizer(export: Export, folder: Path) -> None:
-    tokenizer = checkpoints.load(AutoTokenizer, export.checkpoint)
+    tokenizer = checkpoints.load(AutoTokenizer, export.checkpoint, export.trust)
     tokenizer.chat_template = export.chat_template or tokenizer.chat_template
     tokenizer.save_pretrained(folder)
 

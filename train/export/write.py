@@ -24,9 +24,9 @@ def check(export: Export, folder: Path) -> None:
         llama_cpp.find(export.quants)
     if export.to == "merged-4bit" and find_spec("bitsandbytes") is None:
         raise UserError("--to merged-4bit needs bitsandbytes: pip install bitsandbytes")
-    checkpoints.check(export.checkpoint, export.chat_template)
+    checkpoints.check(export.checkpoint, export.chat_template, export.trust)
     adapters.check(export.adapter, export.checkpoint)
-    checkpoints.check_hub(export.checkpoint)
+    checkpoints.check_hub(export.checkpoint, export.trust)
     if export.to != "lora" and "quantization_config" in checkpoints.model_config(export.checkpoint):
         raise UserError(
             f"{export.checkpoint}: its weights are quantized, and a merge would round them once more: give the "
