@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import tomllib
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -208,8 +210,8 @@ def _files_read(values: dict[str, Any], folder: Any) -> dict[str, Any]:
     """`values` with the text of a chat template's file, and the whole paths of a user's rewards and data, which lie
     in `folder` or below."""
     for key, value in values.items():
-        if isinstance(value, str) and "\0" in value:
-            raise UserError(f"recipe key {key}: holds a NUL character, which no path or text has: take it out")
+        if isinstance(value, str) and not _can_be_written(value):
+            raise UserError(f"recipe key {key}: holds a character that no path has (NUL, half a pair): take it out")
     template, rewards = values.get("chat_template"), values.get("rewards")
     if isinstance(template, str) and template.endswith(".jinja"):
         values = values | {"chat_template": _read_text("chat_template", folder / template)}
@@ -221,6 +223,12 @@ def _files_read(values: dict[str, Any], folder: Any) -> dict[str, Any]:
         if isinstance(values.get(key), str):
             values = values | {key: str(Path(folder / values[key]).resolve())}
     return values
+
+
+def _can_be_written(text: str) -> bool:
+    with suppress(UnicodeEncodeError):
+        return b"\0" not in os.fsencode(text)
+    return False
 
 
 def _read_text(key: str, path: Any) -> str:

@@ -217,6 +217,7 @@ def test_keys_of_a_recipe(folder, given_keys, model):
 @given(st.lists(st.tuples(st.one_of(recipe_keys, texts), st.one_of(texts, values.map(toml_of))), max_size=3))
 @example([("format", "[false]")])
 @example([("data", '"a\\u0000b"')])
+@example([("also_tasks", "\ud800")])
 @example([("also", "[" * TOO_DEEP)])
 def test_settings_of_a_command(drawn):
     ends_in_order(lambda: read_recipe(None, None, {}, [f"{key}={value}" for key, value in drawn]))

@@ -152,19 +152,29 @@ FOUND = [
     ("also/before.json", [], None),
     ("also/comparison.json", ["measures"], {}),
 ]
+# The same of the files that drawing a report reads before it.
+FOUND_BY_REPORT = [("also/before.json", ["measures", "arc"], {}), ("also/after.jsonl", ["doc_id"], [])]
 
 
 def replaced(value: Any, keys: list[str], new: Any) -> Any:
     return value | {keys[0]: replaced(value[keys[0]], keys[1:], new)} if keys else new
 
 
+def with_first_value(content: bytes, name: str, keys: list[str], new: Any) -> bytes:
+    first, *others = [content] if name.endswith(".json") else content.splitlines()
+    return b"".join(line + b"\n" for line in (as_json(replaced(json.loads(first), keys, new)), *others))
+
+
 @pytest.mark.parametrize(("name", "keys", "new"), FOUND)
 def test_what_was_found_in_run_folders(whole_run, folder, name, keys, new):
-    first, *others = [whole_run[name]] if name.endswith(".json") else whole_run[name].splitlines()
-    faulty_line = as_json(replaced(json.loads(first), keys, new))
-    content = b"".join(line + b"\n" for line in (faulty_line, *others))
-    place = laid_out(folder / "found", whole_run | {name: content})
+    place = laid_out(folder / "found", whole_run | {name: with_first_value(whole_run[name], name, keys, new)})
     assert ends_in_order(lambda: read_everything(place)) == 2
+
+
+@pytest.mark.parametrize(("name", "keys", "new"), FOUND_BY_REPORT)
+def test_what_was_found_in_drawing_a_report(whole_run, folder, name, keys, new):
+    place = laid_out(folder / "found", whole_run | {name: with_first_value(whole_run[name], name, keys, new)})
+    assert ends_in_order(lambda: run_stage(Run.open(place), "report", True)) == 2
 
 
 @cases("runs: sides")

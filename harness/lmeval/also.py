@@ -69,11 +69,14 @@ def compare_tasks(run: Run) -> None:
         return
     before, after = ({_place(row): row for row in _documents(file)} for file in files)
     measures = _of_both(*(stored.read(AlsoMeans, file.with_suffix(".json"), AGAIN)["measures"] for file in files))
+    known = {(task, title) for task, kinds in measures.items() for title in kinds}
     pairs = [(row, after[place]) for place, row in before.items() if _alike(row, after.get(place))]
     values: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for old, new in pairs:
         for metric in old["scores"].keys() & new["scores"].keys():
             key = old["task"], _title(metric, old["filter"])
+            if key not in known:
+                raise UserError(f"{files[0]}: has {' '.join(key)}, which {BASE}.json beside it lacks: {AGAIN}")
             values[key].append((old["scores"][metric], new["scores"][metric]))
     judged = judge(
         {

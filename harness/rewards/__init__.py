@@ -73,7 +73,7 @@ class Rewards:
             try:
                 if truth is None and name in self.need_truth:
                     raise Unscorable(
-                        NO_TRUTH if answer is None else f"the true answer {answer!r:.40} is no text: write it as one"
+                        NO_TRUTH if answer is None else f"the true answer {_shown(answer)} is no text: write it as one"
                     )
                 scores[name], whys[name] = pay(reply)
             except Unscorable as error:
@@ -179,6 +179,13 @@ def _content(completion: object) -> object:
     if not isinstance(completion, Sequence) or isinstance(completion, str):
         return completion
     return completion[0].get("content") if completion and isinstance(completion[0], dict) else None
+
+
+def _shown(answer: object) -> str:
+    try:
+        return f"{answer!r:.40}"
+    except ValueError:  # an integer too long to write
+        return "of thousands of digits"
 
 
 def _last_text(completion: object) -> str | None:
