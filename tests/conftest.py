@@ -15,6 +15,13 @@ from harness.datasets import settle_split
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+# Secrets that nobody may find again: test_secrets.py looks for them.
+PLANTED = {
+    "HF_TOKEN": "hf_plantedplantedplantedplantedhub",
+    "OPENAI_API_KEY": "sk-planted0123456789planted0123456789server",
+    "WANDB_API_KEY": "wandb0planted0wandb0planted0wandb0planted0",
+    "SWANLAB_API_KEY": "swan0planted0swan0planted",
+}
 
 
 @pytest.fixture
@@ -77,13 +84,17 @@ def adapter(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory):
-    """A whole run, trained for two steps."""
+    """A whole run, trained for two steps, beside what it `said`."""
     folder = tmp_path_factory.mktemp("job")
     settings = ("steps=2", "prompts_per_step=2", "generations=2", "save_steps=2")
     command = [f"{sys.prefix}/bin/harness", "run", "--before-after", "--limit", "4", "--output", "r"]
     command += [word for setting in settings for word in ("--set", setting)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    environment = os.environ | PLANTED
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=600, check=False, env=environment
+    )
     assert done.returncode == 0, done.stderr
+    (folder / "said").write_text(done.stdout + done.stderr)
     return folder / "r"
 
 

@@ -83,6 +83,7 @@ def test_reasoning_that_a_server_splits_off_is_put_back_as_it_was_written(conten
         ({"base_url": "http://[::1/v1"}, "give http://HOST:PORT/v1"),
         ({"base_url": "http://localhost:abc/v1"}, "give http://HOST:PORT/v1"),
         ({"base_url": "http://me:secret@localhost/v1"}, "set OPENAI_API_KEY"),
+        ({"base_url": "http://localhost/v1?key=secret"}, "set OPENAI_API_KEY"),
         ({"model": "bass"}, "serves base, lora"),
         ({"concurrency": "0"}, "at least 1"),
         ({"retries": "many"}, "whole number"),

@@ -153,7 +153,7 @@ def address(url: str) -> str:
         whole = False
     if not whole:
         raise UserError(f"--engine-arg base_url={url}: give http://HOST:PORT/v1")
-    if parts.username or parts.password:
+    if parts.username or parts.password or parts.query:
         raise UserError(f"--engine-arg base_url: a key has no place in an address: set {KEY} in the environment")
     return url.rstrip("/")
 

@@ -1,0 +1,151 @@
+"""Tokens and keys are planted in the environment, everything goes wrong that can, and nobody finds them anywhere."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import PLANTED, write_jsonl
+
+from harness.errors import UserError, cause, redacted
+from harness.progress import libraries_into, note
+
+
+class Echo(BaseHTTPRequestHandler):
+    """A server and a hub that answer with whatever key they were sent, as an error."""
+
+    def answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.rfile.read(length)
+        key = self.headers.get("Authorization", "")
+        self.server.keys.add(key)
+        code, body = self.server.code, {"error": {"message": f"{'no ' * 60}{key} is wrong: {key}"}}
+        if self.path.endswith("/models"):
+            code, body = 200, {"object": "list", "data": [{"id": "base", "object": "model", "owned_by": "x"}]}
+        content = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("X-Error-Message", key)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_HEAD = answer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def echo():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    server.keys, server.code = set(), 500
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def address(server: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def assert_nowhere(*places: Path, said: str = "") -> None:
+    """No planted value, nor the better part of one, in a text, a file's content or its name."""
+    for name, value in PLANTED.items():
+        part = value[: len(value) * 2 // 3]
+        assert part not in said, name
+        for place in places:
+            for file in place.rglob("*"):
+                assert part not in file.name
+                assert not file.is_file() or part.encode() not in file.read_bytes(), (name, file)
+
+
+def test_a_whole_run_leaves_none(job):
+    assert_nowhere(job.parent, Path(os.environ["HARNESS_CACHE"]), said=(job.parent / "said").read_text())
+
+
+@pytest.mark.parametrize("code", [401, 500])
+def test_a_server_that_echoes_its_key(harness, echo, code, tmp_path):
+    echo.code = code
+    data = write_jsonl(tmp_path / "d.jsonl", [{"question": "1 + 1?", "answer": "2"}])
+    done = harness(
+        "eval", "--engine", "openai", "--engine-arg", f"base_url={address(echo)}/v1", "--engine-arg", "retries=0",
+        "--dataset", data, "--output", "r", **PLANTED,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.strip().splitlines()[-1][:9]) == (2, "harness: ")
+    assert echo.keys == {f"Bearer {PLANTED['OPENAI_API_KEY']}"}
+    assert_nowhere(tmp_path, said=done.stdout + done.stderr)
+
+
+def test_a_hub_that_echoes_its_token(harness, job, echo, tmp_path):
+    echo.code = 403
+    push = harness("export", job, "--to", "lora", "--output", "x", "--push", "me/x", "--yes", **PLANTED,
+                   HF_ENDPOINT=address(echo), HF_HUB_OFFLINE="0")  # fmt: skip
+    assert (push.returncode, push.stderr.splitlines()[-1][:31]) == (2, "harness: --push me/x: the hub r")
+    model = harness("eval", "--model", "me/x", "--recipe", "tiny", "--limit", "1", "--output", "r", **PLANTED,
+                    HF_ENDPOINT=address(echo), HF_HUB_OFFLINE="0", HF_HOME=str(tmp_path / "home"))  # fmt: skip
+    assert model.returncode == 2
+    assert f"Bearer {PLANTED['HF_TOKEN']}" in echo.keys
+    assert_nowhere(tmp_path, said=push.stdout + push.stderr + model.stdout + model.stderr)
+
+
+@pytest.mark.parametrize("tracker", ["swanlab", "wandb"])
+def test_a_tracker_that_is_offline(tracker, job, tmp_path):
+    pytest.importorskip(tracker)
+    shutil.copytree(job, tmp_path / "r")
+    follow = f"""
+from pathlib import Path
+from harness.store import Run
+from train import trackers
+tracker = trackers._opened({tracker!r}, Run(Path("r")))
+tracker.log({{"train/reward": 1.0}}, 1)
+tracker.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", follow], cwd=tmp_path, env=os.environ | PLANTED, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [*(tmp_path / "r/tracker").rglob("*")]
+    assert_nowhere(tmp_path, said=done.stdout + done.stderr)
+
+
+def test_a_bug_of_ours_shows_its_traceback_without_them(tmp_path):
+    broken = (
+        "from harness import cli; import os; cli.exit_code_of = lambda _: 1 / int(os.environ['HF_TOKEN']); cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", broken], env=os.environ | PLANTED, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" in done.stderr
+    assert "ValueError: invalid literal for int() with base 10: '[HF_TOKEN]'" in done.stderr
+    assert_nowhere(said=done.stderr)
+
+
+def test_what_is_said_and_logged_has_their_names_instead(monkeypatch, tmp_path, capfd):
+    for name, value in PLANTED.items():
+        monkeypatch.setenv(name, value)
+    token = PLANTED["HF_TOKEN"]
+    assert redacted(f"Bearer {token}.") == "Bearer [HF_TOKEN]."
+    assert token[:8] not in cause(ValueError("x" * 150 + token))
+    assert token not in str(UserError(f"no {token}"))
+    with libraries_into(tmp_path / "log"):
+        os.write(2, f"a library says {token}\n".encode())
+        note(f"ours says {token}")
+    assert (tmp_path / "log").read_text() == "a library says [HF_TOKEN]\n"
+    assert "ours says [HF_TOKEN]" in capfd.readouterr().err
+
+
+def test_the_hub_s_login_is_one_of_them(monkeypatch, tmp_path):
+    import huggingface_hub.constants
+
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    (tmp_path / "token").write_text("hf_kept_in_a_file\n")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert redacted("hf_kept_in_a_file") == "[HF_TOKEN]"
