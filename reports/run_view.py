@@ -104,7 +104,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         languages=comparison["languages"],
         language_note=_language_note(comparison, config.language) if len(sides) > 1 else "",
         samples=comparison["samples"],
-        warnings=(*_trusted(config), *comparison["warnings"], *record["provenance"].get("train", {}).get("health", ())),
+        warnings=(*_trusted(run), *comparison["warnings"], *record["provenance"].get("train", {}).get("health", ())),
         notes=tuple(_notes(sides)),
         steps=_steps(comparison),
         also=_also(run, sides),
@@ -116,9 +116,9 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     )
 
 
-def _trusted(config: dict) -> Iterator[str]:
-    if config.get("trust_remote_code"):
-        yield f"Python code that {config['checkpoint']} brings along was run (--trust-remote-code)."
+def _trusted(run: Run) -> Iterator[str]:
+    if run.config.trust_remote_code:
+        yield f"Python code that {run.config.checkpoint} brings along was run (--trust-remote-code)."
 
 
 def _standing(side: Evaluation) -> str:
