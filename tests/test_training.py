@@ -58,6 +58,10 @@ def test_a_users_own_rewards_train_and_measure(harness, tmp_path):
     assert "reward/short" in json.loads((tmp_path / "r/after/metrics.json").read_text())
     rollout = json.loads((tmp_path / "r/train/rollouts.jsonl").read_text().split("\n")[0])
     assert rollout["rewards"] == {"short": -len(rollout["text"])}
+    refused = harness("score", "r")
+    assert refused.returncode == 2
+    assert "its rewards are Python code in" in refused.stderr
+    assert harness("score", "r", "--rewards", "mine.py").returncode == 0
 
 
 def test_a_reward_that_raises_ends_in_one_line(harness, tmp_path):

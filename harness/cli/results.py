@@ -1,17 +1,27 @@
 """Stored runs, without a model: score, report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli import show
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.store import Run
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="A machine-readable last line.")]
 
 
-def score(folder: RunFolder, json: Json = False) -> None:
+def score(
+    folder: RunFolder,
+    rewards: Annotated[
+        Path | None, typer.Option("--rewards", help="The run's own Python file of rewards, which is run.")
+    ] = None,
+    json: Json = False,
+) -> None:
     """Grade the stored replies of a run again."""
     from harness.cli.rooms import run_stage
     from harness.compare import compare_run
@@ -19,12 +29,23 @@ def score(folder: RunFolder, json: Json = False) -> None:
     from harness.store import Run
 
     run = Run.open(folder)
+    _refuse_unnamed_code(run, rewards)
     for side in run.finished_sides():
         score_side(run, side, quiet=False)
     compare_run(run, run.evaluations())
     if run.report.is_file():
         run_stage(run, "report", quiet=True)
     show.results(run, json)
+
+
+def _refuse_unnamed_code(run: "Run", rewards: Path | None) -> None:
+    """A UserError where grading would run a Python file that the run's record names, and the user does not."""
+    recorded = run.config.rewards
+    if not run.config.has_own_rewards:
+        if rewards:
+            raise UserError(f"--rewards {rewards}: {run.path} pays by the preset {recorded}: leave --rewards out")
+    elif rewards is None or rewards.resolve() != Path(recorded).resolve():
+        raise UserError(f"{run.path}: its rewards are Python code in {recorded}: give --rewards {recorded} to run it")
 
 
 def report(folder: RunFolder, json: Json = False) -> None:
