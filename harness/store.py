@@ -225,6 +225,7 @@ class Run:
         done = [side for side in SIDES if self.is_done(side)]
         for side in done:
             journal = self.path / side / "completions.jsonl"
+            self.verify(journal)
             if not journal.is_file() or not journal.stat().st_size:
                 raise UserError(f"{self.path / side}: its replies are gone: run again with --fresh")
         if not done:

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
@@ -63,8 +64,10 @@ def no_cache_of_the_users(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """No test finds the baselines of another."""
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    """No test finds the baselines of another, nor what its commands told the libraries: that there is no network."""
+    with patch.dict(os.environ):
+        monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -129,6 +129,7 @@ def test_replies_of_another_model_are_not_gone_on_with(tmp_path):
     evaluate.evaluate(run, ["before"], None, True, None)
     journal = tmp_path / "run" / "before" / "completions.jsonl"
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:3]))
+    run.keep(journal)
     (base / "generation_config.json").write_text("{}")
     with pytest.raises(UserError, match="drawn with another checkpoint: start with --fresh"):
         evaluate.evaluate(run, ["before"], None, True, None)

@@ -126,6 +126,7 @@ def test_a_metric_is_in_percent_where_both_sides_are(run):
     side = json.loads(kept)
     side["measures"]["small_choice"]["acc"] |= {"share": False, "percent": False}
     file.write_text(json.dumps(side))
+    run.keep(file)
     also.compare_tasks(run)
     rows = run_view.build(run, run.evaluations()).also.tasks
     assert not [cell for cell in (*rows["small_choice"][0].sides[0], rows["small_choice"][0].delta) if "%" in cell]
@@ -133,6 +134,7 @@ def test_a_metric_is_in_percent_where_both_sides_are(run):
     stored = read_json(run.path / "also/comparison.json")["tasks"]
     assert stored["small_choice"]["acc"]["test"] == "sign-flip permutation"
     file.write_text(kept)
+    run.keep(file)
     also.compare_tasks(run)
 
 
@@ -142,11 +144,13 @@ def test_a_document_that_is_not_the_same_has_no_partner(run):
     rows = [json.loads(line) for line in kept.splitlines()]
     rows[0]["doc_hash"] = "another"
     write_jsonl(file, rows[:-1])
+    run.keep(file)
     also.compare_tasks(run)
     stored = read_json(run.path / "also/comparison.json")
     assert stored["left_out"] == 2
     assert stored["tasks"]["small_choice"]["acc"]["n_pairs"] == 5
     file.write_text(kept)
+    run.keep(file)
     also.compare_tasks(run)
 
 

@@ -1,7 +1,7 @@
 import json
 import shutil
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -87,7 +87,7 @@ class GatedHub(BaseHTTPRequestHandler):
 
 
 def test_a_gated_model_without_a_token_says_what_to_do(harness):
-    server = HTTPServer(("127.0.0.1", 0), GatedHub)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), GatedHub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     done = harness("eval", "--model", "gemma3-4b", HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
     server.shutdown()

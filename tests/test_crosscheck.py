@@ -12,6 +12,7 @@ from conftest import write_jsonl
 from harness import answers
 from harness.files import read_journal, write_json
 from harness.lmeval import crosscheck
+from harness.store import Run
 
 needs_lm_eval = pytest.mark.skipif(find_spec("lm_eval") is None, reason="no lm-eval: pip install 'harness[lm-eval]'")
 STRICT, FLEXIBLE, MATH = GRADERS = ("lm-eval strict-match", "lm-eval flexible-extract", "math-verify")
@@ -135,7 +136,7 @@ def test_a_run_without_a_true_answer(run, harness, tmp_path):
     run("r", [("1", "1")])
     scores = read_journal(tmp_path / "r/before/scores.jsonl")
     scores[0]["scores"] |= {"accuracy_strict": None, "accuracy_flexible": None}
-    write_jsonl(tmp_path / "r/before/scores.jsonl", scores)
+    Run.open(tmp_path / "r").keep(write_jsonl(tmp_path / "r/before/scores.jsonl", scores))
     done = harness("crosscheck", "r")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("unknown") == 2 * len(GRADERS)

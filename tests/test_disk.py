@@ -82,13 +82,13 @@ def run(job, tmp_path):
 
 FRESH = "bring it back, or start again with --fresh"
 READERS = {
-    "before/completions.jsonl": ("report", FRESH),
-    "after/scores.jsonl": ("report", "run `harness score"),
-    "after/metrics.json": ("report", "run `harness score"),
-    "train/log.jsonl": ("report", FRESH),
-    "train/rollouts.jsonl": ("report", FRESH),
-    "train/adapter/adapter_model.safetensors": ("export", FRESH),
-    "train/adapter/adapter_config.json": ("export", FRESH),
+    "before/completions.jsonl": (("report",), FRESH),
+    "after/scores.jsonl": (("report",), "run `harness score"),
+    "after/metrics.json": (("report",), "run `harness score"),
+    "train/log.jsonl": (("report",), FRESH),
+    "train/rollouts.jsonl": (("report",), FRESH),
+    "train/adapter/adapter_model.safetensors": (("export", "--to", "lora"), FRESH),
+    "train/adapter/adapter_config.json": (("export", "--to", "lora"), FRESH),
 }
 
 
@@ -100,7 +100,7 @@ def test_an_artefact_that_is_edited_cut_or_gone_is_refused(run, command, name):
     assert edited != whole
     for content, what in ((edited, "was changed after it was written"), (whole[:-1], "was changed"), (None, "is gone")):
         file.unlink() if content is None else file.write_bytes(content)
-        code, said = command(reader, run.path)
+        code, said = command(*reader, run.path)
         assert code == 2
         assert f"{file}: {what}" in said
         assert fix in said

@@ -133,4 +133,5 @@ def test_greedy_replies_that_do_not_repeat_are_counted(tmp_path):
     journal = tmp_path / "run" / "before" / "completions.jsonl"
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
     journal.write_text("".join(json.dumps(row | {"text": row["text"] + "."}) + "\n" for row in rows))
+    run.keep(journal)
     assert evaluate.draw_again(run, "before", engine, wanted) == {"replies": 8, "differ": 8}

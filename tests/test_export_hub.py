@@ -6,7 +6,7 @@ import pty
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from harness.files import read_json
@@ -96,7 +96,7 @@ class Hub(BaseHTTPRequestHandler):
 
 def test_push_uploads_the_folder_and_shows_the_token_to_nobody(job, harness, tmp_path):
     Hub.seen = []
-    server = HTTPServer(("127.0.0.1", 0), Hub)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     command = ("export", job, "--to", "lora", "--output", "x", "--push", "me/tiny", "--yes")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import configuration
@@ -163,7 +163,7 @@ class PickledHub(BaseHTTPRequestHandler):
 
 
 def test_a_hub_s_checkpoint_without_safetensors_is_refused(harness, tmp_path):
-    server = HTTPServer(("127.0.0.1", 0), PickledHub)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), PickledHub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     done = harness(
