@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from harness import adapters, cache, checkpoints, datasets, formats, progress, registry
 from harness.compare import metrics_of
 from harness.config import Configuration
-from harness.engines import ENGINES, SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
+from harness.engines import ENGINES, SERVER, WITHOUT_CHECKPOINT, Engine, Setup, engine_name
 from harness.errors import UserError
 from harness.files import Journal, write_json, write_lines
 from harness.formats import FORMATS
@@ -173,8 +173,11 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
     """The configured engine, its model not loaded yet."""
     engine = registry.load("engine", engine_name(config.engine), ENGINES)
-    asked = config.checkpoint, adapter, config.engine_args, config.seed, config.chat_template, config.trust_remote_code
-    return engine(*asked)
+    return engine(
+        Setup(
+            config.checkpoint, adapter, config.engine_args, config.seed, config.chat_template, config.trust_remote_code
+        )
+    )
 
 
 def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: bool) -> list[Request]:

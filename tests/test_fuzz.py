@@ -140,9 +140,10 @@ def test_replies_made_elsewhere(folder, content, command, format):
         lines = written(folder / "samples.jsonl", content.replace(b"\n", b" ")[1:-1])
         typed("compare", lines, lines, "--dataset", "gsm8k", "--format", format, "--output", folder / "page")
     else:
+        from harness.engines import Setup
         from harness.engines.scripted import ScriptedEngine
 
-        ends_in_order(lambda: ScriptedEngine("", "any", {"replies": str(file)}, 0) and None)
+        ends_in_order(lambda: ScriptedEngine(Setup("", "any", {"replies": str(file)}, 0)) and None)
 
 
 @cases("data: evaluated")

@@ -26,6 +26,7 @@ from vllm import LLM
 from harness import datasets, evaluate
 from harness.config import Configuration, configure, pairs
 from harness.datasets import settle_split
+from harness.engines import Setup
 from harness.engines.vllm import VllmEngine, _parameters
 from harness.types import Request
 
@@ -90,7 +91,7 @@ def main() -> None:
     config = configuration(given)
     arguments = pairs("--engine-arg", given.engine_arg)
 
-    engine = VllmEngine(config.checkpoint, given.adapter, arguments, config.seed)
+    engine = VllmEngine(Setup(config.checkpoint, given.adapter, arguments, config.seed))
     dataset = datasets.evaluation_problems(config)
     requests = evaluate.requests(config, dataset, engine, adapted=False)
     result = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Protocol
 
 from harness.errors import UserError
@@ -34,8 +35,20 @@ OnText = Callable[[str], None]
 Drawn = list[tuple[Request, Completion]]
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What an engine is made for. `arguments` are its own, `trust` lets a checkpoint's own Python code run."""
+
+    checkpoint: str
+    adapter: str | None
+    arguments: dict[str, str]
+    seed: int
+    chat_template: str = ""
+    trust: bool = False
+
+
 class Engine(Protocol):
-    """Who answers. Built as Engine(checkpoint, adapter, engine_args, seed, chat_template, trust); that loads no model.
+    """Who answers. Made by Engine(setup), which loads no model.
 
     `provenance` is what a report says of it: with the checkpoint, the libraries' versions, prompts and sampling all
     that its replies depend on.
@@ -43,15 +56,7 @@ class Engine(Protocol):
 
     provenance: dict
 
-    def __init__(
-        self,
-        checkpoint: str,
-        adapter: str | None,
-        arguments: dict[str, str],
-        seed: int,
-        chat_template: str = "",
-        trust: bool = False,
-    ): ...
+    def __init__(self, setup: Setup): ...
 
     def load(self) -> None:
         """Make ready to answer, once: a UserError where the model cannot be loaded here."""

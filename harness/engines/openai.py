@@ -10,7 +10,7 @@ from typing import Any
 import openai
 
 from harness import checkpoints
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
 from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, address, read
 from harness.errors import UserError, cause
 from harness.types import AdapterEffect, Completion, FinishReason, Request, Sampling
@@ -35,15 +35,8 @@ class OpenAIEngine:
     variable OPENAI_API_KEY. Sampling cannot be seeded: what a server draws depends on the company in its batches.
     """
 
-    def __init__(
-        self,
-        checkpoint: str,
-        adapter: str | None,
-        arguments: dict[str, str],
-        seed: int,
-        chat_template: str = "",
-        trust: bool = False,
-    ):
+    def __init__(self, setup: Setup):
+        arguments = setup.arguments
         if "base_url" not in arguments:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
         self.base_url = address(arguments["base_url"])
@@ -56,15 +49,15 @@ class OpenAIEngine:
         ((served,),) = Server(self.base_url, CONNECT_SECONDS, retries=1).each(
             _served, [None], "start the server, or mend base_url"
         )
-        self.model = _choose_model(arguments.get("model"), checkpoint, served, self.base_url)
+        self.model = _choose_model(arguments.get("model"), setup.checkpoint, served, self.base_url)
         self.takes_all_settings = served.get(self.model) in TAKE_ALL_SETTINGS
-        self.adapter = adapter
-        if adapter:
-            _refuse_unserved("--adapter", adapter, served, self.base_url)
-        if chat_template and "tokenizer" not in arguments:
+        self.adapter = setup.adapter
+        if self.adapter:
+            _refuse_unserved("--adapter", self.adapter, served, self.base_url)
+        if setup.chat_template and "tokenizer" not in arguments:
             raise UserError("this recipe has a chat template of its own: give --engine-arg tokenizer=FOLDER_OR_HUB_ID")
         self.tokenizer = (
-            checkpoints.load_tokenizer(arguments["tokenizer"], chat_template, trust)
+            checkpoints.load_tokenizer(arguments["tokenizer"], setup.chat_template, setup.trust)
             if "tokenizer" in arguments
             else None
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from harness.engines import Drawn, OnText
+from harness.engines import Drawn, OnText, Setup
 from harness.errors import UserError
 from harness.tables import read_rows
 from harness.types import AdapterEffect, Completion, Request, Sampling
@@ -19,18 +19,10 @@ class ScriptedEngine:
     speak for base + adapter. Tokens are counted as words.
     """
 
-    def __init__(
-        self,
-        checkpoint: str,
-        adapter: str | None,
-        arguments: dict[str, str],
-        seed: int,
-        chat_template: str = "",
-        trust: bool = False,
-    ):
-        if "replies" not in arguments:
+    def __init__(self, setup: Setup):
+        if "replies" not in setup.arguments:
             raise UserError("engine 'scripted' answers from a file: give --engine-arg replies=FILE")
-        path = Path(arguments["replies"])
+        path = Path(setup.arguments["replies"])
         # By whether the rows speak for the adapter.
         self.named = {False: defaultdict(list), True: defaultdict(list)}
         self.unnamed: dict[bool, list[dict]] = {False: [], True: []}
@@ -42,7 +34,7 @@ class ScriptedEngine:
             name, adapted = row.get("problem_id") or row.get("question"), bool(row.get("adapter"))
             (self.named[adapted][name] if name else self.unnamed[adapted]).append(row)
         self.path = path
-        if adapter:
+        if setup.adapter:
             self._refuse_none(True)
         self.provenance = {"engine": "scripted", "replies": str(path)}
 

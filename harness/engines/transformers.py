@@ -15,7 +15,7 @@ from transformers import GenerationConfig, LogitsProcessorList, TextStreamer
 from transformers.generation import logits_process
 
 from harness import checkpoints, registry
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, said_by
 from harness.types import AdapterEffect, Completion, Request, Sampling
@@ -30,21 +30,13 @@ transformers.utils.logging.disable_progress_bar()
 class TransformersEngine:
     """One model, with or without an adapter. Arguments: batch_size (replies), dtype, device."""
 
-    def __init__(
-        self,
-        checkpoint: str,
-        adapter: str | None,
-        arguments: dict[str, str],
-        seed: int,
-        chat_template: str = "",
-        trust: bool = False,
-    ):
-        self.checkpoint, self.adapter, self.trust = checkpoint, adapter, trust
-        self.device = _device(arguments.get("device"))
-        self.dtype = arguments.get("dtype") or ("float32" if self.device == "cpu" else "bfloat16")
+    def __init__(self, setup: Setup):
+        self.checkpoint, self.adapter, self.trust = setup.checkpoint, setup.adapter, setup.trust
+        self.device = _device(setup.arguments.get("device"))
+        self.dtype = setup.arguments.get("dtype") or ("float32" if self.device == "cpu" else "bfloat16")
         registry.choose("engine argument dtype", self.dtype, DTYPES)
-        self.batch_size = whole_number("batch_size", arguments.get("batch_size", BATCH_SIZE))
-        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template, trust)
+        self.batch_size = whole_number("batch_size", setup.arguments.get("batch_size", BATCH_SIZE))
+        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust)
         self.provenance = {
             "engine": "transformers",
             "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,

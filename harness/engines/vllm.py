@@ -27,7 +27,7 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
 from harness import adapters, checkpoints, registry
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, effect_of, whole_number
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
 from harness.types import AdapterEffect, Completion, Request, Sampling
@@ -53,19 +53,11 @@ class VllmEngine:
     second on 1,319 prompts (baselines/peers).
     """
 
-    def __init__(
-        self,
-        checkpoint: str,
-        adapter: str | None,
-        arguments: dict[str, str],
-        seed: int,
-        chat_template: str = "",
-        trust: bool = False,
-    ):
-        self.checkpoint = checkpoint
-        self.tokenizer = checkpoints.load_tokenizer(checkpoint, chat_template, trust)
-        self.lora = LoRARequest("adapter", 1, adapter) if adapter else None
-        self.settings = _settings(checkpoint, adapter, arguments) | {"seed": seed, "trust_remote_code": trust}
+    def __init__(self, setup: Setup):
+        self.checkpoint = setup.checkpoint
+        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust)
+        self.lora = LoRARequest("adapter", 1, setup.adapter) if setup.adapter else None
+        self.settings = _settings(setup)
         self.engine: LLMEngine | None = None
         self._names = map(str, count())
         self._started_saying = 0
@@ -206,10 +198,11 @@ def _parameters(sampling: Sampling, n: int = 1, kind: RequestOutputKind = FINAL)
     )
 
 
-def _settings(checkpoint: str, adapter: str | None, arguments: dict[str, str]) -> dict[str, Any]:
-    """vLLM's engine arguments: what the model and the adapter need, then the user's."""
+def _settings(setup: Setup) -> dict[str, Any]:
+    """vLLM's engine arguments: what the model and the adapter need, then the user's, then the run's."""
+    adapter = setup.adapter
     settings: dict[str, Any] = _gpu_defaults() if ON_GPU else dict(CPU_DEFAULTS)
-    if adapters.is_wrapper(checkpoint):
+    if adapters.is_wrapper(setup.checkpoint):
         # Prompts are text: no attention from image to image, which few of vLLM's kernels can do.
         settings |= {"limit_mm_per_prompt": {"image": 0}, "hf_overrides": {"is_mm_prefix_lm": False}}
     if adapter:
@@ -219,7 +212,7 @@ def _settings(checkpoint: str, adapter: str | None, arguments: dict[str, str]) -
         room = _room_for(adapters.rank(adapter), adapter)
         settings |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": room}
     known = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
-    for name, text in arguments.items():
+    for name, text in setup.arguments.items():
         if name.startswith("data_parallel"):
             raise UserError(
                 f"--engine-arg {name}: replicas are a server's work: start `vllm serve` with "
@@ -231,7 +224,7 @@ def _settings(checkpoint: str, adapter: str | None, arguments: dict[str, str]) -
             f"--engine-arg max_lora_rank={settings['max_lora_rank']}: {adapter} has rank {adapters.rank(adapter)}: "
             "leave the argument out"
         )
-    return settings
+    return settings | {"seed": setup.seed, "trust_remote_code": setup.trust}
 
 
 def _gpu_defaults() -> dict[str, Any]:
