@@ -1,5 +1,7 @@
 """What libraries say where memory is short; their exceptions have no class of their own."""
 
+from harness.errors import UserError
+
 NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 NO_ROOM_FOR_VLLM = (
     "memory utilization", "gpu_memory_utilization", "no available memory for the cache", "kv cache is needed",
@@ -8,7 +10,9 @@ NO_ROOM_FOR_VLLM = (
 
 
 def said_by(error: BaseException) -> str:
-    """A library's own words; Python's MemoryError has none."""
+    """A library's own words, behind a UserError too; Python's MemoryError has none."""
+    if isinstance(error, UserError):
+        return said_by(error.__cause__) if error.__cause__ else ""
     return str(error) or (NO_MEMORY[0] if isinstance(error, MemoryError) else type(error).__name__)
 
 

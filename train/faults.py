@@ -16,9 +16,8 @@ def faults_named(config: Configuration) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # What stands behind a UserError is a library's word; safetensors' is straight below Exception.
-        said = error.__cause__ if isinstance(error, UserError) else error
-        fix = fix_for(said_by(said), config) if said else None
+        # safetensors' is straight below Exception.
+        fix = fix_for(said_by(error), config)
         if fix is None:
             raise
         raise UserError(fix) from error

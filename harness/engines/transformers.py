@@ -76,7 +76,7 @@ class TransformersEngine:
         try:
             yield
         except (RuntimeError, MemoryError, UserError) as error:
-            if not lacks_memory(said_by((error.__cause__ or error) if isinstance(error, UserError) else error)):
+            if not lacks_memory(said_by(error)):
                 raise
             raise UserError(f"{self.checkpoint}: {what} does not fit into memory ({self.device}): {fix}") from error
 
