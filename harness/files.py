@@ -21,8 +21,7 @@ class Journal:
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            whole = path.read_bytes().rpartition(b"\n")
-            os.truncate(path, len(whole[0]) + len(whole[1]))
+            os.truncate(path, len(whole_lines(path)))
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, completions: Sequence[Completion]) -> None:
@@ -40,13 +39,15 @@ class Journal:
         self._file.close()
 
 
+def whole_lines(path: Path) -> bytes:
+    """A journal as far as its last whole line; nothing where there is no such file."""
+    return b"".join(path.read_bytes().rpartition(b"\n")[:2]) if path.exists() else b""
+
+
 def read_journal(path: Path) -> list[dict]:
-    """The whole lines of a journal; nothing where there is no such file."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().rpartition(b"\n")[0].split(b"\n")
+    """The rows of a journal's whole lines."""
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(whole_lines(path).split(b"\n"), start=1):
         if line:
             try:
                 rows.append(json.loads(line))

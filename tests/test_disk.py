@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from harness import cache
-from harness.files import read_json
+from harness.files import read_json, whole_lines
 from harness.store import Run
 
 SETTINGS = ("steps=2", "prompts_per_step=2", "generations=2", "save_steps=1", "eval_every=0")
@@ -48,7 +48,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(disk, tmp_path)
         assert mount(f"remount,size={size}")
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=os.environ)
         journal = folder / "r/before/completions.jsonl"
-        lines = b"".join(journal.read_bytes().rpartition(b"\n")[:2]) if journal.exists() else b""
+        lines = whole_lines(journal)
         assert lines.startswith(kept)
         kept = lines
         if done.returncode:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.files import read_journal, read_json, sha256, write_json
+from harness.files import read_journal, read_json, sha256, whole_lines, write_json
 from harness.store import TRAINING_FILES
 
 JOURNALS = ("before/completions.jsonl", "after/completions.jsonl")
@@ -44,7 +44,7 @@ class Moment:
 
     def is_reached(self, run: Path, started: float) -> bool:
         """Whether a run whose command was `started`, in seconds of the epoch, has come so far."""
-        if self.stage in COUNTED and _lines(run / COUNTED[self.stage]).count(b"\n") < self.lines:
+        if self.stage in COUNTED and whole_lines(run / COUNTED[self.stage]).count(b"\n") < self.lines:
             return False
         if self.stage not in ("grading", "report"):
             return True
@@ -90,7 +90,7 @@ def _moments(alone: Path, kills: int, chance: random.Random) -> list[Moment]:
     drawn = []
     for number in range(kills):
         stage = STAGES[number % len(STAGES)]
-        whole = _lines(alone / COUNTED[stage]).count(b"\n") if stage in COUNTED else 0
+        whole = whole_lines(alone / COUNTED[stage]).count(b"\n") if stage in COUNTED else 0
         lines = whole if stage == "grading" else chance.randint(1, max(1, whole - 1))
         drawn.append(Moment(stage, lines, chance.uniform(0, LATER), chance.random() < 0.5))
     return sorted(drawn, key=lambda moment: (STAGES.index(moment.stage), moment.lines))
@@ -112,7 +112,7 @@ def _killed(command: Sequence[str], folder: Path, moments: Sequence[Moment]) -> 
             else:
                 _end(program)
         for name in JOURNALS:
-            lines = _lines(run / name)
+            lines = whole_lines(run / name)
             lost += not lines.startswith(kept[name])
             kept[name] = lines
     return done, lost
@@ -134,11 +134,6 @@ def _end(program: subprocess.Popen) -> None:
         sys.exit(f"{' '.join(program.args)} ended with {program.returncode}: {said}")
 
 
-def _lines(journal: Path) -> bytes:
-    """Its whole lines."""
-    return b"".join(journal.read_bytes().rpartition(b"\n")[:2]) if journal.is_file() else b""
-
-
 def _drawn_twice(journal: Path) -> int:
     places = [(row["problem_id"], row["index"]) for row in read_journal(journal)]
     return len(places) - len(set(places))
@@ -146,7 +141,7 @@ def _drawn_twice(journal: Path) -> int:
 
 def _contents(run: Path) -> dict[str, object]:
     """What a run must come to whether it was killed or not; a journal's lines in any order, a log without times."""
-    replies = {name: sorted(_lines(run / name).splitlines()) for name in JOURNALS}
+    replies = {name: sorted(whole_lines(run / name).splitlines()) for name in JOURNALS}
     figures = {name: read_json(run / name) for name in ("before/metrics.json", "after/metrics.json", "comparison.json")}
     training = {
         name: [{key: row[key] for key in row.keys() - TIMES} for row in read_journal(run / "train" / name)]
