@@ -82,19 +82,24 @@ def _needs_trust(checkpoint: str) -> UserError:
 
 def check_weights(folder: Path) -> None:
     """A UserError where a folder has no safetensors, or one whose header does not fit its size."""
-    from safetensors import SafetensorError, safe_open
-
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         pickled = next((file.name for pattern in PICKLED for file in sorted(folder.glob(pattern))), None)
         found = f" (no {pickled} is read: it is a pickle, which can run anything)" if pickled else ""
         raise UserError(f"{folder}: no .safetensors file there{found}: save the weights as safetensors")
     for file in files:
-        try:
-            with safe_open(file, framework="numpy"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file}: not a whole safetensors file ({error}): copy it again") from error
+        check_whole(file)
+
+
+def check_whole(file: Path) -> None:
+    """A UserError where a safetensors file's header does not fit its size."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file}: not a whole safetensors file ({error}): copy it again") from error
 
 
 def check_hub(checkpoint: str, trust: bool = False) -> None:

@@ -123,18 +123,12 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 def _is_whole(checkpoint: Path) -> bool:
     """Whether weights and states reach to their ends."""
-    archives = [*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth"), *checkpoint.glob("*.bin")]
-    return all(map(zipfile.is_zipfile, archives)) and all(map(_is_safetensors, checkpoint.glob("*.safetensors")))
-
-
-def _is_safetensors(file: Path) -> bool:
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(file, "np"):
-            return True
-    except SafetensorError:
+        for file in checkpoint.glob("*.safetensors"):
+            checkpoints.check_whole(file)
+    except UserError:
         return False
+    return all(zipfile.is_zipfile(file) for suffix in ("pt", "pth", "bin") for file in checkpoint.glob(f"*.{suffix}"))
 
 
 def _is_json(path: Path) -> bool:
