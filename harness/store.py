@@ -157,10 +157,8 @@ class Run:
 
     def evaluation(self, side: str) -> Evaluation:
         """One side as it is stored; a UserError where it is not there."""
-        folder = self.path / side
-        self.verify(folder / "scores.jsonl", folder / "metrics.json")
-        if not (folder / "metrics.json").is_file():
-            raise UserError(f"{folder}: no graded evaluation here: run `harness run` or `harness score` first")
+        folder, metrics = self.path / side, self.metrics(side)
+        self.verify(folder / "scores.jsonl")
         record, completions = self.record, self.completions(side)
         scores = _scores(folder / "scores.jsonl")
         if scores.keys() != {each.place for each in completions}:
@@ -172,15 +170,17 @@ class Run:
             name=side,
             completions=tuple(completions),
             scores=tuple(scores[completion.place] for completion in completions),
-            metrics=self.metrics(side),
+            metrics=metrics,
             provenance=record["provenance"].get(side, {}),
             settings=record["configuration"],
         )
 
     def metrics(self, side: str) -> dict[str, Metric]:
-        """A side's metrics.json; a UserError where it is not one."""
+        """A side's metrics.json; a UserError where it is not there, or not one."""
         file = self.path / side / "metrics.json"
         self.verify(file)
+        if not file.is_file():
+            raise UserError(f"{file.parent}: no graded evaluation here: run `harness run` or `harness score` first")
         return _metrics(file)
 
     def comparison(self) -> dict:
@@ -189,6 +189,12 @@ class Run:
         self.verify(file)
         # Either may be missing in what an older program has left.
         return {"warnings": [], "others": []} | stored.read(Comparison, file, fix)
+
+    def also_comparison(self) -> dict | None:
+        """The differences of lm-eval's tasks; None where the run has none."""
+        file = self.path / "also" / "comparison.json"
+        self.verify(file)
+        return stored.read_also_compared(file) if file.is_file() else None
 
     def evaluations(self) -> list[Evaluation]:
         """Every finished side, in order."""
@@ -225,8 +231,8 @@ class Run:
         done = [side for side in SIDES if self.is_done(side)]
         for side in done:
             journal = self.path / side / "completions.jsonl"
-            self.verify(journal)
             if not journal.is_file() or not journal.stat().st_size:
+                self.verify(journal)
                 raise UserError(f"{self.path / side}: its replies are gone: run again with --fresh")
         if not done:
             raise UserError(f"{self.path}: no finished evaluation: run `harness eval` or `harness run` first")

@@ -11,7 +11,7 @@ from harness.breakdown import Gain, Part, Payment
 from harness.files import read_steps
 from harness.records import LARGEST_NUMBER
 from harness.store import TRAINING_FILES, Run
-from harness.stored import AlsoMeans, Effective, Rollout, read_also_compared
+from harness.stored import AlsoMeans, Effective, Rollout
 from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
 from reports import explorer
 from reports.explorer import Explorer
@@ -140,12 +140,11 @@ def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
 
 def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
     files = [run.path / "also" / f"{side.name}.json" for side in sides]
-    run.verify(run.path / "also")
+    run.verify(*files)
     means = [stored.read(AlsoMeans, file, DRAW_AGAIN) for file in files if file.is_file()]
     if not means:
         return None
-    compared = run.path / "also" / "comparison.json"
-    found = read_also_compared(compared) if compared.is_file() else means[0] | {"tasks": {}, "left_out": 0}
+    found = run.also_comparison() or means[0] | {"tasks": {}, "left_out": 0}
     tasks = {}
     for task, kinds in found["measures"].items():
         of_sides = [side["tasks"].get(task, {}) for side in means]

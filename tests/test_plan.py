@@ -14,6 +14,7 @@ from harness.files import write_json
 from harness.plan import make_plan
 from harness.plan.case import GIB, Machine, Trainer, this_machine
 from harness.store import Run
+from harness.types import Comparison
 
 LAPTOP = Machine(cores=2, memory=16 * GIB)
 H200 = Machine(cores=16, memory=128 * GIB, gpu="NVIDIA H200", gpu_memory=140 * GIB)
@@ -224,7 +225,7 @@ def test_a_few_problems_can_show_nothing():
 )
 def test_how_many_change_sides_is_taken_from_an_earlier_comparison(tmp_path, flips, options, measured):
     run = earlier(tmp_path / "old", {"before": 10.0}, **options)
-    write_json(run.path / "comparison.json", {"flips": flips})
+    write_json(run.path / "comparison.json", Comparison({}, flips, {}, 0).as_dict())
     made = plan(configuration(), runs=tmp_path, detect=0.05)
     assumptions = f"10 % of the problems changing sides, as in {run.path})" if measured else "which is assumed)"
     assert made["detectable difference"].endswith(assumptions)

@@ -62,13 +62,9 @@ def results(run: "Run", as_json: bool) -> None:
 
 def _also(run: "Run") -> dict[str, Any]:
     """What tasks of lm-eval say before and after, printed and returned; nothing where the run has not both."""
-    from harness.stored import read_also_compared
-
-    file = run.path / "also" / "comparison.json"
-    if not file.is_file():
+    found = run.also_comparison()
+    if found is None:
         return {}
-    run.verify(file)
-    found = read_also_compared(file)
     rows = []
     for task, metrics in found["tasks"].items():
         for title, each in metrics.items():

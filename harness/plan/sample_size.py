@@ -1,19 +1,13 @@
 """The smallest difference that a run can see, and how many problems a wanted one takes."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 
-from harness import checkpoints, records, stats
+from harness import stats
+from harness.errors import UserError
 from harness.plan.case import UNKNOWN, Case
+from harness.store import Run
 
 ASSUMED_CHANGED, FEWEST_PAIRS = 0.3, 50
-
-
-@dataclass(frozen=True)
-class Flips:
-    """What is read of a comparison."""
-
-    flips: dict[str, int]
 
 
 def detectable(case: Case) -> str:
@@ -45,10 +39,9 @@ def _changed(case: Case) -> tuple[float, str]:
     the dataset in the format, else assumed."""
     for run in case.earlier:
         if all(getattr(run.config, key) == getattr(case.config, key) for key in ("dataset", "data", "format")):
-            flips, comparison = {}, checkpoints.read_json(run.path / "comparison.json")
-            with suppress(ValueError):  # a run that has no comparison says nothing
-                records.check(Flips, comparison)
-                flips = comparison["flips"]
+            flips = {}
+            with suppress(UserError):  # a run that has no whole comparison says nothing
+                flips = Run(run.path).comparison()["flips"]
             changed = flips.get("gained", 0) + flips.get("lost", 0)
             if changed and sum(flips.values()) >= FEWEST_PAIRS:
                 return changed / sum(flips.values()), f"as in {run.path}"
