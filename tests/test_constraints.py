@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import sysconfig
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def test_all_that_is_installed_is_pinned():
         pytest.skip("constraints are of tox's environments on Linux with Python 3.11")
     pinned = {name_of(line): line.partition("==")[2].partition(" ")[0] for line in lines("UV_CONSTRAINT")}
     loose = {"harness", "pip", *map(name_of, lines("UV_OVERRIDE"))}
-    installed = {name_of(each.name): each.version.partition("+")[0] for each in distributions()}
+    # Not all of sys.path: what an import has put there, as setuptools its own copies, is no installed package.
+    environment = distributions(path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    installed = {name_of(each.name): each.version.partition("+")[0] for each in environment}
     other = {name: version for name, version in installed.items() if name not in loose and pinned.get(name) != version}
     assert not other, f"not as {os.environ['UV_CONSTRAINT']} has it"
 

@@ -212,10 +212,12 @@ def test_too_little_memory_names_the_option(harness):
 
 
 def test_adapters_that_do_nothing_or_too_much_are_refused(engine, tmp_path):
-    """Late, as it fills vLLM's two slots: the CPU build hands the last one's adapter to the base's requests."""
+    """The CPU build hands the adapter in the last of vLLM's two slots to the base's requests."""
     config = configuration(limit=2)
     wanted = requests_of(engine, config, True)
-    engine.lora, first = LoRARequest("inert", 2, str(save_adapter(tmp_path / "inert", spread=0.0))), engine.lora
+    first = engine.lora
+    assert evaluate.prove_adapter(config, first.lora_path, engine, wanted, quiet=True)["leak"] < 0.01
+    engine.lora = LoRARequest("inert", 2, str(save_adapter(tmp_path / "inert", spread=0.0)))
     with pytest.raises(UserError, match="lora_B are zero"):
         evaluate.prove_adapter(config, str(tmp_path / "inert"), engine, wanted, quiet=True)
     engine.lora = first
@@ -234,7 +236,6 @@ def test_a_prompt_that_is_too_long_is_named(engine):
 
 
 def test_what_breaks_down_half_way_says_so(engine, monkeypatch):
-    """Last of all, as it leaves requests behind."""
     config = configuration(limit=40)
     drawing = engine.generate(requests_of(engine, config, False), frozenset(), config.sampling)
     assert next(drawing)
@@ -245,3 +246,6 @@ def test_what_breaks_down_half_way_says_so(engine, monkeypatch):
     monkeypatch.setattr(engine.engine, "step", step)
     with pytest.raises(UserError, match=r"broke down: .*lower --engine-arg gpu_memory_utilization"):
         list(drawing)
+    monkeypatch.undo()
+    while engine.engine.has_unfinished_requests():
+        engine.engine.step()
