@@ -2,7 +2,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 from unittest.mock import patch
 
 import pytest
@@ -12,10 +18,12 @@ from harness import checkpoints
 from harness.config import Configuration, configure
 from harness.datasets import settle_split
 
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 # The same cases each time, or many new ones: HYPOTHESIS_PROFILE=nightly.
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+needs_lm_eval = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed here: tox -e lm-eval")
 # Secrets that nobody may find again: test_secrets.py looks for them.
 PLANTED = {
     "HF_TOKEN": "hf_plantedplantedplantedplantedhub",
@@ -105,6 +113,21 @@ def configuration(
     *settings: str, trains: bool = False, model: str | None = "tiny", recipe: str | None = None, **options
 ) -> Configuration:
     return settle_split(configure(model, recipe, options, list(settings)), trains)
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """A server that answers while the block runs."""
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def address(server: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{server.server_port}"
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> Path:

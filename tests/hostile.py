@@ -1,11 +1,21 @@
 """Texts that act where somebody forgets that they are texts: in a page, Markdown, a terminal, a path, a table.
 
-Each must come out as text wherever a model, a dataset or a name can put it; test_hostile.py holds every output to that.
+Each must come out as text wherever a model, a dataset or a name can put it; test_hostile.py holds every report to
+that, test_hostile_words.py the command line.
 A new way to act is a line here.
 """
 
+import contextlib
+import io
+import re
 from html.parser import HTMLParser
 
+from harness.cli import exit_code_of
+from harness.cli.app import app
+
+HARMLESS = "x"
+# What GitHub makes links of, and whom it calls, without any sign of Markdown's.
+BY_ITSELF = re.compile(r"\w://|www\.\w|@\w", re.IGNORECASE)
 FAR = "https://far.example/x"
 
 TEXTS = {
@@ -118,3 +128,10 @@ class Structure(HTMLParser):
 def controls(text: str, allowed: str = "\n") -> set[str]:
     """What in a text a terminal obeys or a reader cannot see."""
     return {each for each in text if not each.isprintable() and each not in allowed}
+
+
+def called(*arguments: object) -> tuple[int, str]:
+    """A command's exit code, and all that it printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+        code = exit_code_of(lambda: app([*map(str, arguments)], standalone_mode=False))
+    return code, out.getvalue()

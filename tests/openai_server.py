@@ -2,9 +2,10 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from conftest import address
 
 REPLY = "<start_working_out>\nWe count.\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
 Fault = Callable[["Handler"], None]
@@ -15,13 +16,17 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, port: int = 0):
         super().__init__(("127.0.0.1", port), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.url = f"{address(self)}/v1"
         self.asked: list[dict] = []
         self.keys: set[str] = set()
         self.misbehave: Callable[[int], Fault | None] = lambda count: None
         self.models: Fault | None = None
         self.released = threading.Event()
         self.counting = threading.Lock()
+
+    def shutdown(self) -> None:
+        self.released.set()
+        super().shutdown()
 
     def handle_error(self, *_):
         """A client that has hung up is no news."""
@@ -77,15 +82,3 @@ def completion(text: object, finish_reason: str = "stop", tokens: object = 9, **
         "choices": [{"index": 0, "message": said, "finish_reason": finish_reason}],
         "usage": {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": 10},
     }
-
-
-@contextmanager
-def serving(server: Server) -> Iterator[Server]:
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.released.set()
-        server.shutdown()
-        server.server_close()

@@ -1,18 +1,17 @@
 """Tasks of lm-eval before and after, by lm-eval's own backend on the embedded model, with local data files."""
 
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from conftest import configuration, write_jsonl
+from conftest import configuration, needs_lm_eval, write_jsonl
 
 from harness.files import read_journal, read_json
 from harness.lmeval import also
 from harness.store import Run
 from reports import run_view
 
-pytestmark = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed")
+pytestmark = needs_lm_eval
 
 CHOICE = """\
 task: small_choice

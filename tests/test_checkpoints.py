@@ -1,9 +1,9 @@
 import json
 import shutil
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import address, serving
 
 from harness import adapters, checkpoints
 from harness.errors import UserError
@@ -87,11 +87,8 @@ class GatedHub(BaseHTTPRequestHandler):
 
 
 def test_a_gated_model_without_a_token_says_what_to_do(harness):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), GatedHub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    done = harness("eval", "--model", "gemma3-4b", HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
-    server.shutdown()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), GatedHub)) as server:
+        done = harness("eval", "--model", "gemma3-4b", HF_ENDPOINT=address(server))
     assert done.returncode == 2
     assert done.stderr == (
         "harness: --model google/gemma-3-4b-it: gated: accept its licence on its page of the hub, then set HF_TOKEN "

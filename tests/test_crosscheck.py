@@ -3,18 +3,16 @@
 import json
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import write_jsonl
+from conftest import needs_lm_eval, write_jsonl
 
 from harness import answers
 from harness.files import read_journal, write_json
 from harness.lmeval import crosscheck
 from harness.store import Run
 
-needs_lm_eval = pytest.mark.skipif(find_spec("lm_eval") is None, reason="no lm-eval: pip install 'harness[lm-eval]'")
 STRICT, FLEXIBLE, MATH = GRADERS = ("lm-eval strict-match", "lm-eval flexible-extract", "math-verify")
 INVALID = "[invalid]"
 LAYOUT = "<start_working_out>{}<end_working_out><SOLUTION>{}</SOLUTION>"

@@ -8,8 +8,8 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from conftest import configuration
-from openai_server import Handler, Server, completion, serving
+from conftest import configuration, serving
+from openai_server import Handler, Server, completion
 
 from harness import evaluate
 from harness.cli import exit_code_of

@@ -5,9 +5,10 @@ import os
 import pty
 import subprocess
 import sys
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from conftest import address, serving
 
 from harness.files import read_json
 
@@ -96,13 +97,9 @@ class Hub(BaseHTTPRequestHandler):
 
 def test_push_uploads_the_folder_and_shows_the_token_to_nobody(job, harness, tmp_path):
     Hub.seen = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
     command = ("export", job, "--to", "lora", "--output", "x", "--push", "me/tiny", "--yes")
-    done = harness(*command, HF_ENDPOINT=address, HF_HUB_OFFLINE="0", HF_TOKEN=TOKEN)
-    server.shutdown()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Hub)) as server:
+        done = harness(*command, HF_ENDPOINT=address(server), HF_HUB_OFFLINE="0", HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
     made, *_, (path, _, committed) = Hub.seen
     assert (made[0], json.loads(made[2])["name"]) == ("/api/repos/create", "tiny")
@@ -113,7 +110,7 @@ def test_push_uploads_the_folder_and_shows_the_token_to_nobody(job, harness, tmp
         file.name for file in (tmp_path / "x").iterdir()
     }
     assert {key for _, key, _ in Hub.seen} == {f"Bearer {TOKEN}"}
-    down = harness(*command, HF_ENDPOINT=address, HF_HUB_OFFLINE="0", HF_TOKEN=TOKEN)
+    down = harness(*command, HF_ENDPOINT=address(server), HF_HUB_OFFLINE="0", HF_TOKEN=TOKEN)
     assert down.returncode == 2
     assert down.stderr.splitlines()[-1].startswith("harness: --push me/tiny: the hub refuses")
     written = b"".join(file.read_bytes() for file in (tmp_path / "x").iterdir())

@@ -1,7 +1,5 @@
 """Hostile texts stay texts, wherever a model, a dataset or a name can put them: nothing of theirs acts."""
 
-import contextlib
-import io
 import json
 import re
 import shutil
@@ -12,16 +10,11 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from conftest import write_jsonl
-from hostile import TEXTS, Structure, controls
+from hostile import BY_ITSELF, HARMLESS, TEXTS, Structure, called, controls
 from markdown_it import MarkdownIt
-from test_gate import side
 
-from harness import gate
 from harness.checkpoints import locate
-from harness.cli import exit_code_of
-from harness.cli.app import app
 from harness.compare import compare_each
-from harness.config import configure
 from harness.files import read_json, write_json
 from harness.markdown import one_line
 from harness.store import Run
@@ -29,13 +22,10 @@ from reports import comparison_view, page, plots, run_view, training_plots
 from train.export import Export
 from train.export.card import model_card
 
-HARMLESS = "x"
 # What a disk takes as a name, as much of each kind as there is room for.
 NAME = "\x1b[31m \u202e<img src=x onerror=alert(1)>|[x](y){{ 7*7 }}@me\n`id` '\""
 LAYOUT = "<start_working_out>\n{}\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
 ONCE = ("script", "form", "meta", "title", "html", "head", "body", "main", "input")
-# What GitHub makes links of, and whom it calls, without any sign of Markdown's.
-BY_ITSELF = re.compile(r"\w://|www\.\w|@\w", re.IGNORECASE)
 
 
 def made(folder: Path, name: str, texts: list[str]) -> tuple[Path, str]:
@@ -66,13 +56,6 @@ def made(folder: Path, name: str, texts: list[str]) -> tuple[Path, str]:
         said += more
         assert code == 0, said
     return run, said
-
-
-def called(*arguments: object) -> tuple[int, str]:
-    """A command's exit code, and all that it printed."""
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
-        code = exit_code_of(lambda: app([*map(str, arguments)], standalone_mode=False))
-    return code, out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -137,41 +120,9 @@ def test_no_command_prints_one(run, command, tmp_path, monkeypatch):
     assert not controls(said)
 
 
-def in_argument(text: str) -> str:
-    """As much of a text as a process can be given."""
-    return text.replace("\0", "").replace("\ud800", "\udcff").replace("\udfff", "\udcfe")[:2000]
-
-
 def shown(text: str) -> str:
     """A text, or a harmless one where there is nothing in it to be seen, for which a report has no place."""
     return text if one_line(text).strip() else HARMLESS
-
-
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_mistake_with_it_is_one_clean_line(text, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    word = in_argument(text)
-    scripted = ("eval", "--engine", "scripted", "--engine-arg", "replies=r.jsonl")
-    for command in (
-        ("eval", "--dataset", word), ("eval", "--model", word), ("eval", "--format", word), ("eval", "--set", word),
-        ("eval", "--set", f"name={word}", "--dataset", "no.csv"), (*scripted, "--engine-arg", f"{word}=1"),
-        ("eval", "--adapter", word), ("eval", "--recipe", word), ("report", word), ("gate", word, "--baseline", word),
-        ("compare", word, word), ("rewards", "explain", "--preset", word), ("rewards", "check", "--corpus", word),
-        ("export", "--to", word), (word,),
-    ):  # fmt: skip
-        code, said = called(*command)
-        assert (code, said.count("\n")) == (2, 1), (command, said)
-        assert not controls(said)
-    assert not [*tmp_path.iterdir()]
-
-
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_run_folder_stays_where_it_belongs(text):
-    name = configure("tiny", None, {"name": text, "dataset": f"{text}.csv"}, []).folder_name
-    assert Path(name).name == name
-    assert not name.startswith((".", "-"))
-    assert not controls(name, allowed="")
-    assert len(name.encode()) < 200
 
 
 @pytest.fixture(scope="module")
@@ -272,36 +223,6 @@ def test_plots_take_every_name(run):
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_gate_s_files_hold_it_as_text(text):
-    name = f"reward/{text}"
-    values = {name: [1.0] * 40, "format_strict": [1.0] * 20 + [0.0] * 20}
-    verdict = gate.judge(
-        side([1] * 40, **values), side([1] * 40, name=text, **values | {"format_strict": [1.0] * 40}), {name: 0.0}
-    )
-    suite = ElementTree.fromstring(gate.junit(verdict).encode())
-    assert {each.tag for each in suite.iter()} <= {
-        "testsuite", "properties", "property", "testcase", "failure", "system-out",
-    }  # fmt: skip
-    assert suite.attrib["tests"] == "3"
-    made = gate.markdown(verdict)
-    rows = [line for line in made.splitlines() if line.startswith("|")]
-    assert len(rows) == 5
-    assert {row.replace("\\\\", "").replace("\\|", "").count("|") for row in rows} == {8}
-    assert not controls(made)
-    assert not BY_ITSELF.search(made)
-
-
-def test_a_reply_that_is_drawn_on_the_terminal_is_clean(tmp_path):
-    for name, text in TEXTS.items():
-        replies = write_jsonl(tmp_path / "r.jsonl", [{"text": text}])
-        code, said = called("ask", "--engine", "scripted", "--engine-arg", f"replies={replies}", "How many?")
-        assert (code, controls(said)) == (0, set()), name
-        (tmp_path / "t").write_bytes(text.encode("utf-8", "replace"))
-        code, said = called("rewards", "explain", "--preset", "gemma3", "--answer", in_argument(text), tmp_path / "t")
-        assert (code, controls(said)) == (0, set()), name
-
-
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_a_model_card_holds_it_as_text(run, text, tmp_path):
     word = shown(text)[:2000]
     cards = []
@@ -325,9 +246,3 @@ def test_a_model_card_holds_it_as_text(run, text, tmp_path):
     assert pages[0].elements == pages[1].elements
     assert not controls(bodies[0])
     assert not [line for line in bodies[0].splitlines() if BY_ITSELF.search(line) and not line.startswith("    ")]
-
-
-def test_no_table_is_written_that_a_spreadsheet_would_calculate():
-    root = Path(__file__).parent.parent
-    for file in (each for package in ("harness", "train", "reports") for each in (root / package).rglob("*.py")):
-        assert not re.search(r"csv\.(writer|DictWriter)|\.to_(csv|excel)\(", file.read_text()), file

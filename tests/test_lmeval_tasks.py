@@ -3,13 +3,12 @@
 import subprocess
 import sys
 from collections import defaultdict
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 import torch
-from conftest import configuration, write_jsonl
+from conftest import configuration, needs_lm_eval, write_jsonl
 
 from harness import checkpoints, evaluate, formats, word_problems
 from harness.config import configure
@@ -20,9 +19,6 @@ from harness.rewards import load_rewards
 from harness.scoring import TEXT_METRICS, grade
 from harness.types import MEASURES
 
-needs_lm_eval = pytest.mark.skipif(
-    find_spec("lm_eval") is None, reason="lm-eval is not installed here: pip install 'harness[lm-eval]'"
-)
 RECIPES = {
     "gsm8k_working_out": "gemma3-4b",
     "gsm8k_think": "deepseek-r1-qwen3-8b",

@@ -2,8 +2,8 @@
 
 import json
 
-from conftest import configuration
-from openai_server import Server, completion, serving
+from conftest import configuration, serving
+from openai_server import Server, completion
 
 from harness import evaluate
 from harness.cli.rooms import run_stage

@@ -1,8 +1,8 @@
 """The openai engine against a server of our own; test_engine_faults.py has it fail, test_vllm.py asks a real one."""
 
 import pytest
-from conftest import configuration
-from openai_server import REPLY, Server, serving
+from conftest import configuration, serving
+from openai_server import REPLY, Server
 
 from harness import evaluate
 from harness.engines.openai import _text

@@ -5,12 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import PLANTED, write_jsonl
+from conftest import PLANTED, address, serving, write_jsonl
 
 from harness.errors import UserError, cause, redacted
 from harness.progress import libraries_into, note
@@ -45,14 +44,8 @@ class Echo(BaseHTTPRequestHandler):
 def echo():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     server.keys, server.code = set(), 500
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def address(server: ThreadingHTTPServer) -> str:
-    return f"http://127.0.0.1:{server.server_port}"
+    with serving(server):
+        yield server
 
 
 def assert_nowhere(*places: Path, said: str = "") -> None:

@@ -6,12 +6,11 @@ import pickle
 import shutil
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import configuration
+from conftest import address, configuration, serving
 
 from harness import checkpoints
 from harness.cli import LIBRARY_SETTINGS
@@ -163,14 +162,9 @@ class PickledHub(BaseHTTPRequestHandler):
 
 
 def test_a_hub_s_checkpoint_without_safetensors_is_refused(harness, tmp_path):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), PickledHub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    done = harness(
-        "eval", "--model", "me/pickled", "--recipe", "tiny", HF_ENDPOINT=address, HF_HOME=str(tmp_path / "h")
-    )
-    server.shutdown()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), PickledHub)) as server:
+        elsewhere = {"HF_ENDPOINT": address(server), "HF_HOME": str(tmp_path / "h")}
+        done = harness("eval", "--model", "me/pickled", "--recipe", "tiny", **elsewhere)
     assert (done.returncode, done.stderr) == (
         2,
         "harness: --model me/pickled: has no .safetensors files, and pickles are not read: give another\n",
