@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness import formats, registry
-from harness.engines import PATIENCE
-from harness.errors import UserError
+from harness.engines import PACE
+from harness.errors import UserError, secrets
 from harness.files import file_name
 from harness.formats import FORMATS
 from harness.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
@@ -160,8 +160,7 @@ class Configuration(BaseModel):
     @property
     def identity(self) -> dict[str, Any]:
         """All that makes a run another one."""
-        left_out = PATIENCE.get(self.engine, ())
-        arguments = {name: value for name, value in self.engine_args.items() if name not in left_out}
+        arguments = {name: value for name, value in self.engine_args.items() if name not in PACE}
         return self.model_dump(mode="json") | {"engine_args": arguments}
 
     @property
@@ -203,6 +202,9 @@ def configure(model: str | None, recipe: str | None, options: dict[str, Any], se
         values = {key: value for key, value in values.items() if key not in ("rewards", "language")}
     values |= {key: value for key, value in options.items() if value is not None}
     values |= _files_read({key: _toml_value(text) for key, text in pairs("--set", settings).items()}, Path())
+    for key, value in values.items():
+        if held := next((name for name, secret in secrets().items() if secret in str(value)), None):
+            raise UserError(f"recipe key {key}: holds the value of {held}: leave it to the environment, which is asked")
     return check(values)
 
 

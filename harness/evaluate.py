@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from harness import adapters, cache, checkpoints, datasets, formats, progress, registry
 from harness.compare import metrics_of
 from harness.config import Configuration
-from harness.engines import ENGINES, SERVER, WITHOUT_CHECKPOINT, Engine, Setup, engine_name
+from harness.engines import ENGINES, PACE, SERVER, WITHOUT_CHECKPOINT, Engine, Setup, engine_name
 from harness.errors import UserError
 from harness.files import Journal, write_json, write_lines
 from harness.formats import FORMATS
@@ -47,8 +47,8 @@ def evaluate(
         fingerprint, earlier, decided_by = hashing.result(), run.record["provenance"], None
         for side in sides:
             who = drawn_by(config, engine, fingerprint, adapter if side != BASE else None)
-            _refuse_other_replies(run, side, earlier.get(side, {}), who)
-            provenance[side] |= who | dataset_record(dataset) | {"cached": earlier.get(side, {}).get("cached", False)}
+            begun = _begun(run, side, earlier.get(side, {}), who)
+            provenance[side] |= who | dataset_record(dataset) | begun
             run.note(side, provenance[side])
             if side == BASE and fingerprint:
                 decided_by = cache.determinants(who, wanted[BASE], config.sampling)
@@ -77,7 +77,7 @@ def evaluate(
             }
             if missing and config.sampling.temperature == 0:
                 provenance[side]["drawn_again"] = draw_again(run, side, engine, wanted[side])
-        if decided_by and not provenance[BASE]["cached"]:
+        if decided_by and not provenance[BASE]["cached"] and "earlier_paces" not in provenance[BASE]:
             cache.keep(decided_by, run.completions(BASE))
         for side in sides:
             score(run, side, quiet)
@@ -94,16 +94,34 @@ def drawn_by(config: Configuration, engine: Engine, fingerprint: dict[str, str] 
     return engine.provenance | {"checkpoint": fingerprint, "adapter": record, "versions": versions()}
 
 
-def _refuse_other_replies(run: Run, side: str, earlier: dict, who: dict) -> None:
-    """A UserError where a side's first replies were drawn by another model, engine or version than would go on now."""
-    if not run.completions(side):
-        return
-    for key, now in json.loads(json.dumps(who)).items():
-        if key in earlier and earlier[key] != now:
+def _begun(run: Run, side: str, earlier: dict, who: dict) -> dict:
+    """What is kept of how a side's replies so far were drawn.
+
+    A UserError where another model, engine or version drew them than would go on now.
+    """
+    replies = len(run.completions(side))
+    if not replies:
+        return {"cached": False}
+    (lasting, pace), (lasting_then, pace_then) = _by_pace(json.loads(json.dumps(who))), _by_pace(earlier)
+    for key, value in lasting.items():
+        if key in lasting_then and lasting_then[key] != value:
             raise UserError(
                 f"{run.path}: the replies of {side} so far were drawn with another {key}: start with --fresh, or go on "
                 "where that one is"
             )
+    paces = [*earlier.get("earlier_paces", ())]
+    if earlier and pace != pace_then:
+        paces.append({"replies": replies - sum(each["replies"] for each in paces), "arguments": pace_then})
+    return {"cached": earlier.get("cached", False)} | ({"earlier_paces": paces} if paces else {})
+
+
+def _by_pace(provenance: dict) -> tuple[dict, dict]:
+    """What decides the replies, and what decides how fast they are drawn."""
+    arguments = provenance.get("engine_args", {})
+    lasting = {key: value for key, value in provenance.items() if key not in PACE}
+    if arguments:
+        lasting["engine_args"] = {key: value for key, value in arguments.items() if key not in PACE}
+    return lasting, {key: value for key, value in (provenance | arguments).items() if key in PACE}
 
 
 def dataset_record(dataset: Dataset) -> dict:

@@ -60,13 +60,14 @@ def note(text: str, quiet: bool = False) -> None:
 def libraries_into(path: Path) -> Iterator[None]:
     """What libraries print, by whatever road, goes into a file; what this module says still reaches the terminal.
 
-    A secret that one of them printed is taken out of the file at the end.
+    A secret that one of them printed is taken out of the file at the end, or where a killed process goes on.
     """
     global _terminal
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     stdout, stderr = os.dup(1), os.dup(2)
+    _redact(path)
     with path.open("ab") as file, open(os.dup(2), "w", errors="replace") as terminal:
         _terminal = terminal
         os.dup2(file.fileno(), 1)
@@ -82,14 +83,14 @@ def libraries_into(path: Path) -> Iterator[None]:
                 os.dup2(ours, stream)
                 os.close(ours)
             _terminal = None
-            with suppress(OSError):
-                _redact(path)
+            _redact(path)
 
 
 def _redact(path: Path) -> None:
-    said = path.read_text(encoding="utf-8", errors="surrogateescape")
-    if (clean := redacted(said)) != said:
-        path.write_text(clean, encoding="utf-8", errors="surrogateescape")
+    with suppress(OSError):
+        said = path.read_text(encoding="utf-8", errors="surrogateescape")
+        if (clean := redacted(said)) != said:
+            path.write_text(clean, encoding="utf-8", errors="surrogateescape")
 
 
 @contextmanager

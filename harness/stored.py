@@ -20,17 +20,27 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How many of a side's replies were drawn with other engine arguments, before those were changed."""
+
+    replies: int
+    arguments: dict
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What a stage keeps of itself."""
 
     engine: str | None = None
     device: str | None = None
     batch_size: int | None = None
+    engine_args: dict = field(default_factory=dict)
     equality: Equality | None = None
     versions: dict[str, str] | None = None
     seconds: dict[str, float] | None = None
     adapter: dict[str, str] | None = None
     adapter_effect: AdapterEffect | None = None
+    earlier_paces: tuple[Pace, ...] = ()
     drawn_again: dict[str, int] | None = None
     skipped_rows: dict[str, int] = field(default_factory=dict)
     health: tuple[str, ...] = ()

@@ -225,6 +225,9 @@ def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
             )
         if known.get("cached"):
             yield f"{side.name}: an earlier run of the same model, prompts, sampling and versions drew the replies."
+        for pace in known.get("earlier_paces", ()):
+            how = ", ".join(f"{name} = {value}" for name, value in pace["arguments"].items())
+            yield f"{side.name}: {pace['replies']} of the replies were drawn with {how}, before that was changed."
         if again := known.get("drawn_again"):
             yield f"{side.name}: {again['differ']} of {again['replies']} greedy replies differ when drawn again."
 

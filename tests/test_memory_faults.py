@@ -55,6 +55,30 @@ def test_a_batch_that_does_not_fit(tmp_path, monkeypatch, capsys, error):
     assert len(run.completions("before")) == 6
 
 
+def test_a_smaller_batch_goes_on_with_what_is_drawn_and_says_so(tmp_path, monkeypatch, harness):
+    """What the line of a batch that does not fit advises."""
+    config = configuration("max_tokens=8", limit=6, engine="transformers", engine_args={"batch_size": "3"})
+    run = Run.create(tmp_path / config.folder_name, config, "harness eval")
+    with monkeypatch.context() as short:
+        short.setattr(GenerationMixin, "generate", raises_from(2, ON_CUDA, GenerationMixin.generate))
+        assert evaluation(run) == 2
+    journal = run.path / "before" / "completions.jsonl"
+    kept = journal.read_bytes()
+    done = harness(
+        "run", "--limit", "6", "--engine", "transformers", "--engine-arg", "batch_size=2", "--set", "max_tokens=8",
+        "--output", run.path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert journal.read_bytes().startswith(kept)
+    assert len(run.completions("before")) == 6
+    provenance = run.record["provenance"]["before"]
+    assert provenance["batch_size"] == 2
+    assert provenance["earlier_paces"] == [{"replies": 3, "arguments": {"batch_size": 3}}]
+    assert r"3 of the replies were drawn with batch\_size = 3, before" in (run.path / "report/report.md").read_text()
+    assert not [*(tmp_path / "cache").rglob("*.json")]
+    assert configuration(engine_args={"batch_size": "2"}).folder_name == configuration().folder_name
+
+
 @pytest.mark.parametrize("error", SHORT, ids=lambda error: type(error).__name__)
 def test_a_model_that_does_not_fit(tmp_path, monkeypatch, capsys, error):
     run = Run.create(tmp_path / "run", configuration(limit=2, engine="transformers"), "harness eval")
@@ -135,7 +159,7 @@ def vllm(monkeypatch):
     sys.modules.pop("harness.engines.vllm", None)
 
 
-OPTIONS = "--engine-arg gpu_memory_utilization, or lower max_model_len or max_num_seqs"
+OPTIONS = "--engine-arg gpu_memory_utilization or lower max_num_seqs, and what is drawn is kept, or lower max_model_len"
 
 
 @pytest.mark.parametrize(

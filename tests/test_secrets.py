@@ -109,6 +109,23 @@ tracker.close()
     assert_nowhere(tmp_path, said=done.stdout + done.stderr)
 
 
+def test_a_setting_that_holds_one_is_refused_before_anything_is_written(harness, tmp_path):
+    typed = f"system_prompt=You are {PLANTED['HF_TOKEN']}."
+    done = harness("eval", "--set", typed, "--output", "r", **PLANTED)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "harness: recipe key system_prompt: holds the value of HF_TOKEN: leave it to the environment, which is asked\n",
+    )
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_log_that_a_killed_process_left_is_cleaned_by_the_next(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_TOKEN", PLANTED["HF_TOKEN"])
+    (tmp_path / "log").write_text(f"a library says {PLANTED['HF_TOKEN']}\n")
+    with libraries_into(tmp_path / "log"):
+        assert (tmp_path / "log").read_text() == "a library says [HF_TOKEN]\n"
+
+
 def test_a_bug_of_ours_shows_its_traceback_without_them(tmp_path):
     broken = (
         "from harness import cli; import os; cli.exit_code_of = lambda _: 1 / int(os.environ['HF_TOKEN']); cli.main()"

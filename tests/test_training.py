@@ -192,6 +192,10 @@ MISTAKES = [
         ["--set", "rollouts=server", "--set", "rollout_server=http://127.0.0.1:9"],
         "rollouts = server needs vLLM here too",
     ),
+    (
+        ["--set", "rollouts=server", "--set", "rollout_server=http://me:key@127.0.0.1:9"],
+        "rollout_server: a key has no place in an address",
+    ),
     (["--set", "sft_dataset=dapo", "--set", "sft_data=nothere.jsonl"], "sft_dataset = dapo: sft_data .*no such file"),
     (["--set", "tracker=trackio"], "tracker 'trackio' needs trackio: pip install 'harness.trackio.'"),
 ]

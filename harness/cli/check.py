@@ -6,7 +6,16 @@ from pathlib import Path
 
 from harness import adapters, checkpoints, datasets, registry
 from harness.config import Configuration
-from harness.engines import ARGUMENTS, AUTO, ENGINES, MOST_LORA_RANK, SERVER, WITHOUT_CHECKPOINT, engine_name
+from harness.engines import (
+    ARGUMENTS,
+    AUTO,
+    ENGINES,
+    MOST_LORA_RANK,
+    SERVER,
+    WITHOUT_CHECKPOINT,
+    engine_name,
+    server_address,
+)
 from harness.errors import UserError
 from harness.evaluate import open_engine
 from harness.rewards import PRESETS
@@ -92,15 +101,16 @@ def check_run(config: Configuration, stages: list[str]) -> None:
 
 
 def _check_rollout_server(config: Configuration) -> None:
+    server = server_address("rollout_server", config.rollout_server)
     if find_spec("vllm") is None:
         raise UserError("rollouts = server needs vLLM here too: pip install 'harness[gpu]'")
     if config.trainer == "unsloth":
         raise UserError("trainer unsloth draws its own rollouts: --trainer trl, or --set rollouts=vllm")
     try:
-        urllib.request.urlopen(f"{config.rollout_server.rstrip('/')}/health", timeout=10).close()
+        urllib.request.urlopen(f"{server}/health", timeout=10).close()
     except (OSError, ValueError) as error:
         raise UserError(
-            f"rollout_server = {config.rollout_server}: does not answer ({error}): start it with "
+            f"rollout_server = {server}: does not answer ({error}): start it with "
             f"`trl vllm-serve --model {config.checkpoint}`"
         ) from error
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
@@ -21,8 +22,9 @@ ARGUMENTS: dict[str, tuple[str, ...] | None] = {
     "openai": ("base_url", "model", "tokenizer", "concurrency", "timeout", "retries"),
     "scripted": ("replies",),
 }
-# How patient we are with a server, not what it says: a run goes on where these are changed.
-PATIENCE = {"openai": ("concurrency", "timeout", "retries")}
+# Arguments of any engine's that decide how fast replies are drawn and in how much memory, not what they say but for the
+# last bits of a logit: a run goes on where these are changed.
+PACE = frozenset({"batch_size", "concurrency", "gpu_memory_utilization", "max_num_seqs", "retries", "timeout"})
 # What vLLM takes.
 MOST_LORA_RANK = 512
 AUTO = "auto"
@@ -104,6 +106,22 @@ def whole_number(name: str, text: str, least: int = 1) -> int:
     if not text.isdecimal() or int(text) < least:
         raise UserError(f"--engine-arg {name}={text}: give a whole number of at least {least}")
     return int(text)
+
+
+def server_address(name: str, url: str, like: str = "http://HOST:PORT") -> str:
+    """A setting's address of a server as it may be written down; a UserError where it is none or holds a key."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise UserError(f"{name}={url}: give {like}")
+    if parts.username or parts.password or parts.query:
+        raise UserError(
+            f"{name}: a key has no place in an address: leave it out (OPENAI_API_KEY is read from the environment)"
+        )
+    return url.rstrip("/")
 
 
 def engine_name(name: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import openai
 
 from harness import checkpoints
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
-from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, address, read
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, server_address, whole_number
+from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, read
 from harness.errors import UserError, cause
 from harness.types import AdapterEffect, Completion, FinishReason, Request, Sampling
 
@@ -39,7 +39,7 @@ class OpenAIEngine:
         arguments = setup.arguments
         if "base_url" not in arguments:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
-        self.base_url = address(arguments["base_url"])
+        self.base_url = server_address("--engine-arg base_url", arguments["base_url"], "http://HOST:PORT/v1")
         self.server = Server(
             self.base_url,
             timeout=whole_number("timeout", arguments.get("timeout", TIMEOUT_SECONDS)),

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 
@@ -142,20 +141,6 @@ def read(content: bytes) -> dict:
     if not isinstance(answer, dict):
         raise Nonsense(f"not an object: {cause(str(answer), 60)}")
     return answer
-
-
-def address(url: str) -> str:
-    """A base_url as it may be written down; a UserError where it is none or holds a key."""
-    try:
-        parts = urlsplit(url)
-        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        whole = False
-    if not whole:
-        raise UserError(f"--engine-arg base_url={url}: give http://HOST:PORT/v1")
-    if parts.username or parts.password or parts.query:
-        raise UserError(f"--engine-arg base_url: a key has no place in an address: set {KEY} in the environment")
-    return url.rstrip("/")
 
 
 def _key() -> str:

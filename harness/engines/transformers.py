@@ -137,7 +137,7 @@ class TransformersEngine:
             eos_token_id=sorted(self.stops),
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        fix = "lower --engine-arg batch_size with --fresh, or free some and the same command goes on"
+        fix = "lower --engine-arg batch_size, and what is drawn is kept, or free some and the same command goes on"
         with self._speaking(requests[0].adapted), self._short_of_memory(f"a batch of {len(requests)}", fix):
             output = self.model.generate(
                 **inputs,

@@ -296,5 +296,8 @@ def _with_fix(what: str, said: str, fix: str) -> str:
     """One line; where memory is short the fix is another one."""
     if lacks_memory(said) or lacks_room_for_vllm(said):
         which = "raise" if "increas" in said.casefold() else "lower"
-        fix = f"{which} --engine-arg gpu_memory_utilization, or lower max_model_len or max_num_seqs"
+        fix = (
+            f"{which} --engine-arg gpu_memory_utilization or lower max_num_seqs, and what is drawn is kept, or lower "
+            "max_model_len, which makes it another run"
+        )
     return f"{what}: {cause(said, 300)}: {fix}"
