@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness import formats, registry
 from harness.engines import PACE
-from harness.errors import UserError, secrets
+from harness.errors import UserError, refuse_secret
 from harness.files import file_name
 from harness.formats import FORMATS
 from harness.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
@@ -24,6 +24,8 @@ RECIPES = resources.files("harness") / "recipes"
 # What a chat template may leave to the format.
 DEFAULT_SYSTEM, OPENING_TAG = "HARNESS_DEFAULT_SYSTEM", "HARNESS_OPENING_TAG"
 NOTHING = "none"
+# What models are told, as it stands.
+TEXTS = ("system_prompt", "chat_template")
 
 
 class Configuration(BaseModel):
@@ -190,7 +192,12 @@ def read_recipe(name_or_file: str) -> dict[str, Any]:
         keys = {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # of figures too long or lists too deep the parser says so itself
         raise UserError(f"{path}: not a TOML file: {error}: mend it") from error
-    return _files_read(keys, path.parent)
+    keys = _files_read(keys, path.parent)
+    # A file or a checkpoint beside the recipe; all else is a name, or a path from where the command is started.
+    for key, file in (("dataset", ""), ("sft_dataset", ""), ("checkpoint", "config.json")):
+        if isinstance(keys.get(key), str) and os.path.isfile(path.parent / keys[key] / file):
+            keys[key] = str((path.parent / keys[key]).resolve())
+    return keys
 
 
 def configure(model: str | None, recipe: str | None, options: dict[str, Any], settings: list[str]) -> Configuration:
@@ -203,8 +210,7 @@ def configure(model: str | None, recipe: str | None, options: dict[str, Any], se
     values |= {key: value for key, value in options.items() if value is not None}
     values |= _files_read({key: _toml_value(text) for key, text in pairs("--set", settings).items()}, Path())
     for key, value in values.items():
-        if held := next((name for name, secret in secrets().items() if secret in str(value)), None):
-            raise UserError(f"recipe key {key}: holds the value of {held}: leave it to the environment, which is asked")
+        refuse_secret(f"recipe key {key}", str(value))
     return check(values)
 
 
@@ -212,8 +218,8 @@ def _files_read(values: dict[str, Any], folder: Any) -> dict[str, Any]:
     """`values` with the text of a chat template's file, and the whole paths of a user's rewards and data, which lie
     in `folder` or below."""
     for key, value in values.items():
-        if isinstance(value, str) and not _can_be_written(value):
-            raise UserError(f"recipe key {key}: holds a character that no path has (NUL, half a pair): take it out")
+        if isinstance(value, str) and not _can_be_written(key, value):
+            raise UserError(f"recipe key {key}: holds a character that nothing can be written with: take it out")
     template, rewards = values.get("chat_template"), values.get("rewards")
     if isinstance(template, str) and template.endswith(".jinja"):
         values = values | {"chat_template": _read_text("chat_template", folder / template)}
@@ -227,9 +233,10 @@ def _files_read(values: dict[str, Any], folder: Any) -> dict[str, Any]:
     return values
 
 
-def _can_be_written(text: str) -> bool:
+def _can_be_written(key: str, text: str) -> bool:
+    """A path may hold bytes that are no text; a prompt may not, and neither NUL or half a pair."""
     with suppress(UnicodeEncodeError):
-        return b"\0" not in os.fsencode(text)
+        return b"\0" not in (text.encode() if key in TEXTS else os.fsencode(text))
     return False
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,10 +34,25 @@ def redacted(text: str) -> str:
 
 def secrets() -> dict[str, str]:
     """The environment's tokens and keys and the hub's login, by name, the longest first."""
+    from huggingface_hub import constants
+
     found = {name: value.strip() for name, value in os.environ.items() if _SECRET.search(name)}
-    hub = sys.modules.get("huggingface_hub.constants")
-    if hub and not found.get("HF_TOKEN"):  # whoever has not imported the hub's library has not read its login
+    if not found.get("HF_TOKEN"):
         with suppress(OSError, ValueError):
-            found["HF_TOKEN"] = Path(hub.HF_TOKEN_PATH).read_text(encoding="utf-8").strip()
-    known = {name: value for name, value in found.items() if len(value) >= _SHORTEST and not value.startswith("/")}
+            found["HF_TOKEN"] = Path(constants.HF_TOKEN_PATH).read_text(encoding="utf-8").strip()
+    known = {name: value for name, value in found.items() if len(value) >= _SHORTEST and not _is_a_file(value)}
     return dict(sorted(known.items(), key=lambda each: -len(each[1])))
+
+
+def refuse_secret(what: str, text: str) -> None:
+    """A UserError where a text that is to be written down holds a token or key that this process knows."""
+    if held := next((name for name, value in secrets().items() if value in text), None):
+        raise UserError(f"{what}: holds the value of {held}: leave it to the environment, which is asked")
+
+
+def _is_a_file(value: str) -> bool:
+    """Whether a variable says where a key lies, and not the key."""
+    try:
+        return value.startswith("/") and Path(value).exists()
+    except OSError:
+        return False

@@ -19,7 +19,7 @@ from harness.errors import UserError
 from harness.files import Journal, write_json, write_lines
 from harness.formats import FORMATS
 from harness.scoring import score_all
-from harness.store import BASE, SIDE_FILES, Run
+from harness.store import BASE, SIDE_FILES, SIDES, Run
 from harness.types import Completion, Dataset, Request
 
 PROBES = 16
@@ -45,6 +45,7 @@ def evaluate(
         progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
         wanted = {side: requests(config, dataset, engine, adapted=side != BASE) for side in sides}
         fingerprint, earlier, decided_by = hashing.result(), run.record["provenance"], None
+        _refuse_another_ground(run, dataset, fingerprint)
         for side in sides:
             who = drawn_by(config, engine, fingerprint, adapter if side != BASE else None)
             begun = _begun(run, side, earlier.get(side, {}), who)
@@ -94,6 +95,20 @@ def drawn_by(config: Configuration, engine: Engine, fingerprint: dict[str, str] 
     return engine.provenance | {"checkpoint": fingerprint, "adapter": record, "versions": versions()}
 
 
+def _refuse_another_ground(run: Run, dataset: Dataset, fingerprint: dict[str, str] | None) -> None:
+    """A UserError where a side of the run answers to other problems, or from another checkpoint, than there are now."""
+    now = {"dataset_sha": dataset_sha(dataset), "checkpoint": fingerprint}
+    said = {"dataset_sha": "answer to other questions or true answers than the data has", "checkpoint": "are of "
+            "another checkpoint than there is"}  # fmt: skip
+    for side in filter(run.has_replies, SIDES):
+        then = run.record["provenance"].get(side, {})
+        if key := next((key for key, value in now.items() if key in then and then[key] != value), None):
+            raise UserError(
+                f"{run.path}: the replies of {side} {said[key]} now (was it edited?): bring that back, or start with "
+                "--fresh"
+            )
+
+
 def _begun(run: Run, side: str, earlier: dict, who: dict) -> dict:
     """What is kept of how a side's replies so far were drawn.
 
@@ -110,8 +125,9 @@ def _begun(run: Run, side: str, earlier: dict, who: dict) -> dict:
                 "where that one is"
             )
     paces = [*earlier.get("earlier_paces", ())]
-    if earlier and pace != pace_then:
-        paces.append({"replies": replies - sum(each["replies"] for each in paces), "arguments": pace_then})
+    drawn = replies - sum(each["replies"] for each in paces)
+    if earlier and drawn and pace != pace_then:
+        paces.append({"replies": drawn, "arguments": pace_then})
     return {"cached": earlier.get("cached", False)} | ({"earlier_paces": paces} if paces else {})
 
 

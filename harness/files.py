@@ -96,7 +96,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary name, sync, rename: a reader sees the old file or the new one. A link is followed."""
+    """Write to a temporary name, sync, rename: a reader sees the old file or the new one. A link is followed.
+
+    A pipe or a terminal is written to as it is.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(content)
+        return
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")

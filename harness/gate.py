@@ -26,7 +26,6 @@ from harness.types import Difference, Evaluation, measure
 GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
 TOLERANCE = 0.05
 POWER = 0.8
-MADE_BY = ("device", "dtype")
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Result = Literal["holds", "worse", "differs", "not shown"]
@@ -111,7 +110,7 @@ def judge(side: Evaluation, baseline: Evaluation, named: Mapping[str, float]) ->
     comparison = compare_each(old, [new])[0]
     problems = len({problem for problem, _ in places})
     judged = (_judged(name, comparison.metrics[name], allowed, problems) for name, allowed in tolerances.items())
-    notes = (*_left_out(side, baseline, len(places)), *_made_otherwise(side, baseline), *comparison.warnings)
+    notes = (*_left_out(side, baseline, len(places)), *comparison.warnings)
     return Verdict(side.name, baseline.name, problems, tuple(judged), notes)
 
 
@@ -248,16 +247,6 @@ def _left_out(side: Evaluation, baseline: Evaluation, common: int) -> list[str]:
         for one, other in ((side, baseline), (baseline, side))
         if len(one.completions) > common
     ]
-
-
-def _made_otherwise(side: Evaluation, baseline: Evaluation) -> list[str]:
-    """The differences of engine and library versions, which are allowed, in one line."""
-    pairs = {key: (side.provenance.get(key), baseline.provenance.get(key)) for key in MADE_BY}
-    now, then = (each.provenance.get("versions") or {} for each in (side, baseline))
-    pairs |= {name: (now[name], then[name]) for name in now if name in then}
-    known = {name: each for name, each in pairs.items() if None not in each}
-    differing = [f"{name} {new} and {old}" for name, (new, old) in known.items() if new != old]
-    return [f"not made alike by {side.name} and {baseline.name}: {', '.join(differing)}"] if differing else []
 
 
 def _amount(name: str, value: float, sign: str = "") -> str:

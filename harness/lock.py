@@ -35,6 +35,10 @@ def _is_free(file: IO) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise UserError(
+            f"{file.name}: this file system keeps no locks ({error.strerror}): give another --output"
+        ) from error
     return True
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from harness.types import Completion, Evaluation, Score
 
 ASKED_BY = ("dataset", "format", "language", "temperature", "top_p", "top_k", "min_p", "max_tokens")
+MADE_BY = ("device", "dtype", "batch_size")
 NOT_RECORDED = object()
 
 
@@ -76,6 +77,15 @@ def unlike(one: Evaluation, other: Evaluation) -> dict[str, str]:
     if engines[0] != engines[1]:
         found["engine"] = f"engine: {engines[0]} and {engines[1]}"
     return found
+
+
+def made_otherwise(one: Evaluation, other: Evaluation) -> list[str]:
+    """What of machine, pace and library versions is known to differ, each in words: `batch_size 32 and 64`."""
+    made = {key: (one.provenance.get(key), other.provenance.get(key)) for key in MADE_BY}
+    now, then = (each.provenance.get("versions") or {} for each in (one, other))
+    made |= {name: (now[name], then[name]) for name in now if name in then}
+    known = {name: each for name, each in made.items() if None not in each}
+    return [f"{name} {new} and {old}" for name, (new, old) in known.items() if new != old]
 
 
 def engine(side: Evaluation) -> str:

@@ -45,7 +45,7 @@ def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], Non
         if name != REPORT and run.is_done(name):
             say(f"{name}: done already")
             continue
-        launcher = shlex.split(run.config.launcher) if name in TRAINING else []
+        launcher = launcher_of(run.config) if name in TRAINING else []
         command = [*(launcher or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path)]
         command += ["--quiet"] if quiet else []
         code = _run(command, run)
@@ -55,16 +55,31 @@ def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], Non
             raise UserError(f"{launcher[0]} ended with exit code {code}: what it said stands above")
         if code:
             return code
+        if not run.is_done(name):
+            raise UserError(f"stage '{name}' ended before it was done: the same command goes on from there")
     return 0
+
+
+def launcher_of(config: Configuration) -> list[str]:
+    """The words that start the training's processes, none where there is no launcher; a UserError where they cannot."""
+    try:
+        words = shlex.split(config.launcher)
+    except ValueError as error:
+        raise UserError(f"launcher = {config.launcher}: {error}: mend its quotes") from error
+    if words and shutil.which(words[0], path=_path()) is None:
+        raise UserError(f"launcher = {words[0]}: no such program: install it, or leave launcher out")
+    return words
+
+
+def _path() -> str:
+    """Where programs are looked for: a launcher comes with torch or accelerate, beside this Python."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 def _run(command: list[str], run: Run) -> int:
     # A folder of the user's that is called train or reports must not be imported instead of ours.
     environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
-    # A launcher comes with torch or accelerate, beside this Python.
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    if shutil.which(command[0], path=environment["PATH"]) is None:
-        raise UserError(f"launcher = {command[0]}: no such program: install it, or leave launcher out")
+    environment["PATH"] = _path()
     # The stage inherits the folder's lock: should we be killed, the folder stays locked until it ends too.
     descriptor = run.lock_file.fileno()
     with subprocess.Popen(command, pass_fds=[descriptor], env=environment, preexec_fn=_ends_with_us()) as process:

@@ -230,13 +230,17 @@ class Run:
         """The sides with all their replies; a UserError where there is none."""
         done = [side for side in SIDES if self.is_done(side)]
         for side in done:
-            journal = self.path / side / "completions.jsonl"
-            if not journal.is_file() or not journal.stat().st_size:
-                self.verify(journal)
+            if not self.has_replies(side):
+                self.verify(self.path / side / "completions.jsonl")
                 raise UserError(f"{self.path / side}: its replies are gone: run again with --fresh")
         if not done:
             raise UserError(f"{self.path}: no finished evaluation: run `harness eval` or `harness run` first")
         return done
+
+    def has_replies(self, side: str) -> bool:
+        """Whether a side's journal is begun."""
+        journal = self.path / side / "completions.jsonl"
+        return journal.is_file() and journal.stat().st_size > 0
 
     def _refuse_another(self, config: Configuration) -> None:
         # What the older program did not know is as its default.
@@ -255,7 +259,7 @@ class Run:
         self._write(self.record | {"provenance": self.record["provenance"] | {stage: provenance}})
 
     def remember(self, command: str, config: Configuration) -> None:
-        """Keep the command that brings the run further, and how patient with a server it wants to be."""
+        """Keep the command that brings the run further, and the pace that it is to go on at."""
         self._write(self.record | {"command": command, "configuration": config.model_dump(mode="json")})
 
     def lock(self) -> None:

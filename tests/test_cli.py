@@ -86,3 +86,12 @@ def test_ask_streams_the_reply_and_names_its_parts(harness):
     assert done.returncode == 0, done.stderr
     assert "layout: " in done.stdout
     assert "tokens, ended by stop" in done.stdout
+
+
+def test_a_side_that_is_done_is_said_to_be(harness, tmp_path):
+    command = ("eval", "--limit", "2", "--set", "max_tokens=2", "--output", "r")
+    assert "done already" not in harness(*command).stderr
+    again = harness(*command, "--engine-arg", "batch_size=1")
+    assert again.returncode == 0
+    assert "before: done already in r" in again.stderr
+    assert again.stdout

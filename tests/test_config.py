@@ -95,6 +95,13 @@ def test_a_recipe_names_files_beside_itself(tmp_path, monkeypatch):
     config = configure(None, str(tmp_path / "mine/my.toml"), {}, [])
     assert config.chat_template == "{{ messages[0]['content'] }}"
     assert config.rewards == str(tmp_path / "mine/r.py")
+    (tmp_path / "mine/sums.csv").write_text("question,answer\n1 + 1?,2\n")
+    (tmp_path / "mine/model").mkdir()
+    (tmp_path / "mine/model/config.json").write_text("{}")
+    (tmp_path / "mine/more.toml").write_text('checkpoint = "model"\ndataset = "sums.csv"\nsft_dataset = "dapo"\n')
+    config = configure(None, str(tmp_path / "mine/more.toml"), {}, [])
+    assert (config.checkpoint, config.dataset) == (str(tmp_path / "mine/model"), str(tmp_path / "mine/sums.csv"))
+    assert config.sft_dataset == "dapo"
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"chat_template: .*nothere\.jinja cannot be read"):
         configure("tiny", None, {}, ["chat_template=nothere.jinja"])

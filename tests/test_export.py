@@ -256,7 +256,7 @@ MISTAKES = [
     (("RUN", "--to", "gguf", "--quant", "q4_k"), "did you mean 'q4_k_m'"),
     (("RUN", "--to", "gguf", "--quant", "q8_0,"), "unknown --quant ''"),
     (("RUN", "--to", "lora", "--quant", "q8_0"), "give --to gguf"),
-    (("RUN", "--to", "lora", "--adapter", "a"), "leave --model and --adapter out"),
+    (("RUN", "--to", "lora", "--adapter", "a"), "leave those options out"),
     (("--to", "lora"), "give a RUN, or --model and --adapter"),
     (("--to", "lora", "--model", "tiny"), "give a RUN, or --model and --adapter"),
     (("--to", "lora", "--model", "tyni", "--adapter", "a"), "did you mean 'tiny'"),

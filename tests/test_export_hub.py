@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,11 @@ from pathlib import Path
 
 from conftest import address, serving
 
-from harness.files import read_json
+from harness.checkpoints import locate
+from harness.files import read_json, write_json
+from harness.store import Run
+from train.export import Export
+from train.export.card import model_card
 
 TOKEN = "hf_secretsecretsecret"
 
@@ -50,6 +55,29 @@ def test_without_a_run_the_card_says_how_to_measure(adapter, harness):
     assert "model-index" not in text
 
 
+def test_a_card_names_no_place_of_this_machine_and_all_that_trained(job, tmp_path):
+    shutil.copytree(job, tmp_path / "r")
+    record = read_json(tmp_path / "r/run.json")
+    record["configuration"] |= {"sft_dataset": "openmath-mini", "rewards": "/home/me/mine.py"}
+    record["command"] = "harness run --model /home/me/model --data ~/sums.jsonl --set rewards=/home/me/mine.py me/x"
+    write_json(tmp_path / "r/run.json", record)
+    made = Export("x", "embedded", "a", "lora", (), Run.open(tmp_path / "r"), "")
+    card = model_card(made, {})
+    assert "harness run --model model --data sums.jsonl --set rewards=mine.py me/x" in card
+    assert ("- rewards: mine.py\n" in card, "- sft_dataset: openmath-mini\n" in card) == (True, True)
+    assert "/home" not in card
+    assert "unsloth/OpenMathReasoning-mini" in card
+
+
+def test_a_hub_s_model_takes_its_recipe_s_chat_template(adapter, harness, tmp_path):
+    model = shutil.copytree(locate("embedded"), tmp_path / "model")
+    done = harness(
+        "export", "--model", model, "--recipe", "qwen3-8b", "--adapter", adapter, "--to", "lora", "--output", "x"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "start_working_out" in (tmp_path / "x/chat_template.jinja").read_text()
+
+
 def test_nothing_is_uploaded_unless_the_user_says_so(job, harness, tmp_path):
     command = ("export", job, "--to", "lora", "--output", "x", "--push", "me/tiny")
     piped = subprocess.run(
@@ -67,6 +95,12 @@ def test_nothing_is_uploaded_unless_the_user_says_so(job, harness, tmp_path):
     assert "Upload to me/tiny on the hub? [y/N]" in asked.stderr
     assert asked.stderr.endswith("not uploaded, nothing written: leave --push out to export alone\n")
     assert not (tmp_path / "x").exists()
+    os.write(ours, b"\x04")
+    left = subprocess.run(
+        [f"{sys.prefix}/bin/harness", *map(str, command)], env=os.environ | {"HF_TOKEN": TOKEN},
+        stdin=theirs, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (left.returncode, "Traceback" in left.stderr) == (130, False)
 
 
 class Hub(BaseHTTPRequestHandler):

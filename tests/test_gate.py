@@ -178,7 +178,7 @@ def test_another_engine_version_checkpoint_or_place_of_the_file_is_comparable():
     new = replace(new, settings=SETTINGS | {"dataset": "./q.jsonl", "checkpoint": "b"})
     verdict = gate.judge(new, old, {})
     assert verdict.result == "holds"
-    made, paired = verdict.notes
+    paired, made = verdict.notes
     assert paired.endswith(": engine: vllm and transformers")
     assert made == "not made alike by run/before and old: torch 2.13.0 and 2.12.0"
 

@@ -56,3 +56,15 @@ def test_odd_replies_go_all_the_way(tmp_path):
     assert not {"\x00", "\x1b"} & set(page)
     assert run.report.with_name("report.md").read_text(encoding="utf-8").count("\n") > 10
     assert len(page) < 2_000_000
+
+
+def test_a_served_name_that_is_no_utf_8(harness, tmp_path):
+    def served(handler):
+        handler.answer(200, {"object": "list", "data": [{"id": "m\ud800", "object": "model", "owned_by": "x\udfff"}]})
+
+    with serving(Server()) as server:
+        server.models = served
+        done = harness("eval", "--engine", "openai", "--engine-arg", f"base_url={server.url}", "--limit", "1",
+                       "--output", "r")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert server.asked[0]["model"] == "m\ufffd"

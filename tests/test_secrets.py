@@ -109,6 +109,40 @@ tracker.close()
     assert_nowhere(tmp_path, said=done.stdout + done.stderr)
 
 
+KEYS_IN_SETTINGS = [
+    ((), ("--set", "rollouts=server", "--set", "rollout_server=http://me:planted-password@h:8000"),
+     "rollout_server: a key has no place in an address"),
+    ((), ("--engine", "openai", "--engine-arg", "base_url=http://h/v1#planted-password"), "a key has no place"),
+    ((), ("--engine", "openai", "--engine-arg", "base_url=me:planted-password@h/v1"), "is no address of a server"),
+    (("A_SECRET", "/planted-password/"), ("--set", "system_prompt=/planted-password/"), "the value of A_SECRET"),
+    (("A_KEY", "planted-password"), ("--output", "planted-password"), "the command: holds the value of A_KEY"),
+    ((), ("--set", "system_prompt=hf_planted-password"), "system_prompt: holds the value of HF_TOKEN"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("variable", "typed", "said"), KEYS_IN_SETTINGS)
+def test_a_key_that_is_typed_where_it_would_be_recorded(harness, tmp_path, variable, typed, said):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/token").write_text("hf_planted-password\n")
+    environment = dict([variable] if variable else [], HF_HOME=str(tmp_path / "home"), HF_TOKEN="")
+    done = harness("eval", *typed, **environment)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert said in done.stderr
+    assert "planted-password" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_reward_that_raises_one(harness, tmp_path):
+    (tmp_path / "judge.py").write_text(
+        "import os\n\n\ndef judge(completions, **_):\n    raise OSError('400 ?key=' + os.environ['OPENAI_API_KEY'])\n"
+    )
+    write_jsonl(tmp_path / "i.jsonl", [{"prompt": "?", "completion": "1", "answer": "1"}])
+    done = harness("rewards", "score", "--preset", "judge.py", "--input", "i.jsonl", "--output", "o.jsonl", **PLANTED)
+    assert done.returncode == 0, done.stderr
+    assert "400 ?key=[OPENAI_API_KEY]" in (tmp_path / "o.jsonl").read_text()
+    assert_nowhere(tmp_path, said=done.stdout + done.stderr)
+
+
 def test_a_setting_that_holds_one_is_refused_before_anything_is_written(harness, tmp_path):
     typed = f"system_prompt=You are {PLANTED['HF_TOKEN']}."
     done = harness("eval", "--set", typed, "--output", "r", **PLANTED)

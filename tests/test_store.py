@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 
@@ -69,3 +71,21 @@ def test_a_stage_remembers_its_state_and_its_seconds(tmp_path):
         provenance["engine"] = "scripted"
     assert run.is_done("before")
     assert run.record["provenance"]["before"] == {"engine": "scripted"}
+
+
+def test_grading_and_drawing_a_run_that_is_at_work_is_refused(tmp_path, command):
+    run = Run.create(tmp_path / "r", configuration(), "harness eval")
+    run.lock()
+    for name in ("score", "report"):
+        code, said = command(name, run.path)
+        assert (code, said.count("\n")) == (2, 1), said
+        assert "is at work in it: wait" in said
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def unable(file, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    with pytest.raises(UserError, match=r"this file system keeps no locks .*: give another --output"):
+        Run.create(tmp_path / "r", configuration(), "harness eval").lock()

@@ -4,8 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from conftest import configuration, write_jsonl
+
+from harness.store import Run
+from train import trackers
 
 SMALL = ("--limit=4", "--set=steps=2", "--set=prompts_per_step=2", "--set=generations=2", "--set=eval_every=1",
          "--set=eval_problems=2", "--before-after")  # fmt: skip
@@ -82,3 +87,18 @@ def test_a_tracker_without_a_login_is_asked_for_in_a_line(harness):
     assert done.returncode == 2, done.stderr
     assert "tracker wandb does not start" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_steps_that_come_again_are_logged_once(tmp_path, monkeypatch):
+    """Killed at step 3, going on from the checkpoint of step 2."""
+    run = Run.create(tmp_path / "r", configuration("tracker=swanlab"), "harness run")
+    checkpoint = run.path / "train/checkpoints/checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 2, "max_steps": 4}')
+    write_jsonl(run.path / "train/log.jsonl", [{"step": step, "reward": 0.0} for step in (1, 2, 3)])
+    logged = []
+    tracker = SimpleNamespace(log=lambda values, step: logged.append((step, values)), image=None, close=lambda: None)
+    monkeypatch.setattr(trackers, "_opened", lambda name, run: tracker)
+    with trackers.tracked(run, ["train"]), (run.path / "train/log.jsonl").open("a") as log:
+        log.writelines(json.dumps({"step": step, "reward": 1.0}) + "\n" for step in (3, 4))
+    assert logged == [(step, {"train/reward": float(step > 2)}) for step in (1, 2, 3, 4)]

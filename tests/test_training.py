@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 import pytest
+import trl
 from conftest import configuration, write_jsonl
 
 from harness.errors import UserError
-from train import stage
-from train.rollouts import Rollouts
+from train import arguments, stage
+from train.rollouts import Rollouts, own_functions
 
 SMALL = ("--limit=4", "--set=steps=4", "--set=save_steps=1", "--set=prompts_per_step=2", "--set=generations=2",
          "--set=eval_every=2", "--set=eval_problems=4")  # fmt: skip
@@ -72,8 +73,55 @@ def test_a_reward_that_raises_ends_in_one_line(harness, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [("total = [1.0]", "'NoneType' object is not iterable"), ("yield completions[7]", "list index out of range")],
+)
+def test_a_reward_that_returns_nothing_or_raises_late_is_named(tmp_path, body, message):
+    (tmp_path / "mine.py").write_text(f"def mine(completions, **_):\n    {body}\n")
+    (mine,) = own_functions(tmp_path / "mine.py")
+    with pytest.raises(UserError, match=f"reward mine raised .*{message}: mend the function"):
+        mine(completions=["a", "b"])
+
+
+@pytest.mark.parametrize(("probes", "expected"), [(16, 8), (15, 5), (7, 7), (17, 1)])
+def test_probes_take_no_larger_batches_than_training_and_all_alike(tmp_path, probes, expected):
+    config = configuration("eval_every=1", "prompts_per_step=2", "generations=4")
+    made = arguments.grpo_arguments(config, tmp_path, 8, 1, probes, goes_on=False)
+    assert (made.per_device_train_batch_size, made.per_device_eval_batch_size) == (8, expected)
+
+
+def test_a_second_gpu_does_not_double_a_batch(tmp_path, monkeypatch):
+    """transformers would share out a batch for each visible GPU, unasked."""
+    made = trl.GRPOConfig.__post_init__
+
+    def with_two_gpus(config):
+        made(config)
+        config._n_gpu = 2
+
+    monkeypatch.setattr(trl.GRPOConfig, "__post_init__", with_two_gpus)
+    assert arguments.grpo_arguments(configuration(), tmp_path, 8, 1, 0, goes_on=False).n_gpu == 1
+
+
+def test_a_warm_up_that_has_ended_is_not_trained_on(harness, tmp_path):
+    """Killed between its last step and its adapter; TRL would take another step where the epochs are no whole ones."""
+    command = ("train", *SMALL, "--set=steps=1", "--set=sft_dataset=word-problems", "--set=sft_epochs=0.004",
+               "--set=learning_rate=1e-7", "--set=warmup=0", "--output", "r")  # fmt: skip
+    assert harness(*command).returncode == 0
+    warm_up, record = tmp_path / "r/train/sft", json.loads((tmp_path / "r/run.json").read_text())
+    log, weights = ((warm_up / name).read_bytes() for name in ("log.jsonl", "adapter/adapter_model.safetensors"))
+    record["stages"] |= {name: {"state": "running", "seconds": 1.0} for name in ("warm-up", "train")}
+    (tmp_path / "r/run.json").write_text(json.dumps(record))
+    shutil.rmtree(warm_up / "adapter")
+    done = harness(*command)
+    assert done.returncode == 0, done.stderr
+    assert (warm_up / "log.jsonl").read_bytes() == log
+    assert (warm_up / "adapter/adapter_model.safetensors").read_bytes() == weights
+
+
 def test_a_checkpoint_cut_short_is_not_gone_on_from(job, tmp_path):
-    for step, state in ((1, "{}"), (2, "{}"), (3, '{"half')):
+    whole = '{"global_step": 2, "max_steps": 4}'
+    for step, state in ((1, whole), (2, whole), (3, '{"half'), (7, "{}"), (8, "[]")):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     (tmp_path / "checkpoint-4").mkdir()
@@ -148,6 +196,9 @@ def test_prompts_over_the_quantile_are_left_out_and_counted():
     assert len(prompts.rows) + len(prompts.held_out) == 90
     assert 3 <= len(prompts.held_out) <= 5
     assert prompts.max_prompt + 1 + prompts.max_completion == 1024
+    one = configuration("eval_every=1", "eval_problems=1", "prompt_quantile=0.05", recipe="deepseek-r1-qwen3-8b")
+    with pytest.raises(UserError, match="none of the 1 eval_problems fits into max_prompt"):
+        prompts_of(one, Dataset("d", "train", problems, "number"), load_tokenizer("embedded"))
 
 
 @pytest.mark.parametrize("format", ["think", "xml"])
@@ -177,6 +228,11 @@ def test_a_batch_that_two_processes_cannot_share_is_refused(harness):
 
 MISTAKES = [
     (["--set", "launcher=nothere -n 2"], "launcher = nothere: no such program"),
+    (["--set", "launcher=torchrun 'x"], "launcher = torchrun 'x: No closing quotation: mend its quotes"),
+    (
+        ["--set", "eval_every=1", "--set", "eval_problems=1", "--set", "max_prompt=75"],
+        "none of the 1 eval_problems fits",
+    ),
     (["--set", "launcher=torchrun", "--trainer", "unsloth"], "trainer unsloth trains on one GPU"),
     (["--set", "accumulation=3"], "accumulation = 3 does not divide the 32 completions"),
     (["--set", "max_prompt=900", "--set", "max_completion=900"], "do not fit into max_sequence = 1024"),

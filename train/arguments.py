@@ -44,10 +44,12 @@ SFT = BOTH | {
 }
 
 
-def grpo_arguments(config: Configuration, folder: Path, max_completion: int, functions: int, goes_on: bool) -> Any:
+def grpo_arguments(
+    config: Configuration, folder: Path, max_completion: int, functions: int, probes: int, goes_on: bool
+) -> Any:
     """trl.GRPOConfig; the last of the `functions` reward functions is the accuracy, which is measured and not paid.
 
-    `goes_on`: training resumes, its first probe is behind it.
+    `probes` problems are held out; `goes_on`: training resumes, its first probe is behind it.
     """
     completions = config.prompts_per_step * config.generations // config.accumulation
     values = _common(config, folder, GRPO) | {
@@ -72,7 +74,10 @@ def grpo_arguments(config: Configuration, folder: Path, max_completion: int, fun
             "eval_steps": config.eval_every,
             "eval_on_start": not goes_on,
             "num_generations_eval": 1,
-            "per_device_eval_batch_size": config.eval_problems,
+            # No larger than what training has room for, and all as large, as the probe is the mean over its batches.
+            "per_device_eval_batch_size": max(
+                size for size in range(1, values["per_device_train_batch_size"] + 1) if probes % size == 0
+            ),
         }
     return _made(trl.GRPOConfig, values)
 
@@ -112,6 +117,9 @@ def _made(kind: type, values: dict[str, Any]) -> Any:
     if missing:
         raise UserError(f"this TRL has no {', '.join(missing)}: install the version in constraints/cpu.txt")
     try:
-        return kind(**values)
+        made = kind(**values)
     except ValueError as error:
         raise UserError(f"TRL refuses the recipe: {cause(error, 400)}") from error
+    # Several GPUs without a launcher would each take a whole batch (torch's DataParallel), and nobody has asked for it.
+    made._n_gpu = min(made.n_gpu, 1)
+    return made

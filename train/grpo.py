@@ -4,13 +4,12 @@ from pathlib import Path
 
 from harness import datasets, formats, progress
 from harness.config import Configuration
-from harness.evaluate import dataset_sha
 from harness.formats import FORMATS
 from harness.rewards import Reward, functions
 from harness.store import Run
 from harness.types import Equality
 from train.rollouts import Rollouts, accuracy_function, own_functions
-from train.stage import finish, training
+from train.stage import begin, finish, training
 
 
 def train(run: Run, quiet: bool) -> None:
@@ -22,14 +21,17 @@ def train(run: Run, quiet: bool) -> None:
         config = stage.config
         dataset = datasets.training_problems(config)
         prompts = rows.prompts_of(config, dataset, stage.tokenizer)
-        stage.provenance |= {
-            "prompts": len(prompts.rows),
-            "held_out_prompts": len(prompts.held_out),
-            "too_long_prompts": prompts.too_long,
-            "max_prompt": prompts.max_prompt,
-            "max_completion": prompts.max_completion,
-            "dataset_sha": dataset_sha(dataset),
-        }
+        begin(
+            stage,
+            run,
+            "train",
+            dataset,
+            prompts=len(prompts.rows),
+            held_out_prompts=len(prompts.held_out),
+            too_long_prompts=prompts.too_long,
+            max_prompt=prompts.max_prompt,
+            max_completion=prompts.max_completion,
+        )
         progress.note(
             f"train: {len(prompts.rows)} prompts of at most {prompts.max_prompt} tokens ({prompts.too_long} longer "
             f"ones left out), completions of at most {prompts.max_completion}",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.files import cut_journal, json_line
 from harness.rewards import Reward
 from harness.rewards.own import load_own
@@ -80,10 +80,10 @@ def own_functions(path: Path) -> list[Reward]:
 def _named(name: str, function: Callable) -> Reward:
     def called(**columns):
         try:
-            return function(**columns)
+            return list(function(**columns))
         except Exception as error:  # a user's own code may raise anything
-            said = str(error)[:200]
-            raise UserError(f"reward {name} raised {type(error).__name__}: {said}: mend the function") from error
+            said = f"{type(error).__name__}: {cause(error, 200)}"
+            raise UserError(f"reward {name} raised {said}: mend the function") from error
 
     called.__name__ = name
     return called

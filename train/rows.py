@@ -54,6 +54,11 @@ def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Promp
             f"not fit into max_prompt = {limit} tokens, {len(held_out)} are eval_problems), a step needs "
             f"{config.prompts_per_step}: raise max_prompt, lower eval_problems or give a larger dataset"
         )
+    if config.eval_every and not held_out:
+        raise UserError(
+            f"{config.dataset}: none of the {config.eval_problems} eval_problems fits into max_prompt = {limit} "
+            "tokens: raise eval_problems or max_prompt, or leave eval_every out"
+        )
     return Prompts(
         trained, held_out, limit, completion, len(rows) - len(kept), checkpoints.render(tokenizer, trained[0]["prompt"])
     )

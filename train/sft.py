@@ -3,9 +3,9 @@
 import math
 
 from harness import checkpoints, datasets, formats, progress
-from harness.evaluate import dataset_sha, system_text
+from harness.evaluate import system_text
 from harness.store import Run
-from train.stage import finish, training
+from train.stage import begin, finish, training
 
 
 def warm_up(run: Run, quiet: bool) -> None:
@@ -17,12 +17,15 @@ def warm_up(run: Run, quiet: bool) -> None:
         config = stage.config
         lessons, evaluated = datasets.lessons(config)
         solutions, too_long = rows.solutions_of(config, lessons, stage.tokenizer)
-        stage.provenance |= {
-            "solutions": len(solutions),
-            "too_long_solutions": too_long,
-            "evaluated_solutions": evaluated,
-            "dataset_sha": dataset_sha(lessons),
-        }
+        begin(
+            stage,
+            run,
+            "warm-up",
+            lessons,
+            solutions=len(solutions),
+            too_long_solutions=too_long,
+            evaluated_solutions=evaluated,
+        )
         progress.note(
             f"warm-up: {len(solutions)} worked solutions ({too_long} longer than half of max_sequence and {evaluated} "
             "that the run evaluates left out)",

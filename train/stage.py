@@ -14,9 +14,10 @@ from harness import cache, checkpoints, progress, registry
 from harness.adapters import WEIGHTS
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.evaluate import versions
+from harness.evaluate import dataset_sha, versions
 from harness.files import read_json, write_json
 from harness.store import TRAINING_FILES, Run
+from harness.types import Dataset
 from train.backends import TRAINERS, fitted, trainer_name
 from train.faults import faults_named
 
@@ -69,12 +70,25 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         progress.note(f"{name}: {config.checkpoint}, {backend.name}", quiet)
         tokenizer = checkpoints.load_tokenizer(config.checkpoint, config.chat_template, config.trust_remote_code)
         checkpoint = last_checkpoint(folder / "checkpoints")
-        done = _step_of(checkpoint) if checkpoint else 0
+        done = step_of(checkpoint) if checkpoint else 0
         provenance["versions"] = versions()
         yield Training(config, backend, tokenizer, folder, quiet, first, checkpoint, done, replaced, provenance)
         if first:
             finished = [*TRAINING_FILES, "effective_config.json", *(f"adapter/{name}" for name in ADAPTER_FILES)]
             run.keep(*(folder / name for name in finished))
+
+
+def begin(stage: Training, run: Run, name: str, dataset: Dataset, **facts: int) -> None:
+    """Keep what is known of the problems that a stage trains on; a UserError where it has begun on others."""
+    sha = dataset_sha(dataset)
+    if stage.checkpoint and run.record["provenance"].get(name, {}).get("dataset_sha", sha) != sha:
+        raise UserError(
+            f"{run.path}: {name} has begun on other problems than the data has now (was it edited?): bring those back, "
+            "or start with --fresh"
+        )
+    stage.provenance |= facts | {"dataset_sha": sha}
+    if stage.first:
+        run.note(name, stage.provenance)
 
 
 def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> None:
@@ -87,7 +101,7 @@ def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> No
     from train import lora
 
     lora.check_targets(trainer.model, stage.config.lora_targets)
-    if stage.checkpoint and stage.done >= trainer.args.max_steps > 0:
+    if stage.checkpoint and _is_last(stage.checkpoint):
         set_peft_model_state_dict(trainer.model, load_peft_weights(str(stage.checkpoint), device="cpu"))
     else:
         trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)
@@ -117,8 +131,8 @@ def processes() -> int:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint: the trainer writes its state last, so one without all of it was cut short."""
-    found = {state.parent for state in folder.glob("checkpoint-*/trainer_state.json") if _is_json(state)}
-    return max(filter(_is_whole, found), key=_step_of, default=None)
+    found = {state.parent for state in folder.glob("checkpoint-*/trainer_state.json") if _is_state(state)}
+    return max(filter(_is_whole, found), key=step_of, default=None)
 
 
 def _is_whole(checkpoint: Path) -> bool:
@@ -131,15 +145,18 @@ def _is_whole(checkpoint: Path) -> bool:
     return all(zipfile.is_zipfile(file) for suffix in ("pt", "pth", "bin") for file in checkpoint.glob(f"*.{suffix}"))
 
 
-def _is_json(path: Path) -> bool:
-    try:
-        read_json(path)
-    except UserError:
-        return False
-    return True
+def _is_state(path: Path) -> bool:
+    state = checkpoints.read_json(path)
+    return isinstance(state, dict) and all(type(state.get(key)) is int for key in ("global_step", "max_steps"))
 
 
-def _step_of(checkpoint: Path) -> int:
+def _is_last(checkpoint: Path) -> bool:
+    """Whether a checkpoint is of a training's last step."""
+    state = read_json(checkpoint / "trainer_state.json")
+    return state["global_step"] >= state["max_steps"]
+
+
+def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
@@ -154,7 +171,15 @@ def _effective(stage: Training, trainer: Any) -> dict[str, Any]:
         "lora": {key: sorted(value) if isinstance(value, set) else value for key, value in lora.items()},
         "weights": stage.config.weights,
         "rollouts": stage.config.rollouts,
+        "kl_reference": _kl_reference(trainer),
         "trainable_parameters": trainable,
         "parameters": parameters,
     }
     return json.loads(json.dumps(values, default=str))
+
+
+def _kl_reference(trainer: Any) -> str | None:
+    """What the KL term holds the model against: TRL keeps a copy of an adapter that it goes on with."""
+    if not getattr(trainer.args, "beta", 0):
+        return None
+    return "the adapter of SFT" if "ref" in trainer.model.peft_config else "the base"

@@ -17,8 +17,9 @@ from typing import Any
 
 from harness import progress, registry
 from harness.errors import UserError, cause
-from harness.files import read_json, read_steps
+from harness.files import cut_journal, read_json, read_steps
 from harness.store import SIDES, Run
+from train.stage import last_checkpoint, step_of
 
 PROJECT = "harness"
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -94,6 +95,7 @@ def tracked(run: Run, stages: Sequence[str]) -> Iterator[None]:
     if name not in TRACKERS or all(run.is_done(stage) for stage in stages):
         yield
         return
+    _forget_what_comes_again(run)
     with redirect_stdout(sys.stderr):
         tracker = _opened(name, run)
     stop = threading.Event()
@@ -107,6 +109,15 @@ def tracked(run: Run, stages: Sequence[str]) -> Iterator[None]:
         with redirect_stdout(sys.stderr), _never_in_the_way(name):
             _log_results(run, tracker)
             tracker.close()
+
+
+def _forget_what_comes_again(run: Run) -> None:
+    """Cut the journals of a training that was killed to the step that it goes on from, before they are followed."""
+    for stage, folder in (("warm-up", run.warm_up), ("train", run.path / "train")):
+        checkpoint = None if run.is_done(stage) else last_checkpoint(folder / "checkpoints")
+        for journal in (folder / "log.jsonl", folder / "probes.jsonl"):
+            if not run.is_done(stage) and journal.is_file():
+                cut_journal(journal, step_of(checkpoint) if checkpoint else 0)
 
 
 def _opened(name: str, run: Run) -> Any:

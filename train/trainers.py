@@ -22,7 +22,12 @@ def grpo_trainer(
     """A GRPO trainer; `adapter` is the SFT stage's, or None for a fresh one."""
     # Before the weights: what TRL refuses costs nothing yet, and each process learns here which GPU is its own.
     values = arguments.grpo_arguments(
-        stage.config, stage.folder / "checkpoints", prompts.max_completion, len(functions), bool(stage.checkpoint)
+        stage.config,
+        stage.folder / "checkpoints",
+        prompts.max_completion,
+        len(functions),
+        len(prompts.held_out),
+        bool(stage.checkpoint),
     )
     model, lora = _seeded(stage, adapter)
     held_out = [row | {"held_out": True} for row in prompts.held_out]

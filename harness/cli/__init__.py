@@ -3,13 +3,15 @@
 import atexit
 import errno
 import os
+import select
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from harness.errors import UserError, redacted
 from harness.markdown import one_line
@@ -40,6 +42,9 @@ def main() -> None:
     """The `harness` command."""
     for name, value in LIBRARY_SETTINGS.items():
         os.environ.setdefault(name, value)
+    # Whoever closes our output does not want it.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, open as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     # A terminal that cannot show a letter shows a question mark.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")
@@ -73,7 +78,7 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
 
     A stage leaves it to the command that has started it to say that it was stopped.
     """
-    from typer import TyperException
+    from typer import Abort, TyperException
 
     try:
         code = command() or 0
@@ -82,19 +87,31 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
         return _refuse(str(error))
     except TyperException as error:
         return _refuse(f"{error.format_message().rstrip('.')}: see harness --help")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Abort):
         code = INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not complain about it once more at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        # Whoever read our output has seen enough, and with it the end of a command that shows something; one whose
+        # progress nobody reads any more has not come to its end.
+        unfinished = is_stage or _has_no_reader(sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            # Python must not complain about it once more at its exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return INTERRUPTED if unfinished else 0
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
         return _refuse(f"{error.filename or 'output'}: {error.strerror}: make room or choose another --output")
     if code == INTERRUPTED and not is_stage:
-        print("harness: stopped; the same command goes on from what is done", file=sys.stderr)
+        with suppress(BrokenPipeError):
+            print("harness: stopped; the same command goes on from what is done", file=sys.stderr, flush=True)
     return code
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """Whether a pipe's other end is closed."""
+    watched = select.poll()
+    watched.register(stream, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))
 
 
 def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -107,8 +124,9 @@ def leave(code: int) -> NoReturn:
     """End the process in order, but for the interpreter's own end: a library's thread that is still at work then can
     crash it (vLLM's do), and a finished command must not look like a crash."""
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
     os._exit(code)
 
 

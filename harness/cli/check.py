@@ -18,6 +18,7 @@ from harness.engines import (
 )
 from harness.errors import UserError
 from harness.evaluate import open_engine
+from harness.pipeline import launcher_of
 from harness.rewards import PRESETS
 from harness.rewards.own import load_own
 from harness.store import ALSO, SIDES, parts
@@ -45,6 +46,7 @@ def check_names(config: Configuration) -> None:
         raise UserError(f"--engine-arg {argument}: has no place there, as a run records it: {NOT_HERE[argument]}")
     for argument in config.engine_args if ARGUMENTS[engine] is not None else ():
         registry.choose("engine argument", argument, ARGUMENTS[engine])
+    server_address("rollout_server", config.rollout_server)
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
     if engine != SERVER:
         checkpoints.check(config.checkpoint, config.chat_template, config.trust_remote_code)
@@ -71,6 +73,7 @@ def _check_figures(config: Configuration) -> None:
         raise UserError("trainer unsloth compiles code of its own over a checkpoint's: --trainer trl")
     if config.launcher and config.trainer == "unsloth":
         raise UserError("trainer unsloth trains on one GPU: leave launcher out, or --trainer trl")
+    launcher_of(config)
     if config.warms_up and not Path(config.sft_dataset).exists():
         registry.choose("sft_dataset", config.sft_dataset, datasets.DATASETS)
 
@@ -101,11 +104,11 @@ def check_run(config: Configuration, stages: list[str]) -> None:
 
 
 def _check_rollout_server(config: Configuration) -> None:
-    server = server_address("rollout_server", config.rollout_server)
     if find_spec("vllm") is None:
         raise UserError("rollouts = server needs vLLM here too: pip install 'harness[gpu]'")
     if config.trainer == "unsloth":
         raise UserError("trainer unsloth draws its own rollouts: --trainer trl, or --set rollouts=vllm")
+    server = config.rollout_server.rstrip("/")
     try:
         urllib.request.urlopen(f"{server}/health", timeout=10).close()
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ import typer
 
 from harness.cli import show
 from harness.cli.results import Json
-from harness.errors import UserError
+from harness.errors import UserError, refuse_secret
 
 
 def compare(
@@ -50,6 +50,7 @@ def compare(
     _refuse_output(output)
     comparisons = compare_each(first, others)
     command = shlex.join(["harness", *sys.argv[1:]])
+    refuse_secret("the command", command)
     write_json(
         output / "comparison.json",
         {

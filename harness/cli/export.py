@@ -26,6 +26,9 @@ def export(
     model: Annotated[
         str | None, typer.Option("--model", help="The base of --adapter: a recipe's name, a folder or a hub id.")
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="A recipe's name or file, where --model is a folder or a hub id.")
+    ] = None,
     adapter: Annotated[str | None, typer.Option("--adapter", help="A LoRA adapter's folder.")] = None,
     quant: Annotated[
         str | None, typer.Option("--quant", help="GGUF types, by commas: q8_0 (default), f16, bf16, q4_k_m, q5_k_m.")
@@ -48,7 +51,7 @@ def export(
 
     registry.choose("--to", to, TARGETS)
     quants = _quants(quant, to)
-    run, config, its_adapter = _source(folder, model, adapter)
+    run, config, its_adapter = _source(folder, model, recipe, adapter)
 
     from harness.files import file_name
     from train.export import Export, write
@@ -83,13 +86,15 @@ def _quants(text: str | None, to: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(registry.choose("--quant", name.strip().lower(), QUANTS) for name in names))
 
 
-def _source(folder: Path | None, model: str | None, adapter: str | None) -> tuple["Run | None", "Configuration", str]:
+def _source(
+    folder: Path | None, model: str | None, recipe: str | None, adapter: str | None
+) -> tuple["Run | None", "Configuration", str]:
     """The run, where one is given, the configuration that names the base, and the adapter's folder."""
     from harness.config import configure
     from harness.store import Run
 
-    if folder and (model or adapter):
-        raise UserError("a RUN has its model and adapter: leave --model and --adapter out, or the RUN")
+    if folder and (model or recipe or adapter):
+        raise UserError("a RUN has its model, recipe and adapter: leave those options out, or the RUN")
     if folder:
         run = Run.open(folder)
         config = run.config
@@ -98,7 +103,7 @@ def _source(folder: Path | None, model: str | None, adapter: str | None) -> tupl
         return run, config, run.adapter_of("after")
     if not model or not adapter:
         raise UserError("nothing to export: give a RUN, or --model and --adapter")
-    return None, configure(model, None, {}, []), adapter
+    return None, configure(model, recipe, {}, []), adapter
 
 
 def _permission(push: str, yes: bool) -> str:

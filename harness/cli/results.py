@@ -29,6 +29,7 @@ def score(
     from harness.store import Run
 
     run = Run.open(folder)
+    run.lock()
     _refuse_unnamed_code(run, rewards)
     for side in run.finished_sides():
         score_side(run, side, quiet=False)
@@ -54,6 +55,7 @@ def report(folder: RunFolder, json: Json = False) -> None:
     from harness.store import Run
 
     run = Run.open(folder)
+    run.lock()
     run.finished_sides()
     run_stage(run, "report", quiet=True)
     show.results(run, json)

@@ -9,7 +9,7 @@ import typer
 
 from harness.cli import show
 from harness.cli.options import takes_configuration
-from harness.errors import UserError
+from harness.errors import UserError, refuse_secret
 
 if TYPE_CHECKING:
     from harness.config import Configuration
@@ -66,7 +66,11 @@ def eval(
     watch = show.Replies(folder) if verbose else None
     if not folder.is_done(side):
         run_stage(folder, side, quiet or verbose, watch)
-    elif verbose:
+        show.results(folder, json)
+        return 0
+    if not quiet:
+        show.note(f"{side}: done already in {folder.path}")
+    if verbose:
         for completion in folder.completions(side):
             watch(completion)
     show.results(folder, json)
@@ -142,6 +146,7 @@ def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: 
     config = datasets.settle_split(config, trains="train" in stages)
     check_run(config, stages)
     command = shlex.join(["harness", *(word for word in sys.argv[1:] if word not in NOT_REPEATED)])
+    refuse_secret("the command", command)
     folder = Run.create(output or RUNS / config.folder_name, config, command, fresh)
     folder.lock()
     if not all(folder.is_done(stage) for stage in stages):

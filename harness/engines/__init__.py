@@ -1,5 +1,6 @@
 """The engines by name, and what each of them can do."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -22,13 +23,17 @@ ARGUMENTS: dict[str, tuple[str, ...] | None] = {
     "openai": ("base_url", "model", "tokenizer", "concurrency", "timeout", "retries"),
     "scripted": ("replies",),
 }
-# Arguments of any engine's that decide how fast replies are drawn and in how much memory, not what they say but for the
-# last bits of a logit: a run goes on where these are changed.
+# Arguments of any engine's that decide how fast replies are drawn and in how much memory. A run goes on where these are
+# changed: what is drawn is kept, what is not drawn yet may differ in the last bits of a logit, or with an engine whose
+# replies depend on the company in a batch be another draw of the same distribution.
 PACE = frozenset({"batch_size", "concurrency", "gpu_memory_utilization", "max_num_seqs", "retries", "timeout"})
 # What vLLM takes.
 MOST_LORA_RANK = 512
 AUTO = "auto"
 SERVER = "openai"
+MOST_DIGITS = 18
+# A name, or an address of IPv4 or IPv6.
+HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.%]+", re.IGNORECASE)
 # They answer without the checkpoint's files.
 WITHOUT_CHECKPOINT = ("scripted", SERVER)
 # What the probes of an adapter's effect have the model go on with; any text does, as long as it stays the same.
@@ -103,8 +108,8 @@ def _changes(one: Sequence, other: Sequence) -> list[float]:
 
 def whole_number(name: str, text: str, least: int = 1) -> int:
     """An engine argument's value; a UserError where it is no whole number of at least `least`."""
-    if not text.isdecimal() or int(text) < least:
-        raise UserError(f"--engine-arg {name}={text}: give a whole number of at least {least}")
+    if not text.isdecimal() or len(text) > MOST_DIGITS or int(text) < least:
+        raise UserError(f"--engine-arg {name}={text[:40]}: give a whole number of at least {least}")
     return int(text)
 
 
@@ -112,12 +117,12 @@ def server_address(name: str, url: str, like: str = "http://HOST:PORT") -> str:
     """A setting's address of a server as it may be written down; a UserError where it is none or holds a key."""
     try:
         parts = urlsplit(url)
-        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        whole = parts.scheme in ("http", "https") and HOST.fullmatch(parts.hostname or "") and parts.port != 0
     except ValueError:
         whole = False
     if not whole:
-        raise UserError(f"{name}={url}: give {like}")
-    if parts.username or parts.password or parts.query:
+        raise UserError(f"{name} is no address of a server: give {like}")
+    if parts.username or parts.password or parts.query or parts.fragment:
         raise UserError(
             f"{name}: a key has no place in an address: leave it out (OPENAI_API_KEY is read from the environment)"
         )

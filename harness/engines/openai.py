@@ -157,7 +157,7 @@ async def _served(client: openai.AsyncOpenAI, _: None) -> dict[str, str]:
     """Who owns each served model, by its name; empty where the server does not say what it serves."""
     try:
         models = read((await client.models.with_raw_response.list()).content).get("data") or []
-        return {str(each["id"]): str(each.get("owned_by", "")) for each in models}
+        return {_spelled(str(each["id"])): _spelled(str(each.get("owned_by", ""))) for each in models}
     except openai.NotFoundError:
         return {}
     except (TypeError, LookupError, AttributeError) as error:
@@ -182,7 +182,12 @@ def _drawn(answer: dict) -> tuple[str, int, FinishReason]:
     finish = "length" if choice.get("finish_reason") == "length" else "stop"
     message = choice.get("message")
     text = _text(message, finish) if isinstance(message, dict) else _as_text(choice.get("text"))
-    return LONE_SURROGATE.sub("\ufffd", text), tokens, finish
+    return _spelled(text), tokens, finish
+
+
+def _spelled(text: str) -> str:
+    """A server's text as UTF-8 can spell it."""
+    return LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _text(message: dict, finish_reason: str | None) -> str:

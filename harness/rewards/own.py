@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from harness.rewards.payment import EMPTY, NO_TEXT, Judgement
 
 TRL_ONLY = {"trainer_state": None, "log_extra": lambda *_: None, "log_metric": lambda *_: None}
@@ -121,6 +121,6 @@ def _cause(error: BaseException, path: Path) -> str:
 
 def _said(error: BaseException) -> str:
     try:
-        return str(error)[:200]
+        return cause(error, 200)
     except BaseException:  # an exception of the user's may fail even at being printed
         return "(its message cannot be read)"

@@ -25,8 +25,12 @@ class UnslothBackend:
         transformers.utils.logging.set_verbosity_error()
         own = checkpoints.model_config(config.checkpoint).get("model_type") in OWN_KERNELS
         loader = unsloth.FastLanguageModel if own else unsloth.FastModel
-        model, _ = loader.from_pretrained(
-            checkpoints.locate(config.checkpoint),
+        model, _ = checkpoints.load(
+            loader,
+            config.checkpoint,
+            config.trust_remote_code,
+            # Unsloth would take a copy of its own in place of the repository that is measured.
+            use_exact_model_name=True,
             max_seq_length=config.max_sequence,
             load_in_4bit=config.weights == "4-bit",
             dtype=DTYPE,

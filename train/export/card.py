@@ -1,5 +1,6 @@
 """The model card: what was trained on what, what was measured before and after, and how to measure it again."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -17,6 +18,9 @@ TRAINING = (
     "steps", "prompts_per_step", "generations", "learning_rate", "schedule", "beta", "loss_type", "rewards", "variant",
     "lora_rank", "lora_alpha", "seed",
 )  # fmt: skip
+WARM_UP = ("sft_dataset", "sft_epochs", "sft_batch", "sft_accumulation", "sft_learning_rate")
+# The folders of a path that does not begin where a run was started.
+PLACE = re.compile(r"(?<![^\s='\"])~?/(?:\S*/)?")
 
 
 def model_card(export: Export, facts: dict[str, float]) -> str:
@@ -45,11 +49,12 @@ _FACTS = {"kept_in_16_bits": "Share of what the adapter changes that is left in 
 
 def _metadata(export: Export, name: str) -> ModelCardData:
     run = export.run
-    source = DATASETS.get(run.config.dataset) if run else None
+    named = (run.config.dataset, run.config.sft_dataset) if run else ()
+    addresses = [source.address for source in map(DATASETS.get, named) if source]
     return ModelCardData(
         base_model=export.hub_id,
         base_model_relation="adapter" if export.to == "lora" else "finetune",
-        datasets=[source.address] if source else None,
+        datasets=addresses or None,
         language=[run.config.target_language] if run and run.config.target_language else None,
         library_name=LIBRARIES[export.to],
         pipeline_tag="text-generation",
@@ -109,9 +114,10 @@ def _unmeasured(export: Export) -> str:
 
 def _trained(run: Run) -> list[str]:
     config = run.config.model_dump(mode="json")
-    settings = [f"- {key}: {escaped(str(config[key]))}" for key in ("format", *TRAINING)]
+    keys = ("format", *(WARM_UP if run.config.warms_up else ()), *TRAINING)
+    settings = [f"- {key}: {escaped(PLACE.sub('', str(config[key])))}" for key in keys]
     trained = ["## Training", "\n".join(settings)] if run.is_done("train") else []
-    return [*trained, f"The command that repeats it:\n\n    {one_line(run.record['command'])}"]
+    return [*trained, f"The command that repeats it:\n\n    {one_line(PLACE.sub('', run.record['command']))}"]
 
 
 def _is_measured(run: Run | None) -> bool:

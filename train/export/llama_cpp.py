@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from harness import checkpoints, progress
-from harness.errors import UserError
+from harness.errors import UserError, cause
 from train.export import Export
 
 # What the converter writes by itself; the others are made from a 16-bit file by the quantizer.
@@ -76,6 +76,6 @@ def _run(command: list[str | Path], file: Path) -> None:
     program = next(Path(word).name for word in command if word != sys.executable)
     said = (done.stderr or done.stdout).strip().rpartition("\n")[2] or f"exit code {done.returncode}"
     raise UserError(
-        f"llama.cpp's {program} made no {file.name} ({said[:300]}): update llama.cpp and what its requirements.txt "
-        "names, or export --to merged-16bit"
+        f"llama.cpp's {program} made no {file.name} ({cause(said, 300)}): update llama.cpp and what its "
+        "requirements.txt names, or export --to merged-16bit"
     )
