@@ -19,7 +19,7 @@ def test_killed_once_in_every_stage_it_ends_as_if_left_alone(tmp_path):
     found = killed_and_alone(tmp_path, arguments, kills=5, seed=1)
     assert found["kills"] == dict.fromkeys(STAGES, 1)
     assert 0 < found["of the command alone"] < 5
-    assert found["journals that lost a line"] == found["replies drawn twice"] == 0
+    assert found["journals that lost a line"] == found["journalled replies drawn again"] == 0
     assert found["files that differ"] == []
 
 

@@ -4,8 +4,9 @@
 
 SIGKILL at moments drawn from the seed: while the base answers, while its replies are graded, in training, while the
 trained model answers, in the report; of the command alone, whose stage has to notice, or of all its processes. The same
-command is started again each time. OUT.json: how many journals lost a line, how many replies were drawn twice, and the
-files that are not as in the run that was left alone.
+command is started again each time. OUT.json: how many journals lost a line, how many journalled replies belong to a
+batch that a kill cut short, which is drawn again as a whole, and the files that are not as in the run that was left
+alone.
 """
 
 import argparse
@@ -73,13 +74,13 @@ def killed_and_alone(folder: Path, arguments: Sequence[str], kills: int, seed: i
         _end(program)
     alone, done = folder / "alone", time.monotonic()
     moments = _moments(alone, kills, random.Random(seed))
-    killed, lost = _killed([*command, "killed"], folder, moments)
+    killed, lost, again = _killed([*command, "killed"], folder, moments)
     run = folder / "killed"
     return {
         "kills": dict(Counter(moment.stage for moment in killed)),
         "of the command alone": sum(not moment.all for moment in killed),
         "journals that lost a line": lost,
-        "replies drawn twice": sum(_drawn_twice(run / name) for name in JOURNALS),
+        "journalled replies drawn again": again,
         "files that differ": [name for name, content in _contents(run).items() if content != _contents(alone)[name]],
         "seconds": {"alone": round(done - begun, 1), "killed": round(time.monotonic() - done, 1)},
     }
@@ -96,9 +97,10 @@ def _moments(alone: Path, kills: int, chance: random.Random) -> list[Moment]:
     return sorted(drawn, key=lambda moment: (STAGES.index(moment.stage), moment.lines))
 
 
-def _killed(command: Sequence[str], folder: Path, moments: Sequence[Moment]) -> tuple[list[Moment], int]:
-    """The kills that were done, and how many journals lost a line that stood there at a kill."""
-    run, kept, lost, done = folder / "killed", dict.fromkeys(JOURNALS, b""), 0, []
+def _killed(command: Sequence[str], folder: Path, moments: Sequence[Moment]) -> tuple[list[Moment], int, int]:
+    """The kills that were done, how many journals lost a line that stood there at one, and how many such lines are of a
+    batch that was not whole."""
+    run, kept, lost, again, done = folder / "killed", dict.fromkeys(JOURNALS, b""), 0, 0, []
     for moment in [*moments, None]:
         started = time.time()
         with _started(command, folder) as program:
@@ -115,7 +117,8 @@ def _killed(command: Sequence[str], folder: Path, moments: Sequence[Moment]) -> 
             lines = whole_lines(run / name)
             lost += not lines.startswith(kept[name])
             kept[name] = lines
-    return done, lost
+            again += _of_a_batch_cut_short(run, name, lines)
+    return done, lost, again
 
 
 def _started(command: Sequence[str], folder: Path) -> subprocess.Popen:
@@ -134,9 +137,14 @@ def _end(program: subprocess.Popen) -> None:
         sys.exit(f"{' '.join(program.args)} ended with {program.returncode}: {said}")
 
 
-def _drawn_twice(journal: Path) -> int:
-    places = [(row["problem_id"], row["index"]) for row in read_journal(journal)]
-    return len(places) - len(set(places))
+def _of_a_batch_cut_short(run: Path, journal: str, lines: bytes) -> int:
+    """How many replies of a journal the next start draws again beside those that are missing."""
+    if not lines:
+        return 0
+    record = read_json(run / "run.json")
+    provenance, drawn = record["provenance"][journal.partition("/")[0]], lines.count(b"\n")
+    whole = drawn == provenance["problems"] * record["configuration"]["samples"]
+    return 0 if whole else drawn % provenance["batch_size"]
 
 
 def _contents(run: Path) -> dict[str, object]:
