@@ -5,9 +5,12 @@ import os
 import time
 from pathlib import Path
 from typing import IO
+from weakref import WeakValueDictionary
 
 from harness.errors import UserError
 
+# What this process holds, by device and inode: its next command on the same folder is no other's.
+_HELD: WeakValueDictionary[tuple[int, int], IO] = WeakValueDictionary()
 # A killed owner's stage ends within these seconds.
 ORPHAN_SECONDS = 10.0
 
@@ -18,6 +21,10 @@ def hold(folder: Path) -> IO:
     The system lets go of a lock whose processes have ended, so one left behind is taken over.
     """
     file, until = (folder / ".lock").open("a+"), time.monotonic() + ORPHAN_SECONDS
+    state = os.fstat(file.fileno())
+    if held := _HELD.get((state.st_dev, state.st_ino)):
+        file.close()
+        return held
     while not _is_free(file):
         owner = _owner(file)
         if _lives(owner) or time.monotonic() > until:
@@ -27,6 +34,7 @@ def hold(folder: Path) -> IO:
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()
+    _HELD[state.st_dev, state.st_ino] = file
     return file
 
 

@@ -131,5 +131,5 @@ def test_replies_of_another_model_are_not_gone_on_with(tmp_path):
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:3]))
     run.keep(journal)
     (base / "generation_config.json").write_text("{}")
-    with pytest.raises(UserError, match="drawn with another checkpoint: start with --fresh"):
+    with pytest.raises(UserError, match=r"are of another checkpoint than there is now .*or start with --fresh"):
         evaluate.evaluate(run, ["before"], None, True, None)

@@ -107,7 +107,7 @@ def test_data_that_was_edited_under_a_run_stops_it(tmp_path):
     run = Run.create(tmp_path / "run", config, "harness eval")
     evaluate.evaluate(run, ["before"], None, True, None)
     write_jsonl(data, [{"question": "another?", "answer": 1}])
-    with pytest.raises(UserError, match="was the data edited"):
+    with pytest.raises(UserError, match="was it edited"):
         evaluate.evaluate(run, ["before"], None, True, None)
 
 

@@ -1,7 +1,8 @@
 import errno
 import fcntl
 import json
-import os
+import subprocess
+import sys
 
 import pytest
 from conftest import configuration
@@ -40,12 +41,16 @@ def test_a_side_whose_replies_are_gone_is_not_graded_as_nothing(tmp_path):
 
 
 def test_two_processes_never_share_a_folder(tmp_path):
-    first = Run.create(tmp_path / "run", configuration(), "harness run")
-    first.lock()
-    with pytest.raises(UserError, match=f"process {os.getpid()} is at work"):
-        Run.create(tmp_path / "run", configuration(), "harness run").lock()
-    with pytest.raises(UserError, match=f"process {os.getpid()} is at work"):
-        Run.create(tmp_path / "run", configuration(), "harness run", fresh=True)
+    Run.create(tmp_path / "run", configuration(), "harness run")
+    code = "import sys, pathlib, harness.lock as lock; it = lock.hold(pathlib.Path(sys.argv[1])); print('!'); input()"
+    command = [sys.executable, "-u", "-c", code, tmp_path / "run"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "!\n"
+        with pytest.raises(UserError, match=f"process {other.pid} is at work"):
+            Run.create(tmp_path / "run", configuration(), "harness run").lock()
+        with pytest.raises(UserError, match=f"process {other.pid} is at work"):
+            Run.create(tmp_path / "run", configuration(), "harness run", fresh=True)
+        other.communicate("\n")
 
 
 def test_a_reply_that_stands_twice_is_refused(tmp_path):
@@ -73,13 +78,21 @@ def test_a_stage_remembers_its_state_and_its_seconds(tmp_path):
     assert run.record["provenance"]["before"] == {"engine": "scripted"}
 
 
-def test_grading_and_drawing_a_run_that_is_at_work_is_refused(tmp_path, command):
+def test_grading_and_drawing_a_run_that_is_at_work_is_refused(tmp_path, harness):
     run = Run.create(tmp_path / "r", configuration(), "harness eval")
     run.lock()
     for name in ("score", "report"):
-        code, said = command(name, run.path)
-        assert (code, said.count("\n")) == (2, 1), said
-        assert "is at work in it: wait" in said
+        done = harness(name, run.path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "is at work in it: wait" in done.stderr
+
+
+def test_this_process_goes_on_in_a_folder_that_it_holds(tmp_path):
+    run = Run.create(tmp_path / "r", configuration(), "harness eval")
+    run.lock()
+    again = Run.open(run.path)
+    again.lock()
+    assert again.lock_file is run.lock_file
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
