@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness import formats, registry
 from harness.engines import PACE
-from harness.errors import UserError, refuse_secret
+from harness.errors import UserError, refuse_secrets
 from harness.files import file_name
 from harness.formats import FORMATS
 from harness.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
@@ -209,8 +209,7 @@ def configure(model: str | None, recipe: str | None, options: dict[str, Any], se
         values = {key: value for key, value in values.items() if key not in ("rewards", "language")}
     values |= {key: value for key, value in options.items() if value is not None}
     values |= _files_read({key: _toml_value(text) for key, text in pairs("--set", settings).items()}, Path())
-    for key, value in values.items():
-        refuse_secret(f"recipe key {key}", str(value))
+    refuse_secrets({f"recipe key {key}": str(value) for key, value in values.items()})
     return check(values)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,10 +45,12 @@ def secrets() -> dict[str, str]:
     return dict(sorted(known.items(), key=lambda each: -len(each[1])))
 
 
-def refuse_secret(what: str, text: str) -> None:
-    """A UserError where a text that is to be written down holds a token or key that this process knows."""
-    if held := next((name for name, value in secrets().items() if value in text), None):
-        raise UserError(f"{what}: holds the value of {held}: leave it to the environment, which is asked")
+def refuse_secrets(texts: Mapping[str, str]) -> None:
+    """A UserError where one of the texts, by what they are, holds a token or key that this process knows."""
+    known = secrets()
+    for what, text in texts.items():
+        if held := next((name for name, value in known.items() if value in text), None):
+            raise UserError(f"{what}: holds the value of {held}: leave it to the environment, which is asked")
 
 
 def _is_a_file(value: str) -> bool:

@@ -45,11 +45,13 @@ def evaluate(
         progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
         wanted = {side: requests(config, dataset, engine, adapted=side != BASE) for side in sides}
         fingerprint, earlier, decided_by = hashing.result(), run.record["provenance"], None
-        _refuse_another_ground(run, dataset, fingerprint)
+        problems = dataset_record(dataset)
+        ground = {"dataset_sha": problems["dataset_sha"], "checkpoint": fingerprint}
+        _refuse_another_ground(run, earlier, ground)
         for side in sides:
             who = drawn_by(config, engine, fingerprint, adapter if side != BASE else None)
             begun = _begun(run, side, earlier.get(side, {}), who)
-            provenance[side] |= who | dataset_record(dataset) | begun
+            provenance[side] |= who | problems | begun
             run.note(side, provenance[side])
             if side == BASE and fingerprint:
                 decided_by = cache.determinants(who, wanted[BASE], config.sampling)
@@ -95,13 +97,12 @@ def drawn_by(config: Configuration, engine: Engine, fingerprint: dict[str, str] 
     return engine.provenance | {"checkpoint": fingerprint, "adapter": record, "versions": versions()}
 
 
-def _refuse_another_ground(run: Run, dataset: Dataset, fingerprint: dict[str, str] | None) -> None:
+def _refuse_another_ground(run: Run, earlier: dict, now: dict) -> None:
     """A UserError where a side of the run answers to other problems, or from another checkpoint, than there are now."""
-    now = {"dataset_sha": dataset_sha(dataset), "checkpoint": fingerprint}
     said = {"dataset_sha": "answer to other questions or true answers than the data has", "checkpoint": "are of "
             "another checkpoint than there is"}  # fmt: skip
     for side in filter(run.has_replies, SIDES):
-        then = run.record["provenance"].get(side, {})
+        then = earlier.get(side, {})
         if key := next((key for key, value in now.items() if key in then and then[key] != value), None):
             raise UserError(
                 f"{run.path}: the replies of {side} {said[key]} now (was it edited?): bring that back, or start with "

@@ -14,9 +14,10 @@ from unittest.mock import patch
 import pytest
 from hypothesis import settings
 
-from harness import checkpoints
+from harness import checkpoints, evaluate
 from harness.config import Configuration, configure
 from harness.datasets import settle_split
+from harness.store import Run
 
 Server = TypeVar("Server", bound=ThreadingHTTPServer)
 # The same cases each time, or many new ones: HYPOTHESIS_PROFILE=nightly.
@@ -128,6 +129,17 @@ def serving(server: Server) -> Iterator[Server]:
 
 def address(server: ThreadingHTTPServer) -> str:
     return f"http://127.0.0.1:{server.server_port}"
+
+
+def evaluate_until(run: Run, text: str) -> None:
+    """Draw the base's replies, and stop behind the one that says `text`."""
+
+    def stop(completion):
+        if completion.text == text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate(run, ["before"], None, True, stop)
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> Path:

@@ -2,7 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from conftest import configuration, write_jsonl
+from conftest import configuration, evaluate_until, write_jsonl
 
 from harness import checkpoints, datasets, evaluate
 from harness.errors import UserError
@@ -86,12 +86,7 @@ def test_a_stopped_evaluation_goes_on_and_keeps_what_it_has(tmp_path):
     write_jsonl(tmp_path / "r.jsonl", [{"text": f"reply {n}"} for n in range(6)])
     run = Run.create(tmp_path / "run", config, "harness eval")
 
-    def stop(completion):
-        if completion.text == "reply 2":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        evaluate.evaluate(run, ["before"], None, True, stop)
+    evaluate_until(run, "reply 2")
     journal = run.path / "before" / "completions.jsonl"
     first = journal.read_bytes()
     assert len(run.completions("before")) == 3

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import configuration, write_jsonl
+from conftest import configuration, evaluate_until, write_jsonl
 from safetensors.torch import load_file, save_file
 
 from harness import checkpoints, evaluate
@@ -25,12 +25,7 @@ def run(tmp_path):
     config = configuration(dataset=str(data), engine="scripted", engine_args={"replies": str(replies)})
     run = Run.create(tmp_path / "run", config, "harness eval")
 
-    def stop(completion):
-        if completion.text == "reply 1":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        evaluate.evaluate(run, ["before"], None, True, stop)
+    evaluate_until(run, "reply 1")
     assert len(run.completions("before")) == 2
     return run
 

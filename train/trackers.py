@@ -114,10 +114,11 @@ def tracked(run: Run, stages: Sequence[str]) -> Iterator[None]:
 def _forget_what_comes_again(run: Run) -> None:
     """Cut the journals of a training that was killed to the step that it goes on from, before they are followed."""
     for stage, folder in (("warm-up", run.warm_up), ("train", run.path / "train")):
-        checkpoint = None if run.is_done(stage) else last_checkpoint(folder / "checkpoints")
-        for journal in (folder / "log.jsonl", folder / "probes.jsonl"):
-            if not run.is_done(stage) and journal.is_file():
-                cut_journal(journal, step_of(checkpoint) if checkpoint else 0)
+        if run.is_done(stage):
+            continue
+        checkpoint = last_checkpoint(folder / "checkpoints")
+        for journal in filter(Path.is_file, (folder / "log.jsonl", folder / "probes.jsonl")):
+            cut_journal(journal, step_of(checkpoint) if checkpoint else 0)
 
 
 def _opened(name: str, run: Run) -> Any:

@@ -9,7 +9,7 @@ import typer
 
 from harness.cli import show
 from harness.cli.results import Json
-from harness.errors import UserError, refuse_secret
+from harness.errors import UserError, refuse_secrets
 
 
 def compare(
@@ -50,7 +50,7 @@ def compare(
     _refuse_output(output)
     comparisons = compare_each(first, others)
     command = shlex.join(["harness", *sys.argv[1:]])
-    refuse_secret("the command", command)
+    refuse_secrets({"the command": command})
     write_json(
         output / "comparison.json",
         {

@@ -9,7 +9,7 @@ import typer
 
 from harness.cli import show
 from harness.cli.options import takes_configuration
-from harness.errors import UserError, refuse_secret
+from harness.errors import UserError, refuse_secrets
 
 if TYPE_CHECKING:
     from harness.config import Configuration
@@ -64,13 +64,12 @@ def eval(
     side = "after" if config.adapter else "before"
     folder = open_run(config, output, fresh, [side])
     watch = show.Replies(folder) if verbose else None
-    if not folder.is_done(side):
+    done_already = folder.is_done(side)
+    if not done_already:
         run_stage(folder, side, quiet or verbose, watch)
-        show.results(folder, json)
-        return 0
-    if not quiet:
+    elif not quiet:
         show.note(f"{side}: done already in {folder.path}")
-    if verbose:
+    if done_already and verbose:
         for completion in folder.completions(side):
             watch(completion)
     show.results(folder, json)
@@ -146,7 +145,7 @@ def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: 
     config = datasets.settle_split(config, trains="train" in stages)
     check_run(config, stages)
     command = shlex.join(["harness", *(word for word in sys.argv[1:] if word not in NOT_REPEATED)])
-    refuse_secret("the command", command)
+    refuse_secrets({"the command": command})
     folder = Run.create(output or RUNS / config.folder_name, config, command, fresh)
     folder.lock()
     if not all(folder.is_done(stage) for stage in stages):
