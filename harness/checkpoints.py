@@ -198,16 +198,6 @@ def load_tokenizer(checkpoint: str, chat_template: str = "", trust: bool = False
     return tokenizer
 
 
-def render(tokenizer: Any, messages: list[dict[str, str]], answered: bool = False) -> str:
-    """The conversation as the text that the model continues; `answered`, as a whole that ends with the reply."""
-    from jinja2 import TemplateError
-
-    try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=not answered)
-    except TemplateError as error:
-        raise UserError(f"the model's chat template refuses the prompt ({error}): try --system-prompt none") from error
-
-
 def weight_hashes(checkpoint: str) -> dict[str, str]:
     """SHA-256 of each safetensors file of a folder, by file name; nothing for a hub id."""
     return _shas(sorted(Path(locate(checkpoint)).glob("*.safetensors")))

@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import address, serving
 
-from harness import adapters, checkpoints
+from harness import adapters, chat, checkpoints
 from harness.errors import UserError
 
 
@@ -70,7 +70,7 @@ def test_a_template_that_refuses_the_prompt_names_the_way_out():
     tokenizer = checkpoints.load_tokenizer("embedded")
     tokenizer.chat_template = "{{ raise_exception('no system role') }}"
     with pytest.raises(UserError, match="--system-prompt none"):
-        checkpoints.render(tokenizer, [{"role": "user", "content": "?"}])
+        chat.render(tokenizer, [{"role": "user", "content": "?"}])
 
 
 class GatedHub(BaseHTTPRequestHandler):

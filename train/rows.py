@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import checkpoints, formats
+from harness import chat, formats
 from harness.config import Configuration
 from harness.datasets import held_out_questions
 from harness.errors import UserError
@@ -35,7 +35,7 @@ def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Promp
     rows = [
         {"prompt": formats.messages(problem.question, system), "answer": problem.answer} for problem in dataset.problems
     ]
-    rendered = [checkpoints.render(tokenizer, row["prompt"]) for row in rows]
+    rendered = [chat.render(tokenizer, row["prompt"]) for row in rows]
     lengths = [len(ids) for ids in _token_ids(rendered, tokenizer)]
     limit = config.max_prompt or int(np.quantile(lengths, config.prompt_quantile))
     completion = config.max_completion or config.max_sequence - (limit + 1)
@@ -60,7 +60,7 @@ def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Promp
             "tokens: raise eval_problems or max_prompt, or leave eval_every out"
         )
     return Prompts(
-        trained, held_out, limit, completion, len(rows) - len(kept), checkpoints.render(tokenizer, trained[0]["prompt"])
+        trained, held_out, limit, completion, len(rows) - len(kept), chat.render(tokenizer, trained[0]["prompt"])
     )
 
 
@@ -76,7 +76,7 @@ def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> tup
     """
     system, format = system_text(config), FORMATS[config.format]
     texts = [
-        checkpoints.render(
+        chat.render(
             tokenizer,
             [
                 *formats.messages(lesson.question, system),

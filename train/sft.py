@@ -2,7 +2,7 @@
 
 import math
 
-from harness import checkpoints, datasets, formats, progress
+from harness import chat, datasets, formats, progress
 from harness.evaluate import system_text
 from harness.store import Run
 from train.stage import begin, finish, training
@@ -36,5 +36,5 @@ def warm_up(run: Run, quiet: bool) -> None:
         question = formats.messages(lessons.problems[0].question, system_text(config))
         with progress.bar("warm-up", steps, stage.done, stage.quiet) as bar:
             log = StepLog(stage, bar, shown="loss")
-            prompt = checkpoints.render(stage.tokenizer, question)
+            prompt = chat.render(stage.tokenizer, question)
             finish(stage, trainers.sft_trainer(stage, solutions, log), prompt, None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 
-from harness import checkpoints
+from harness import chat, checkpoints
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, server_address, whole_number
 from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, read
 from harness.errors import UserError, cause
@@ -74,7 +74,7 @@ class OpenAIEngine:
 
     def render(self, messages: list[dict[str, str]]) -> str:
         """The prompt as the tokenizer's template has it; without one the conversation as JSON, which is sent."""
-        return checkpoints.render(self.tokenizer, messages) if self.tokenizer else json.dumps(messages)
+        return chat.render(self.tokenizer, messages) if self.tokenizer else json.dumps(messages)
 
     def generate(
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling

@@ -14,7 +14,7 @@ import transformers
 from transformers import GenerationConfig, LogitsProcessorList, TextStreamer
 from transformers.generation import logits_process
 
-from harness import checkpoints, registry
+from harness import chat, checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, said_by
@@ -81,7 +81,7 @@ class TransformersEngine:
             raise UserError(f"{self.checkpoint}: {what} does not fit into memory ({self.device}): {fix}") from error
 
     def render(self, messages: list[dict[str, str]]) -> str:
-        return checkpoints.render(self.tokenizer, messages)
+        return chat.render(self.tokenizer, messages)
 
     def generate(
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling

@@ -26,7 +26,7 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from harness import adapters, checkpoints, registry
+from harness import adapters, chat, checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
@@ -83,7 +83,7 @@ class VllmEngine:
         atexit.register(self.engine.engine_core.shutdown)
 
     def render(self, messages: list[dict[str, str]]) -> str:
-        return checkpoints.render(self.tokenizer, messages)
+        return chat.render(self.tokenizer, messages)
 
     def generate(
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
