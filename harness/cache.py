@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from harness import checkpoints
-from harness.files import write_json
+from harness.errors import UserError
+from harness.files import read_json, write_json
 from harness.types import Completion, Request, Sampling
 
 
@@ -30,7 +30,10 @@ def determinants(identity: dict, requests: Sequence[Request], sampling: Sampling
 
 def fetch(decided_by: dict, requests: Sequence[Request]) -> list[Completion] | None:
     """The kept replies to `requests`, with the problems as they stand today; None where there are none, or changed."""
-    kept = checkpoints.read_json(_path(decided_by))
+    try:
+        kept = read_json(_path(decided_by))
+    except UserError:
+        return None
     if (
         not isinstance(kept, dict)
         or kept.get("decided_by") != decided_by

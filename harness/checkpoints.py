@@ -1,4 +1,5 @@
-"""Find a checkpoint: the embedded one, a local folder, or the hub; and tell apart one's weights by their hash."""
+"""Find a checkpoint: the embedded one, a local folder, a GGUF file, or the hub; and tell apart one's weights by their
+hash."""
 
 import json
 import os
@@ -6,16 +7,16 @@ import socket
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from harness import gguf
 from harness.config import EMBEDDED
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, said_by
-from harness.files import sha256
+from harness.files import sha256_as_it_stands
 
 CONNECT_SECONDS = 5
 # What transformers raises at a folder that is no checkpoint of its own has no common class.
@@ -26,15 +27,26 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
-def locate(checkpoint: str) -> str:
-    """What transformers loads: a folder, or a hub id."""
+def locate(checkpoint: str, quiet: bool = False) -> str:
+    """What transformers loads: a folder, or a hub id. A GGUF file is dequantized into a folder first, once."""
     if checkpoint == EMBEDDED:
         return str(resources.files("baselines") / "tiny" / "model")
-    return checkpoint
+    file = gguf_file(checkpoint)
+    return str(gguf.converted(file, quiet)) if file else checkpoint
+
+
+def gguf_file(checkpoint: str) -> Path | None:
+    """The GGUF file that a checkpoint is; None where it is something else."""
+    return None if checkpoint == EMBEDDED else gguf.file_of(checkpoint)
 
 
 def folder_here(checkpoint: str) -> Path | None:
-    """The folder of a checkpoint on this machine, be it the hub's cache; None where it is not there. No network."""
+    """The folder of a checkpoint on this machine, be it the hub's cache; None where it is not there. No network.
+
+    A GGUF file that was never used has none yet.
+    """
+    if (file := gguf_file(checkpoint)) and not gguf.is_converted(file):
+        return None
     folder = Path(locate(checkpoint))
     if folder.is_dir():
         return folder
@@ -47,11 +59,14 @@ def folder_here(checkpoint: str) -> Path | None:
 
 
 def check(checkpoint: str, chat_template: str = "", trust: bool = False) -> None:
-    """A UserError for what a folder's files show to be wrong, without loading a model."""
+    """A UserError for what a folder's files, or a GGUF file's header, show to be wrong, without loading a model."""
+    if file := gguf_file(checkpoint):
+        gguf.check(file, chat_template)
+        return
     folder = Path(locate(checkpoint))
     if not folder.is_dir():
         if folder.is_absolute() or checkpoint.startswith("."):
-            raise UserError(f"--model {checkpoint}: no such folder: give a checkpoint's folder, or a hub id")
+            raise UserError(f"--model {checkpoint}: no such folder or file: give a checkpoint's folder, or a hub id")
         return
     if not isinstance(read_json(folder / "config.json"), dict):
         raise UserError(f"--model {checkpoint}: no config.json with a model's settings: give a checkpoint's folder")
@@ -102,12 +117,12 @@ def check_whole(file: Path) -> None:
         raise UserError(f"{file}: not a whole safetensors file ({error}): copy it again") from error
 
 
-def check_hub(checkpoint: str, trust: bool = False) -> None:
+def check_hub(checkpoint: str, trust: bool = False, quiet: bool = False) -> None:
     """A UserError where a hub id cannot be reached, has no safetensors, or needs code that `trust` does not allow.
 
-    Without a network the library is told to ask only its cache.
+    Without a network the library is told to ask only its cache. A GGUF file is dequantized here.
     """
-    if Path(locate(checkpoint)).is_dir():
+    if Path(locate(checkpoint, quiet)).is_dir():
         return
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -246,7 +261,10 @@ def parameters(checkpoint: str) -> int:
 
 
 def fingerprint(checkpoint: str) -> dict[str, str]:
-    """What tells one checkpoint from another: the SHA-256 of each of a folder's files, or a hub id's commit."""
+    """What tells one checkpoint from another: the SHA-256 of each of a folder's files, or a hub id's commit; of a GGUF
+    file also its quantization."""
+    if file := gguf_file(checkpoint):
+        return gguf.record_of(file)
     folder = Path(locate(checkpoint))
     if not folder.is_dir():
         from huggingface_hub import hf_hub_download
@@ -259,14 +277,4 @@ def _shas(files: Iterable[Path]) -> dict[str, str]:
     """SHA-256 by file name, several files at once."""
     found = list(files)
     with ThreadPoolExecutor() as pool:
-        return dict(zip((file.name for file in found), pool.map(_sha_as_it_stands, found), strict=True))
-
-
-def _sha_as_it_stands(file: Path) -> str:
-    state = file.stat()
-    return _sha(file, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _sha(file: Path, size: int, changed: int) -> str:
-    return sha256(file)
+        return dict(zip((file.name for file in found), pool.map(sha256_as_it_stands, found), strict=True))

@@ -1,5 +1,6 @@
 """Which columns of a file hold what, and its rows as Problems."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from harness.types import Problem
 QUESTION = ("question", "prompt", "problem")
 ANSWER = ("answer", "solution", "expected_answer")
 SOLUTION = ("generated_solution", "solution", "reasoning")
+# What GSM8K's solutions have and a reply should not: the calculator's marks, <<48/2=24>>, and the answer's own line.
+NOT_WORKING = re.compile(r"<<[^<>\s]*=[^<>\s]*>>|\n####[^\n]*\Z")
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def problems(rows: list[dict], prefix: str, columns: Columns) -> tuple[list[Prob
         if question is None:
             skipped[f"no text in column '{columns.question}'"] += 1
             continue
-        solution = _text(row.get(columns.solution)) if columns.solution else None
+        solution = worked_solution(row.get(columns.solution)) if columns.solution else None
         answer = true_answer(row.get(columns.answer))
         made.append(Problem(f"{prefix}-{place:05d}", question, answer, solution=solution))
     return made, skipped
@@ -67,6 +70,12 @@ def _text(value: object) -> str | None:
 def whole_text(text: str) -> str:
     """`text` with half surrogate pairs, which no file or tokenizer takes, replaced by question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def worked_solution(value: object) -> str | None:
+    """How a row reaches its answer, without the line behind `####` that states it."""
+    solution = _text(value)
+    return _text(NOT_WORKING.sub("", solution)) if solution else None
 
 
 def true_answer(value: object) -> str | None:

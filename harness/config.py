@@ -34,7 +34,7 @@ class Configuration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     name: str = Field(description="the first part of the run folder's name")
-    checkpoint: str = Field(description=f"'{EMBEDDED}', a local folder or a hub id")
+    checkpoint: str = Field(description=f"'{EMBEDDED}', a local folder, a GGUF file or a hub id")
     dataset: str = Field("gsm8k", description="a dataset's name, or a local file or folder")
     data: str | None = Field(None, description="a local copy of a named dataset: file or folder")
     split: str | None = Field(None, description="the split that is evaluated")
@@ -194,7 +194,7 @@ def read_recipe(name_or_file: str) -> dict[str, Any]:
         raise UserError(f"{path}: not a TOML file: {error}: mend it") from error
     keys = _files_read(keys, path.parent)
     # A file or a checkpoint beside the recipe; all else is a name, or a path from where the command is started.
-    for key, file in (("dataset", ""), ("sft_dataset", ""), ("checkpoint", "config.json")):
+    for key, file in (("dataset", ""), ("sft_dataset", ""), ("checkpoint", "config.json"), ("checkpoint", "")):
         if isinstance(keys.get(key), str) and os.path.isfile(path.parent / keys[key] / file):
             keys[key] = str((path.parent / keys[key]).resolve())
     return keys
@@ -262,9 +262,14 @@ def check(values: dict[str, Any]) -> Configuration:
 def _model_values(model: str | None, has_recipe: bool) -> dict[str, Any]:
     if model is None:
         return {}
+    path = Path(model)
+    if path.is_file() and model not in recipe_names():
+        return {"name": path.name.removesuffix(".gguf"), "checkpoint": os.path.abspath(path)}
+    if path.suffix.lower() == ".gguf":
+        raise UserError(f"--model {model}: no such file: give a GGUF file that exists")
     # A run folder of a recipe's name is not the model that is meant.
-    if Path(model).is_dir() and (model not in recipe_names() or (Path(model) / "config.json").is_file()):
-        return {"name": Path(model).resolve().name, "checkpoint": str(Path(model).resolve())}
+    if path.is_dir() and (model not in recipe_names() or (path / "config.json").is_file()):
+        return {"name": path.resolve().name, "checkpoint": str(path.resolve())}
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
         return {"name": model.rpartition("/")[2], "checkpoint": model}
     if "/" in model:

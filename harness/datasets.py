@@ -40,7 +40,8 @@ DATASETS: dict[str, Source | None] = {
     # {"question": "Natalia sold clips to 48 …", "answer": "Natalia sold 48/2 = <<48/2=24>>24 …\n#### 72"}
     "gsm8k": Source(
         "openai/gsm8k", "main", ("train", "test"), "question", "answer", "number", 1319,
-        "grade-school word problems, 7,473 to train and 1,319 to test",
+        "grade-school word problems with worked solutions, 7,473 to train and 1,319 to test",
+        solution="answer",
     ),
     # {"prompt": "Let $x$ be …", "solution": "204", "data_source": "math_dapo", …}
     "dapo": Source(
@@ -106,16 +107,18 @@ def training_problems(config: Configuration) -> Dataset:
 def lessons(config: Configuration) -> tuple[Dataset, int]:
     """The worked solutions of `sft_dataset` to warm up with, and how many are left out as the run evaluates them.
 
-    Only those whose true answer is a number, as the tutorial has it.
+    Only those whose true answer is a number, as the tutorial has it; of a dataset with a test split none of that. A
+    local copy of the run's own dataset serves both.
     """
-    named = config.sft_dataset in DATASETS
+    source = DATASETS.get(config.sft_dataset)
     of_its_own = {
         "dataset": config.sft_dataset,
-        "data": config.sft_data,
+        "data": config.sft_data or (config.data if config.sft_dataset == config.dataset else None),
         "question_column": None,
         "answer_column": None,
     }
-    split = "train" if named and DATASETS[config.sft_dataset] is None else "all"
+    has_test = config.sft_dataset in DATASETS and (source is None or "test" in source.splits)
+    split = "train" if has_test else "all"
     try:
         dataset = load(config.model_copy(update=of_its_own), split)
     except UserError as error:

@@ -213,6 +213,7 @@ def _training_notes(run: Run, provenance: dict) -> Iterator[str]:
 
 def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
     """What the evaluation found out about itself."""
+    yield from _quantized_checkpoint(sides[0].provenance.get("checkpoint") or {})
     for side in sides:
         known = side.provenance
         if effect := known.get("adapter_effect"):
@@ -230,6 +231,13 @@ def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
             yield f"{side.name}: {pace['replies']} of the replies were drawn with {how}, before that was changed."
         if again := known.get("drawn_again"):
             yield f"{side.name}: {again['differ']} of {again['replies']} greedy replies differ when drawn again."
+
+
+def _quantized_checkpoint(checkpoint: dict[str, str]) -> Iterator[str]:
+    """Which GGUF file the model came out of."""
+    if "quantization" in checkpoint:
+        file, sha = next(iter(checkpoint.items()))
+        yield f"Checkpoint: {file} ({checkpoint['quantization']}, SHA-256 {sha}), dequantized."
 
 
 def _language_note(comparison: dict, target: str) -> str:

@@ -78,8 +78,11 @@ def _check_figures(config: Configuration) -> None:
         registry.choose("sft_dataset", config.sft_dataset, datasets.DATASETS)
 
 
-def check_run(config: Configuration, stages: list[str]) -> None:
-    """check_names, and a UserError for a model, a dataset or replies that are not to be had."""
+def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> None:
+    """check_names, and a UserError for a model, a dataset or replies that are not to be had.
+
+    A GGUF file is dequantized here, which `quiet` does without a word.
+    """
     check_names(config)
     sides = {part for stage in stages for part in parts(stage)} & set(SIDES)
     engine = engine_name(config.engine)
@@ -89,7 +92,7 @@ def check_run(config: Configuration, stages: list[str]) -> None:
             "adapter, then --adapter NAME"
         )
     if engine not in WITHOUT_CHECKPOINT or "train" in stages:
-        checkpoints.check_hub(config.checkpoint, config.trust_remote_code)
+        checkpoints.check_hub(config.checkpoint, config.trust_remote_code, quiet)
     if engine in WITHOUT_CHECKPOINT and sides:
         adapter = config.adapter or ("any" if "after" in sides else None)
         open_engine(config, adapter)

@@ -1,6 +1,8 @@
 """A trained adapter for other programs: export."""
 
+import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,13 +68,27 @@ def export(
         from train.export import hub
 
         made["pushed"] = hub.push(output, push, token)
+    measure = _measuring(config, recipe, output, made["files"]) if to == "gguf" else None
     if json:
-        show.line("", True, made)
+        show.line("", True, made | ({"measure": measure} if measure else {}))
         return 0
     for file, size in made["files"].items():
         print(show.printable(f"{size:>14,}  {file}"))
     print(show.printable(f"export: {made['pushed'] or output}"))
+    if measure:
+        print(show.printable(f"measure it: {measure}"))
     return 0
+
+
+def _measuring(config: "Configuration", recipe: str | None, output: Path, files: Iterable[str]) -> str:
+    """The command that evaluates the first exported GGUF as the run's model was evaluated."""
+    from harness.config import recipe_names
+
+    file = next(output / name for name in files if name.endswith(".gguf"))
+    recipe = recipe or (config.name if config.name in recipe_names() else None)
+    how = ["--recipe", recipe] if recipe else ["--dataset", config.dataset, "--format", config.format]
+    how += ["--data", config.data] if config.data else []
+    return shlex.join(["harness", "eval", "--model", str(file), *how])
 
 
 def _quants(text: str | None, to: str) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def languages(
     config = check(config.model_dump() | {"limit": samples, "samples": 1, "language": language})
     target = config.target_language
     stage = BOTH if config.adapter else "before"
-    run = open_run(config, output, fresh, [stage])
+    run = open_run(config, output, fresh, [stage], quiet)
     code = pipeline.run_stages(run, [stage], quiet, show.nothing if quiet else show.note)
     if code:
         return code

@@ -17,7 +17,11 @@ def _option(*names: str, help: str) -> Any:
 
 # Option name -> (type, typer option, configuration key or None where it is no key).
 OPTIONS: dict[str, tuple[type, Any, str | None]] = {
-    "model": (str, _option("--model", help="A recipe's name, a checkpoint folder or a hub id (default: tiny)."), None),
+    "model": (
+        str,
+        _option("--model", help="A recipe's name, a checkpoint folder, a GGUF file or a hub id (default: tiny)."),
+        None,
+    ),
     "recipe": (str, _option("--recipe", help="The recipe that goes with a folder or id: name or .toml file."), None),
     "dataset": (str, _option("--dataset", help="A dataset's name, or a local file or folder."), "dataset"),
     "data": (str, _option("--data", help="A local copy of a named dataset: file or folder."), "data"),

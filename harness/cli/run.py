@@ -38,7 +38,7 @@ def run(
     from train.trackers import tracked
 
     names = pipeline.stages(config, before_after)
-    folder = open_run(config, output, fresh, names)
+    folder = open_run(config, output, fresh, names, quiet)
     say = show.nothing if quiet else show.note
     say(f"run folder: {folder.path}")
     with tracked(folder, names):
@@ -62,7 +62,7 @@ def eval(
     from harness.cli.rooms import run_stage
 
     side = "after" if config.adapter else "before"
-    folder = open_run(config, output, fresh, [side])
+    folder = open_run(config, output, fresh, [side], quiet)
     watch = show.Replies(folder) if verbose else None
     done_already = folder.is_done(side)
     if not done_already:
@@ -85,7 +85,7 @@ def train(
     from train.trackers import tracked
 
     names = pipeline.training_stages(config)
-    folder = open_run(config, output, fresh, names)
+    folder = open_run(config, output, fresh, names, quiet)
     with tracked(folder, names):
         code = pipeline.run_stages(folder, names, quiet, show.nothing if quiet else show.note)
     if code:
@@ -136,14 +136,14 @@ def _trainer(config: "Configuration"):
     return Trainer(trainer_name(config), effective, replaced, LARGEST_ON_CPU)
 
 
-def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: list[str]):
+def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: list[str], quiet: bool):
     """The run folder of a configuration whose names, files and figures are all there."""
     from harness import datasets
     from harness.cli.check import check_run
     from harness.store import Run
 
     config = datasets.settle_split(config, trains="train" in stages)
-    check_run(config, stages)
+    check_run(config, stages, quiet)
     command = shlex.join(["harness", *(word for word in sys.argv[1:] if word not in NOT_REPEATED)])
     refuse_secrets({"the command": command})
     folder = Run.create(output or RUNS / config.folder_name, config, command, fresh)
