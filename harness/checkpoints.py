@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from harness import gguf
+from harness import gguf, turn_ends
 from harness.config import EMBEDDED
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, said_by
@@ -200,17 +200,22 @@ def load_model(checkpoint: str, trust: bool, **arguments: Any) -> Any:
 
 
 def load_tokenizer(checkpoint: str, chat_template: str = "", trust: bool = False) -> Any:
-    """The checkpoint's tokenizer, padding on the left as generation wants it; it must have a chat template, or be
-    given one."""
+    """The checkpoint's tokenizer, padding on the left as generation wants it and with a token of its own; it must have
+    a chat template, or be given one."""
     from transformers import AutoTokenizer
 
     tokenizer = load(AutoTokenizer, checkpoint, trust, padding_side="left")
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     if not tokenizer.chat_template:
         raise UserError(f"{checkpoint}: its tokenizer has no chat template: give an instruction-tuned checkpoint")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    turn_ends.give_pad_token(tokenizer, end_tokens(checkpoint, tokenizer), model_config(checkpoint))
     return tokenizer
+
+
+def end_tokens(checkpoint: str, tokenizer: Any) -> frozenset[int]:
+    """The ids of the tokens that end a reply of a checkpoint, with a tokenizer that may have another chat template."""
+    generation_config = _settings(checkpoint, "generation_config.json")
+    return turn_ends.end_tokens(tokenizer, generation_config, model_config(checkpoint))
 
 
 def weight_hashes(checkpoint: str) -> dict[str, str]:
@@ -239,11 +244,21 @@ def shapes(folder: Path) -> dict[str, list[int]]:
 
 def model_config(checkpoint: str) -> dict[str, Any]:
     """config.json of a folder or a hub id; empty where there is none."""
-    from huggingface_hub import hf_hub_download
+    return _settings(checkpoint, "config.json")
 
-    folder = Path(locate(checkpoint))
-    path = folder / "config.json" if folder.is_dir() else Path(hf_hub_download(checkpoint, "config.json"))
-    return read_json(path) or {}
+
+def _settings(checkpoint: str, name: str) -> dict[str, Any]:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    path = Path(locate(checkpoint)) / name
+    if not path.parent.is_dir():
+        try:
+            path = Path(hf_hub_download(checkpoint, name))
+        except EntryNotFoundError:
+            return {}
+    found = read_json(path)
+    return found if isinstance(found, dict) else {}
 
 
 def parameters(checkpoint: str) -> int:

@@ -11,6 +11,7 @@ from harness.datasets import held_out_questions
 from harness.errors import UserError
 from harness.evaluate import system_text
 from harness.formats import FORMATS
+from harness.turn_ends import turn_end
 from harness.types import Dataset
 
 
@@ -86,7 +87,9 @@ def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> tup
         )
         for lesson in lessons.problems
     ]
-    rows = [{"input_ids": ids} for ids in _token_ids(texts, tokenizer)]
+    # Where the template does not close the last turn, its end would not be learnt.
+    end = [tokenizer.eos_token_id] if turn_end(tokenizer) is None else []
+    rows = [{"input_ids": ids + end} for ids in _token_ids(texts, tokenizer)]
     kept = [row for row in rows if len(row["input_ids"]) <= config.max_sequence // 2]
     if len(kept) < config.sft_batch:
         raise UserError(

@@ -28,13 +28,14 @@ ADAPTER_FILES = ("adapter_config.json", WEIGHTS)
 class Training:
     """A stage under way, in one of perhaps several processes.
 
-    `config` is as this machine can run it; training goes on from `checkpoint`, after `done` steps; only the `first`
-    process writes what is not the trainer's own; `provenance` goes into run.json.
+    `config` is as this machine can run it; `ends` are the tokens that end a reply; training goes on from `checkpoint`,
+    after `done` steps; only the `first` process writes what is not the trainer's own; `provenance` goes into run.json.
     """
 
     config: Configuration
     backend: Any
     tokenizer: Any
+    ends: frozenset[int]
     folder: Path
     quiet: bool
     first: bool
@@ -69,10 +70,16 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
         progress.note(f"{name}: {config.checkpoint}, {backend.name}", quiet)
         tokenizer = checkpoints.load_tokenizer(config.checkpoint, config.chat_template, config.trust_remote_code)
+        ends = checkpoints.end_tokens(config.checkpoint, tokenizer)
+        if backend.name == "unsloth" and tokenizer.pad_token_id in ends:
+            raise UserError(
+                f"{config.checkpoint}: its vocabulary has no token to pad with but the end of a reply, which Unsloth "
+                "would not train: give --trainer trl"
+            )
         checkpoint = last_checkpoint(folder / "checkpoints")
         done = step_of(checkpoint) if checkpoint else 0
         provenance["versions"] = versions()
-        yield Training(config, backend, tokenizer, folder, quiet, first, checkpoint, done, replaced, provenance)
+        yield Training(config, backend, tokenizer, ends, folder, quiet, first, checkpoint, done, replaced, provenance)
         if first:
             finished = [*TRAINING_FILES, "effective_config.json", *(f"adapter/{name}" for name in ADAPTER_FILES)]
             run.keep(*(folder / name for name in finished))

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from harness.errors import UserError, cause
 from harness.rewards import Reward
 from train import arguments
+from train.grpo_trainer import GrpoTrainer
 from train.rows import Prompts
 from train.stage import Training
 
@@ -32,7 +33,8 @@ def grpo_trainer(
     model, lora = _seeded(stage, adapter)
     held_out = [row | {"held_out": True} for row in prompts.held_out]
     return _built(
-        trl.GRPOTrainer,
+        GrpoTrainer,
+        ends=stage.ends,
         model=model,
         peft_config=lora,
         reward_funcs=list(functions),

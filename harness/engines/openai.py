@@ -22,6 +22,8 @@ PROBE_TOKENS = 48
 GOES_ON = "what was drawn is kept, the same command goes on"
 # Servers that take these, and would fill in what the checkpoint's own generation settings say.
 TAKE_ALL_SETTINGS = ("vllm", "sglang")
+# What the protocol takes.
+MOST_STOPS = 4
 # What JSON can spell and UTF-8 cannot.
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -61,6 +63,7 @@ class OpenAIEngine:
             if "tokenizer" in arguments
             else None
         )
+        self.ends = sorted(checkpoints.end_tokens(arguments["tokenizer"], self.tokenizer)) if self.tokenizer else []
         self.provenance = {
             "engine": "openai",
             "base_url": self.base_url,
@@ -118,7 +121,7 @@ class OpenAIEngine:
             "extra_body": self._extra(sampling),
         }
         if self.tokenizer:
-            settings["extra_body"]["add_special_tokens"] = False
+            settings["extra_body"] |= {"add_special_tokens": False} | self._stops()
             answer = await client.completions.with_raw_response.create(prompt=request.prompt, **settings)
         else:
             messages = json.loads(request.prompt)
@@ -129,6 +132,12 @@ class OpenAIEngine:
         if self.takes_all_settings:
             return {"top_k": sampling.top_k or -1, "min_p": sampling.min_p, "repetition_penalty": 1.0}
         return {name: value for name in ("top_k", "min_p") if (value := getattr(sampling, name))}
+
+    def _stops(self) -> dict[str, Any]:
+        """What ends a reply to a prompt rendered here, by a template that the server may not know of."""
+        if self.takes_all_settings:
+            return {"stop_token_ids": self.ends}
+        return {"stop": self.tokenizer.convert_ids_to_tokens(self.ends)[:MOST_STOPS]}
 
     async def _log_probabilities(self, client: openai.AsyncOpenAI, request: Request) -> tuple[Request, list[float]]:
         """Of the tokens of a question and a fixed continuation, as the server echoes them."""

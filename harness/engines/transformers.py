@@ -37,6 +37,7 @@ class TransformersEngine:
         registry.choose("engine argument dtype", self.dtype, DTYPES)
         self.batch_size = whole_number("batch_size", setup.arguments.get("batch_size", BATCH_SIZE))
         self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust)
+        self.ends = checkpoints.end_tokens(setup.checkpoint, self.tokenizer)
         self.provenance = {
             "engine": "transformers",
             "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
@@ -52,20 +53,12 @@ class TransformersEngine:
 
     def _loaded(self) -> Any:
         model = checkpoints.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype))
-        self.configured_stops = model.generation_config.eos_token_id
         # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
         model.generation_config = GenerationConfig()
         if self.adapter:
             model = with_adapter(model, self.adapter)
             model.generation_config = GenerationConfig()
         return model.to(self.device).eval()
-
-    @cached_property
-    def stops(self) -> set[int]:
-        """The tokens that end a reply: the checkpoint's own and the tokenizer's."""
-        configured = self.model and self.configured_stops
-        configured = configured if isinstance(configured, list) else [configured]
-        return {token for token in (*configured, self.tokenizer.eos_token_id) if token is not None}
 
     def load(self) -> None:
         _ = self.model
@@ -123,7 +116,7 @@ class TransformersEngine:
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         ids = self.tokenizer([request.prompt], add_special_tokens=False)["input_ids"]
-        return self._reply([request], ids, sampling, TextParts(self.tokenizer, on_text))[0]
+        return self._reply([request], ids, sampling, TextParts(self.tokenizer, self.ends, on_text))[0]
 
     @torch.inference_mode()
     def _reply(
@@ -134,7 +127,7 @@ class TransformersEngine:
         settings = GenerationConfig(
             max_new_tokens=sampling.max_tokens,
             do_sample=False,
-            eos_token_id=sorted(self.stops),
+            eos_token_id=sorted(self.ends),
             pad_token_id=self.tokenizer.pad_token_id,
         )
         fix = "lower --engine-arg batch_size, and what is drawn is kept, or free some and the same command goes on"
@@ -151,10 +144,9 @@ class TransformersEngine:
         ]
 
     def _complete(self, request: Request, tokens: list[int]) -> Completion:
-        end = next((place for place, token in enumerate(tokens) if token in self.stops), None)
-        drawn = tokens if end is None else tokens[: end + 1]
-        text = self.tokenizer.decode(drawn, skip_special_tokens=True)
-        return request.complete(text, len(drawn), "length" if end is None else "stop")
+        end = next((place for place, token in enumerate(tokens) if token in self.ends), None)
+        text = self.tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        return request.complete(text, len(tokens) if end is None else end + 1, "length" if end is None else "stop")
 
 
 def _device(name: str | None) -> str:
@@ -180,11 +172,15 @@ def with_adapter(model: Any, adapter: str) -> Any:
 
 
 class TextParts(TextStreamer):
-    """Hands the reply on as it is drawn, the prompt and special tokens left out."""
+    """Hands the reply on as it is drawn, the prompt, its end and special tokens left out."""
 
-    def __init__(self, tokenizer, on_text: OnText):
+    def __init__(self, tokenizer, ends: AbstractSet[int], on_text: OnText):
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.on_text = on_text
+        self.ends, self.on_text = ends, on_text
+
+    def put(self, value: torch.Tensor) -> None:
+        if self.next_tokens_are_prompt or value.item() not in self.ends:
+            super().put(value)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         self.on_text(text)

@@ -56,6 +56,7 @@ class VllmEngine:
     def __init__(self, setup: Setup):
         self.checkpoint = setup.checkpoint
         self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust)
+        self.ends = sorted(checkpoints.end_tokens(setup.checkpoint, self.tokenizer))
         self.lora = LoRARequest("adapter", 1, setup.adapter) if setup.adapter else None
         self.settings = _settings(setup)
         self.engine: LLMEngine | None = None
@@ -93,7 +94,7 @@ class VllmEngine:
         together = (lambda each: (each.adapted, each.problem.id)) if sampling.temperature else (lambda each: each.key)
         problems = [list(group) for _, group in groupby(missing, key=together)]
         first = [group[0] for group in problems]
-        parameters = [_parameters(sampling, n=len(group)) for group in problems]
+        parameters = [_parameters(sampling, self.ends, n=len(group)) for group in problems]
         for finished in self._finished(first, self._tokens(first), parameters):
             replies = [
                 (request, reply)
@@ -171,7 +172,7 @@ class VllmEngine:
         return found
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
-        parameters = _parameters(sampling, kind=RequestOutputKind.DELTA)
+        parameters = _parameters(sampling, self.ends, kind=RequestOutputKind.DELTA)
         (ids,) = self._tokens([request])
         self._add(next(self._names), request, ids, parameters)
         text, tokens, finish = "", 0, None
@@ -183,7 +184,7 @@ class VllmEngine:
         return request.complete(text, tokens, _finish_reason(finish))
 
 
-def _parameters(sampling: Sampling, n: int = 1, kind: RequestOutputKind = FINAL) -> SamplingParams:
+def _parameters(sampling: Sampling, ends: list[int], n: int = 1, kind: RequestOutputKind = FINAL) -> SamplingParams:
     # No seed for each request: vLLM draws those one by one, which costs most of its speed; the engine is seeded.
     return SamplingParams(
         n=n,
@@ -192,6 +193,7 @@ def _parameters(sampling: Sampling, n: int = 1, kind: RequestOutputKind = FINAL)
         top_k=sampling.top_k,
         min_p=sampling.min_p,
         max_tokens=sampling.max_tokens,
+        stop_token_ids=ends,
         output_kind=kind,
         # Whole replies are decoded at their end, which costs less than a word at a time.
         detokenize=kind is not FINAL,
