@@ -24,7 +24,8 @@ PARAMETERS = ("trainer", "parameters", "trainable_parameters")
 EFFECTIVE = (
     "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "num_generations",
     "max_completion_length", "learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "beta", "loss_type",
-    "temperature", "seed", "bf16", "use_vllm", "vllm_mode", "num_train_epochs",
+    "use_bias_correction_kl", "scale_rewards", "mask_truncated_completions", "epsilon", "epsilon_high", "temperature",
+    "seed", "bf16", "fp16", "use_vllm", "vllm_mode", "vllm_importance_sampling_correction", "num_train_epochs",
 )  # fmt: skip
 
 

@@ -30,6 +30,11 @@ GRPO = BOTH | {
     "learning_rate": "learning_rate",
     "beta": "beta",
     "loss_type": "loss_type",
+    "kl_bias_correction": "use_bias_correction_kl",
+    "scale_rewards": "scale_rewards",
+    "mask_truncated_completions": "mask_truncated_completions",
+    "epsilon": "epsilon",
+    "epsilon_high": "epsilon_high",
     "rollout_temperature": "temperature",
     "rollout_top_p": "top_p",
     "rollout_top_k": "top_k",
@@ -59,6 +64,7 @@ def grpo_arguments(
         "max_completion_length": max_completion,
         "reward_weights": [1.0] * (functions - 1) + [0.0],
         "use_vllm": config.rollouts != "generate",
+        "vllm_importance_sampling_correction": config.importance_correction,
     }
     if config.rollouts == "vllm":
         values |= {
@@ -79,7 +85,10 @@ def grpo_arguments(
                 size for size in range(1, values["per_device_train_batch_size"] + 1) if probes % size == 0
             ),
         }
-    return _made(trl.GRPOConfig, values)
+    made = _made(trl.GRPOConfig, values)
+    # Unsloth's config gives up the scaling with loss_type = dr_grpo, also where it was asked for.
+    made.scale_rewards = config.scale_rewards
+    return made
 
 
 def sft_arguments(config: Configuration, folder: Path) -> Any:

@@ -67,6 +67,11 @@ def _check_figures(config: Configuration) -> None:
             f"max_prompt = {config.max_prompt} and max_completion = {config.max_completion or 'at least 1'} do not fit "
             f"into max_sequence = {config.max_sequence}: change one"
         )
+    if config.importance_correction and config.truncates_rollouts:
+        raise UserError(
+            "importance_correction = true: with rollout_top_p, rollout_top_k or rollout_min_p its ratio shrinks with "
+            "every token until nothing is learnt: leave it out, or switch those off"
+        )
     if config.lora_rank > MOST_LORA_RANK:
         raise UserError(f"lora_rank = {config.lora_rank}: vLLM takes at most {MOST_LORA_RANK}: lower it")
     if config.trust_remote_code and config.trainer == "unsloth":

@@ -40,6 +40,8 @@ def fitted(config: Configuration) -> tuple[Configuration, dict[str, str]]:
         found["rollouts"] = ("generate", "vLLM rollouts need a GPU and vLLM")
     elif config.rollouts != "generate" and trainer_name(config) == "trl" and adapters.is_wrapper(config.checkpoint):
         found["rollouts"] = ("generate", "TRL cannot hand this multimodal wrapper's weights to vLLM")
+    if config.importance_correction and "generate" in (config.rollouts, *found.get("rollouts", ())):
+        found["importance_correction"] = (False, "it is for vLLM's rollouts")
     if config.gradient_checkpointing == "unsloth" and trainer_name(config) != "unsloth":
         found["gradient_checkpointing"] = (True, "Unsloth's own is not in TRL")
     values = {key: value for key, (value, _) in found.items()}
