@@ -98,6 +98,9 @@ class Configuration(BaseModel):
     eval_problems: int = Field(16, ge=1, description="training problems held out for those probes")
 
     weights: Literal["16-bit", "4-bit"] = "16-bit"
+    eval_weights: Literal["16-bit", "4-bit"] | None = Field(
+        None, description="of the base that is evaluated; as `weights` unless given"
+    )
     gradient_checkpointing: bool | Literal["unsloth"] = True
     learning_rate: float = Field(5e-6, gt=0, le=1)
     optimizer: Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch_fused"

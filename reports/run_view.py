@@ -9,6 +9,7 @@ from typing import Any
 from harness import breakdown, stored
 from harness.breakdown import Gain, Part, Payment
 from harness.files import read_steps
+from harness.pairs import other_weights
 from harness.records import LARGEST_NUMBER
 from harness.store import TRAINING_FILES, Run
 from harness.stored import AlsoMeans, Effective, Rollout
@@ -105,7 +106,11 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         languages=comparison["languages"],
         language_note=_language_note(comparison, config.language) if len(sides) > 1 else "",
         samples=comparison["samples"],
-        warnings=(*_trusted(run), *comparison["warnings"], *record["provenance"].get("train", {}).get("health", ())),
+        warnings=(
+            *_trusted(run),
+            *(comparison["warnings"] if len(sides) > 1 else other_weights(sides)),
+            *record["provenance"].get("train", {}).get("health", ()),
+        ),
         notes=tuple(_notes(sides)),
         steps=_steps(comparison),
         also=_also(run, sides),

@@ -9,6 +9,7 @@ import trl
 
 from harness.config import Configuration
 from harness.errors import UserError, cause
+from harness.precision import training_dtype
 from train.stage import processes
 from train.trackers import TRAINERS_OWN
 
@@ -106,7 +107,7 @@ def _share(batch: int, things: str, keys: str) -> int:
 
 
 def _common(config: Configuration, folder: Path, names: dict[str, str]) -> dict[str, Any]:
-    gpu = torch.cuda.is_available()
+    gpu, dtype = torch.cuda.is_available(), training_dtype(config)
     return {theirs: getattr(config, ours) for ours, theirs in names.items()} | {
         "output_dir": str(folder),
         "run_name": config.folder_name,
@@ -114,7 +115,8 @@ def _common(config: Configuration, folder: Path, names: dict[str, str]) -> dict[
         "logging_steps": 1,
         "save_total_limit": 2,
         "disable_tqdm": True,
-        "bf16": gpu,
+        "bf16": dtype == "bfloat16",
+        "fp16": dtype == "float16",
         "use_cpu": not gpu,
         "dataloader_pin_memory": gpu,
         "gradient_checkpointing": bool(config.gradient_checkpointing),

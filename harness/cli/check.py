@@ -19,6 +19,7 @@ from harness.engines import (
 from harness.errors import UserError
 from harness.evaluate import open_engine
 from harness.pipeline import launcher_of
+from harness.precision import training_dtype, why_not_4bit
 from harness.rewards import PRESETS
 from harness.rewards.own import load_own
 from harness.store import ALSO, SIDES, parts
@@ -135,11 +136,12 @@ def _check_training(config: Configuration) -> None:
             f"{config.checkpoint}: {parameters / 1e9:.1f} billion parameters need a GPU, torch sees none: run it where "
             "one is, or try the recipe on a small checkpoint: --model FOLDER --recipe NAME"
         )
+    training_dtype(config)
     registry.needs("trainer", trainer_name(config), TRAINERS)
     for tracker in {config.tracker} & {*TRACKERS, *TRAINERS_OWN}:
         registry.needs("tracker", tracker, TRACKERS | TRAINERS_OWN)
-    if config.weights == "4-bit" and has_gpu() and find_spec("bitsandbytes") is None:
-        raise UserError("weights = 4-bit needs bitsandbytes: pip install bitsandbytes, or --set weights=16-bit")
+    if config.weights == "4-bit" and has_gpu() and (why := why_not_4bit(has_gpu=True)):
+        raise UserError(f"weights = 4-bit: {why}: pip install bitsandbytes, or --set weights=16-bit")
     if fitted(config)[0].rollouts == "server":
         _check_rollout_server(config)
     if config.warms_up:

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 from harness import adapters
 from harness.config import Configuration
+from harness.precision import why_not_4bit
 
 TRAINERS = {
     "trl": "train.backends.trl:TrlBackend",
@@ -33,7 +34,7 @@ def fitted(config: Configuration) -> tuple[Configuration, dict[str, str]]:
     """`config` as this machine and trainer can run it, and what was replaced, by key, with the reason."""
     gpu, found = has_gpu(), {}
     if config.weights == "4-bit" and not gpu:
-        found["weights"] = ("16-bit", "4-bit weights need a GPU")
+        found["weights"] = ("16-bit", why_not_4bit(gpu))
     if config.optimizer.endswith("8bit") and not (gpu and find_spec("bitsandbytes")):
         found["optimizer"] = ("adamw_torch", f"{config.optimizer} needs a GPU and bitsandbytes")
     if config.rollouts == "vllm" and not (gpu and find_spec("vllm")):
