@@ -8,7 +8,7 @@ import numpy as np
 
 from harness import repeats, stats
 from harness.files import write_json
-from harness.pairs import Pairs, by_problem, columns, made_otherwise, pair, unlike
+from harness.pairs import Pairs, by_problem, columns, made_otherwise, other_weights, pair, unlike
 from harness.store import Run
 from harness.types import FLIPS_BY, NO_EVIDENCE, Comparison, Difference, Evaluation, Measure, Metric, Score, measure
 
@@ -233,6 +233,7 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
         )
     if differ := made_otherwise(last, first):
         warnings.append(f"not made alike by {last.name} and {first.name}: {', '.join(differ)}")
+    warnings += other_weights(sides)
     for side in (first, last):
         alone = len(side.completions) - len(pairs)
         if alone:

@@ -98,6 +98,9 @@ class Configuration(BaseModel):
     eval_problems: int = Field(16, ge=1, description="training problems held out for those probes")
 
     weights: Literal["16-bit", "4-bit"] = "16-bit"
+    eval_weights: Literal["16-bit", "4-bit"] | None = Field(
+        None, description="of the base that is evaluated; as `weights` unless given"
+    )
     gradient_checkpointing: bool | Literal["unsloth"] = True
     learning_rate: float = Field(5e-6, gt=0, le=1)
     optimizer: Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch_fused"
@@ -109,6 +112,16 @@ class Configuration(BaseModel):
     max_grad_norm: float = Field(1.0, gt=0)
     beta: float = Field(0.04, ge=0, description="weight of the KL term")
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "grpo"
+    kl_bias_correction: bool = Field(False, description="multiply the KL term by the policy's ratio to the old one")
+    scale_rewards: Literal["group", "batch", "none"] = Field("group", description="whose spread divides the advantages")
+    mask_truncated_completions: bool = Field(
+        False, description="leave completions cut off at the limit out of the loss"
+    )
+    epsilon: float = Field(0.2, gt=0, lt=1, description="lower clip: the ratio to the old policy is at least 1 - this")
+    epsilon_high: float = Field(0.2, gt=0, description="upper clip: that ratio is at most 1 + this")
+    importance_correction: bool = Field(
+        False, description="weigh vLLM's completions by how likely the trainer finds them; not for truncated sampling"
+    )
     rollout_temperature: float = Field(1.0, gt=0)
     rollout_top_p: float = Field(1.0, gt=0, le=1)
     rollout_top_k: int = Field(0, ge=0, description="0 is off")
@@ -141,6 +154,11 @@ class Configuration(BaseModel):
     @property
     def warms_up(self) -> bool:
         return self.sft_dataset != NOTHING
+
+    @property
+    def truncates_rollouts(self) -> bool:
+        """Whether training completions are sampled from a part of the distribution alone."""
+        return self.rollout_top_p < 1 or self.rollout_top_k > 0 or self.rollout_min_p > 0
 
     @property
     def has_own_rewards(self) -> bool:

@@ -18,6 +18,7 @@ from harness.engines import ENGINES, PACE, SERVER, WITHOUT_CHECKPOINT, Engine, S
 from harness.errors import UserError
 from harness.files import Journal, write_json, write_lines
 from harness.formats import FORMATS
+from harness.precision import evaluation_weights
 from harness.scoring import score_all
 from harness.store import BASE, SIDE_FILES, SIDES, Run
 from harness.types import Completion, Dataset, Request
@@ -43,6 +44,9 @@ def evaluate(
         engine = open_engine(config, adapter)
         what = f"{engine.provenance.get('model', config.checkpoint)}{' with its adapter' if adapter else ''}"
         progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
+        replaced = _replaced(config)
+        for key, why in replaced.items():
+            progress.note(f"{' and '.join(sides)}: {key} {why}", quiet)
         wanted = {side: requests(config, dataset, engine, adapted=side != BASE) for side in sides}
         fingerprint, earlier, decided_by = hashing.result(), run.record["provenance"], None
         problems = dataset_record(dataset)
@@ -51,7 +55,7 @@ def evaluate(
         for side in sides:
             who = drawn_by(config, engine, fingerprint, adapter if side != BASE else None)
             begun = _begun(run, side, earlier.get(side, {}), who)
-            provenance[side] |= who | problems | begun
+            provenance[side] |= who | problems | begun | ({"replaced": replaced} if replaced else {})
             run.note(side, provenance[side])
             if side == BASE and fingerprint:
                 decided_by = cache.determinants(who, wanted[BASE], config.sampling)
@@ -89,6 +93,12 @@ def evaluate(
 def _fingerprint(config: Configuration) -> dict[str, str] | None:
     """What tells the checkpoint from another; None where the engine answers without its files."""
     return None if engine_name(config.engine) in WITHOUT_CHECKPOINT else checkpoints.fingerprint(config.checkpoint)
+
+
+def _replaced(config: Configuration) -> dict[str, str]:
+    """What this machine evaluates with in place of the recipe's, by key, with the reason."""
+    weights, why = evaluation_weights(config)
+    return {"weights": f"{config.eval_weights or config.weights} -> {weights}: {why}"} if why else {}
 
 
 def drawn_by(config: Configuration, engine: Engine, fingerprint: dict[str, str] | None, adapter: str | None) -> dict:
@@ -208,9 +218,16 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
     """The configured engine, its model not loaded yet."""
     engine = registry.load("engine", engine_name(config.engine), ENGINES)
+    weights, _ = evaluation_weights(config)
     return engine(
         Setup(
-            config.checkpoint, adapter, config.engine_args, config.seed, config.chat_template, config.trust_remote_code
+            config.checkpoint,
+            adapter,
+            config.engine_args,
+            config.seed,
+            config.chat_template,
+            config.trust_remote_code,
+            weights,
         )
     )
 

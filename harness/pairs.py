@@ -9,8 +9,10 @@ import numpy as np
 from harness.types import Completion, Evaluation, Score
 
 ASKED_BY = ("dataset", "format", "language", "temperature", "top_p", "top_k", "min_p", "max_tokens")
-MADE_BY = ("device", "dtype", "batch_size")
+MADE_BY = ("device", "dtype", "weights", "batch_size")
 NOT_RECORDED = object()
+# Of a checkpoint that is quantized already, which nothing rounds again.
+AS_STORED = "as stored"
 
 
 def columns(scores: Sequence[Score]) -> dict[str, np.ndarray]:
@@ -86,6 +88,18 @@ def made_otherwise(one: Evaluation, other: Evaluation) -> list[str]:
     made |= {name: (now[name], then[name]) for name in now if name in then}
     known = {name: each for name, each in made.items() if None not in each}
     return [f"{name} {new} and {old}" for name, (new, old) in known.items() if new != old]
+
+
+def other_weights(sides: Sequence[Evaluation]) -> list[str]:
+    """Where sides were evaluated on other weights than their recipe trains on, a sentence for those that are alike."""
+    found: dict[str, list[str]] = {}
+    for side in sides:
+        used, trained = side.provenance.get("weights"), side.settings.get("weights")
+        if used and trained and used not in (trained, AS_STORED):
+            why = side.provenance.get("replaced", {}).get("weights")
+            text = f"evaluated on {used} weights{f' ({why})' if why else ''}, the recipe trains on weights = {trained}"
+            found.setdefault(text, []).append(side.name)
+    return [f"{' and '.join(names)}: {text}: see eval_weights" for text, names in found.items()]
 
 
 def engine(side: Evaluation) -> str:

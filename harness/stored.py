@@ -34,6 +34,8 @@ class Provenance:
     engine: str | None = None
     device: str | None = None
     batch_size: int | None = None
+    weights: str | None = None
+    replaced: dict[str, str] = field(default_factory=dict)
     engine_args: dict = field(default_factory=dict)
     equality: Equality | None = None
     versions: dict[str, str] | None = None

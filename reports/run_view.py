@@ -9,6 +9,7 @@ from typing import Any
 from harness import breakdown, stored
 from harness.breakdown import Gain, Part, Payment
 from harness.files import read_steps
+from harness.pairs import other_weights
 from harness.records import LARGEST_NUMBER
 from harness.store import TRAINING_FILES, Run
 from harness.stored import AlsoMeans, Effective, Rollout
@@ -24,7 +25,8 @@ PARAMETERS = ("trainer", "parameters", "trainable_parameters")
 EFFECTIVE = (
     "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "num_generations",
     "max_completion_length", "learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "beta", "loss_type",
-    "temperature", "seed", "bf16", "use_vllm", "vllm_mode", "num_train_epochs",
+    "use_bias_correction_kl", "scale_rewards", "mask_truncated_completions", "epsilon", "epsilon_high", "temperature",
+    "seed", "bf16", "fp16", "use_vllm", "vllm_mode", "vllm_importance_sampling_correction", "num_train_epochs",
 )  # fmt: skip
 
 
@@ -104,7 +106,11 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         languages=comparison["languages"],
         language_note=_language_note(comparison, config.language) if len(sides) > 1 else "",
         samples=comparison["samples"],
-        warnings=(*_trusted(run), *comparison["warnings"], *record["provenance"].get("train", {}).get("health", ())),
+        warnings=(
+            *_trusted(run),
+            *(comparison["warnings"] if len(sides) > 1 else other_weights(sides)),
+            *record["provenance"].get("train", {}).get("health", ()),
+        ),
         notes=tuple(_notes(sides)),
         steps=_steps(comparison),
         also=_also(run, sides),

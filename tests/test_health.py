@@ -32,6 +32,9 @@ HEALTH = [
     (log_of(kl=[0.1] * 6 + [3.0] * 6), [], "KL divergence .* 3.00 nats.*raise beta"),
     (log_of(completions__mean_length=[50.0] * 6 + [90.0] * 6), [], "from 50 to 90 tokens: raise max_completion"),
     (log_of(completions__mean_length=[50.0] * 6 + [9.0] * 6), [], "from 50 to 9 tokens"),
+    (log_of(sampling__importance_sampling_ratio__mean=[0.98]), [], None),
+    (log_of(sampling__importance_sampling_ratio__mean=[0.5, 0.1]), [], "are 0.30 in the mean.*importance_correction"),
+    (log_of(sampling__importance_sampling_ratio__mean=[0.0]), [], "are 0.00 in the mean"),
     (
         log_of(rewards__layout__mean=RISING),
         [0.5, 0.4],

@@ -10,8 +10,9 @@ import pytest
 import trl
 from conftest import configuration, write_jsonl
 
+from harness.cli.check import check_names
 from harness.errors import UserError
-from train import arguments, stage
+from train import arguments, backends, stage
 from train.rollouts import Rollouts, own_functions
 
 SMALL = ("--limit=4", "--set=steps=4", "--set=save_steps=1", "--set=prompts_per_step=2", "--set=generations=2",
@@ -89,6 +90,33 @@ def test_probes_take_no_larger_batches_than_training_and_all_alike(tmp_path, pro
     config = configuration("eval_every=1", "prompts_per_step=2", "generations=4")
     made = arguments.grpo_arguments(config, tmp_path, 8, 1, probes, goes_on=False)
     assert (made.per_device_train_batch_size, made.per_device_eval_batch_size) == (8, expected)
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo"])
+def test_the_loss_is_the_tutorials_unless_it_is_set(tmp_path, loss_type):
+    """What libraries have changed their defaults of since, whatever the loss."""
+    theirs = {"scale_rewards": "group", "mask_truncated_completions": False, "epsilon": 0.2, "epsilon_high": 0.2,
+              "use_bias_correction_kl": False, "vllm_importance_sampling_correction": False}  # fmt: skip
+    made = arguments.grpo_arguments(configuration(f"loss_type={loss_type}"), tmp_path, 8, 1, 0, goes_on=False)
+    assert {name: getattr(made, name) for name in theirs} == theirs
+    settings = ("scale_rewards=none", "mask_truncated_completions=true", "epsilon=0.1", "epsilon_high=0.28",
+                "kl_bias_correction=true", "importance_correction=true", "rollouts=vllm")  # fmt: skip
+    config = configuration(f"loss_type={loss_type}", *settings)
+    made = arguments.grpo_arguments(config, tmp_path, 8, 1, 0, goes_on=False)
+    assert [getattr(made, name) for name in theirs] == ["none", True, 0.1, 0.28, True, True]
+
+
+@pytest.mark.parametrize("truncated", ["rollout_min_p=0.1", "rollout_top_p=0.9", "rollout_top_k=50"])
+def test_the_importance_correction_is_not_for_truncated_rollouts(truncated):
+    check_names(configuration("importance_correction=true"))
+    with pytest.raises(UserError, match="its ratio shrinks with every token"):
+        check_names(configuration("importance_correction=true", truncated))
+
+
+def test_what_corrects_nothing_here_is_replaced():
+    config, replaced = backends.fitted(configuration("importance_correction=true", "rollouts=generate"))
+    assert not config.importance_correction
+    assert replaced == {"importance_correction": "True -> False: it is for vLLM's rollouts"}
 
 
 def test_a_second_gpu_does_not_double_a_batch(tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
 """The trainer unsloth on its CPU backend: in the tox environment of its own, skipped elsewhere."""
 
 import json
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -10,6 +13,35 @@ pytestmark = pytest.mark.skipif(find_spec("unsloth") is None, reason="unsloth is
 
 SMALL = ("--limit=4", "--set=steps=3", "--set=save_steps=2", "--set=prompts_per_step=2", "--set=generations=2",
          "--set=eval_every=2", "--set=eval_problems=4", "--trainer=unsloth")  # fmt: skip
+
+
+# What Unsloth puts in the place of TRL's classes where there is a GPU; its CPU backend leaves them alone.
+REWRITTEN = """
+import sys, unsloth
+from unsloth.models.rl import _patch_trl_rl_trainers
+_patch_trl_rl_trainers("grpo_trainer")
+import json, pathlib, trl
+from harness.config import configure
+from train.arguments import grpo_arguments
+assert "Unsloth" in trl.GRPOTrainer.__name__
+names = ("scale_rewards", "mask_truncated_completions", "epsilon", "epsilon_high", "use_bias_correction_kl",
+         "vllm_importance_sampling_correction", "beta", "loss_type")
+for loss_type in ("grpo", "bnpo", "dr_grpo", "dapo"):
+    config = configure("tiny", None, {}, [f"loss_type={loss_type}", "rollouts=generate"])
+    made = grpo_arguments(config, pathlib.Path("r"), 8, 1, 0, goes_on=False)
+    print(json.dumps([getattr(made, name) for name in names]), file=sys.stderr)
+"""
+
+
+def test_unsloths_own_configuration_changes_no_figure_of_the_loss(tmp_path):
+    environment = os.environ | {"UNSLOTH_ALLOW_CPU": "1", "UNSLOTH_COMPILE_LOCATION": str(tmp_path / "compiled")}
+    done = subprocess.run(
+        [sys.executable, "-c", REWRITTEN], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stderr.splitlines() if line.startswith('["')]
+    same = ["group", False, 0.2, 0.2, False, False, 0.0]
+    assert found == [[*same, loss_type] for loss_type in ("grpo", "bnpo", "dr_grpo", "dapo")]
 
 
 def test_the_whole_job(harness, tmp_path):

@@ -9,6 +9,7 @@ import trl
 
 from harness.config import Configuration
 from harness.errors import UserError, cause
+from harness.precision import training_dtype
 from train.stage import processes
 from train.trackers import TRAINERS_OWN
 
@@ -30,6 +31,11 @@ GRPO = BOTH | {
     "learning_rate": "learning_rate",
     "beta": "beta",
     "loss_type": "loss_type",
+    "kl_bias_correction": "use_bias_correction_kl",
+    "scale_rewards": "scale_rewards",
+    "mask_truncated_completions": "mask_truncated_completions",
+    "epsilon": "epsilon",
+    "epsilon_high": "epsilon_high",
     "rollout_temperature": "temperature",
     "rollout_top_p": "top_p",
     "rollout_top_k": "top_k",
@@ -59,6 +65,7 @@ def grpo_arguments(
         "max_completion_length": max_completion,
         "reward_weights": [1.0] * (functions - 1) + [0.0],
         "use_vllm": config.rollouts != "generate",
+        "vllm_importance_sampling_correction": config.importance_correction,
     }
     if config.rollouts == "vllm":
         values |= {
@@ -79,7 +86,10 @@ def grpo_arguments(
                 size for size in range(1, values["per_device_train_batch_size"] + 1) if probes % size == 0
             ),
         }
-    return _made(trl.GRPOConfig, values)
+    made = _made(trl.GRPOConfig, values)
+    # Unsloth's config gives up the scaling with loss_type = dr_grpo, also where it was asked for.
+    made.scale_rewards = config.scale_rewards
+    return made
 
 
 def sft_arguments(config: Configuration, folder: Path) -> Any:
@@ -97,7 +107,7 @@ def _share(batch: int, things: str, keys: str) -> int:
 
 
 def _common(config: Configuration, folder: Path, names: dict[str, str]) -> dict[str, Any]:
-    gpu = torch.cuda.is_available()
+    gpu, dtype = torch.cuda.is_available(), training_dtype(config)
     return {theirs: getattr(config, ours) for ours, theirs in names.items()} | {
         "output_dir": str(folder),
         "run_name": config.folder_name,
@@ -105,7 +115,8 @@ def _common(config: Configuration, folder: Path, names: dict[str, str]) -> dict[
         "logging_steps": 1,
         "save_total_limit": 2,
         "disable_tqdm": True,
-        "bf16": gpu,
+        "bf16": dtype == "bfloat16",
+        "fp16": dtype == "float16",
         "use_cpu": not gpu,
         "dataloader_pin_memory": gpu,
         "gradient_checkpointing": bool(config.gradient_checkpointing),

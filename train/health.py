@@ -18,6 +18,9 @@ LITTLE_ENTROPY = 0.2
 MUCH_KL = 1.0
 LONGER, SHORTER = 1.5, 0.5
 SURE = 0.01
+# Of the importance ratio's mean, which is 1 where vLLM and the trainer agree.
+LOW_RATIO = 0.5
+RATIO = "sampling/importance_sampling_ratio/mean"
 ACCURACY = "rewards/accuracy_strict/mean"
 
 
@@ -39,6 +42,7 @@ def warnings(log: Sequence[dict], probes: Sequence[dict], config: Configuration,
         *_entropy(log),
         *_divergence(log, config),
         *_length(log),
+        *_importance_ratio(log),
         *_reward_without_accuracy(log, probes),
     ]
 
@@ -95,6 +99,16 @@ def _length(log: Sequence[dict]) -> Iterator[Warning]:
             "length",
             f"The completions went from {np.mean(first):.0f} to {np.mean(last):.0f} tokens: {fix}, or lower "
             "learning_rate.",
+        )
+
+
+def _importance_ratio(log: Sequence[dict]) -> Iterator[Warning]:
+    ratio = _mean(log, RATIO)
+    if any(RATIO in row for row in log) and ratio < LOW_RATIO:
+        yield Warning(
+            "importance ratio",
+            f"The importance ratios of vLLM's completions are {ratio:.2f} in the mean, and the gradient shrinks with "
+            "them: set importance_correction = false, or see that the rollouts' model is the one that is trained.",
         )
 
 

@@ -56,7 +56,8 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         if name == "warm-up":
             # It draws nothing.
             config = config.model_copy(update={"rollouts": "generate"})
-            replaced.pop("rollouts", None)
+            for key in ("rollouts", "importance_correction"):
+                replaced.pop(key, None)
         for key, why in replaced.items():
             progress.note(f"{name}: {key} {why}", quiet)
         open_until_done.enter_context(progress.libraries_into(folder / "trainer.log"))

@@ -73,4 +73,9 @@ def _built(kind: type, **values: Any) -> Any:
     except ValueError as error:
         raise UserError(f"the recipe does not fit the model: {cause(error, 200)}") from error
     trainer.remove_callback(transformers.PrinterCallback)
+    if trainer.args.fp16:
+        # Gradients in float16 overflow unless they are scaled, and only those of float32 weights can be; TRL makes
+        # bfloat16 of an adapter on a 4-bit base.
+        for weights in (each for each in trainer.model.parameters() if each.requires_grad):
+            weights.data = weights.data.float()
     return trainer

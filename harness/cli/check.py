@@ -19,6 +19,7 @@ from harness.engines import (
 from harness.errors import UserError
 from harness.evaluate import open_engine
 from harness.pipeline import launcher_of
+from harness.precision import training_dtype, why_not_4bit
 from harness.rewards import PRESETS
 from harness.rewards.own import load_own
 from harness.store import ALSO, SIDES, parts
@@ -66,6 +67,11 @@ def _check_figures(config: Configuration) -> None:
         raise UserError(
             f"max_prompt = {config.max_prompt} and max_completion = {config.max_completion or 'at least 1'} do not fit "
             f"into max_sequence = {config.max_sequence}: change one"
+        )
+    if config.importance_correction and config.truncates_rollouts:
+        raise UserError(
+            "importance_correction = true: with rollout_top_p, rollout_top_k or rollout_min_p its ratio shrinks with "
+            "every token until nothing is learnt: leave it out, or switch those off"
         )
     if config.lora_rank > MOST_LORA_RANK:
         raise UserError(f"lora_rank = {config.lora_rank}: vLLM takes at most {MOST_LORA_RANK}: lower it")
@@ -133,11 +139,12 @@ def _check_training(config: Configuration) -> None:
             f"{config.checkpoint}: {parameters / 1e9:.1f} billion parameters need a GPU, torch sees none: run it where "
             "one is, or try the recipe on a small checkpoint: --model FOLDER --recipe NAME"
         )
+    training_dtype(config)
     registry.needs("trainer", trainer_name(config), TRAINERS)
     for tracker in {config.tracker} & {*TRACKERS, *TRAINERS_OWN}:
         registry.needs("tracker", tracker, TRACKERS | TRAINERS_OWN)
-    if config.weights == "4-bit" and has_gpu() and find_spec("bitsandbytes") is None:
-        raise UserError("weights = 4-bit needs bitsandbytes: pip install bitsandbytes, or --set weights=16-bit")
+    if config.weights == "4-bit" and has_gpu() and (why := why_not_4bit(has_gpu=True)):
+        raise UserError(f"weights = 4-bit: {why}: pip install bitsandbytes, or --set weights=16-bit")
     if fitted(config)[0].rollouts == "server":
         _check_rollout_server(config)
     if config.warms_up:

@@ -44,7 +44,8 @@ Drawn = list[tuple[Request, Completion]]
 
 @dataclass(frozen=True)
 class Setup:
-    """What an engine is made for. `arguments` are its own, `trust` lets a checkpoint's own Python code run."""
+    """What an engine is made for. `arguments` are its own, `trust` lets a checkpoint's own Python code run,
+    `weights` are those of the base: 16-bit, 4-bit or as stored."""
 
     checkpoint: str
     adapter: str | None
@@ -52,6 +53,7 @@ class Setup:
     seed: int
     chat_template: str = ""
     trust: bool = False
+    weights: str = "16-bit"
 
 
 class Engine(Protocol):

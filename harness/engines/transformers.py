@@ -18,6 +18,7 @@ from harness import chat, checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, said_by
+from harness.precision import dtype_of, four_bit, gpu_has_bfloat16, model_type
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 BATCH_SIZE = "64"
@@ -33,15 +34,19 @@ class TransformersEngine:
     def __init__(self, setup: Setup):
         self.checkpoint, self.adapter, self.trust = setup.checkpoint, setup.adapter, setup.trust
         self.device = _device(setup.arguments.get("device"))
-        self.dtype = setup.arguments.get("dtype") or ("float32" if self.device == "cpu" else "bfloat16")
-        registry.choose("engine argument dtype", self.dtype, DTYPES)
+        self.weights, asked = setup.weights, setup.arguments.get("dtype")
+        if asked is not None:
+            registry.choose("engine argument dtype", asked, DTYPES)
         self.batch_size = whole_number("batch_size", setup.arguments.get("batch_size", BATCH_SIZE))
         self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust)
         self.ends = checkpoints.end_tokens(setup.checkpoint, self.tokenizer)
+        has_bfloat16 = gpu_has_bfloat16() if self.device == "cuda" else None
+        self.dtype = dtype_of(has_bfloat16, model_type(setup.checkpoint), asked)
         self.provenance = {
             "engine": "transformers",
             "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
             "dtype": self.dtype,
+            "weights": self.weights,
             "batch_size": self.batch_size,
         }
 
@@ -52,13 +57,14 @@ class TransformersEngine:
             return self._loaded()
 
     def _loaded(self) -> Any:
-        model = checkpoints.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype))
+        rounded = four_bit(self.dtype) if self.weights == "4-bit" else {}
+        model = checkpoints.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype), **rounded)
         # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
         model.generation_config = GenerationConfig()
         if self.adapter:
             model = with_adapter(model, self.adapter)
             model.generation_config = GenerationConfig()
-        return model.to(self.device).eval()
+        return (model if rounded else model.to(self.device)).eval()
 
     def load(self) -> None:
         _ = self.model

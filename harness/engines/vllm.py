@@ -20,6 +20,7 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 # In this process the engine starts and ends 12 s sooner, and what it schedules depends on no other process's pace.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
+import torch
 from vllm import LLM, CompletionOutput, EngineArgs, LLMEngine, RequestOutput, SamplingParams
 from vllm.exceptions import VLLMValidationError
 from vllm.lora.request import LoRARequest
@@ -30,6 +31,7 @@ from harness import adapters, chat, checkpoints, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
+from harness.precision import dtype_of, model_type
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
@@ -66,6 +68,7 @@ class VllmEngine:
         self.provenance = {
             "engine": "vllm",
             "device": current_platform.get_device_name(),
+            "weights": _weights(self.settings, setup.weights),
             "engine_args": self.settings,
         }
 
@@ -226,7 +229,22 @@ def _settings(setup: Setup) -> dict[str, Any]:
             f"--engine-arg max_lora_rank={settings['max_lora_rank']}: {adapter} has rank {adapters.rank(adapter)}: "
             "leave the argument out"
         )
-    return settings | {"seed": setup.seed, "trust_remote_code": setup.trust}
+    return settings | _precision(setup, settings) | {"seed": setup.seed, "trust_remote_code": setup.trust}
+
+
+def _precision(setup: Setup, settings: dict[str, Any]) -> dict[str, Any]:
+    """4-bit weights where they are wanted, and a dtype where vLLM's own choice would be one that the GPU lacks."""
+    found = {"quantization": "bitsandbytes"} if setup.weights == "4-bit" and "quantization" not in settings else {}
+    asked = settings.get("dtype", "auto")
+    has_bfloat16 = torch.bfloat16 in current_platform.supported_dtypes if ON_GPU else None
+    dtype = dtype_of(has_bfloat16, model_type(setup.checkpoint), None if asked == "auto" else str(asked))
+    return found | ({"dtype": dtype} if asked == "auto" and has_bfloat16 is False else {})
+
+
+def _weights(settings: dict[str, Any], weights: str) -> str:
+    """The base's weights: where a user names a quantization of vLLM's, that."""
+    quantization = settings.get("quantization")
+    return "4-bit" if quantization == "bitsandbytes" else quantization or weights
 
 
 def _gpu_defaults() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from harness.engines import engine_name
 from harness.errors import UserError, cause
 from harness.files import read_journal, write_json, write_lines
 from harness.lmeval import OURS
+from harness.precision import dtype_of, evaluation_weights, gpu_has_bfloat16, model_type
 from harness.store import BASE, SIDES, Run
 from harness.stored import AlsoMeans, Document
 from harness.types import Measure
@@ -158,9 +159,10 @@ def _model_arguments(config: Configuration, engine: str, adapter: str | None) ->
         if adapter:
             rank = adapters.rank(adapter)
             arguments |= {"lora_local_path": adapter, "enable_lora": True, "max_lora_rank": rank}
-        return arguments | {"gpu_memory_utilization": 0.8} | config.engine_args
-    given = {key: config.engine_args[key] for key in ("dtype",) if key in config.engine_args}
-    arguments |= {"dtype": "float32" if _device(config) == "cpu" else "auto"} | given
+        rounded = {"quantization": "bitsandbytes"} if evaluation_weights(config)[0] == "4-bit" else {}
+        return arguments | rounded | {"gpu_memory_utilization": 0.8} | config.engine_args
+    has_bfloat16 = None if _device(config) == "cpu" else gpu_has_bfloat16()
+    arguments["dtype"] = dtype_of(has_bfloat16, model_type(config.checkpoint), config.engine_args.get("dtype"))
     return arguments | ({"peft": adapter} if adapter else {})
 
 

@@ -2,6 +2,7 @@
 
 from harness.engines import SERVER, WITHOUT_CHECKPOINT
 from harness.plan.case import H200_PARAMETERS, UNKNOWN, Case, Size, bytes_shown
+from harness.precision import evaluation_weights
 from harness.store import SIDES
 
 BYTES = {"float32": 4, "16-bit": 2, "4-bit": 0.6}
@@ -34,6 +35,8 @@ def _evaluation_memory(case: Case) -> str:
         return UNKNOWN
     on_cpu = case.device == "cpu"
     kind = "float32" if arguments.get("dtype", "float32" if on_cpu else "") == "float32" else "16-bit"
+    if evaluation_weights(case.config, not on_cpu)[0] == "4-bit":
+        kind = "4-bit"
     weights = _weights(case.size, kind)
     text, room = f"{bytes_shown(weights)} of {kind} weights", case.machine.room(on_cpu)
     if changes := CHANGES_WEIGHTS & arguments.keys():

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 from harness import adapters
 from harness.config import Configuration
+from harness.precision import why_not_4bit
 
 TRAINERS = {
     "trl": "train.backends.trl:TrlBackend",
@@ -33,13 +34,15 @@ def fitted(config: Configuration) -> tuple[Configuration, dict[str, str]]:
     """`config` as this machine and trainer can run it, and what was replaced, by key, with the reason."""
     gpu, found = has_gpu(), {}
     if config.weights == "4-bit" and not gpu:
-        found["weights"] = ("16-bit", "4-bit weights need a GPU")
+        found["weights"] = ("16-bit", why_not_4bit(gpu))
     if config.optimizer.endswith("8bit") and not (gpu and find_spec("bitsandbytes")):
         found["optimizer"] = ("adamw_torch", f"{config.optimizer} needs a GPU and bitsandbytes")
     if config.rollouts == "vllm" and not (gpu and find_spec("vllm")):
         found["rollouts"] = ("generate", "vLLM rollouts need a GPU and vLLM")
     elif config.rollouts != "generate" and trainer_name(config) == "trl" and adapters.is_wrapper(config.checkpoint):
         found["rollouts"] = ("generate", "TRL cannot hand this multimodal wrapper's weights to vLLM")
+    if config.importance_correction and "generate" in (config.rollouts, *found.get("rollouts", ())):
+        found["importance_correction"] = (False, "it is for vLLM's rollouts")
     if config.gradient_checkpointing == "unsloth" and trainer_name(config) != "unsloth":
         found["gradient_checkpointing"] = (True, "Unsloth's own is not in TRL")
     values = {key: value for key, (value, _) in found.items()}

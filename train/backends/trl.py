@@ -6,12 +6,10 @@ from typing import Any
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
-from transformers import BitsAndBytesConfig
 
 from harness import adapters, checkpoints
 from harness.config import Configuration
-
-DTYPE = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+from harness.precision import four_bit, training_dtype
 
 
 class TrlBackend:
@@ -23,7 +21,11 @@ class TrlBackend:
         """The model and the adapter that the trainer shall put on it; None where the model goes on with `adapter`."""
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
-        model = checkpoints.load_model(config.checkpoint, config.trust_remote_code, dtype=DTYPE, **_quantized(config))
+        dtype = training_dtype(config)
+        rounded = four_bit(dtype) if config.weights == "4-bit" else {}
+        model = checkpoints.load_model(
+            config.checkpoint, config.trust_remote_code, dtype=getattr(torch, dtype), **rounded
+        )
         lora = LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
@@ -41,17 +43,3 @@ def continued(model: Any, adapter: Path) -> Any:
     """`model`, a PEFT model, with the weights of a stored adapter."""
     set_peft_model_state_dict(model, load_peft_weights(str(adapter), device="cpu"))
     return model
-
-
-def _quantized(config: Configuration) -> dict[str, Any]:
-    if config.weights == "16-bit":
-        return {}
-    return {
-        "device_map": {"": torch.cuda.current_device()},
-        "quantization_config": BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=DTYPE,
-        ),
-    }

@@ -5,11 +5,13 @@ import unsloth  # isort: skip, it patches what the next lines import
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 
 from harness import checkpoints
 from harness.config import Configuration
-from train.backends.trl import DTYPE, continued
+from harness.precision import training_dtype
+from train.backends.trl import continued
 
 # Architectures that Unsloth has kernels of its own for; it compiles the others.
 OWN_KERNELS = ("llama", "mistral", "qwen2", "qwen3")
@@ -33,7 +35,7 @@ class UnslothBackend:
             use_exact_model_name=True,
             max_seq_length=config.max_sequence,
             load_in_4bit=config.weights == "4-bit",
-            dtype=DTYPE,
+            dtype=getattr(torch, training_dtype(config)),
             fast_inference=config.rollouts == "vllm",
             gpu_memory_utilization=config.gpu_memory_utilization,
             max_lora_rank=config.lora_rank,
