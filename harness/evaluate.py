@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 
-from harness import adapters, cache, checkpoints, datasets, formats, progress, registry
+from harness import adapters, agreement, cache, checkpoints, datasets, formats, progress, registry
 from harness.compare import metrics_of
 from harness.config import Configuration
 from harness.engines import ENGINES, PACE, SERVER, WITHOUT_CHECKPOINT, Engine, Setup, engine_name
@@ -72,6 +72,7 @@ def evaluate(
         if adapter:
             effect = prove_adapter(config, adapter, engine, wanted[sides[-1]], quiet)
             provenance[sides[-1]]["adapter_effect"] = effect
+            provenance[sides[-1]]["agreement"] = agreement.prove(adapter, engine.score)
         proven = time.monotonic()
         if missing:
             draw(run, engine, wanted, done, quiet, watch)

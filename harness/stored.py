@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import records
+from harness.agreement import Agreement
 from harness.errors import UserError
 from harness.files import read_json
 from harness.types import AdapterEffect, Difference, Equality, Measure, Metric
@@ -28,6 +29,14 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class Agreements:
+    """How the engines that have an adapter were compared, and why others were not."""
+
+    compared: tuple[Agreement, ...]
+    not_compared: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What a stage keeps of itself."""
 
@@ -42,6 +51,7 @@ class Provenance:
     seconds: dict[str, float] | None = None
     adapter: dict[str, str] | None = None
     adapter_effect: AdapterEffect | None = None
+    agreement: Agreements | None = None
     earlier_paces: tuple[Pace, ...] = ()
     drawn_again: dict[str, int] | None = None
     skipped_rows: dict[str, int] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import cache, checkpoints, progress, registry
+from harness import agreement, cache, checkpoints, progress, registry
 from harness.adapters import WEIGHTS
 from harness.config import Configuration
 from harness.errors import UserError
@@ -82,7 +82,8 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         provenance["versions"] = versions()
         yield Training(config, backend, tokenizer, ends, folder, quiet, first, checkpoint, done, replaced, provenance)
         if first:
-            finished = [*TRAINING_FILES, "effective_config.json", *(f"adapter/{name}" for name in ADAPTER_FILES)]
+            adapter = (f"adapter/{name}" for name in (*ADAPTER_FILES, agreement.FILE))
+            finished = [*TRAINING_FILES, "effective_config.json", *adapter]
             run.keep(*(folder / name for name in finished))
 
 
@@ -106,9 +107,14 @@ def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> No
     """
     from peft import load_peft_weights, set_peft_model_state_dict
 
-    from train import lora
+    from train import frozen, lora, probes
 
     lora.check_targets(trainer.model, stage.config.lora_targets)
+    if stage.config.rollouts != "generate" and stage.backend.name == "trl":
+        frozen.restore_after_merges(trainer.model)
+    # What several processes share has no whole weights to sum up, nor answers it alone.
+    is_whole = processes() == 1
+    weights = frozen.checksums(trainer.model) if is_whole else {}
     if stage.checkpoint and _is_last(stage.checkpoint):
         set_peft_model_state_dict(trainer.model, load_peft_weights(str(stage.checkpoint), device="cpu"))
     else:
@@ -120,13 +126,16 @@ def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> No
     if not stage.first:
         return
     stage.provenance |= lora.check_trained(temporary, start)
-    if processes() == 1:
-        # The parts of a model that several processes share do not answer alone: there the engine shows it later.
+    if is_whole:
+        frozen.check_unmoved(weights, trainer.model)
+        stage.provenance["frozen_weights"] = len(weights)
         stage.provenance["logit_difference"] = lora.logit_difference(trainer.model, temporary, stage.tokenizer, prompt)
     write_json(stage.folder / "effective_config.json", _effective(stage, trainer))
     for file in temporary.iterdir():
         if file.name not in ADAPTER_FILES:
             shutil.rmtree(file) if file.is_dir() else file.unlink()
+    if is_whole:
+        probes.leave(stage, trainer, temporary)
     adapter = stage.folder / "adapter"
     shutil.rmtree(adapter, ignore_errors=True)
     temporary.rename(adapter)

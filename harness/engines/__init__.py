@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from harness.agreement import Scores, Text
 from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -83,6 +84,9 @@ class Engine(Protocol):
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect | None:
         """What the adapter changes on these prompts; None where there is no model to ask."""
+
+    def score(self, texts: Sequence[Text]) -> Scores | None:
+        """What base and adapter say to given tokens; None where there is no model that takes them."""
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         """One reply, its text handed to `on_text` as it is drawn."""

@@ -10,6 +10,7 @@ from typing import Any
 import openai
 
 from harness import chat, checkpoints
+from harness.agreement import Scores, Text
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, server_address, whole_number
 from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, read
 from harness.errors import UserError, cause
@@ -92,6 +93,9 @@ class OpenAIEngine:
         except (UserError, ValueError):
             # Many servers echo no log-probabilities.
             return self._effect(self._greedy_reply, base, adapted)
+
+    def score(self, texts: Sequence[Text]) -> Scores | None:
+        return None
 
     def _effect(self, say: Callable, base: list[Request], adapted: list[Request]) -> AdapterEffect:
         """`say` returns what is said to one probe, as a list."""

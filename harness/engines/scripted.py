@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+from harness.agreement import Scores, Text
 from harness.engines import Drawn, OnText, Setup
 from harness.errors import UserError
 from harness.tables import read_rows
@@ -52,6 +53,9 @@ class ScriptedEngine:
                 yield [(request, _complete(request, self._row(request)))]
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect | None:
+        return None
+
+    def score(self, texts: Sequence[Text]) -> Scores | None:
         return None
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:

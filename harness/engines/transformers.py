@@ -15,6 +15,7 @@ from transformers import GenerationConfig, LogitsProcessorList, TextStreamer
 from transformers.generation import logits_process
 
 from harness import chat, checkpoints, registry
+from harness.agreement import Scores, Text
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, said_by
@@ -111,11 +112,23 @@ class TransformersEngine:
         """Of the tokens of the fixed continuation."""
         tokens = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         whole = self.tokenizer(prompt + PROBE_CONTINUATION, add_special_tokens=False)["input_ids"]
-        ids = torch.tensor([whole], device=self.device)
+        return self._scored(whole, len(tokens), adapted)
+
+    def _scored(self, tokens: Sequence[int], start: int, adapted: bool) -> list[float]:
+        """The log-probabilities of the tokens from `start` on."""
+        ids = torch.tensor([list(tokens)], device=self.device)
         fix = "free some, and the same command goes on"
         with self._speaking(adapted), self._short_of_memory("a prompt", fix):
             said = self.model(ids).logits[0, :-1].float().log_softmax(-1)
-        return said.gather(1, ids[0, 1:, None])[len(tokens) - 1 :, 0].tolist()
+        return said.gather(1, ids[0, 1:, None])[start - 1 :, 0].tolist()
+
+    @torch.inference_mode()
+    def score(self, texts: Sequence[Text]) -> Scores:
+        base, adapter = (
+            tuple(value for text in texts for value in self._scored(text.tokens, text.start, adapted))
+            for adapted in (False, True)
+        )
+        return Scores("transformers", self.dtype, base, adapter)
 
     def _speaking(self, adapted: bool) -> AbstractContextManager:
         return self.model.disable_adapter() if self.adapter and not adapted else nullcontext()

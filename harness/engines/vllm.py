@@ -28,11 +28,12 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
 from harness import adapters, chat, checkpoints, registry
+from harness.agreement import Scores, Text
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
 from harness.precision import dtype_of, model_type
-from harness.types import AdapterEffect, Completion, Request, Sampling
+from harness.types import AdapterEffect, Completion, Problem, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
 FINAL = RequestOutputKind.FINAL_ONLY
@@ -164,15 +165,32 @@ class VllmEngine:
 
     def _log_probabilities(self, requests: Sequence[Request], adapted: Sequence[bool]) -> list[list[float]]:
         """Of the tokens of the fixed continuation, for each request, all in one batch."""
-        parameters = [SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, output_kind=FINAL)] * len(requests)
         asked = [dataclasses.replace(request, adapted=each) for request, each in zip(requests, adapted, strict=True)]
-        starts, tokens = list(map(len, self._tokens(asked))), self._tokens(asked, PROBE_CONTINUATION)
-        found: list[list[float]] = [[] for _ in asked]
-        for finished in self._finished(asked, tokens, parameters):
+        return self._scored(asked, self._tokens(asked, PROBE_CONTINUATION), list(map(len, self._tokens(asked))))
+
+    def _scored(self, requests: Sequence[Request], tokens: list[list[int]], starts: Sequence[int]) -> list[list[float]]:
+        """The log-probabilities of each request's tokens from its start on."""
+        parameters = [SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, output_kind=FINAL)] * len(requests)
+        found: list[list[float]] = [[] for _ in requests]
+        for finished in self._finished(requests, tokens, parameters):
             for place, output in finished:
                 said = zip(tokens[place], output.prompt_logprobs, strict=True)
                 found[place] = [known[token].logprob for token, known in list(said)[starts[place] :]]
         return found
+
+    def score(self, texts: Sequence[Text]) -> Scores:
+        model = self.engine.vllm_config.model_config
+        if max(len(text.tokens) for text in texts) >= model.max_model_len:
+            raise UserError(f"max_model_len = {model.max_model_len} is shorter than the texts")
+        tokens, starts = [list(text.tokens) for text in texts], [text.start for text in texts]
+        said = []
+        for adapted in (False, True):
+            asked = [
+                Request(Problem("a fixed text", "", None), place, "", "", "", 0, place, adapted)
+                for place in range(len(texts))
+            ]
+            said.append(tuple(value for each in self._scored(asked, tokens, starts) for value in each))
+        return Scores("vllm", str(model.dtype).removeprefix("torch."), *said)
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         parameters = _parameters(sampling, self.ends, kind=RequestOutputKind.DELTA)
