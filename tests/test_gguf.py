@@ -88,7 +88,8 @@ def test_the_tokenizer_follows_the_file(tmp_path):
         ("smollm", "x\n\n42", ["x", "ĊĊ", "4", "2"]),
         ("gpt-2", "x\n\n42", ["x", "Ċ", "Ċ", "4", "2"]),
         ("llama-bpe", "x\n\n42", ["x", "ĊĊ", "4", "2"]),
-        ("qwen2", "x  4", ["x", "ĠĠ", "4"]),
+        ("qwen2", "x  4", ["x", "Ġ", "Ġ", "4"]),
+        ("qwen2", "x\n\n4", ["x", "ĊĊ", "4"]),
     ],
 )
 def test_a_byte_level_tokenizer_splits_as_its_rules_say(tmp_path, rules, text, pieces):
