@@ -116,10 +116,8 @@ def test_checkpoints_are_loaded_in_one_place(file):
     """So that one line decides about safetensors and about a checkpoint's own code. Unsloth's loader has its own, and
     what gguf.py reads is neither."""
     loads = [*re.finditer(r"(\w+)\.from_pretrained\(", file.read_text(encoding="utf-8"))]
-    if name_of(file).startswith(("harness/", "train/")) and name_of(file) not in (
-        "harness/checkpoints.py",
-        "harness/gguf.py",
-    ):
+    place = name_of(file)
+    if place.startswith(("harness/", "train/")) and place not in ("harness/checkpoints.py", "harness/gguf.py"):
         assert {load[1] for load in loads} <= {"PeftModel", "loader"}
 
 
