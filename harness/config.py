@@ -214,7 +214,7 @@ def read_recipe(name_or_file: str) -> dict[str, Any]:
     # A file or a checkpoint beside the recipe; all else is a name, or a path from where the command is started.
     for key, file in (("dataset", ""), ("sft_dataset", ""), ("checkpoint", "config.json"), ("checkpoint", "")):
         if isinstance(keys.get(key), str) and os.path.isfile(path.parent / keys[key] / file):
-            keys[key] = str((path.parent / keys[key]).resolve())
+            keys[key] = os.path.abspath(path.parent / keys[key])
     return keys
 
 

@@ -167,7 +167,7 @@ def _header(file: Path, size: int, changed: int) -> Header:
 def _write(header: Header, folder: Path) -> None:
     """A whole checkpoint folder, its record last."""
     _write_model(header, folder)
-    gguf_tokenizer.write(header, folder)
+    gguf_tokenizer.tokenizer_of(header).save_pretrained(folder)
     record = {
         "sha256": sha256_as_it_stands(header.file),
         "quantization": header.quantization,

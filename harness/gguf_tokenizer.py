@@ -64,8 +64,8 @@ def check(file: Path, header: Header) -> None:
         )
 
 
-def write(header: Header, folder: Path) -> None:
-    """tokenizer.json, tokenizer_config.json and, where the file has one, chat_template.jinja."""
+def tokenizer_of(header: Header) -> Any:
+    """Transformers' tokenizer, with the file's chat template where it has one."""
     from transformers import PreTrainedTokenizerFast
 
     tokens = header.get("tokenizer.ggml.tokens")
@@ -73,7 +73,7 @@ def write(header: Header, folder: Path) -> None:
     places = {name: header.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos", "unknown", "padding")}
     named = {name: None if place is None else tokens[place] for name, place in places.items()}
     begins = header.get("tokenizer.ggml.add_bos_token", is_sentencepiece)
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=_sentencepiece(header, tokens) if is_sentencepiece else _byte_level(header, tokens),
         bos_token=named["bos"],
         eos_token=named["eos"],
@@ -85,7 +85,6 @@ def write(header: Header, folder: Path) -> None:
         clean_up_tokenization_spaces=False,
         chat_template=header.get("tokenizer.chat_template"),
     )
-    tokenizer.save_pretrained(folder)
 
 
 def _byte_level(header: Header, tokens: list[str]) -> Any:

@@ -5,7 +5,7 @@ import pytest
 from conftest import configuration, write_jsonl
 from pyarrow import parquet
 
-from harness import datasets
+from harness import columns, datasets
 from harness.errors import UserError
 
 ROWS = [{"question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(40)]
@@ -186,6 +186,39 @@ def test_lessons_are_worked_numeric_and_never_evaluated(tmp_path):
     lessons, evaluated = datasets.lessons(config)
     assert [lesson.solution for lesson in lessons.problems] == ["It is 2.", "-2"]
     assert evaluated == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "solution"),
+    [
+        ("Half is 48/2 = <<48/2=24>>24.\nBoth: <<48+24=72>>72.\n#### 72", "Half is 48/2 = 24.\nBoth: 72."),
+        ("So $<<.5*3=1.5>>1.50.\n####1,000 ", "So $1.50."),
+        ("#### First\nwe add: 2.\n#### Then\nwe are done.", "#### First\nwe add: 2.\n#### Then\nwe are done."),
+        ("`cout << a >> b` and 1 << 2", "`cout << a >> b` and 1 << 2"),
+        ("<<1+1=2>>", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_worked_solution_is_the_working_alone(written, solution):
+    assert columns.worked_solution(written) == solution
+
+
+def test_gsm8ks_own_solutions_are_lessons_and_its_test_problems_never(tmp_path):
+    rows = [
+        {"question": f"What is {n} + 1?", "answer": f"{n}+1 = <<{n}+1={n + 1}>>{n + 1}\n#### {n + 1}"} for n in range(9)
+    ]
+    write_jsonl(tmp_path / "train.jsonl", rows[:6])
+    write_jsonl(tmp_path / "test.jsonl", rows[5:])
+    config = configuration("sft_dataset=gsm8k", "eval_every=0", dataset="gsm8k", data=str(tmp_path), trains=True)
+    lessons, evaluated = datasets.lessons(config)
+    assert [(each.solution, each.answer) for each in lessons.problems] == [
+        (f"{n}+1 = {n + 1}", str(n + 1)) for n in range(5)
+    ]
+    assert evaluated == 1
+    # Where the run evaluates something else, GSM8K's test problems are still none to learn from.
+    config = configuration("sft_dataset=gsm8k", f"sft_data={tmp_path}", trains=True)
+    assert len(datasets.lessons(config)[0].problems) == 6
 
 
 def test_the_embedded_lessons_speak_the_target_language():

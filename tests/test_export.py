@@ -11,6 +11,8 @@ import pytest
 from conftest import configuration, rename_keys, save_adapter
 
 from harness import checkpoints, datasets, evaluate
+from harness.cli.export import measuring
+from harness.config import configure
 from harness.errors import UserError
 from harness.files import read_json
 from harness.store import Run
@@ -187,6 +189,20 @@ def test_llama_cpp_is_called_for_each_type(quants, calls, llama, adapter, tmp_pa
     assert [call[: len(expected)] for call, expected in zip(seen, calls, strict=True)] == calls
     files = {f"tiny-{quant.upper()}.gguf" for quant in quants}
     assert {file.name for file in made.iterdir()} == files | {"README.md", "export.json"}
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe", "options", "how"),
+    [
+        ("tiny", None, {}, "--recipe tiny"),
+        ("me/mine", "gemma3-4b", {"data": "/my gsm8k"}, "--recipe gemma3-4b --data '/my gsm8k'"),
+        ("me/mine", None, {"format": "xml"}, "--dataset gsm8k --format xml"),
+    ],
+)
+def test_an_exported_gguf_says_how_it_is_measured(model, recipe, options, how):
+    config = configure(model, recipe, options, [])
+    said = measuring(config, recipe, Path("out"), ["README.md", "mine-Q8_0.gguf", "mine-Q4_K_M.gguf"])
+    assert said == f"harness eval --model out/mine-Q8_0.gguf {how}"
 
 
 def test_without_llama_cpp_one_line_says_where_it_belongs(llama, adapter, tmp_path, monkeypatch):

@@ -68,7 +68,7 @@ def export(
         from train.export import hub
 
         made["pushed"] = hub.push(output, push, token)
-    measure = _measuring(config, recipe, output, made["files"]) if to == "gguf" else None
+    measure = measuring(config, recipe, output, made["files"]) if to == "gguf" else None
     if json:
         show.line("", True, made | ({"measure": measure} if measure else {}))
         return 0
@@ -80,7 +80,7 @@ def export(
     return 0
 
 
-def _measuring(config: "Configuration", recipe: str | None, output: Path, files: Iterable[str]) -> str:
+def measuring(config: "Configuration", recipe: str | None, output: Path, files: Iterable[str]) -> str:
     """The command that evaluates the first exported GGUF as the run's model was evaluated."""
     from harness.config import recipe_names
 
