@@ -67,7 +67,7 @@ def evaluate(
         started = time.monotonic()
         if adapter or missing:
             with progress.libraries_into(run.path / sides[-1] / "engine.log"):
-                engine.load()
+                engine.load([request for side in sides for request in wanted[side]], config.max_tokens)
         loaded = time.monotonic()
         if adapter:
             effect = prove_adapter(config, adapter, engine, wanted[sides[-1]], quiet)
@@ -138,7 +138,7 @@ def _begun(run: Run, side: str, earlier: dict, who: dict) -> dict:
             )
     paces = [*earlier.get("earlier_paces", ())]
     drawn = replies - sum(each["replies"] for each in paces)
-    if earlier and drawn and pace != pace_then:
+    if pace_then and drawn and pace != pace_then:
         paces.append({"replies": drawn, "arguments": pace_then})
     return {"cached": earlier.get("cached", False)} | ({"earlier_paces": paces} if paces else {})
 

@@ -44,6 +44,8 @@ class Provenance:
     device: str | None = None
     batch_size: int | None = None
     weights: str | None = None
+    server_program: str = "the server"
+    server_decides: str = ""
     replaced: dict[str, str] = field(default_factory=dict)
     engine_args: dict = field(default_factory=dict)
     equality: Equality | None = None

@@ -230,6 +230,8 @@ def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
                 f"The adapter acts: with it the {effect['evidence']} of {effect['prompts']} probes differ by up to "
                 f"{effect['difference']:.2g}, those of the base asked twice by {effect['noise']:.2g}{weaker}."
             )
+        if decided := known.get("server_decides"):
+            yield f"{side.name}: {known['server_program']} takes no {decided}: its own settings of these are in force."
         if known.get("cached"):
             yield f"{side.name}: an earlier run of the same model, prompts, sampling and versions drew the replies."
         for pace in known.get("earlier_paces", ()):

@@ -21,6 +21,7 @@ class Server(ThreadingHTTPServer):
         self.keys: set[str] = set()
         self.misbehave: Callable[[int], Fault | None] = lambda count: None
         self.models: Fault | None = None
+        self.owner, self.pages = "test", {}
         self.released = threading.Event()
         self.counting = threading.Lock()
 
@@ -46,8 +47,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def do_GET(self):
-        served = [{"id": name, "object": "model", "owned_by": "test"} for name in ("base", "lora")]
-        if self.path != "/v1/models":
+        served = [{"id": name, "object": "model", "owned_by": self.server.owner} for name in ("base", "lora")]
+        if self.path in self.server.pages:
+            self.answer(200, self.server.pages[self.path])
+        elif self.path != "/v1/models":
             self.answer(404, {"error": {"message": "no such page"}})
         elif self.server.models:
             self.server.models(self)

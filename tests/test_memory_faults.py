@@ -152,11 +152,14 @@ def vllm(monkeypatch):
         is_cuda_alike=lambda: False, get_device_name=lambda: "stand-in"
     )
     sys.modules["vllm"].EngineArgs.__dataclass_fields__ = {}
-    monkeypatch.delitem(sys.modules, "harness.engines.vllm", raising=False)
+    ours = ("harness.engines.vllm", "harness.engines.vllm_settings")
+    for name in ours:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(ENGINES, "vllm", "harness.engines.vllm:VllmEngine")
     yield
     monkeypatch.undo()
-    sys.modules.pop("harness.engines.vllm", None)
+    for name in ours:
+        sys.modules.pop(name, None)
 
 
 OPTIONS = "--engine-arg gpu_memory_utilization or lower max_num_seqs, and what is drawn is kept, or lower max_model_len"

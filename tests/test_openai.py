@@ -4,7 +4,7 @@ import pytest
 from conftest import configuration, serving
 from openai_server import REPLY, Server
 
-from harness import evaluate
+from harness import datasets, evaluate
 from harness.engines.openai import _text
 from harness.errors import UserError
 from harness.store import BOTH, Run, parts
@@ -39,13 +39,58 @@ def test_a_served_name_may_look_like_a_folder(server):
     assert evaluate.adapter_record(config_for(server), "/srv/lora") == {"served as": "/srv/lora"}
 
 
-def test_only_settings_that_are_set_are_sent(tmp_path, server):
-    run = Run.create(tmp_path / "run", config_for(server, "top_k=0", "min_p=0.1"), "harness run")
-    evaluate.evaluate(run, ["before"], None, True, None)
-    sent = server.asked[0]
-    assert sent["min_p"] == 0.1
-    assert "top_k" not in sent
-    assert sent["messages"][-1]["role"] == "user"
+METRICS = "".join(f'vllm:num_requests_running{{engine="{each}",model_name="base"}} 0.0\n' for each in range(3))
+PROGRAMS = [
+    ("test", {}, "unknown", 64, {"min_p": 0.1}),
+    ("openai", {}, "openai", 64, {"min_p": 0.1, "seed": int}),
+    ("vllm", {}, "vllm", 128, {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.0, "seed": int}),
+    ("vllm", {"/metrics": METRICS}, "vllm", 384, {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.0, "seed": int}),
+    ("me", {"/version": {"version": "0.26.0"}}, "vllm", 128,
+     {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.0, "seed": int}),
+    ("sglang", {}, "sglang", 128, {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.0, "seed": int}),
+    ("llamacpp", {"/props": {"total_slots": 6}}, "llama.cpp", 6,
+     {"top_k": 0, "min_p": 0.1, "repeat_penalty": 1.0, "seed": int}),
+    ("me", {"/props": {"default_generation_settings": {}, "total_slots": "x"}}, "llama.cpp", 4,
+     {"top_k": 0, "min_p": 0.1, "repeat_penalty": 1.0, "seed": int}),
+    ("me", {"/props": "[]", "/api/version": {"version": "0.12"}}, "ollama", 4, {"min_p": 0.1, "seed": int}),
+    ("organization_owner", {}, "lm-studio", 4, {"top_k": 0, "min_p": 0.1, "repeat_penalty": 1.0, "seed": int}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("owner", "pages", "program", "concurrency", "expected"), PROGRAMS)
+def test_a_server_is_sent_all_that_it_takes_and_as_much_as_it_can_do(
+    server, owner, pages, program, concurrency, expected
+):
+    """What it is not sent it would fill in by itself; what it does not know a strict one refuses."""
+    server.owner, server.pages = owner, pages
+    config = config_for(server, "top_k=0", "min_p=0.1", "top_p=1.0")
+    engine = evaluate.open_engine(config, None)
+    assert (engine.provenance["server_program"], engine.provenance["concurrency"]) == (program, concurrency)
+    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, adapted=False)[:2]
+    assert len([pair for batch in engine.generate(wanted, frozenset(), config.sampling) for pair in batch]) == 2
+    first, second = server.asked
+    assert (first["temperature"], first["top_p"], first["max_tokens"]) == (1.0, 1.0, 128)
+    standard = {"model", "messages", "temperature", "top_p", "max_tokens"}
+    sent = {key: value for key, value in first.items() if key not in standard}
+    assert {key: int if key == "seed" else value for key, value in sent.items()} == expected
+    assert ("seed" not in sent) or 0 <= first["seed"] != second["seed"] < 2**31
+    server.asked.clear()
+    greedy = config.model_copy(update={"temperature": 0.0}).sampling
+    list(engine.generate(wanted, frozenset(), greedy))
+    assert "seed" not in server.asked[0]
+
+
+def test_a_users_concurrency_wins(server):
+    server.owner = "vllm"
+    assert evaluate.open_engine(config_for(server, concurrency="7"), None).provenance["concurrency"] == 7
+
+
+def test_a_setting_that_a_strict_server_refuses_is_named(tmp_path, server):
+    refusal = {"error": {"message": "Unrecognized request argument supplied: top_k"}}
+    server.misbehave = lambda count: lambda handler: handler.answer(400, refusal)
+    run = Run.create(tmp_path / "run", config_for(server, "top_k=64"), "harness run")
+    with pytest.raises(UserError, match=r"does not take top_k .*: --set top_k=0 evaluates without it"):
+        evaluate.evaluate(run, ["before"], None, True, None)
 
 
 def test_a_name_that_changes_nothing_is_refused(tmp_path, server):

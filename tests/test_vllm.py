@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import configuration, save_adapter
@@ -159,6 +160,64 @@ def test_greedy_replies_repeat(engine):
     assert {key: each.text for key, each in first.items()} == {key: each.text for key, each in second.items()}
 
 
+def test_replies_are_seeded_by_their_place(engine):
+    """As far as the company in a batch leaves the last bits alone."""
+    config = configuration("max_tokens=30", limit=20, samples=2)
+    first = {request.key: completion.text for request, completion in draw(engine, config, False)}
+    wanted = requests_of(engine, config, False)
+    done = {request.key for request in wanted[::3]}
+    again = [pair for batch in engine.generate(wanted, done, config.sampling) for pair in batch]
+    assert {request.key for request, _ in again} == first.keys() - done
+    assert sum(completion.text == first[request.key] for request, completion in again) >= len(again) - 1
+    assert len({*first.values()}) > 30
+    alone = engine.reply_to(wanted[0], config.sampling, lambda text: None)
+    assert alone.text == first[wanted[0].key]
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "arguments", "expected"),
+    [(128, {}, 1024), (1000, {}, None), (100_000, {}, None), (128, {"max_model_len": "512"}, 512)],
+)
+def test_room_is_kept_for_what_the_run_asks(monkeypatch, max_tokens, arguments, expected):
+    """The embedded model allows 2,048 tokens; what a user says counts, and only that makes a run another one."""
+    opened = open_engine("vllm", None, **arguments)
+    started = {}
+
+    def stand_in(**settings):
+        started.update(settings)
+        raise RuntimeError("far enough")
+
+    monkeypatch.setattr("harness.engines.vllm.LLM", stand_in)
+    with pytest.raises(UserError, match="far enough"):
+        opened.load(requests_of(opened, configuration(limit=3), False), max_tokens)
+    assert started.get("max_model_len") == expected
+    assert ("max_model_len" in opened.provenance["engine_args"]) == bool(arguments)
+
+
+GPUS = [
+    ("16-bit", {}, True, {}, "16-bit"),
+    ("16-bit", {}, False, {"dtype": "float16"}, "16-bit"),
+    ("16-bit", {"dtype": "float32"}, False, {}, "16-bit"),
+    ("4-bit", {}, True, {"quantization": "bitsandbytes"}, "4-bit"),
+    ("4-bit", {"quantization": "fp8"}, True, {}, "fp8"),
+]
+
+
+@pytest.mark.parametrize(("weights", "given", "has_bfloat16", "expected", "recorded"), GPUS)
+def test_precision_on_a_gpu(monkeypatch, weights, given, has_bfloat16, expected, recorded):
+    import torch
+
+    from harness.engines import Setup, vllm_settings
+
+    dtypes = [torch.float16, torch.float32, *([torch.bfloat16] if has_bfloat16 else [])]
+    monkeypatch.setattr(vllm_settings, "ON_GPU", True)
+    monkeypatch.setattr(vllm_settings, "current_platform", SimpleNamespace(supported_dtypes=dtypes))
+    monkeypatch.setattr(vllm_settings, "model_type", lambda checkpoint: "qwen3")
+    found = vllm_settings._precision(Setup("embedded", None, {}, 0, weights=weights), given)
+    assert found == expected
+    assert vllm_settings.weights_of(given | found, weights) == recorded
+
+
 def test_several_replies_to_a_problem_differ_and_limits_hold(engine):
     config = configuration("max_tokens=30", limit=10, samples=3)
     drawn = draw(engine, config, True)
@@ -191,6 +250,7 @@ def test_a_run_with_an_adapter(harness, adapter):
         ({"max_lora_rank": "2"}, "has rank 4: leave the argument out"),
         ({"max_modellen": "64"}, "did you mean 'max_model_len'"),
         ({"data_parallel_size": "2"}, "vllm serve"),
+        ({"dtype": "half"}, "not with a gemma3_text model"),
     ],
 )
 def test_arguments_that_cannot_be_are_named(adapter, arguments, message):

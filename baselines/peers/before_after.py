@@ -25,7 +25,7 @@ from vllm.platforms import current_platform
 from baselines.peers.vllm_speed import configuration
 from harness import adapters, datasets, evaluate
 from harness.config import pairs
-from harness.engines.vllm import _value
+from harness.engines.vllm_settings import value_of
 from harness.files import write_lines
 
 
@@ -57,7 +57,7 @@ def run_peer(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     runs = []
     for adapter in (None, given.adapter):
         model_args: dict[str, Any] = {"pretrained": given.model, "batch_size": "auto", "max_gen_toks": given.tokens}
-        model_args |= {key: _value(text) for key, text in pairs("--engine-arg", given.engine_arg).items()}
+        model_args |= {key: value_of(text) for key, text in pairs("--engine-arg", given.engine_arg).items()}
         if adapters.is_wrapper(given.model):
             model_args["limit_mm_per_prompt"] = {"image": 0}
         if adapter:

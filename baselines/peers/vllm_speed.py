@@ -2,10 +2,12 @@
 
     python -m baselines.peers.vllm_speed --model FOLDER --data GSM8K_FOLDER --output RESULT.json
         [--adapter FOLDER] [--limit N] [--tokens 256] [--repeats 3] [--engine-arg key=value …]
+        [--set top_k=64 …] [--unseeded]
 
 The two load one after the other with the same engine arguments, each is warmed up by its first prompts, then they are
 timed over all the prompts. With --adapter ours also draws base and adapter together. End of sequence ends a reply: with
-random weights none comes.
+random weights none comes. --set changes how is sampled (temperature 1 and nothing truncated unless set); --unseeded
+also draws ours without a seed of each reply's own, in turn with those that have one.
 """
 
 import argparse
@@ -16,9 +18,11 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from vllm import LLM
@@ -26,7 +30,7 @@ from vllm import LLM
 from harness import datasets, evaluate
 from harness.config import Configuration, configure, pairs
 from harness.datasets import settle_split
-from harness.engines import Setup
+from harness.engines import Setup, vllm
 from harness.engines.vllm import VllmEngine, _parameters
 from harness.types import Request
 
@@ -35,7 +39,7 @@ WARM_UP = 32
 
 def configuration(given: argparse.Namespace) -> Configuration:
     options = {"dataset": "gsm8k", "data": given.data, "limit": given.limit, "engine": "vllm"}
-    settings = [f"max_tokens={given.tokens}", "temperature=1.0", "top_p=1.0", "top_k=0"]
+    settings = [f"max_tokens={given.tokens}", "temperature=1.0", "top_p=1.0", "top_k=0", *given.set]
     return settle_split(configure(given.model, "gemma3-4b", options, settings), trains=False)
 
 
@@ -52,10 +56,15 @@ def drawn_by_peer(llm: LLM, tokenizer: Any, requests: list[Request], config: Con
     started = time.perf_counter()
     tokens = tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
     prompts = [{"prompt_token_ids": ids} for ids in tokens]
-    outputs = llm.generate(prompts, _parameters(config.sampling), use_tqdm=False)
+    outputs = llm.generate(prompts, _parameters(config.sampling, ends, seed=None), use_tqdm=False)
     seconds = time.perf_counter() - started
     tokens = sum(len(each.outputs[0].token_ids) for each in outputs)
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
+
+
+def drawn_unseeded(engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
+    with patch.object(vllm, "SEEDED", False):
+        return drawn_by_us(engine, requests, config)
 
 
 @contextmanager
@@ -86,6 +95,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--engine-arg", action="append", default=[])
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--unseeded", action="store_true")
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
     config = configuration(given)
@@ -99,6 +110,7 @@ def main() -> None:
         "machine": engine.provenance["device"],
         "versions": evaluate.versions(),
         "engine_args": engine.settings,
+        "sampling": asdict(config.sampling),
         "prompts": len(requests),
         "load_seconds": {},
     }
@@ -114,20 +126,27 @@ def main() -> None:
     gc.collect()
 
     started = time.perf_counter()
-    engine.load()
+    engine.load(requests, config.max_tokens)
     result["load_seconds"]["ours"] = time.perf_counter() - started
     drawn_by_us(engine, requests[:WARM_UP], config)
-    result["ours"] = [drawn_by_us(engine, requests, config) for _ in range(given.repeats)]
+    ways = {"ours": drawn_by_us} | ({"ours_unseeded": drawn_unseeded} if given.unseeded else {})
+    result |= {name: [] for name in ways}
+    for _ in range(given.repeats):
+        for name, draw in ways.items():
+            result[name].append(draw(engine, requests, config))
     if given.adapter:
         result["adapter_effect"] = vars(engine.adapter_effect(requests[:4]))
         both = requests + evaluate.requests(config, dataset, engine, adapted=True)
         result["ours_both_sides"] = [drawn_by_us(engine, both, config) for _ in range(given.repeats)]
     result["gpu_memory_gib"] = memory_used()
-    medians = {name: statistics.median(each["tokens_per_second"] for each in result[name]) for name in ("ours", "peer")}
+    medians = {name: statistics.median(each["tokens_per_second"] for each in result[name]) for name in (*ways, "peer")}
     result["median_tokens_per_second"] = medians
     result["ours_over_peer"] = medians["ours"] / medians["peer"]
+    if given.unseeded:
+        result["seeded_over_unseeded"] = medians["ours"] / medians["ours_unseeded"]
     given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps({key: result[key] for key in ("median_tokens_per_second", "ours_over_peer", "load_seconds")}))
+    shown = ("median_tokens_per_second", "ours_over_peer", "seeded_over_unseeded", "load_seconds")
+    print(json.dumps({key: result[key] for key in shown if key in result}))
 
 
 if __name__ == "__main__":

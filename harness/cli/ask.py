@@ -27,9 +27,9 @@ def ask(
 
     check_run(config, [])
     engine = open_engine(config, config.adapter)
-    engine.load()
     asked = Dataset("question", "all", (Problem("question", whole_text(question), None),), "number")
     request = requests(config, asked, engine, adapted=bool(config.adapter))[0]
+    engine.load([request], config.max_tokens)
     completion = engine.reply_to(request, config.sampling, _print_part)
     parsed = formats.parse(completion.reply, FORMATS[config.format])
     print(f"\n\nlayout: {'kept' if parsed.strict else 'broken'}, {parsed.tag_share:.0%} of the tags once")

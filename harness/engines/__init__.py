@@ -1,5 +1,6 @@
 """The engines by name, and what each of them can do."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -68,8 +69,11 @@ class Engine(Protocol):
 
     def __init__(self, setup: Setup): ...
 
-    def load(self) -> None:
-        """Make ready to answer, once: a UserError where the model cannot be loaded here."""
+    def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
+        """Make ready to answer, once: a UserError where the model cannot be loaded here.
+
+        With `requests` an engine may keep room for no longer prompts than theirs, and replies of `max_tokens` tokens.
+        """
 
     def render(self, messages: list[dict[str, str]]) -> str:
         """The prompt as text, through the model's own chat template."""
@@ -90,6 +94,16 @@ class Engine(Protocol):
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         """One reply, its text handed to `on_text` as it is drawn."""
+
+
+def random_key(request: Request) -> bytes:
+    """What decides a reply's random numbers: seed, problem and index, and neither the side nor the batch."""
+    return hashlib.sha256(f"{request.seed}\0{request.problem.id}\0{request.index}".encode()).digest()
+
+
+def random_seed(request: Request) -> int:
+    """The same as a seed below 2^31, which every library and server takes."""
+    return int.from_bytes(random_key(request)[:4], "big") >> 1
 
 
 def effect_of(base: Sequence, adapted: Sequence, again: Sequence, beside: Sequence, prompts: int) -> AdapterEffect:

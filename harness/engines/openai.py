@@ -11,20 +11,29 @@ import openai
 
 from harness import chat, checkpoints
 from harness.agreement import Scores, Text
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, server_address, whole_number
+from harness.engines import (
+    PROBE_CONTINUATION,
+    Drawn,
+    OnText,
+    Setup,
+    effect_of,
+    random_seed,
+    server_address,
+    whole_number,
+)
 from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, read
+from harness.engines.servers import identify
 from harness.errors import UserError, cause
 from harness.types import AdapterEffect, Completion, FinishReason, Request, Sampling
 
-CONCURRENCY = "64"
 TIMEOUT_SECONDS = "600"
 RETRIES = "5"
 PROBE_TOKENS = 48
 GOES_ON = "what was drawn is kept, the same command goes on"
-# Servers that take these, and would fill in what the checkpoint's own generation settings say.
-TAKE_ALL_SETTINGS = ("vllm", "sglang")
 # What the protocol takes.
 MOST_STOPS = 4
+# Beyond OpenAI's protocol.
+MAY_BE_REFUSED = ("top_k", "min_p")
 # What JSON can spell and UTF-8 cannot.
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -35,7 +44,8 @@ class OpenAIEngine:
     The adapter is a served model's name. Without `tokenizer` the conversation is sent and the server's chat template
     renders it; with it (a folder or hub id) the prompt is rendered here and sent as text, which an adapter trained
     with a template of its own needs, and a template that opens the reasoning itself. The key comes from the environment
-    variable OPENAI_API_KEY. Sampling cannot be seeded: what a server draws depends on the company in its batches.
+    variable OPENAI_API_KEY. A reply has a seed of its own where the server takes one, but what it draws depends on the
+    company in its batches too. How many replies are asked for at once follows from what the server is.
     """
 
     def __init__(self, setup: Setup):
@@ -43,17 +53,16 @@ class OpenAIEngine:
         if "base_url" not in arguments:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
         self.base_url = server_address("--engine-arg base_url", arguments["base_url"], "http://HOST:PORT/v1")
+        asked = Server(self.base_url, CONNECT_SECONDS, retries=1)
+        ((served,),) = asked.each(_served, [None], "start the server, or mend base_url")
+        self.model = _choose_model(arguments.get("model"), setup.checkpoint, served, self.base_url)
+        ((self.kind,),) = asked.each(identify, [served.get(self.model, "")], "mend base_url")
         self.server = Server(
             self.base_url,
             timeout=whole_number("timeout", arguments.get("timeout", TIMEOUT_SECONDS)),
             retries=whole_number("retries", arguments.get("retries", RETRIES), least=0),
-            concurrency=whole_number("concurrency", arguments.get("concurrency", CONCURRENCY)),
+            concurrency=whole_number("concurrency", arguments.get("concurrency", str(self.kind.concurrency))),
         )
-        ((served,),) = Server(self.base_url, CONNECT_SECONDS, retries=1).each(
-            _served, [None], "start the server, or mend base_url"
-        )
-        self.model = _choose_model(arguments.get("model"), setup.checkpoint, served, self.base_url)
-        self.takes_all_settings = served.get(self.model) in TAKE_ALL_SETTINGS
         self.adapter = setup.adapter
         if self.adapter:
             _refuse_unserved("--adapter", self.adapter, served, self.base_url)
@@ -70,10 +79,13 @@ class OpenAIEngine:
             "base_url": self.base_url,
             "model": self.model,
             "server": served.get(self.model) or "unknown",
+            "server_program": self.kind.name,
+            "concurrency": self.server.concurrency,
+            "server_decides": ", ".join(self.kind.ignores),
             "chat_template": arguments.get("tokenizer", "the server's own"),
         }
 
-    def load(self) -> None:
+    def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
         """The server has loaded its models already."""
 
     def render(self, messages: list[dict[str, str]]) -> str:
@@ -122,24 +134,28 @@ class OpenAIEngine:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
-            "extra_body": self._extra(sampling),
+            "extra_body": self.kind.fields(sampling, random_seed(request)),
         }
-        if self.tokenizer:
-            settings["extra_body"] |= {"add_special_tokens": False} | self._stops()
-            answer = await client.completions.with_raw_response.create(prompt=request.prompt, **settings)
-        else:
-            messages = json.loads(request.prompt)
-            answer = await client.chat.completions.with_raw_response.create(messages=messages, **settings)
+        try:
+            answer = await self._asked(client, request, settings)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if name := next((each for each in MAY_BE_REFUSED if getattr(sampling, each) and each in str(error)), None):
+                raise UserError(
+                    f"{self.base_url} does not take {name} ({cause(error, 100)}): --set {name}=0 evaluates without it"
+                ) from error
+            raise
         return request, request.complete(*_drawn(read(answer.content)))
 
-    def _extra(self, sampling: Sampling) -> dict[str, Any]:
-        if self.takes_all_settings:
-            return {"top_k": sampling.top_k or -1, "min_p": sampling.min_p, "repetition_penalty": 1.0}
-        return {name: value for name in ("top_k", "min_p") if (value := getattr(sampling, name))}
+    async def _asked(self, client: openai.AsyncOpenAI, request: Request, settings: dict[str, Any]) -> Any:
+        if self.tokenizer:
+            settings["extra_body"] |= {"add_special_tokens": False} | self._stops()
+            return await client.completions.with_raw_response.create(prompt=request.prompt, **settings)
+        messages = json.loads(request.prompt)
+        return await client.chat.completions.with_raw_response.create(messages=messages, **settings)
 
     def _stops(self) -> dict[str, Any]:
         """What ends a reply to a prompt rendered here, by a template that the server may not know of."""
-        if self.takes_all_settings:
+        if self.kind.takes_stop_ids:
             return {"stop_token_ids": self.ends}
         return {"stop": self.tokenizer.convert_ids_to_tokens(self.ends)[:MOST_STOPS]}
 

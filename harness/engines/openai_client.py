@@ -23,6 +23,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 LONGEST_ASKED_PAUSE = 120.0
 # A million tokens, the most that a recipe may ask for, take less.
 MOST_BYTES = 2**24
+# Of openai's client.
+MOST_CONNECTIONS = 1000
 PASSING = (408, 409, 429)
 
 Ask = Callable[[openai.AsyncOpenAI, Any], Coroutine[None, None, Any]]

@@ -39,7 +39,7 @@ class ScriptedEngine:
             self._refuse_none(True)
         self.provenance = {"engine": "scripted", "replies": str(path)}
 
-    def load(self) -> None:
+    def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
         """The replies are read already."""
 
     def render(self, messages: list[dict[str, str]]) -> str:

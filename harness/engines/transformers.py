@@ -1,6 +1,5 @@
 """The engine that runs anywhere: transformers' own generate, on the CPU or one GPU."""
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,7 +15,7 @@ from transformers.generation import logits_process
 
 from harness import chat, checkpoints, registry
 from harness.agreement import Scores, Text
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_key, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, said_by
 from harness.precision import dtype_of, four_bit, gpu_has_bfloat16, model_type
@@ -67,7 +66,7 @@ class TransformersEngine:
             model.generation_config = GenerationConfig()
         return (model if rounded else model.to(self.device)).eval()
 
-    def load(self) -> None:
+    def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
         _ = self.model
 
     @contextmanager
@@ -225,8 +224,7 @@ class DrawByPlace(logits_process.LogitsProcessor):
 
 
 def _stream(request: Request) -> np.random.Generator:
-    key = hashlib.sha256(f"{request.seed}\0{request.problem.id}\0{request.index}".encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "big")))
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(random_key(request)[:16], "big")))
 
 
 def _processors(requests: list[Request], sampling: Sampling, width: int, device: str) -> LogitsProcessorList:

@@ -2,7 +2,6 @@
 
 import atexit
 import dataclasses
-import json
 import math
 import os
 import re
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from itertools import count, groupby
-from typing import IO, Any
+from typing import IO
 
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
@@ -20,33 +19,27 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 # In this process the engine starts and ends 12 s sooner, and what it schedules depends on no other process's pace.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
-import torch
-from vllm import LLM, CompletionOutput, EngineArgs, LLMEngine, RequestOutput, SamplingParams
+from vllm import LLM, CompletionOutput, LLMEngine, RequestOutput, SamplingParams
 from vllm.exceptions import VLLMValidationError
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from harness import adapters, chat, checkpoints, registry
+from harness import chat, checkpoints
 from harness.agreement import Scores, Text
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_seed
+from harness.engines.vllm_settings import own_length, refuse_too_large, settings_of, weights_of
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
-from harness.precision import dtype_of, model_type
 from harness.types import AdapterEffect, Completion, Problem, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
 FINAL = RequestOutputKind.FINAL_ONLY
-# The ranks that vLLM has room for.
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-OURS = {"model", "seed", "enable_lora", "tokenizer", "trust_remote_code", "hf_token"}
-ON_GPU = current_platform.is_cuda_alike()
-# An evaluation's batches are large, so on a card of a data centre's size more replies are drawn at once than vLLM's
-# 1,024, all steps run as CUDA graphs (vLLM's own end at 512), and a third as many graphs are there 9 s earlier.
-LARGE_GPU_BYTES, LARGE_BATCH = 70 * 2**30, 1536
-GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536)
-# What vLLM's CPU build needs for small models.
-CPU_DEFAULTS = {"block_size": 128, "dtype": "float32", "gpu_memory_utilization": 0.4}
+# Whether each reply has a seed of its own, so that both sides draw the same random numbers and a run that was killed
+# draws again what it would have drawn. baselines/peers/vllm_speed.py says what it costs.
+SEEDED = True
+# vLLM compiles anew for another max_model_len, so those of our choice lie this far apart.
+LENGTHS_APART = 1024
 
 
 class VllmEngine:
@@ -61,7 +54,7 @@ class VllmEngine:
         self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust)
         self.ends = sorted(checkpoints.end_tokens(setup.checkpoint, self.tokenizer))
         self.lora = LoRARequest("adapter", 1, setup.adapter) if setup.adapter else None
-        self.settings = _settings(setup)
+        self.settings = settings_of(setup)
         self.engine: LLMEngine | None = None
         self._names = map(str, count())
         self._started_saying = 0
@@ -69,16 +62,17 @@ class VllmEngine:
         self.provenance = {
             "engine": "vllm",
             "device": current_platform.get_device_name(),
-            "weights": _weights(self.settings, setup.weights),
+            "weights": weights_of(self.settings, setup.weights),
             "engine_args": self.settings,
         }
 
-    def load(self) -> None:
+    def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
         """Start vLLM's engine; a UserError says what it lacks."""
-        _refuse_too_large(self.checkpoint, self.settings)
+        refuse_too_large(self.checkpoint, self.settings)
+        settings = self._room_for(requests, max_tokens) | self.settings
         with _stderr_into(self._said):
             try:
-                self.engine = LLM(model=checkpoints.locate(self.checkpoint), **self.settings).llm_engine
+                self.engine = LLM(model=checkpoints.locate(self.checkpoint), **settings).llm_engine
             except Exception as error:  # what a worker's start-up raises has no common class
                 fix = "mend the --engine-arg it speaks of, or evaluate with --engine transformers"
                 raise UserError(
@@ -86,6 +80,17 @@ class VllmEngine:
                 ) from error
         self._started_saying = os.fstat(self._said.fileno()).st_size
         atexit.register(self.engine.engine_core.shutdown)
+
+    def _room_for(self, requests: Sequence[Request], max_tokens: int) -> dict[str, int]:
+        """The max_model_len that the prompts and their replies need; none where the model's own is no longer, so that
+        vLLM keeps memory for no more than is used."""
+        own = own_length(self.checkpoint)
+        if not requests or own is None:
+            return {}
+        prompts = [*dict.fromkeys(request.prompt + PROBE_CONTINUATION for request in requests)]
+        longest = max(map(len, self.tokenizer(prompts, add_special_tokens=False)["input_ids"]))
+        needed = math.ceil((longest + max_tokens) / LENGTHS_APART) * LENGTHS_APART
+        return {"max_model_len": needed} if needed < own else {}
 
     def render(self, messages: list[dict[str, str]]) -> str:
         return chat.render(self.tokenizer, messages)
@@ -95,10 +100,11 @@ class VllmEngine:
     ) -> Iterator[Drawn]:
         missing = [request for request in requests if request.key not in done]
         # Several replies to one problem are drawn by vLLM's own n, which it refuses to greedy ones.
-        together = (lambda each: (each.adapted, each.problem.id)) if sampling.temperature else (lambda each: each.key)
+        by_n = sampling.temperature and not SEEDED
+        together = (lambda each: (each.adapted, each.problem.id)) if by_n else (lambda each: each.key)
         problems = [list(group) for _, group in groupby(missing, key=together)]
         first = [group[0] for group in problems]
-        parameters = [_parameters(sampling, self.ends, n=len(group)) for group in problems]
+        parameters = [_parameters(sampling, self.ends, _seed(group[0], sampling), len(group)) for group in problems]
         for finished in self._finished(first, self._tokens(first), parameters):
             replies = [
                 (request, reply)
@@ -193,7 +199,7 @@ class VllmEngine:
         return Scores("vllm", str(model.dtype).removeprefix("torch."), *said)
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
-        parameters = _parameters(sampling, self.ends, kind=RequestOutputKind.DELTA)
+        parameters = _parameters(sampling, self.ends, _seed(request, sampling), kind=RequestOutputKind.DELTA)
         (ids,) = self._tokens([request])
         self._add(next(self._names), request, ids, parameters)
         text, tokens, finish = "", 0, None
@@ -205,10 +211,16 @@ class VllmEngine:
         return request.complete(text, tokens, _finish_reason(finish))
 
 
-def _parameters(sampling: Sampling, ends: list[int], n: int = 1, kind: RequestOutputKind = FINAL) -> SamplingParams:
-    # No seed for each request: vLLM draws those one by one, which costs most of its speed; the engine is seeded.
+def _seed(request: Request, sampling: Sampling) -> int | None:
+    return random_seed(request) if SEEDED and sampling.temperature else None
+
+
+def _parameters(
+    sampling: Sampling, ends: list[int], seed: int | None, n: int = 1, kind: RequestOutputKind = FINAL
+) -> SamplingParams:
     return SamplingParams(
         n=n,
+        seed=seed,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,
@@ -219,86 +231,6 @@ def _parameters(sampling: Sampling, ends: list[int], n: int = 1, kind: RequestOu
         # Whole replies are decoded at their end, which costs less than a word at a time.
         detokenize=kind is not FINAL,
     )
-
-
-def _settings(setup: Setup) -> dict[str, Any]:
-    """vLLM's engine arguments: what the model and the adapter need, then the user's, then the run's."""
-    adapter = setup.adapter
-    settings: dict[str, Any] = _gpu_defaults() if ON_GPU else dict(CPU_DEFAULTS)
-    if adapters.is_wrapper(setup.checkpoint):
-        # Prompts are text: no attention from image to image, which few of vLLM's kernels can do.
-        settings |= {"limit_mm_per_prompt": {"image": 0}, "hf_overrides": {"is_mm_prefix_lm": False}}
-    if adapter:
-        # The CPU build gives the last slot's adapter to the base's requests in a mixed batch
-        # (vllm-project/vllm#48421), so there the last slot stays empty.
-        slots = 1 if ON_GPU else 2
-        room = _room_for(adapters.rank(adapter), adapter)
-        settings |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": room}
-    known = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
-    for name, text in setup.arguments.items():
-        if name.startswith("data_parallel"):
-            raise UserError(
-                f"--engine-arg {name}: replicas are a server's work: start `vllm serve` with "
-                "--data-parallel-size N, then --engine openai --engine-arg base_url=http://localhost:8000/v1"
-            )
-        settings[registry.choose("engine argument", name, known)] = _value(text)
-    if adapter and whole_number("max_lora_rank", str(settings["max_lora_rank"])) < adapters.rank(adapter):
-        raise UserError(
-            f"--engine-arg max_lora_rank={settings['max_lora_rank']}: {adapter} has rank {adapters.rank(adapter)}: "
-            "leave the argument out"
-        )
-    return settings | _precision(setup, settings) | {"seed": setup.seed, "trust_remote_code": setup.trust}
-
-
-def _precision(setup: Setup, settings: dict[str, Any]) -> dict[str, Any]:
-    """4-bit weights where they are wanted, and a dtype where vLLM's own choice would be one that the GPU lacks."""
-    found = {"quantization": "bitsandbytes"} if setup.weights == "4-bit" and "quantization" not in settings else {}
-    asked = settings.get("dtype", "auto")
-    has_bfloat16 = torch.bfloat16 in current_platform.supported_dtypes if ON_GPU else None
-    dtype = dtype_of(has_bfloat16, model_type(setup.checkpoint), None if asked == "auto" else str(asked))
-    return found | ({"dtype": dtype} if asked == "auto" and has_bfloat16 is False else {})
-
-
-def _weights(settings: dict[str, Any], weights: str) -> str:
-    """The base's weights: where a user names a quantization of vLLM's, that."""
-    quantization = settings.get("quantization")
-    return "4-bit" if quantization == "bitsandbytes" else quantization or weights
-
-
-def _gpu_defaults() -> dict[str, Any]:
-    large = current_platform.get_device_total_memory() >= LARGE_GPU_BYTES
-    sizes = [size for size in GRAPH_SIZES if large or size <= 512]
-    return {"cudagraph_capture_sizes": sizes} | ({"max_num_seqs": LARGE_BATCH} if large else {})
-
-
-def _refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
-    """A UserError where the weights alone take more than the GPU has, which vLLM would find out after minutes."""
-    if not ON_GPU or {"quantization", "dtype", "cpu_offload_gb"} & settings.keys():
-        return
-    total = current_platform.get_device_total_memory() / 2**30
-    parallel = ("tensor_parallel_size", "pipeline_parallel_size")
-    gpus = math.prod(whole_number(name, str(settings.get(name, 1))) for name in parallel)
-    needed = checkpoints.weight_bytes(checkpoint) / 2**30 / gpus
-    if needed > total:
-        raise UserError(
-            f"{checkpoint}: its weights take {needed:.1f} GiB of memory, a GPU has {total:.1f} GiB: "
-            "give --engine-arg quantization=fp8 or tensor_parallel_size=2"
-        )
-
-
-def _room_for(rank: int, adapter: str) -> int:
-    room = next((each for each in RANKS if each >= rank), None)
-    if room is None:
-        raise UserError(f"--adapter {adapter}: rank {rank} is over vLLM's {RANKS[-1]}: evaluate with transformers")
-    return room
-
-
-def _value(text: str) -> Any:
-    """A number, a list or the like as JSON writes it; else the text itself."""
-    try:
-        return json.loads({"True": "true", "False": "false"}.get(text, text))
-    except ValueError:
-        return text
 
 
 def _spoken(reply: CompletionOutput) -> Sequence[int]:

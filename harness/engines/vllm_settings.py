@@ -1,0 +1,118 @@
+"""vLLM's engine arguments: what the machine, the model and the adapter need, then the user's, then the run's.
+
+Imported behind what harness.engines.vllm sets in the environment.
+"""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import torch
+from vllm import EngineArgs
+from vllm.platforms import current_platform
+
+from harness import adapters, checkpoints, registry
+from harness.engines import Setup, whole_number
+from harness.errors import UserError
+from harness.precision import dtype_of, model_type
+
+# The ranks that vLLM has room for.
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+OURS = {"model", "seed", "enable_lora", "tokenizer", "trust_remote_code", "hf_token"}
+ON_GPU = current_platform.is_cuda_alike()
+# An evaluation's batches are large, so on a card of a data centre's size more replies are drawn at once than vLLM's
+# 1,024, all steps run as CUDA graphs (vLLM's own end at 512), and a third as many graphs are there 9 s earlier.
+LARGE_GPU_BYTES, LARGE_BATCH = 70 * 2**30, 1536
+GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536)
+# Where a config.json says how long a text may be; vLLM takes the least.
+LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length")
+# What vLLM's CPU build needs for small models.
+CPU_DEFAULTS = {"block_size": 128, "dtype": "float32", "gpu_memory_utilization": 0.4}
+
+
+def settings_of(setup: Setup) -> dict[str, Any]:
+    """vLLM's engine arguments: what the model and the adapter need, then the user's, then the run's."""
+    adapter = setup.adapter
+    settings: dict[str, Any] = _gpu_defaults() if ON_GPU else dict(CPU_DEFAULTS)
+    if adapters.is_wrapper(setup.checkpoint):
+        # Prompts are text: no attention from image to image, which few of vLLM's kernels can do.
+        settings |= {"limit_mm_per_prompt": {"image": 0}, "hf_overrides": {"is_mm_prefix_lm": False}}
+    if adapter:
+        # The CPU build gives the last slot's adapter to the base's requests in a mixed batch
+        # (vllm-project/vllm#48421), so there the last slot stays empty.
+        slots = 1 if ON_GPU else 2
+        room = _rank_room(adapters.rank(adapter), adapter)
+        settings |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": room}
+    known = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
+    for name, text in setup.arguments.items():
+        if name.startswith("data_parallel"):
+            raise UserError(
+                f"--engine-arg {name}: replicas are a server's work: start `vllm serve` with "
+                "--data-parallel-size N, then --engine openai --engine-arg base_url=http://localhost:8000/v1"
+            )
+        settings[registry.choose("engine argument", name, known)] = value_of(text)
+    if adapter and whole_number("max_lora_rank", str(settings["max_lora_rank"])) < adapters.rank(adapter):
+        raise UserError(
+            f"--engine-arg max_lora_rank={settings['max_lora_rank']}: {adapter} has rank {adapters.rank(adapter)}: "
+            "leave the argument out"
+        )
+    return settings | _precision(setup, settings) | {"seed": setup.seed, "trust_remote_code": setup.trust}
+
+
+def _precision(setup: Setup, settings: dict[str, Any]) -> dict[str, Any]:
+    """4-bit weights where they are wanted, and a dtype where vLLM's own choice would be one that the GPU lacks."""
+    found = {"quantization": "bitsandbytes"} if setup.weights == "4-bit" and "quantization" not in settings else {}
+    asked = settings.get("dtype", "auto")
+    has_bfloat16 = torch.bfloat16 in current_platform.supported_dtypes if ON_GPU else None
+    dtype = dtype_of(has_bfloat16, model_type(setup.checkpoint), None if asked == "auto" else str(asked))
+    return found | ({"dtype": dtype} if asked == "auto" and has_bfloat16 is False else {})
+
+
+def weights_of(settings: dict[str, Any], weights: str) -> str:
+    """The base's weights: where a user names a quantization of vLLM's, that."""
+    quantization = settings.get("quantization")
+    return "4-bit" if quantization == "bitsandbytes" else quantization or weights
+
+
+def _gpu_defaults() -> dict[str, Any]:
+    large = current_platform.get_device_total_memory() >= LARGE_GPU_BYTES
+    sizes = [size for size in GRAPH_SIZES if large or size <= 512]
+    return {"cudagraph_capture_sizes": sizes} | ({"max_num_seqs": LARGE_BATCH} if large else {})
+
+
+def refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
+    """A UserError where the weights alone take more than the GPU has, which vLLM would find out after minutes."""
+    if not ON_GPU or {"quantization", "dtype", "cpu_offload_gb"} & settings.keys():
+        return
+    total = current_platform.get_device_total_memory() / 2**30
+    parallel = ("tensor_parallel_size", "pipeline_parallel_size")
+    gpus = math.prod(whole_number(name, str(settings.get(name, 1))) for name in parallel)
+    needed = checkpoints.weight_bytes(checkpoint) / 2**30 / gpus
+    if needed > total:
+        raise UserError(
+            f"{checkpoint}: its weights take {needed:.1f} GiB of memory, a GPU has {total:.1f} GiB: "
+            "give --engine-arg quantization=fp8 or tensor_parallel_size=2"
+        )
+
+
+def own_length(checkpoint: str) -> int | None:
+    """The most tokens that a checkpoint's config.json allows; None where it does not say."""
+    config = checkpoints.model_config(checkpoint)
+    text = config.get("text_config") or config
+    return min((text[key] for key in LENGTH_KEYS if isinstance(text.get(key), int)), default=None)
+
+
+def _rank_room(rank: int, adapter: str) -> int:
+    room = next((each for each in RANKS if each >= rank), None)
+    if room is None:
+        raise UserError(f"--adapter {adapter}: rank {rank} is over vLLM's {RANKS[-1]}: evaluate with transformers")
+    return room
+
+
+def value_of(text: str) -> Any:
+    """A number, a list or the like as JSON writes it; else the text itself."""
+    try:
+        return json.loads({"True": "true", "False": "false"}.get(text, text))
+    except ValueError:
+        return text
