@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import breakdown, stored
+from harness.agreement import Agreement
 from harness.breakdown import Gain, Part, Payment
 from harness.files import read_steps
-from harness.records import LARGEST_NUMBER
+from harness.records import LARGEST_NUMBER, make
 from harness.store import TRAINING_FILES, Run
 from harness.stored import AlsoMeans, Effective, Rollout
 from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
@@ -223,6 +224,7 @@ def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
                 f"The adapter acts: with it the {effect['evidence']} of {effect['prompts']} probes differ by up to "
                 f"{effect['difference']:.2g}, those of the base asked twice by {effect['noise']:.2g}{weaker}."
             )
+        yield from _agreement_notes(known.get("agreement") or {"compared": [], "not_compared": {}})
         if known.get("cached"):
             yield f"{side.name}: an earlier run of the same model, prompts, sampling and versions drew the replies."
         for pace in known.get("earlier_paces", ()):
@@ -230,6 +232,19 @@ def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
             yield f"{side.name}: {pace['replies']} of the replies were drawn with {how}, before that was changed."
         if again := known.get("drawn_again"):
             yield f"{side.name}: {again['differ']} of {again['replies']} greedy replies differ when drawn again."
+
+
+def _agreement_notes(agreement: dict) -> Iterator[str]:
+    """How far the training's engines and the one that measured are apart on fixed texts."""
+    for found in (make(Agreement, each) for each in agreement["compared"]):
+        first, second = found.engines
+        weak = "" if found.says_something else "; the adapter is too weak to show a difference there"
+        yield (
+            f"The {first} and {second} score fixed texts alike: {found.base:.2g} nats a token apart for the base, "
+            f"{found.adapter:.2g} with the adapter, which moves them by {found.effect:.2g}{weak}."
+        )
+    for engine, why in agreement["not_compared"].items():
+        yield f"Not compared on fixed texts: {engine} ({why})."
 
 
 def _language_note(comparison: dict, target: str) -> str:

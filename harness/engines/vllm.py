@@ -28,15 +28,13 @@ from vllm.sampling_params import RequestOutputKind
 
 from harness import adapters, checkpoints, registry
 from harness.agreement import Scores, Text
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, vllm_adapters, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
 from harness.types import AdapterEffect, Completion, Problem, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
 FINAL = RequestOutputKind.FINAL_ONLY
-# The ranks that vLLM has room for.
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 OURS = {"model", "seed", "enable_lora", "tokenizer", "trust_remote_code", "hf_token"}
 ON_GPU = current_platform.is_cuda_alike()
 # An evaluation's batches are large, so on a card of a data centre's size more replies are drawn at once than vLLM's
@@ -82,6 +80,11 @@ class VllmEngine:
                 ) from error
         self._started_saying = os.fstat(self._said.fileno()).st_size
         atexit.register(self.engine.engine_core.shutdown)
+        if self.lora:
+            try:
+                self.engine.add_lora(self.lora)
+            except Exception as error:  # as above
+                raise vllm_adapters.cannot_apply(self.lora.lora_path, said_by(error)) from error
 
     def render(self, messages: list[dict[str, str]]) -> str:
         return checkpoints.render(self.tokenizer, messages)
@@ -227,7 +230,8 @@ def _settings(setup: Setup) -> dict[str, Any]:
         # The CPU build gives the last slot's adapter to the base's requests in a mixed batch
         # (vllm-project/vllm#48421), so there the last slot stays empty.
         slots = 1 if ON_GPU else 2
-        room = _room_for(adapters.rank(adapter), adapter)
+        room = vllm_adapters.room_for(adapters.rank(adapter), adapter)
+        vllm_adapters.check(adapter, room)
         settings |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": room}
     known = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
     for name, text in setup.arguments.items():
@@ -264,13 +268,6 @@ def _refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
             f"{checkpoint}: its weights take {needed:.1f} GiB of memory, a GPU has {total:.1f} GiB: "
             "give --engine-arg quantization=fp8 or tensor_parallel_size=2"
         )
-
-
-def _room_for(rank: int, adapter: str) -> int:
-    room = next((each for each in RANKS if each >= rank), None)
-    if room is None:
-        raise UserError(f"--adapter {adapter}: rank {rank} is over vLLM's {RANKS[-1]}: evaluate with transformers")
-    return room
 
 
 def _value(text: str) -> Any:
