@@ -23,6 +23,8 @@ CONNECT_SECONDS = 5
 LOADING_ERRORS = (OSError, ValueError, TypeError, AttributeError, RuntimeError)
 # Weights as torch pickles them.
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+# What makes transformers load an adapter beside the weights that it is asked for.
+ADAPTER_CONFIG = "adapter_config.json"
 # Where a hub's checkpoint has its weights, in one file or in several.
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -68,6 +70,8 @@ def check(checkpoint: str, chat_template: str = "", trust: bool = False) -> None
         if folder.is_absolute() or checkpoint.startswith("."):
             raise UserError(f"--model {checkpoint}: no such folder or file: give a checkpoint's folder, or a hub id")
         return
+    if (folder / ADAPTER_CONFIG).exists():
+        raise holds_adapter(checkpoint)
     if not isinstance(read_json(folder / "config.json"), dict):
         raise UserError(f"--model {checkpoint}: no config.json with a model's settings: give a checkpoint's folder")
     check_code(checkpoint, trust)
@@ -76,6 +80,14 @@ def check(checkpoint: str, chat_template: str = "", trust: bool = False) -> None
     own = (folder / "chat_template.jinja").is_file() or (settings or {}).get("chat_template")
     if not chat_template and not own:
         raise UserError(f"--model {checkpoint}: no chat template beside its tokenizer: give an instruction-tuned model")
+
+
+def holds_adapter(checkpoint: str) -> UserError:
+    """The line for a folder or hub id that some libraries would load an adapter from, and others the base alone."""
+    return UserError(
+        f"--model {checkpoint}: has an {ADAPTER_CONFIG}, so transformers would load that adapter and others would not: "
+        "give the base as --model and the adapter's folder as --adapter (a merged checkpoint: remove that file)"
+    )
 
 
 def check_code(checkpoint: str, trust: bool) -> None:
@@ -139,20 +151,22 @@ def check_hub(checkpoint: str, trust: bool = False, quiet: bool = False) -> None
             f"--model {checkpoint}: not to be had from the hub ({cause(error, 120)}): give a local folder"
         ) from error
     check_code(checkpoint, trust)
+    if _is_on_hub(checkpoint, ADAPTER_CONFIG, unknown=False):
+        raise holds_adapter(checkpoint)
     if not any(_is_on_hub(checkpoint, name) for name in SAFE_WEIGHTS):
         raise UserError(f"--model {checkpoint}: has no .safetensors files, and pickles are not read: give another")
 
 
-def _is_on_hub(checkpoint: str, name: str) -> bool:
-    """Whether a hub id has a file, as far as can be known: what cannot be asked is left to the loading."""
+def _is_on_hub(checkpoint: str, name: str, unknown: bool = True) -> bool:
+    """Whether a hub id has a file, `unknown` where that cannot be asked: then it is left to the loading."""
     from huggingface_hub import constants, file_exists, try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(checkpoint, name), str):
         return True
     try:
-        return constants.HF_HUB_OFFLINE or file_exists(checkpoint, name)
+        return unknown if constants.HF_HUB_OFFLINE else file_exists(checkpoint, name)
     except OSError:
-        return True
+        return unknown
 
 
 def go_offline_without_network() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from harness import breakdown, stored
+from harness.agreement import Agreement
 from harness.breakdown import Gain, Part, Payment
 from harness.files import read_steps
 from harness.pairs import other_weights
-from harness.records import LARGEST_NUMBER
+from harness.records import LARGEST_NUMBER, make
 from harness.store import TRAINING_FILES, Run
 from harness.stored import AlsoMeans, Effective, Rollout
 from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
@@ -232,6 +233,7 @@ def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
             )
         if decided := known.get("server_decides"):
             yield f"{side.name}: {known['server_program']} takes no {decided}: its own settings of these are in force."
+        yield from _agreement_notes(known.get("agreement") or {"compared": [], "not_compared": {}})
         if known.get("cached"):
             yield f"{side.name}: an earlier run of the same model, prompts, sampling and versions drew the replies."
         for pace in known.get("earlier_paces", ()):
@@ -246,6 +248,19 @@ def _quantized_checkpoint(checkpoint: dict[str, str]) -> Iterator[str]:
     if "quantization" in checkpoint:
         file, sha = next(iter(checkpoint.items()))
         yield f"Checkpoint: {file} ({checkpoint['quantization']}, SHA-256 {sha}), dequantized."
+
+
+def _agreement_notes(agreement: dict) -> Iterator[str]:
+    """How far the training's engines and the one that measured are apart on fixed texts."""
+    for found in (make(Agreement, each) for each in agreement["compared"]):
+        first, second = found.engines
+        weak = "" if found.says_something else "; the adapter is too weak to show a difference there"
+        yield (
+            f"The {first} and {second} score fixed texts alike: {found.base:.2g} nats a token apart for the base, "
+            f"{found.adapter:.2g} with the adapter, which moves them by {found.effect:.2g}{weak}."
+        )
+    for engine, why in agreement["not_compared"].items():
+        yield f"Not compared on fixed texts: {engine} ({why})."
 
 
 def _language_note(comparison: dict, target: str) -> str:

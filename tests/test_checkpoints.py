@@ -3,7 +3,7 @@ import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import address, serving
+from conftest import address, save_adapter, serving
 
 from harness import adapters, chat, checkpoints
 from harness.errors import UserError
@@ -37,6 +37,11 @@ def pickle_weights(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def add_adapter(folder):
+    """transformers loads it unasked, vLLM does not."""
+    save_adapter(folder)
+
+
 def lose_template(folder):
     (folder / "chat_template.jinja").unlink()
 
@@ -48,6 +53,10 @@ def lose_template(folder):
         (break_weights, "not a whole safetensors file"),
         (lose_weights, "no .safetensors file"),
         (pickle_weights, r"no pytorch_model\.bin is read: it is a pickle"),
+        (
+            add_adapter,
+            r"has an adapter_config\.json, .* give the base as --model and the adapter's folder as --adapter",
+        ),
         (lose_template, "no chat template"),
         (shutil.rmtree, "no such folder"),
     ],

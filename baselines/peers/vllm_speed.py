@@ -52,11 +52,11 @@ def drawn_by_us(engine: VllmEngine, requests: list[Request], config: Configurati
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds, "first_reply": first}
 
 
-def drawn_by_peer(llm: LLM, tokenizer: Any, requests: list[Request], config: Configuration) -> dict[str, float]:
+def drawn_by_peer(llm: LLM, engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
     started = time.perf_counter()
-    tokens = tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
+    tokens = engine.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
     prompts = [{"prompt_token_ids": ids} for ids in tokens]
-    outputs = llm.generate(prompts, _parameters(config.sampling, ends, seed=None), use_tqdm=False)
+    outputs = llm.generate(prompts, _parameters(config.sampling, engine.ends, seed=None), use_tqdm=False)
     seconds = time.perf_counter() - started
     tokens = sum(len(each.outputs[0].token_ids) for each in outputs)
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
@@ -119,8 +119,8 @@ def main() -> None:
     with vllms_own_process():
         llm = LLM(model=config.checkpoint, **engine.settings)
     result["load_seconds"]["peer"] = time.perf_counter() - started
-    drawn_by_peer(llm, engine.tokenizer, requests[:WARM_UP], config)
-    result["peer"] = [drawn_by_peer(llm, engine.tokenizer, requests, config) for _ in range(given.repeats)]
+    drawn_by_peer(llm, engine, requests[:WARM_UP], config)
+    result["peer"] = [drawn_by_peer(llm, engine, requests, config) for _ in range(given.repeats)]
     llm.llm_engine.engine_core.shutdown()
     del llm
     gc.collect()

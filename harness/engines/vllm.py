@@ -27,7 +27,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from harness import chat, checkpoints
 from harness.agreement import Scores, Text
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_seed
+from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_seed, vllm_adapters
 from harness.engines.vllm_settings import own_length, refuse_too_large, settings_of, weights_of
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
@@ -80,6 +80,11 @@ class VllmEngine:
                 ) from error
         self._started_saying = os.fstat(self._said.fileno()).st_size
         atexit.register(self.engine.engine_core.shutdown)
+        if self.lora:
+            try:
+                self.engine.add_lora(self.lora)
+            except Exception as error:  # as above
+                raise vllm_adapters.cannot_apply(self.lora.lora_path, said_by(error)) from error
 
     def _room_for(self, requests: Sequence[Request], max_tokens: int) -> dict[str, int]:
         """The max_model_len that the prompts and their replies need; none where the model's own is no longer, so that

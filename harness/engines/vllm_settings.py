@@ -13,12 +13,10 @@ from vllm import EngineArgs
 from vllm.platforms import current_platform
 
 from harness import adapters, checkpoints, registry
-from harness.engines import Setup, whole_number
+from harness.engines import Setup, vllm_adapters, whole_number
 from harness.errors import UserError
 from harness.precision import dtype_of, model_type
 
-# The ranks that vLLM has room for.
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 OURS = {"model", "seed", "enable_lora", "tokenizer", "trust_remote_code", "hf_token"}
 ON_GPU = current_platform.is_cuda_alike()
 # An evaluation's batches are large, so on a card of a data centre's size more replies are drawn at once than vLLM's
@@ -42,7 +40,8 @@ def settings_of(setup: Setup) -> dict[str, Any]:
         # The CPU build gives the last slot's adapter to the base's requests in a mixed batch
         # (vllm-project/vllm#48421), so there the last slot stays empty.
         slots = 1 if ON_GPU else 2
-        room = _rank_room(adapters.rank(adapter), adapter)
+        room = vllm_adapters.room_for(adapters.rank(adapter), adapter)
+        vllm_adapters.check(adapter, room)
         settings |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": room}
     known = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
     for name, text in setup.arguments.items():
@@ -101,13 +100,6 @@ def own_length(checkpoint: str) -> int | None:
     config = checkpoints.model_config(checkpoint)
     text = config.get("text_config") or config
     return min((text[key] for key in LENGTH_KEYS if isinstance(text.get(key), int)), default=None)
-
-
-def _rank_room(rank: int, adapter: str) -> int:
-    room = next((each for each in RANKS if each >= rank), None)
-    if room is None:
-        raise UserError(f"--adapter {adapter}: rank {rank} is over vLLM's {RANKS[-1]}: evaluate with transformers")
-    return room
 
 
 def value_of(text: str) -> Any:

@@ -71,6 +71,7 @@ def _merge(export: Export, quiet: bool) -> tuple[Any, float]:
     is_wide = model.dtype == torch.float32
     dtype = torch.bfloat16 if is_wide else model.dtype
     adapted = with_adapter(model, export.adapter)
+    _refuse_on_shared_weight(adapted, export.adapter)
     progress.note("export: merging", quiet)
     try:
         with warnings.catch_warnings(action="ignore"):  # that the layers are merged already, which is what we want
@@ -89,6 +90,17 @@ def _merge(export: Export, quiet: bool) -> tuple[Any, float]:
     progress.note(f"export: {share:.1%} of what the adapter changes are left in 16-bit weights", quiet)
     # A 16-bit checkpoint's few float32 weights stay as they are.
     return merged.to(dtype) if is_wide else merged, share
+
+
+def _refuse_on_shared_weight(adapted: Any, adapter: str) -> None:
+    """A UserError for a LoRA on one end of a model whose two ends are one weight: merged, it would change both."""
+    ends = adapted.get_input_embeddings(), adapted.get_output_embeddings()
+    bases = [end.get_base_layer() if isinstance(end, LoraLayer) else end for end in ends]
+    if any(isinstance(end, LoraLayer) for end in ends) and bases[0].weight is bases[1].weight:
+        raise UserError(
+            f"--adapter {adapter}: adapts embed_tokens or lm_head, which are one weight in this base, so a merge would "
+            "change both: export --to lora"
+        )
 
 
 @torch.no_grad()
