@@ -29,6 +29,16 @@ class Prompts:
     probe: str
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """SFT's rows {input_ids}; `too_long` ones were left out, and of all `rewritten` have another text than the chat
+    template gives an answered turn."""
+
+    rows: list[dict]
+    too_long: int
+    rewritten: int
+
+
 def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Prompts:
     """The prompts that fit into `max_prompt` tokens, or into the quantile of their lengths where that is not given."""
     system = system_text(config)
@@ -68,24 +78,19 @@ def _question(row: dict) -> str:
     return row["prompt"][-1]["content"]
 
 
-def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> tuple[list[dict], int]:
-    """SFT's rows {input_ids} of the worked solutions, and how many were left out.
+def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> Lessons:
+    """SFT's rows of the worked solutions, without those of more than half of `max_sequence` tokens.
 
-    Those of more than half of `max_sequence` tokens are. They are tokenized here, as TRL would add special tokens to
+    They are tokenized here, as TRL would add special tokens to
     what a chat template has put them into already.
     """
-    system, format = system_text(config), FORMATS[config.format]
-    texts = [
-        chat.render(
-            tokenizer,
-            [
-                *formats.messages(lesson.question, system),
-                {"role": "assistant", "content": formats.lay_out(lesson.solution, lesson.answer, format)},
-            ],
-            answered=True,
-        )
-        for lesson in lessons.problems
-    ]
+    system, format, end = system_text(config), FORMATS[config.format], chat.end_of_turn(tokenizer)
+    texts, rewritten = [], 0
+    for lesson in lessons.problems:
+        asked = formats.messages(lesson.question, system)
+        reply = formats.lay_out(lesson.solution, lesson.answer, format)
+        texts.append(chat.lesson(tokenizer, asked, reply, format, end))
+        rewritten += chat.answered(tokenizer, asked, reply) != texts[-1]
     rows = [{"input_ids": ids} for ids in _token_ids(texts, tokenizer)]
     kept = [row for row in rows if len(row["input_ids"]) <= config.max_sequence // 2]
     if len(kept) < config.sft_batch:
@@ -93,7 +98,7 @@ def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> tup
             f"{config.sft_dataset}: {len(kept)} of {len(rows)} worked solutions fit into half of max_sequence = "
             f"{config.max_sequence} tokens, a step needs {config.sft_batch}: raise max_sequence, or --skip-sft"
         )
-    return kept, len(rows) - len(kept)
+    return Lessons(kept, len(rows) - len(kept), rewritten)
 
 
 def _token_ids(texts: list[str], tokenizer: Any) -> list[list[int]]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import cache, checkpoints, progress, registry
+from harness import cache, chat, checkpoints, progress, registry
 from harness.adapters import WEIGHTS
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.evaluate import dataset_sha, versions
+from harness.evaluate import SYSTEM_MOVED, dataset_sha, system_text, versions
 from harness.files import read_json, write_json
 from harness.store import TRAINING_FILES, Run
 from harness.types import Dataset
@@ -68,10 +68,14 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         # Before all else: Unsloth patches the libraries that everything after it imports.
         backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
         progress.note(f"{name}: {config.checkpoint}, {backend.name}", quiet)
-        tokenizer = checkpoints.load_tokenizer(config.checkpoint, config.chat_template, config.trust_remote_code)
+        tokenizer = checkpoints.load_tokenizer(
+            config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs
+        )
+        if chat.provenance(tokenizer) and system_text(config):
+            progress.note(f"{name}: {SYSTEM_MOVED}", quiet)
         checkpoint = last_checkpoint(folder / "checkpoints")
         done = step_of(checkpoint) if checkpoint else 0
-        provenance["versions"] = versions()
+        provenance |= {"versions": versions(), **chat.provenance(tokenizer)}
         yield Training(config, backend, tokenizer, folder, quiet, first, checkpoint, done, replaced, provenance)
         if first:
             finished = [*TRAINING_FILES, "effective_config.json", *(f"adapter/{name}" for name in ADAPTER_FILES)]

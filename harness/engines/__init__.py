@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from harness.errors import UserError
@@ -44,7 +44,8 @@ Drawn = list[tuple[Request, Completion]]
 
 @dataclass(frozen=True)
 class Setup:
-    """What an engine is made for. `arguments` are its own, `trust` lets a checkpoint's own Python code run."""
+    """What an engine is made for. `arguments` are its own, `trust` lets a checkpoint's own Python code run, `switches`
+    are what the chat template reads besides the conversation."""
 
     checkpoint: str
     adapter: str | None
@@ -52,6 +53,7 @@ class Setup:
     seed: int
     chat_template: str = ""
     trust: bool = False
+    switches: dict[str, Any] = field(default_factory=dict)
 
 
 class Engine(Protocol):

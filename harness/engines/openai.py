@@ -57,7 +57,7 @@ class OpenAIEngine:
         if setup.chat_template and "tokenizer" not in arguments:
             raise UserError("this recipe has a chat template of its own: give --engine-arg tokenizer=FOLDER_OR_HUB_ID")
         self.tokenizer = (
-            checkpoints.load_tokenizer(arguments["tokenizer"], setup.chat_template, setup.trust)
+            checkpoints.load_tokenizer(arguments["tokenizer"], setup.chat_template, setup.trust, setup.switches)
             if "tokenizer" in arguments
             else None
         )
@@ -67,7 +67,10 @@ class OpenAIEngine:
             "model": self.model,
             "server": served.get(self.model) or "unknown",
             "chat_template": arguments.get("tokenizer", "the server's own"),
+            **(chat.provenance(self.tokenizer) if self.tokenizer else {}),
         }
+        # Of a prompt that is rendered here the server sees the text alone.
+        self.switches = {} if self.tokenizer else setup.switches
 
     def load(self) -> None:
         """The server has loaded its models already."""
@@ -122,6 +125,8 @@ class OpenAIEngine:
             answer = await client.completions.with_raw_response.create(prompt=request.prompt, **settings)
         else:
             messages = json.loads(request.prompt)
+            if self.switches:
+                settings["extra_body"]["chat_template_kwargs"] = self.switches
             answer = await client.chat.completions.with_raw_response.create(messages=messages, **settings)
         return request, request.complete(*_drawn(read(answer.content)))
 

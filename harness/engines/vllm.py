@@ -26,7 +26,7 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from harness import adapters, chat, checkpoints, registry
+from harness import adapters, chat, checkpoints, model_files, registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, whole_number
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
@@ -55,7 +55,8 @@ class VllmEngine:
 
     def __init__(self, setup: Setup):
         self.checkpoint = setup.checkpoint
-        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust)
+        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
+        self.context = model_files.context_length(checkpoints.model_config(setup.checkpoint))
         self.lora = LoRARequest("adapter", 1, setup.adapter) if setup.adapter else None
         self.settings = _settings(setup)
         self.engine: LLMEngine | None = None
@@ -66,6 +67,7 @@ class VllmEngine:
             "engine": "vllm",
             "device": current_platform.get_device_name(),
             "engine_args": self.settings,
+            **chat.provenance(self.tokenizer),
         }
 
     def load(self) -> None:
@@ -89,9 +91,12 @@ class VllmEngine:
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
     ) -> Iterator[Drawn]:
         missing = [request for request in requests if request.key not in done]
+        fitting = self._fitting(missing)
+        asked = {request.key for request in fitting}
+        yield [(request, request.leave_unasked()) for request in missing if request.key not in asked]
         # Several replies to one problem are drawn by vLLM's own n, which it refuses to greedy ones.
         together = (lambda each: (each.adapted, each.problem.id)) if sampling.temperature else (lambda each: each.key)
-        problems = [list(group) for _, group in groupby(missing, key=together)]
+        problems = [list(group) for _, group in groupby(fitting, key=together)]
         first = [group[0] for group in problems]
         parameters = [_parameters(sampling, n=len(group)) for group in problems]
         for finished in self._finished(first, self._tokens(first), parameters):
@@ -105,6 +110,11 @@ class VllmEngine:
                 (request, request.complete(text, len(reply.token_ids), _finish_reason(reply.finish_reason)))
                 for (request, reply), text in zip(replies, texts, strict=True)
             ]
+
+    def _fitting(self, requests: Sequence[Request]) -> list[Request]:
+        """Those whose prompt leaves room for a reply in the model's context."""
+        sizes = map(len, self._tokens(requests) if requests else [])
+        return [each for each, size in zip(requests, sizes, strict=True) if size < (self.context or math.inf)]
 
     def _tokens(self, requests: Sequence[Request], text: str = "") -> list[list[int]]:
         return self.tokenizer([each.prompt + text for each in requests], add_special_tokens=False)["input_ids"]
@@ -149,6 +159,7 @@ class VllmEngine:
         return UserError(_with_fix("vllm broke down", said, "the same command goes on from here"))
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
+        requests = self._fitting(requests) or requests
         # One request at a time: the company in a batch changes the last bits.
         base, adapted, again = (
             [value for request in requests for value in self._log_probabilities([request], [adapter])[0]]
