@@ -4,23 +4,27 @@ hash."""
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlparse
 
-from harness import gguf, turn_ends
+from harness import chat, gguf, model_files, turn_ends
 from harness.config import EMBEDDED
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, said_by
 from harness.files import sha256_as_it_stands
 
 CONNECT_SECONDS = 5
+NO_SWITCHES: Mapping[str, Any] = MappingProxyType({})
 # What transformers raises at a folder that is no checkpoint of its own has no common class.
-LOADING_ERRORS = (OSError, ValueError, TypeError, AttributeError, RuntimeError)
+LOADING_ERRORS = (
+    OSError, ValueError, TypeError, AttributeError, RuntimeError, LookupError, ImportError, AssertionError
+)  # fmt: skip
 # Weights as torch pickles them.
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 # What makes transformers load an adapter beside the weights that it is asked for.
@@ -60,7 +64,9 @@ def folder_here(checkpoint: str) -> Path | None:
     return None
 
 
-def check(checkpoint: str, chat_template: str = "", trust: bool = False) -> None:
+def check(
+    checkpoint: str, chat_template: str = "", trust: bool = False, switches: Mapping[str, Any] = NO_SWITCHES
+) -> None:
     """A UserError for what a folder's files, or a GGUF file's header, show to be wrong, without loading a model."""
     if file := gguf_file(checkpoint):
         gguf.check(file, chat_template)
@@ -72,14 +78,13 @@ def check(checkpoint: str, chat_template: str = "", trust: bool = False) -> None
         return
     if (folder / ADAPTER_CONFIG).exists():
         raise holds_adapter(checkpoint)
-    if not isinstance(read_json(folder / "config.json"), dict):
+    if not (folder / "config.json").is_file():
         raise UserError(f"--model {checkpoint}: no config.json with a model's settings: give a checkpoint's folder")
+    model_files.check(folder)
     check_code(checkpoint, trust)
     check_weights(folder)
-    settings = read_json(folder / "tokenizer_config.json")
-    own = (folder / "chat_template.jinja").is_file() or (settings or {}).get("chat_template")
-    if not chat_template and not own:
-        raise UserError(f"--model {checkpoint}: no chat template beside its tokenizer: give an instruction-tuned model")
+    template = chat.choose(chat.templates_in(folder), chat_template, f"--model {checkpoint}")
+    chat.refuse_unused(switches, template, checkpoint)
 
 
 def holds_adapter(checkpoint: str) -> UserError:
@@ -194,34 +199,59 @@ def read_json(path: Path) -> Any:
 
 def load(loader: Any, checkpoint: str, trust: bool, **arguments: Any) -> Any:
     """`loader.from_pretrained`, with a UserError where the checkpoint is not to be had; `trust` runs its own code."""
+    from huggingface_hub.errors import StrictDataclassError
+
     where = locate(checkpoint)
     try:
         return loader.from_pretrained(where, trust_remote_code=trust, **arguments)
+    except StrictDataclassError as error:
+        raise UserError(
+            f"{checkpoint}: config.json is not as transformers wants it ({cause(error, 200)}): fix that key"
+        ) from error
     except (*LOADING_ERRORS, MemoryError) as error:
         if lacks_memory(said_by(error)):
             raise UserError(f"{checkpoint}: does not fit into memory: free some, or take a smaller model") from error
         if not trust and "trust_remote_code" in str(error):
             raise _needs_trust(checkpoint) from error
+        said = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
         fix = "give --model a whole checkpoint folder" if Path(where).is_dir() else "give --model a local folder"
-        raise UserError(f"{checkpoint}: cannot be loaded ({cause(error)}): {fix}") from error
+        raise UserError(f"{checkpoint}: cannot be loaded ({cause(said)}): {fix}") from error
 
 
 def load_model(checkpoint: str, trust: bool, **arguments: Any) -> Any:
-    """The checkpoint's language model, out of safetensors alone."""
+    """The checkpoint's language model, out of safetensors alone.
+
+    A UserError where its files lack a weight, which transformers would fill in at random.
+    """
     from transformers import AutoModelForCausalLM
 
-    return load(AutoModelForCausalLM, checkpoint, trust, use_safetensors=True, **arguments)
+    arguments |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, found = load(AutoModelForCausalLM, checkpoint, trust, **arguments)
+    for name, stored, wanted in sorted(found["mismatched_keys"]):
+        raise UserError(
+            f"{checkpoint}: {name} is {list(stored)} in its files and {list(wanted)} by config.json: give the folder "
+            "its own config.json"
+        )
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(
+            f"{checkpoint}: its files lack {len(missing)} of the model's weights ({missing[0]}): copy all of them again"
+        )
+    return model
 
 
-def load_tokenizer(checkpoint: str, chat_template: str = "", trust: bool = False) -> Any:
+def load_tokenizer(
+    checkpoint: str, chat_template: str = "", trust: bool = False, switches: Mapping[str, Any] = NO_SWITCHES
+) -> Any:
     """The checkpoint's tokenizer, padding on the left as generation wants it and with a token of its own; it must have
-    a chat template, or be given one."""
+    a chat template, or be given one, which `switches` (chat_template_kwargs) are set in."""
     from transformers import AutoTokenizer
 
     tokenizer = load(AutoTokenizer, checkpoint, trust, padding_side="left")
-    tokenizer.chat_template = chat_template or tokenizer.chat_template
-    if not tokenizer.chat_template:
-        raise UserError(f"{checkpoint}: its tokenizer has no chat template: give an instruction-tuned checkpoint")
+    folder = folder_here(checkpoint)
+    config = read_json(folder / "config.json") or {} if folder else {}
+    vocabulary = model_files.language_model(config).get("vocab_size")
+    model_files.refuse_another_tokenizer(tokenizer, vocabulary, checkpoint)
+    chat.settle(tokenizer, chat_template, switches, checkpoint)
     turn_ends.give_pad_token(tokenizer, end_tokens(checkpoint, tokenizer), model_config(checkpoint))
     return tokenizer
 

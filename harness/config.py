@@ -7,9 +7,9 @@ import tomllib
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from harness import formats, registry
 from harness.engines import PACE
@@ -26,6 +26,8 @@ DEFAULT_SYSTEM, OPENING_TAG = "HARNESS_DEFAULT_SYSTEM", "HARNESS_OPENING_TAG"
 NOTHING = "none"
 # What models are told, as it stands.
 TEXTS = ("system_prompt", "chat_template")
+TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_]\w*$")]
+TemplateValue = bool | int | float | str | list[str]
 
 
 class Configuration(BaseModel):
@@ -46,7 +48,11 @@ class Configuration(BaseModel):
     language: str = Field("", description="target language of the reasoning, ISO 639-1, or 'none'")
     system_prompt: str = Field("default", description="'default', 'none', or the text itself")
     chat_template: str = Field(
-        "", description="a Jinja template's text, or its .jinja file; '' is the checkpoint's own"
+        "",
+        description="a Jinja template's text, its .jinja file, or the name of one of the checkpoint's; '' is its own",
+    )
+    chat_template_kwargs: dict[TemplateName, TemplateValue] = Field(
+        default_factory=dict, description="what the chat template reads besides: {enable_thinking = false}"
     )
 
     engine: str = "auto"
@@ -207,7 +213,7 @@ def read_recipe(name_or_file: str) -> dict[str, Any]:
     else:
         path = RECIPES / f"{registry.choose('recipe', name_or_file, recipe_names())}.toml"
     try:
-        keys = {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8"))
+        keys = {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # of figures too long or lists too deep the parser says so itself
         raise UserError(f"{path}: not a TOML file: {error}: mend it") from error
     keys = _files_read(keys, path.parent)
@@ -259,7 +265,7 @@ def _can_be_written(key: str, text: str) -> bool:
 
 def _read_text(key: str, path: Any) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"recipe key {key}: {path} cannot be read: give a UTF-8 text file that exists") from error
 
@@ -317,6 +323,6 @@ def read_system_prompt(name_or_file: str) -> str:
     if name_or_file in ("default", "none"):
         return name_or_file
     try:
-        return Path(name_or_file).read_text(encoding="utf-8").strip()
+        return Path(name_or_file).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--system-prompt {name_or_file}: give 'default', 'none' or a UTF-8 text file") from error

@@ -19,11 +19,12 @@ from harness.errors import UserError
 from harness.files import Journal, write_json, write_lines
 from harness.formats import FORMATS
 from harness.precision import evaluation_weights
-from harness.scoring import score_all
+from harness.scoring import NO_ROOM, score_all
 from harness.store import BASE, SIDE_FILES, SIDES, Run
 from harness.types import Completion, Dataset, Request
 
 PROBES = 16
+SYSTEM_MOVED = "the chat template has no system role: the instructions open the user's turn"
 DRAWN_AGAIN = 8
 SCORED_AT_ONCE = 100
 PACKAGES = (
@@ -47,6 +48,8 @@ def evaluate(
         replaced = _replaced(config)
         for key, why in replaced.items():
             progress.note(f"{' and '.join(sides)}: {key} {why}", quiet)
+        if engine.provenance.get("system_prompt") and system_text(config):
+            progress.note(SYSTEM_MOVED, quiet)
         wanted = {side: requests(config, dataset, engine, adapted=side != BASE) for side in sides}
         fingerprint, earlier, decided_by = hashing.result(), run.record["provenance"], None
         problems = dataset_record(dataset)
@@ -88,6 +91,7 @@ def evaluate(
         if decided_by and not provenance[BASE]["cached"] and "earlier_paces" not in provenance[BASE]:
             cache.keep(decided_by, run.completions(BASE))
         for side in sides:
+            provenance[side]["unasked"] = unasked(run, side, quiet)
             score(run, side, quiet)
 
 
@@ -229,6 +233,7 @@ def open_engine(config: Configuration, adapter: str | None) -> Engine:
             config.chat_template,
             config.trust_remote_code,
             weights,
+            config.chat_template_kwargs,
         )
     )
 
@@ -277,6 +282,20 @@ def draw(
             bar.advance(len(finished), f"{tokens / (time.monotonic() - started):,.0f} tokens/s")
             for _, completion in finished if watch else ():
                 watch(completion)
+
+
+def unasked(run: Run, side: str, quiet: bool) -> int:
+    """How many replies of a side are missing because their question fills the model's context; a UserError where all
+    are."""
+    replies = run.completions(side)
+    count = sum(each.is_unasked for each in replies)
+    if count == len(replies):
+        raise UserError(
+            f"{run.config.checkpoint}: every question is longer than its context: give a model that reads more"
+        )
+    if count:
+        progress.note(f"{side}: {count} of {len(replies)} replies are left unscored: {NO_ROOM}", quiet)
+    return count
 
 
 def draw_again(run: Run, side: str, engine: Engine, wanted: list[Request]) -> dict[str, int]:

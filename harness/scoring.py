@@ -15,6 +15,7 @@ from harness.rewards.own import OwnRewards, load_own
 from harness.rewards.payment import Judgement
 from harness.types import Completion, Equality, Format, Score
 
+NO_ROOM = "the question leaves no room in the model's context"
 TEXT_METRICS = (
     "format_strict", "format_tags", "accuracy_strict", "accuracy_flexible", "language_ratio", "language_raw",
 )  # fmt: skip
@@ -33,13 +34,22 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
         )
 
     return [
-        _score(
+        _unasked(each, target, rewards_behind(each.prefix).names)
+        if each.is_unasked
+        else _score(
             each,
             grade(each.reply, each.answer, format, equality, target),
             rewards_behind(each.prefix).judge(each.text, each.answer, {"prompt": each.question}),
         )
         for each in completions
     ]
+
+
+def _unasked(completion: Completion, target: str | None, rewards: Sequence[str]) -> Score:
+    graded = ungraded(NO_ROOM, target)
+    names = [*graded.scores, "truncated", "tokens", *(f"reward/{name}" for name in rewards)]
+    unscored, reasons = dict.fromkeys(names), dict.fromkeys(names, NO_ROOM)
+    return Score(completion.problem_id, completion.index, None, graded.language, unscored, reasons)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ class Provenance:
     earlier_paces: tuple[Pace, ...] = ()
     drawn_again: dict[str, int] | None = None
     skipped_rows: dict[str, int] = field(default_factory=dict)
+    system_prompt: str | None = None
+    unasked: int = 0
     health: tuple[str, ...] = ()
 
 

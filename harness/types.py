@@ -93,6 +93,11 @@ class Completion:
         return self.prefix + self.text
 
     @property
+    def is_unasked(self) -> bool:
+        """Whether the prompt left the reply no room in the model's context: cut off before its first token."""
+        return self.finish_reason == "length" and not self.n_tokens
+
+    @property
     def place(self) -> tuple[str, int]:
         return self.problem_id, self.index
 
@@ -121,6 +126,10 @@ class Request:
     def key(self) -> tuple[bool, str, int]:
         """What tells it from every other request of a run."""
         return self.adapted, *self.place
+
+    def leave_unasked(self) -> Completion:
+        """What stands for a reply that the prompt leaves no room for in the model's context."""
+        return self.complete("", 0, "length")
 
     def complete(self, text: str, n_tokens: int, finish_reason: FinishReason) -> Completion:
         return Completion(

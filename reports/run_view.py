@@ -208,6 +208,11 @@ def _training_notes(run: Run, provenance: dict) -> Iterator[str]:
             f"SFT warm-up on {warm_up['solutions']} worked solutions; {warm_up['too_long_solutions']} longer than half "
             f"of max_sequence and {warm_up['evaluated_solutions']} that the run evaluates were left out."
         )
+    if changed := warm_up.get("rewritten_solutions"):
+        yield (
+            f"The chat template changes an answered turn (it drops or moves the reasoning), so {changed} lessons of "
+            "SFT are prompt, solution and end of turn, put together without it."
+        )
     if train.keys() >= {"prompts", "max_prompt", "too_long_prompts", "max_completion"}:
         yield (
             f"GRPO on {train['prompts']} prompts of at most {train['max_prompt']} tokens, {train['too_long_prompts']} "
@@ -236,6 +241,10 @@ def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
         yield from _agreement_notes(known.get("agreement") or {"compared": [], "not_compared": {}})
         if known.get("cached"):
             yield f"{side.name}: an earlier run of the same model, prompts, sampling and versions drew the replies."
+        if known.get("unasked"):
+            yield f"{side.name}: {known['unasked']} replies are unscored: the question fills the model's context."
+        if known.get("system_prompt"):
+            yield f"{side.name}: the chat template has no system role; a system prompt opened the user's turn."
         for pace in known.get("earlier_paces", ()):
             how = ", ".join(f"{name} = {value}" for name, value in pace["arguments"].items())
             yield f"{side.name}: {pace['replies']} of the replies were drawn with {how}, before that was changed."

@@ -49,7 +49,7 @@ def lose_template(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (break_config, "no config.json"),
+        (break_config, "config.json: no table of settings"),
         (break_weights, "not a whole safetensors file"),
         (lose_weights, "no .safetensors file"),
         (pickle_weights, r"no pytorch_model\.bin is read: it is a pickle"),
@@ -78,7 +78,7 @@ def test_a_folder_that_is_no_lora_is_refused(tmp_path, settings):
 def test_a_template_that_refuses_the_prompt_names_the_way_out():
     tokenizer = checkpoints.load_tokenizer("embedded")
     tokenizer.chat_template = "{{ raise_exception('no system role') }}"
-    with pytest.raises(UserError, match="--system-prompt none"):
+    with pytest.raises(UserError, match="chat_template=FILE"):
         chat.render(tokenizer, [{"role": "user", "content": "?"}])
 
 

@@ -11,7 +11,6 @@ from harness.datasets import held_out_questions
 from harness.errors import UserError
 from harness.evaluate import system_text
 from harness.formats import FORMATS
-from harness.turn_ends import turn_end
 from harness.types import Dataset
 
 
@@ -28,6 +27,16 @@ class Prompts:
     max_completion: int
     too_long: int
     probe: str
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """SFT's rows {input_ids}; `too_long` ones were left out, and of all `rewritten` have another text than the chat
+    template gives an answered turn."""
+
+    rows: list[dict]
+    too_long: int
+    rewritten: int
 
 
 def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Prompts:
@@ -69,34 +78,27 @@ def _question(row: dict) -> str:
     return row["prompt"][-1]["content"]
 
 
-def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> tuple[list[dict], int]:
-    """SFT's rows {input_ids} of the worked solutions, and how many were left out.
+def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> Lessons:
+    """SFT's rows of the worked solutions, without those of more than half of `max_sequence` tokens.
 
-    Those of more than half of `max_sequence` tokens are. They are tokenized here, as TRL would add special tokens to
+    They are tokenized here, as TRL would add special tokens to
     what a chat template has put them into already.
     """
-    system, format = system_text(config), FORMATS[config.format]
-    texts = [
-        chat.render(
-            tokenizer,
-            [
-                *formats.messages(lesson.question, system),
-                {"role": "assistant", "content": formats.lay_out(lesson.solution, lesson.answer, format)},
-            ],
-            answered=True,
-        )
-        for lesson in lessons.problems
-    ]
-    # Where the template does not close the last turn, its end would not be learnt.
-    end = [tokenizer.eos_token_id] if turn_end(tokenizer) is None else []
-    rows = [{"input_ids": ids + end} for ids in _token_ids(texts, tokenizer)]
+    system, format, end = system_text(config), FORMATS[config.format], chat.end_of_turn(tokenizer)
+    texts, rewritten = [], 0
+    for lesson in lessons.problems:
+        asked = formats.messages(lesson.question, system)
+        reply = formats.lay_out(lesson.solution, lesson.answer, format)
+        texts.append(chat.lesson(tokenizer, asked, reply, format, end))
+        rewritten += chat.answered(tokenizer, asked, reply) != texts[-1]
+    rows = [{"input_ids": ids} for ids in _token_ids(texts, tokenizer)]
     kept = [row for row in rows if len(row["input_ids"]) <= config.max_sequence // 2]
     if len(kept) < config.sft_batch:
         raise UserError(
             f"{config.sft_dataset}: {len(kept)} of {len(rows)} worked solutions fit into half of max_sequence = "
             f"{config.max_sequence} tokens, a step needs {config.sft_batch}: raise max_sequence, or --skip-sft"
         )
-    return kept, len(rows) - len(kept)
+    return Lessons(kept, len(rows) - len(kept), rewritten)
 
 
 def _token_ids(texts: list[str], tokenizer: Any) -> list[list[int]]:

@@ -16,25 +16,32 @@ def warm_up(run: Run, quiet: bool) -> None:
 
         config = stage.config
         lessons, evaluated = datasets.lessons(config)
-        solutions, too_long = rows.solutions_of(config, lessons, stage.tokenizer)
+        solutions = rows.solutions_of(config, lessons, stage.tokenizer)
         begin(
             stage,
             run,
             "warm-up",
             lessons,
-            solutions=len(solutions),
-            too_long_solutions=too_long,
+            solutions=len(solutions.rows),
+            too_long_solutions=solutions.too_long,
+            rewritten_solutions=solutions.rewritten,
             evaluated_solutions=evaluated,
         )
         progress.note(
-            f"warm-up: {len(solutions)} worked solutions ({too_long} longer than half of max_sequence and {evaluated} "
-            "that the run evaluates left out)",
+            f"warm-up: {len(solutions.rows)} worked solutions ({solutions.too_long} longer than half of max_sequence "
+            f"and {evaluated} that the run evaluates left out)",
             stage.quiet,
         )
-        batches = math.ceil(len(solutions) / config.sft_batch)
+        if solutions.rewritten:
+            progress.note(
+                f"warm-up: the chat template changes {solutions.rewritten} of the solutions (it drops or moves the "
+                "reasoning): prompt, solution and end of turn are put together without it",
+                stage.quiet,
+            )
+        batches = math.ceil(len(solutions.rows) / config.sft_batch)
         steps = math.ceil(config.sft_epochs * math.ceil(batches / config.sft_accumulation))
         question = formats.messages(lessons.problems[0].question, system_text(config))
         with progress.bar("warm-up", steps, stage.done, stage.quiet) as bar:
             log = StepLog(stage, bar, shown="loss")
             prompt = chat.render(stage.tokenizer, question)
-            finish(stage, trainers.sft_trainer(stage, solutions, log), prompt, None)
+            finish(stage, trainers.sft_trainer(stage, solutions.rows, log), prompt, None)

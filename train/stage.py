@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import agreement, cache, checkpoints, progress, registry
+from harness import agreement, cache, chat, checkpoints, progress, registry
 from harness.adapters import WEIGHTS
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.evaluate import dataset_sha, versions
+from harness.evaluate import SYSTEM_MOVED, dataset_sha, system_text, versions
 from harness.files import read_json, write_json
 from harness.store import TRAINING_FILES, Run
 from harness.types import Dataset
@@ -70,16 +70,20 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         # Before all else: Unsloth patches the libraries that everything after it imports.
         backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
         progress.note(f"{name}: {config.checkpoint}, {backend.name}", quiet)
-        tokenizer = checkpoints.load_tokenizer(config.checkpoint, config.chat_template, config.trust_remote_code)
+        tokenizer = checkpoints.load_tokenizer(
+            config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs
+        )
         ends = checkpoints.end_tokens(config.checkpoint, tokenizer)
         if backend.name == "unsloth" and tokenizer.pad_token_id in ends:
             raise UserError(
                 f"{config.checkpoint}: its vocabulary has no token to pad with but the end of a reply, which Unsloth "
                 "would not train: give --trainer trl"
             )
+        if chat.provenance(tokenizer) and system_text(config):
+            progress.note(f"{name}: {SYSTEM_MOVED}", quiet)
         checkpoint = last_checkpoint(folder / "checkpoints")
         done = step_of(checkpoint) if checkpoint else 0
-        provenance["versions"] = versions()
+        provenance |= {"versions": versions(), **chat.provenance(tokenizer)}
         yield Training(config, backend, tokenizer, ends, folder, quiet, first, checkpoint, done, replaced, provenance)
         if first:
             adapter = (f"adapter/{name}" for name in (*ADAPTER_FILES, agreement.FILE))

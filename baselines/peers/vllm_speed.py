@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import torch

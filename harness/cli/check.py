@@ -4,7 +4,7 @@ import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness import adapters, checkpoints, datasets, registry
+from harness import adapters, checkpoints, datasets, model_files, quantized, registry
 from harness.config import Configuration
 from harness.engines import (
     ARGUMENTS,
@@ -50,7 +50,9 @@ def check_names(config: Configuration) -> None:
     server_address("rollout_server", config.rollout_server)
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
     if engine != SERVER:
-        checkpoints.check(config.checkpoint, config.chat_template, config.trust_remote_code)
+        checkpoints.check(
+            config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs
+        )
         if config.adapter:
             adapters.check(config.adapter, config.checkpoint)
     _check_figures(config)
@@ -99,6 +101,8 @@ def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> 
         )
     if engine not in WITHOUT_CHECKPOINT or "train" in stages:
         checkpoints.check_hub(config.checkpoint, config.trust_remote_code, quiet)
+        settings = checkpoints.model_config(config.checkpoint)
+        quantized.check(settings, config.checkpoint, engine, trains="train" in stages)
     if engine in WITHOUT_CHECKPOINT and sides:
         adapter = config.adapter or ("any" if "after" in sides else None)
         open_engine(config, adapter)
@@ -133,6 +137,15 @@ def _check_training(config: Configuration) -> None:
 
     if config.adapter:
         raise UserError("--adapter gives a trained adapter: leave it out to train one")
+    settings = checkpoints.model_config(config.checkpoint)
+    stored, context = quantized.method_of(settings, config.checkpoint), model_files.context_length(settings)
+    if config.weights == "4-bit" and stored not in ("", quantized.BITSANDBYTES):
+        raise UserError(f"weights = 4-bit: {config.checkpoint} is quantized by {stored} already: --set weights=16-bit")
+    if context and config.max_sequence > context:
+        raise UserError(
+            f"max_sequence = {config.max_sequence}: {config.checkpoint} reads {context} tokens, prompt and completion "
+            "together: lower it"
+        )
     parameters = checkpoints.parameters(config.checkpoint)
     if parameters > LARGEST_ON_CPU and not has_gpu():
         raise UserError(

@@ -59,7 +59,17 @@ def export(
     from train.export import Export, write
 
     name = file_name(config.name)
-    wanted = Export(name, config.checkpoint, its_adapter, to, quants, run, config.chat_template, trust_remote_code)
+    wanted = Export(
+        name,
+        config.checkpoint,
+        its_adapter,
+        to,
+        quants,
+        run,
+        config.chat_template,
+        trust_remote_code,
+        config.chat_template_kwargs,
+    )
     output = output or (run.path / "export" / to if run else EXPORTS / f"{name}-{to}")
     write.check(wanted, output)
     token = _permission(push, yes) if push is not None else None

@@ -150,7 +150,7 @@ def explain(
 def _read(path: Path | None) -> str:
     try:
         content = sys.stdin.buffer.read() if path is None else path.read_bytes()
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path or 'stdin'}: not UTF-8 text: save it as UTF-8") from error
     except OSError as error:

@@ -4,8 +4,8 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from harness.agreement import Scores, Text
@@ -46,8 +46,9 @@ Drawn = list[tuple[Request, Completion]]
 
 @dataclass(frozen=True)
 class Setup:
-    """What an engine is made for. `arguments` are its own, `trust` lets a checkpoint's own Python code run,
-    `weights` are those of the base: 16-bit, 4-bit or as stored."""
+    """What an engine is made for. `arguments` are its own, `trust` lets a checkpoint's own Python code run, `weights`
+    are those of the base (16-bit, 4-bit or as stored), `switches` are what the chat template reads besides the
+    conversation."""
 
     checkpoint: str
     adapter: str | None
@@ -56,6 +57,7 @@ class Setup:
     chat_template: str = ""
     trust: bool = False
     weights: str = "16-bit"
+    switches: dict[str, Any] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -69,7 +69,7 @@ class OpenAIEngine:
         if setup.chat_template and "tokenizer" not in arguments:
             raise UserError("this recipe has a chat template of its own: give --engine-arg tokenizer=FOLDER_OR_HUB_ID")
         self.tokenizer = (
-            checkpoints.load_tokenizer(arguments["tokenizer"], setup.chat_template, setup.trust)
+            checkpoints.load_tokenizer(arguments["tokenizer"], setup.chat_template, setup.trust, setup.switches)
             if "tokenizer" in arguments
             else None
         )
@@ -83,7 +83,10 @@ class OpenAIEngine:
             "concurrency": self.server.concurrency,
             "server_decides": ", ".join(self.kind.ignores),
             "chat_template": arguments.get("tokenizer", "the server's own"),
+            **(chat.provenance(self.tokenizer) if self.tokenizer else {}),
         }
+        # Of a prompt that is rendered here the server sees the text alone.
+        self.switches = {} if self.tokenizer else setup.switches
 
     def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
         """The server has loaded its models already."""
@@ -151,6 +154,8 @@ class OpenAIEngine:
             settings["extra_body"] |= {"add_special_tokens": False} | self._stops()
             return await client.completions.with_raw_response.create(prompt=request.prompt, **settings)
         messages = json.loads(request.prompt)
+        if self.switches:
+            settings["extra_body"]["chat_template_kwargs"] = self.switches
         return await client.chat.completions.with_raw_response.create(messages=messages, **settings)
 
     def _stops(self) -> dict[str, Any]:

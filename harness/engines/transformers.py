@@ -1,5 +1,6 @@
 """The engine that runs anywhere: transformers' own generate, on the CPU or one GPU."""
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -13,7 +14,7 @@ import transformers
 from transformers import GenerationConfig, LogitsProcessorList, TextStreamer
 from transformers.generation import logits_process
 
-from harness import chat, checkpoints, registry
+from harness import chat, checkpoints, model_files, quantized, registry
 from harness.agreement import Scores, Text
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_key, whole_number
 from harness.errors import UserError, cause
@@ -38,16 +39,20 @@ class TransformersEngine:
         if asked is not None:
             registry.choose("engine argument dtype", asked, DTYPES)
         self.batch_size = whole_number("batch_size", setup.arguments.get("batch_size", BATCH_SIZE))
-        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust)
+        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
         self.ends = checkpoints.end_tokens(setup.checkpoint, self.tokenizer)
         has_bfloat16 = gpu_has_bfloat16() if self.device == "cuda" else None
         self.dtype = dtype_of(has_bfloat16, model_type(setup.checkpoint), asked)
+        config = checkpoints.model_config(setup.checkpoint)
+        self.quantized = bool(quantized.method_of(config, setup.checkpoint))
+        self.context = model_files.context_length(config)
         self.provenance = {
             "engine": "transformers",
             "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
             "dtype": self.dtype,
             "weights": self.weights,
             "batch_size": self.batch_size,
+            **chat.provenance(self.tokenizer),
         }
 
     @cached_property
@@ -57,14 +62,19 @@ class TransformersEngine:
             return self._loaded()
 
     def _loaded(self) -> Any:
-        rounded = four_bit(self.dtype) if self.weights == "4-bit" else {}
-        model = checkpoints.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype), **rounded)
+        # Quantized weights are put in their place while they are read: most cannot be moved.
+        placed: dict[str, Any] = {}
+        if self.weights == "4-bit":
+            placed = four_bit(self.dtype)
+        elif self.quantized and self.device != "cpu":
+            placed = {"device_map": {"": self.device}}
+        model = checkpoints.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype), **placed)
         # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
         model.generation_config = GenerationConfig()
         if self.adapter:
             model = with_adapter(model, self.adapter)
             model.generation_config = GenerationConfig()
-        return (model if rounded else model.to(self.device)).eval()
+        return (model if placed or self.quantized else model.to(self.device)).eval()
 
     def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
         _ = self.model
@@ -86,8 +96,14 @@ class TransformersEngine:
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
     ) -> Iterator[Drawn]:
         ids = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
+        full = [request for request, each in zip(requests, ids, strict=True) if not self._room(each, sampling)]
+        yield [(request, request.leave_unasked()) for request in full if request.key not in done]
         for adapted in (False, True):
-            places = [place for place, request in enumerate(requests) if request.adapted == adapted]
+            places = [
+                place
+                for place, request in enumerate(requests)
+                if request.adapted == adapted and self._room(ids[place], sampling)
+            ]
             by_length = sorted(places, key=lambda place: len(ids[place]))
             for start in range(0, len(by_length), self.batch_size):
                 batch = by_length[start : start + self.batch_size]
@@ -97,6 +113,10 @@ class TransformersEngine:
                 asked = [requests[place] for place in batch]
                 drawn = self._reply(asked, [ids[place] for place in batch], sampling)
                 yield [each for each in zip(asked, drawn, strict=True) if each[0].key not in done]
+
+    def _room(self, ids: list[int], sampling: Sampling) -> int:
+        """How many tokens a reply to this prompt may have."""
+        return max(0, min(sampling.max_tokens, (self.context or math.inf) - len(ids)))
 
     @torch.inference_mode()
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
@@ -134,16 +154,19 @@ class TransformersEngine:
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         ids = self.tokenizer([request.prompt], add_special_tokens=False)["input_ids"]
+        if not self._room(ids[0], sampling):
+            raise UserError(f"the question is longer than the {self.context} tokens of the model's context: shorten it")
         return self._reply([request], ids, sampling, TextParts(self.tokenizer, self.ends, on_text))[0]
 
     @torch.inference_mode()
     def _reply(
         self, requests: list[Request], ids: list[list[int]], sampling: Sampling, streamer: TextStreamer | None = None
     ) -> list[Completion]:
+        rooms = [self._room(each, sampling) for each in ids]
         inputs = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.device)
         width = inputs["input_ids"].shape[1]
         settings = GenerationConfig(
-            max_new_tokens=sampling.max_tokens,
+            max_new_tokens=max(rooms),
             do_sample=False,
             eos_token_id=sorted(self.ends),
             pad_token_id=self.tokenizer.pad_token_id,
@@ -157,8 +180,8 @@ class TransformersEngine:
                 streamer=streamer,
             )
         return [
-            self._complete(request, tokens)
-            for request, tokens in zip(requests, output[:, width:].tolist(), strict=True)
+            self._complete(request, tokens[:room])
+            for request, tokens, room in zip(requests, output[:, width:].tolist(), rooms, strict=True)
         ]
 
     def _complete(self, request: Request, tokens: list[int]) -> Completion:

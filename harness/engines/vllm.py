@@ -25,10 +25,10 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from harness import chat, checkpoints
+from harness import chat, checkpoints, model_files
 from harness.agreement import Scores, Text
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_seed, vllm_adapters
-from harness.engines.vllm_settings import own_length, refuse_too_large, settings_of, weights_of
+from harness.engines.vllm_settings import refuse_too_large, settings_of, weights_of
 from harness.errors import UserError, cause
 from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
 from harness.types import AdapterEffect, Completion, Problem, Request, Sampling
@@ -51,8 +51,9 @@ class VllmEngine:
 
     def __init__(self, setup: Setup):
         self.checkpoint = setup.checkpoint
-        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust)
+        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
         self.ends = sorted(checkpoints.end_tokens(setup.checkpoint, self.tokenizer))
+        self.context = model_files.context_length(checkpoints.model_config(setup.checkpoint))
         self.lora = LoRARequest("adapter", 1, setup.adapter) if setup.adapter else None
         self.settings = settings_of(setup)
         self.engine: LLMEngine | None = None
@@ -64,6 +65,7 @@ class VllmEngine:
             "device": current_platform.get_device_name(),
             "weights": weights_of(self.settings, setup.weights),
             "engine_args": self.settings,
+            **chat.provenance(self.tokenizer),
         }
 
     def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
@@ -89,13 +91,12 @@ class VllmEngine:
     def _room_for(self, requests: Sequence[Request], max_tokens: int) -> dict[str, int]:
         """The max_model_len that the prompts and their replies need; none where the model's own is no longer, so that
         vLLM keeps memory for no more than is used."""
-        own = own_length(self.checkpoint)
-        if not requests or own is None:
+        if not requests or self.context is None:
             return {}
         prompts = [*dict.fromkeys(request.prompt + PROBE_CONTINUATION for request in requests)]
         longest = max(map(len, self.tokenizer(prompts, add_special_tokens=False)["input_ids"]))
         needed = math.ceil((longest + max_tokens) / LENGTHS_APART) * LENGTHS_APART
-        return {"max_model_len": needed} if needed < own else {}
+        return {"max_model_len": needed} if needed < self.context else {}
 
     def render(self, messages: list[dict[str, str]]) -> str:
         return chat.render(self.tokenizer, messages)
@@ -104,10 +105,13 @@ class VllmEngine:
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
     ) -> Iterator[Drawn]:
         missing = [request for request in requests if request.key not in done]
+        fitting = self._fitting(missing)
+        asked = {request.key for request in fitting}
+        yield [(request, request.leave_unasked()) for request in missing if request.key not in asked]
         # Several replies to one problem are drawn by vLLM's own n, which it refuses to greedy ones.
         by_n = sampling.temperature and not SEEDED
         together = (lambda each: (each.adapted, each.problem.id)) if by_n else (lambda each: each.key)
-        problems = [list(group) for _, group in groupby(missing, key=together)]
+        problems = [list(group) for _, group in groupby(fitting, key=together)]
         first = [group[0] for group in problems]
         parameters = [_parameters(sampling, self.ends, _seed(group[0], sampling), len(group)) for group in problems]
         for finished in self._finished(first, self._tokens(first), parameters):
@@ -121,6 +125,11 @@ class VllmEngine:
                 (request, request.complete(text, len(reply.token_ids), _finish_reason(reply.finish_reason)))
                 for (request, reply), text in zip(replies, texts, strict=True)
             ]
+
+    def _fitting(self, requests: Sequence[Request]) -> list[Request]:
+        """Those whose prompt leaves room for a reply in the model's context."""
+        sizes = map(len, self._tokens(requests) if requests else [])
+        return [each for each, size in zip(requests, sizes, strict=True) if size < (self.context or math.inf)]
 
     def _tokens(self, requests: Sequence[Request], text: str = "") -> list[list[int]]:
         return self.tokenizer([each.prompt + text for each in requests], add_special_tokens=False)["input_ids"]
@@ -165,6 +174,7 @@ class VllmEngine:
         return UserError(_with_fix("vllm broke down", said, "the same command goes on from here"))
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
+        requests = self._fitting(requests) or requests
         # One request at a time: the company in a batch changes the last bits.
         base, adapted, again = (
             [value for request in requests for value in self._log_probabilities([request], [adapter])[0]]

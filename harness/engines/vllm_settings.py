@@ -23,8 +23,6 @@ ON_GPU = current_platform.is_cuda_alike()
 # 1,024, all steps run as CUDA graphs (vLLM's own end at 512), and a third as many graphs are there 9 s earlier.
 LARGE_GPU_BYTES, LARGE_BATCH = 70 * 2**30, 1536
 GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536)
-# Where a config.json says how long a text may be; vLLM takes the least.
-LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length")
 # What vLLM's CPU build needs for small models.
 CPU_DEFAULTS = {"block_size": 128, "dtype": "float32", "gpu_memory_utilization": 0.4}
 
@@ -93,13 +91,6 @@ def refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
             f"{checkpoint}: its weights take {needed:.1f} GiB of memory, a GPU has {total:.1f} GiB: "
             "give --engine-arg quantization=fp8 or tensor_parallel_size=2"
         )
-
-
-def own_length(checkpoint: str) -> int | None:
-    """The most tokens that a checkpoint's config.json allows; None where it does not say."""
-    config = checkpoints.model_config(checkpoint)
-    text = config.get("text_config") or config
-    return min((text[key] for key in LENGTH_KEYS if isinstance(text.get(key), int)), default=None)
 
 
 def value_of(text: str) -> Any:

@@ -1,7 +1,8 @@
 """A trained adapter as files that other programs load."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness import checkpoints
 from harness.config import EMBEDDED
@@ -20,7 +21,8 @@ class Export:
     """What is to be written: an adapter on its base, as one of TARGETS.
 
     `quants` are GGUF's; `run` is the run that trained or measured the adapter, where there is one; `chat_template` is
-    a template's text, empty for the checkpoint's own; `trust`: the checkpoint's own Python code may run.
+    a template's text, empty for the checkpoint's own; `trust`: the checkpoint's own Python code may run; `switches` are
+    what the template reads besides.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Export:
     run: Run | None
     chat_template: str
     trust: bool = False
+    switches: dict[str, Any] = field(default_factory=dict)
 
     @property
     def hub_id(self) -> str | None:

@@ -11,7 +11,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 from transformers.utils import cached_file
 
-from harness import adapters, checkpoints, progress
+from harness import adapters, chat, checkpoints, progress
 from harness.engines.transformers import with_adapter
 from harness.errors import UserError
 from harness.files import write_json
@@ -122,7 +122,7 @@ def _merge_layer(layer: LoraLayer, dtype: torch.dtype) -> tuple[float, float]:
 
 def _write_tokenizer(export: Export, folder: Path) -> None:
     tokenizer = checkpoints.load(AutoTokenizer, export.checkpoint, export.trust)
-    tokenizer.chat_template = export.chat_template or tokenizer.chat_template
+    chat.settle(tokenizer, export.chat_template, export.switches, export.checkpoint)
     tokenizer.save_pretrained(folder)
 
 

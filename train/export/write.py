@@ -24,7 +24,7 @@ def check(export: Export, folder: Path) -> None:
         llama_cpp.find(export.quants)
     if export.to == "merged-4bit" and find_spec("bitsandbytes") is None:
         raise UserError("--to merged-4bit needs bitsandbytes: pip install bitsandbytes")
-    checkpoints.check(export.checkpoint, export.chat_template, export.trust)
+    checkpoints.check(export.checkpoint, export.chat_template, export.trust, export.switches)
     adapters.check(export.adapter, export.checkpoint, beside_base=False)
     checkpoints.check_hub(export.checkpoint, export.trust)
     if export.to != "lora" and "quantization_config" in checkpoints.model_config(export.checkpoint):
