@@ -85,13 +85,22 @@ def record_of(file: Path) -> dict[str, str]:
 
 
 def is_converted(file: Path) -> bool:
-    return (_folder(file) / RECORD).is_file()
+    """Whether the file's folder is there, its weights as large as they were written: a damaged one is made again."""
+    folder = _folder(file)
+    return (folder / RECORD).is_file() and read_json(folder / RECORD)["weights"] == _sizes(folder)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {weights.name: weights.stat().st_size for weights in sorted(folder.glob("*.safetensors"))}
 
 
 def check(file: Path, chat_template: str = "") -> None:
     """A UserError for what a file's header shows to be no model that can be evaluated here."""
-    header = _read(file)
-    if not chat_template and not header.get("tokenizer.chat_template"):
+    if is_converted(file):
+        has_template = (_folder(file) / "chat_template.jinja").is_file()
+    else:
+        has_template = bool(_read(file).get("tokenizer.chat_template"))
+    if not chat_template and not has_template:
         raise UserError(
             f"--model {file}: has no chat template: give an instruction-tuned model, or --set chat_template=FILE.jinja"
         )
@@ -116,11 +125,13 @@ def converted(file: Path, quiet: bool = False) -> Path:
                 part.mkdir()
                 with redirect_stderr(io.StringIO()):
                     _write(header, part)
+                shutil.rmtree(folder, ignore_errors=True)
                 part.rename(folder)
     except OSError as error:
         raise UserError(f"{folder.parent}: {cause(error)}: set HARNESS_CACHE to a folder with room") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        _header.cache_clear()  # a vocabulary's worth of small objects
     return folder
 
 
@@ -172,6 +183,7 @@ def _write(header: Header, folder: Path) -> None:
         "sha256": sha256_as_it_stands(header.file),
         "quantization": header.quantization,
         "conversion": CONVERSION,
+        "weights": _sizes(folder),
     }
     write_json(folder / RECORD, record)
 

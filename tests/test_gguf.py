@@ -11,6 +11,7 @@ from conftest import configuration
 from harness import checkpoints, gguf
 from harness.config import configure
 from harness.errors import UserError
+from harness.files import sha256
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_a_file_becomes_a_checkpoint_once(file, capsys):
     # Half a step of eight bits of a block's largest value, 0.1 times three standard deviations and a bit.
     assert 0 < np.abs(kept - wanted).max() < 0.5 * 0.5 / 127
     assert checkpoints.fingerprint(str(file)) == {
-        "small-Q8_0.gguf": checkpoints.sha256_as_it_stands(file), "quantization": "Q8_0", "conversion": "1",
+        "small-Q8_0.gguf": sha256(file), "quantization": "Q8_0", "conversion": "1",
     }  # fmt: skip
 
 
@@ -183,6 +184,21 @@ def test_weights_that_would_be_lost_are_refused(tmp_path, more, message):
     assert checkpoints.folder_here(str(file)) is None
 
 
+def test_a_cache_that_cannot_be_written_is_named(file, tmp_path, monkeypatch):
+    (tmp_path / "taken").touch()
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "taken"))
+    with pytest.raises(UserError, match="set HARNESS_CACHE to a folder with room"):
+        checkpoints.locate(str(file))
+
+
+def test_a_converted_folder_that_was_cut_is_made_again(file):
+    weights = gguf.converted(file) / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    assert gguf.converted(file) == weights.parent
+    assert weights.read_bytes() == whole
+
+
 def test_a_missing_package_is_named(file, monkeypatch):
     monkeypatch.setattr(gguf, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install gguf"):
@@ -217,7 +233,7 @@ def test_record_and_report_name_file_hash_and_quantization(file, tmp_path, comma
     given = ("--model", str(file), "--recipe", "tiny", "--limit", "2", "--set", "max_tokens=4", "--output", "r")
     code, said = command("eval", *given, "--quiet")
     assert (code, said) == (0, "")
-    sha = checkpoints.sha256_as_it_stands(file)
+    sha = sha256(file)
     record = json.loads((tmp_path / "r/run.json").read_text())
     assert record["configuration"]["checkpoint"] == str(file)
     assert record["provenance"]["before"]["checkpoint"] == {file.name: sha, "quantization": "Q8_0", "conversion": "1"}
