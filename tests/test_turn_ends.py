@@ -2,10 +2,18 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
+import torch
+from conftest import configuration
+from datasets import Dataset
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from harness import checkpoints
+from harness import checkpoints, datasets, evaluate, formats, types
+from train import arguments
+from train.grpo_trainer import GrpoTrainer
+from train.rows import solutions_of
 
 PAD, EOS, BOS, START, END = 0, 1, 2, 4, 5
 ANSWERED = "message['content'] | trim + '<end_of_turn>\\n'"
@@ -30,6 +38,8 @@ LAYOUTS = {
     "no end at all": ({"eos_token": "<eos>"}, {"eos_token_id": 1}, {}, OPEN, {EOS}),
 }  # fmt: skip
 SETTINGS = ("steps=2", "save_steps=2", "prompts_per_step=2", "generations=4")
+# Of tokens; some replies are longer.
+LIMIT = 40
 TIMES = {"step_time", "train_runtime"}
 
 
@@ -54,10 +64,99 @@ def test_all_that_ends_a_reply_is_found(tmp_path, layout):
     assert tokenizer.pad_token_id == PAD
 
 
-def trained(command, folder, layout):
+def replies_of(checkpoint):
+    """The replies of six problems, and the first one as it streams."""
+    config = configuration(limit=6).model_copy(update={"checkpoint": checkpoint})
+    engine = evaluate.open_engine(config, None)
+    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, False)
+    completions = {each.place: each for batch in engine.generate(wanted, set(), config.sampling) for _, each in batch}
+    parts = []
+    engine.reply_to(wanted[0], config.sampling, parts.append)
+    return completions, "".join(parts)
+
+
+def test_an_end_that_only_the_template_knows_and_that_is_no_special_token_ends_a_reply_and_stays_out_of_it(tmp_path):
+    folder = laid_out(tmp_path / "m", "only in the template")
+    file = tmp_path / "m/tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    next(token for token in tokenizer["added_tokens"] if token["id"] == END)["special"] = False
+    file.write_text(json.dumps(tokenizer))
+    assert END not in checkpoints.load_tokenizer(folder).all_special_ids
+    assert replies_of(folder) == replies_of("embedded")
+
+
+def pad_with_an_end(folder):
+    file = Path(folder) / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pad_token": "<end_of_turn>"}))
+    return folder
+
+
+def trainer_of(folder, output, **settings):
+    """A trainer of a checkpoint, of the first eight problems."""
+    config, tokenizer = configuration("prompts_per_step=2", "generations=4"), checkpoints.load_tokenizer(folder)
+    values = arguments.grpo_arguments(config, output, LIMIT, 1, 0, goes_on=False)
+    for name, value in settings.items():
+        setattr(values, name, value)
+    questions = [problem.question for problem in datasets.training_problems(config).problems[:8]]
+
+    def none(completions, **_):
+        return [0.0] * len(completions)
+
+    return GrpoTrainer(
+        ends=checkpoints.end_tokens(folder, tokenizer),
+        model=checkpoints.load_model(folder, False, dtype=torch.float32),
+        reward_funcs=[none],
+        args=values,
+        train_dataset=Dataset.from_list([{"prompt": formats.messages(question, None)} for question in questions]),
+        processing_class=tokenizer,
+    )
+
+
+def test_the_end_is_learnt_nothing_behind_it_and_no_reply_that_was_cut_off(tmp_path):
+    """With a pad token that ends turns, as Qwen's, whose place in masks goes by `ids != pad` in Unsloth."""
+    folder = pad_with_an_end(laid_out(tmp_path / "m", "gemma"))
+    trainer = trainer_of(folder, tmp_path / "out", mask_truncated_completions=True)
+    batch = next(iter(trainer.get_train_dataloader()))
+    output, tokenizer = trainer._generate_and_score_completions(batch), trainer.processing_class
+    cut_off = 0
+    for ids, mask in zip(output["completion_ids"].tolist(), output["completion_mask"].tolist(), strict=True):
+        length = ids.index(END) + 1 if END in ids else 0
+        cut_off += not length
+        assert mask == [1] * length + [0] * (len(ids) - length)
+        assert not length or [token != tokenizer.pad_token_id for token in ids] == list(map(bool, mask))
+    assert 0 < cut_off < len(output["completion_ids"])
+    assert trainer._metrics["train"]["completions/clipped_ratio"] == [cut_off / len(output["completion_ids"])]
+    assert output["num_items_in_batch"] == output["completion_mask"].sum()
+    for row, ids in zip(batch, output["prompt_ids"], strict=True):
+        text = checkpoints.render(tokenizer, row["prompt"])
+        assert ids[ids != tokenizer.pad_token_id].tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("layout", ["as it is", "gemma", "only in generation_config", "no end at all"])
+def test_sft_learns_the_end_of_the_turn(tmp_path, layout):
+    folder = laid_out(tmp_path / "m", layout)
+    tokenizer, config = checkpoints.load_tokenizer(folder), configuration("sft_dataset=word-problems")
+    problems = (
+        types.Problem("1", "Two and five?", "7", solution="2 + 5 = 7"),
+        types.Problem("2", "One?", "1", solution="1"),
+    )
+    rows, _ = solutions_of(
+        config.model_copy(update={"sft_batch": 1}), types.Dataset("d", "train", problems, "number"), tokenizer
+    )
+    batch = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)(rows)
+    expected = END if LAYOUTS[layout][3] == ANSWERED else EOS
+    for ids, labels in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
+        answer = tokenizer.convert_tokens_to_ids("</SOLUTION>")
+        behind = labels[len(ids) - ids[::-1].index(answer) :]
+        assert behind[0] == expected
+
+
+def trained(command, folder, layout, *options):
     """What two steps of a layout's training log, and their first texts."""
     model, settings = laid_out(folder / "m", layout), (word for each in SETTINGS for word in ("--set", each))
-    code, said = command("train", "--model", model, "--recipe", "tiny", "--quiet", "--output", folder / "r", *settings)
+    code, said = command(
+        "train", "--model", model, "--recipe", "tiny", "--quiet", "--output", folder / "r", *settings, *options
+    )
     assert code == 0, said
     log, rollouts = (
         [json.loads(line) for line in (folder / "r/train" / name).open()] for name in ("log.jsonl", "rollouts.jsonl")
@@ -71,3 +170,51 @@ def test_a_checkpoint_of_gemmas_layout_trains_like_the_unchanged_one(command, tm
     assert log[0]["completions/mean_length"] < 96
     assert log[0]["completions/clipped_ratio"] < 1
     assert not any("<end_of_turn>" in rollout["text"] for rollout in rollouts)
+
+
+def renamed(folder, names, special=True, drop=()):
+    """A copy of the embedded checkpoint with other names for its tokens, and without some."""
+    shutil.copytree(checkpoints.locate("embedded"), folder)
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    for token in tokenizer["added_tokens"]:
+        old = token["content"]
+        token["content"] = names.get(old, old)
+        if old in names:
+            token["special"] = special
+        if old in vocabulary:
+            vocabulary[token["content"]] = vocabulary.pop(old)
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] not in drop]
+    file.write_text(json.dumps(tokenizer))
+    return folder
+
+
+def tokenizer_of(folder, rows=1024, **changes):
+    settings = json.loads((folder / "tokenizer_config.json").read_text()) | changes
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    config = json.loads((folder / "config.json").read_text()) | {"vocab_size": rows}
+    (folder / "config.json").write_text(json.dumps(config))
+    return checkpoints.load_tokenizer(str(folder))
+
+
+PADS = [
+    # renamed tokens, dropped, rows of the embedding, tokenizer_config.json: what it pads with.
+    ({}, (), 1024, {}, "<pad>"),
+    ({}, (), 1024, {"pad_token": None}, "<pad>"),
+    ({"<pad>": "<|finetune_right_pad_id|>"}, (), 1024, {"pad_token": None}, "<|finetune_right_pad_id|>"),
+    ({"<pad>": "<|vision_pad|>"}, (), 1024, {"pad_token": "<end_of_turn>"}, "<|vision_pad|>"),
+    ({"<pad>": "<|reserved_1|>"}, (), 1024, {"pad_token": "<bos>", "unk_token": None}, "<unk>"),
+    ({"<pad>": "<x>", "<unk>": "<|reserved_2|>"}, (), 1024, {"pad_token": None, "unk_token": None}, "<|reserved_2|>"),
+    ({"<pad>": "<x>"}, (), 1024, {"pad_token": "<start_of_turn>"}, "<unk>"),
+    ({"<pad>": "<x>"}, ("<x>", "<unk>", "<eos>"), 1030, {"pad_token": None, "unk_token": None}, "<|pad|>"),
+    ({"<pad>": "<x>"}, ("<x>", "<unk>", "<eos>"), 1024, {"pad_token": None, "unk_token": None}, "<end_of_turn>"),
+]
+
+
+@pytest.mark.parametrize(("names", "drop", "rows", "settings", "expected"), PADS)
+def test_padding_ends_no_reply_and_stands_in_no_conversation(tmp_path, names, drop, rows, settings, expected):
+    tokenizer = tokenizer_of(renamed(tmp_path / "m", names, drop=drop), rows, **settings)
+    assert tokenizer.pad_token == expected
+    assert tokenizer.pad_token_id < rows
+    assert tokenizer.eos_token == "<end_of_turn>"

@@ -99,3 +99,29 @@ def test_training_goes_on_from_its_last_checkpoint(harness, tmp_path):
     assert done.returncode == 0, done.stderr
     log = [json.loads(line) for line in (tmp_path / "r/train/log.jsonl").open()]
     assert [row["step"] for row in log] == [1, 2, 3]
+
+
+def test_a_checkpoint_of_gemmas_layout_trains_like_the_unchanged_one(command, tmp_path):
+    from test_turn_ends import trained
+
+    log, rollouts = trained(command, tmp_path / "1", "gemma", "--trainer", "unsloth")
+    assert (log, rollouts) == trained(command, tmp_path / "2", "as it is", "--trainer", "unsloth")
+    assert log[0]["completions/clipped_ratio"] < 1
+
+
+def test_its_masks_keep_the_end_and_take_prompts_whole(tmp_path):
+    """By `ids != pad`: with a pad token that ends turns the last of a completion and all ends in a prompt would go."""
+    import torch
+    from test_turn_ends import END, laid_out, pad_with_an_end
+    from unsloth_zoo.rl_replacements import calculate_pad_tokens_in_prompt, create_completion_attention_mask
+
+    from harness import checkpoints
+
+    tokenizer = checkpoints.load_tokenizer(pad_with_an_end(laid_out(tmp_path / "m", "gemma")))
+    prompt = tokenizer(checkpoints.render(tokenizer, [{"role": "user", "content": "?"}]), add_special_tokens=False)
+    pad, reply = tokenizer.pad_token_id, [100, 101, END]
+    ids = torch.tensor([[pad, *prompt["input_ids"], *reply, pad]])
+    pads = calculate_pad_tokens_in_prompt(ids, len(reply) + 1, pad)
+    assert pads.tolist() == [1]
+    mask = create_completion_attention_mask(ids[:, -len(reply) - 1 :], pads, 1, pad)
+    assert mask.tolist() == [[True, True, True, False]]

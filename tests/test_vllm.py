@@ -309,3 +309,19 @@ def test_what_breaks_down_half_way_says_so(engine, monkeypatch):
     monkeypatch.undo()
     while engine.engine.has_unfinished_requests():
         engine.engine.step()
+
+
+def test_every_end_of_the_checkpoint_ends_a_reply_and_stays_out_of_it(engine, address, monkeypatch):
+    """In this process and from a server: each request says so, as the template's end is in no file that vLLM reads."""
+    config = configuration(engine="vllm", limit=4)
+    server = open_engine("openai", "lora", base_url=address, model="tiny", tokenizer=checkpoints.locate("embedded"))
+    ordinary = engine.tokenizer.convert_tokens_to_ids("<end_working_out>")
+    assert ordinary not in engine.tokenizer.all_special_ids
+    for each in (engine, server):
+        monkeypatch.setattr(each, "ends", [ordinary, *each.ends])
+        requests = requests_of(each, config, False)
+        for batch in each.generate(requests, frozenset(), config.sampling):
+            for _, completion in batch:
+                assert completion.finish_reason == "stop"
+                assert "<start_working_out>" in completion.text
+                assert "<end_working_out>" not in completion.text

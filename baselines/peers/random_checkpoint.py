@@ -1,11 +1,13 @@
 """A checkpoint of a recipe's shape with random weights, to measure speed and memory where no real one is at hand.
 
     python -m baselines.peers.random_checkpoint OUT [--architecture NAME] [--small] [--adapter ADAPTER_OUT]
+        [--reply-length TOKENS]
 
 Architectures: gemma3 (4B, the multimodal wrapper as the hub has it: Gemma3ForConditionalGeneration, vision tower
 included), gemma3-text (its language model alone) and qwen3 (8B). --small keeps the architecture and shrinks every
-figure. The tokenizer is the embedded model's, filled up with words to the whole vocabulary. --adapter also makes a
-rank-8 LoRA that changes things.
+figure. The tokenizer is the embedded model's, filled up with words to the whole vocabulary; what ends a turn is said
+as the hub's files say it. --reply-length has replies end at varied lengths of about so many tokens, where random
+weights would end none. --adapter also makes a rank-8 LoRA that changes things.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from transformers import (
     Gemma3ForCausalLM,
     Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
+    GenerationConfig,
     Qwen3Config,
     Qwen3ForCausalLM,
     SiglipVisionConfig,
@@ -43,6 +46,13 @@ QWEN3 = {
 ARCHITECTURES = ("gemma3", "gemma3-text", "qwen3")
 VISION = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
 SMALL_VISION = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+# As the hub's checkpoints say what ends a turn, in the embedded tokenizer's words: its end of sequence (Gemma's ends
+# no turn), all tokens that end a reply (in Gemma's config.json too), and what it pads with (Qwen's is one of them).
+END_OF_TURN = "<end_of_turn>"
+HUB_ENDS = {
+    "gemma3": ("<eos>", ["<eos>", END_OF_TURN], "<pad>"),
+    "qwen3": (END_OF_TURN, [END_OF_TURN, "<eos>"], "<eos>"),
+}
 IMAGE = {"image_size": 896, "patch_size": 14}
 # Gemma's processor asks for these.
 IMAGE_TOKENS = ("<start_of_image>", "<end_of_image>", "<image_soft_token>", "\n", "\n\n", "\n\n\n", "\n\n\n\n")
@@ -52,15 +62,20 @@ PREPROCESSOR = {
     "rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2,
 }  # fmt: skip
 SEED = 0
+# Where the words that fill up the vocabulary begin; what marks the two coordinates of their embeddings; the end's logit
+# behind a word that closes a reply, and less than 0 by as much behind the others.
+FIRST_WORD = 1030
+MARK = 0.5
+NATS = 50.0
 
 
-def make_tokenizer(out: Path, size: int) -> dict[str, int]:
+def make_tokenizer(out: Path, size: int, eos: str, pad: str) -> dict[str, int]:
     """The embedded model's tokenizer with words added up to `size` tokens; the ids of IMAGE_TOKENS."""
     source = Path(checkpoints.locate("embedded"))
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"):
-        if (source / name).exists():
-            shutil.copy(source / name, out / name)
+    shutil.copy(source / "chat_template.jinja", out)
+    settings = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (out / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": eos, "pad_token": pad}))
     tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary = tokenizer["model"]["vocab"]
     taken = set(vocabulary.values()) | {token["id"] for token in tokenizer["added_tokens"]}
@@ -79,16 +94,17 @@ def make_tokenizer(out: Path, size: int) -> dict[str, int]:
     return ids
 
 
-def make_checkpoint(out: Path, architecture: str, small: bool) -> torch.nn.Module:
+def make_checkpoint(out: Path, architecture: str, small: bool, reply_length: int | None = None) -> torch.nn.Module:
     """Write config, weights and tokenizer to `out`; the model stays in memory."""
     torch.manual_seed(SEED)
     figures = (QWEN3 if architecture == "qwen3" else TEXT) | (SMALL if small else {})
-    ids = make_tokenizer(out, figures["vocab_size"])
+    eos, ends, pad = HUB_ENDS[architecture.removesuffix("-text")]
+    ids = make_tokenizer(out, figures["vocab_size"], eos, pad)
     tokenizer = AutoTokenizer.from_pretrained(out)
-    text = (Qwen3Config if architecture == "qwen3" else Gemma3TextConfig)(
-        **figures, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id or 0,
-    )  # fmt: skip
+    end_ids = tokenizer.convert_tokens_to_ids(ends)
+    special = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    special["eos_token_id"] = tokenizer.eos_token_id if architecture == "qwen3" else end_ids
+    text = (Qwen3Config if architecture == "qwen3" else Gemma3TextConfig)(**figures, **special)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device(device):
         torch.set_default_dtype(torch.bfloat16)
@@ -102,11 +118,13 @@ def make_checkpoint(out: Path, architecture: str, small: bool) -> torch.nn.Modul
                 Gemma3Config(
                     text_config=text, vision_config=vision, mm_tokens_per_image=256,
                     boi_token_index=ids["<start_of_image>"], eoi_token_index=ids["<end_of_image>"],
-                    image_token_index=ids["<image_soft_token>"],
+                    image_token_index=ids["<image_soft_token>"], eos_token_id=end_ids,
                 )
             )  # fmt: skip
         torch.set_default_dtype(torch.float32)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config = GenerationConfig(**special | {"eos_token_id": end_ids})
+    if reply_length:
+        end_replies(model, tokenizer.convert_tokens_to_ids(END_OF_TURN), reply_length)
     model.save_pretrained(out, max_shard_size="20GB")
     if architecture == "gemma3":
         _name_as_the_hub(out)
@@ -115,6 +133,27 @@ def make_checkpoint(out: Path, architecture: str, small: bool) -> torch.nn.Modul
         named = {"boi_token": IMAGE_TOKENS[0], "eoi_token": IMAGE_TOKENS[1], "image_token": IMAGE_TOKENS[2]}
         (out / "tokenizer_config.json").write_text(json.dumps(settings | named | {"extra_special_tokens": named}))
     return model
+
+
+@torch.no_grad()
+def end_replies(model: torch.nn.Module, end: int, length: int) -> None:
+    """Have replies end behind the first of their words that closes one, as one word in `length` is made to do.
+
+    So they end at varied lengths whatever the sampling settings are; greedy ones mostly go in circles before. No layer
+    writes to two coordinates of the state: the first is the same for all tokens, a bias of the end's logit; the second
+    says whether the token closes a reply.
+    """
+    for name, module in model.named_modules():
+        if name.endswith(("o_proj", "down_proj")):
+            module.weight[:2] = 0
+    words, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    torch.manual_seed(SEED)
+    closes = torch.rand(len(words) - FIRST_WORD, device=words.device) < len(words) / (len(words) - FIRST_WORD) / length
+    head[:, :2] = 0
+    words[:, 0], words[FIRST_WORD:, 1] = MARK, MARK * closes
+    some = torch.arange(FIRST_WORD, FIRST_WORD + 64, device=words.device)[None]
+    bias = model(some, output_hidden_states=True, logits_to_keep=1).hidden_states[-1][0, :, 0].float().mean()
+    head[end, :2] = torch.tensor([-1, 2], device=head.device) * NATS / bias
 
 
 def _name_as_the_hub(out: Path) -> None:
@@ -150,9 +189,10 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--architecture", choices=ARCHITECTURES, default="gemma3")
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--reply-length", type=int)
     parser.add_argument("--adapter", type=Path)
     arguments = parser.parse_args()
-    made = make_checkpoint(arguments.out, arguments.architecture, arguments.small)
+    made = make_checkpoint(arguments.out, arguments.architecture, arguments.small, arguments.reply_length)
     if arguments.adapter:
         make_adapter(made, arguments.adapter)
     print(f"{arguments.out}: {sum(parameter.numel() for parameter in made.parameters()):,} parameters")
