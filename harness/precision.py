@@ -68,12 +68,13 @@ def why_not_4bit(has_gpu: bool) -> str:
 def evaluation_weights(config: Configuration, has_gpu: bool | None = None) -> tuple[str, str]:
     """The weights that the evaluation's base is loaded with, and why they are not those asked for, else nothing.
 
-    `has_gpu` None: as torch says.
+    `has_gpu` None: as torch says. A checkpoint that is quantized already stays so. No network.
     """
     wanted = config.eval_weights or config.weights
     if wanted == "16-bit" or engine_name(config.engine) in WITHOUT_CHECKPOINT:
         return wanted, ""
-    if "quantization_config" in checkpoints.model_config(config.checkpoint):
+    here = checkpoints.folder_here(config.checkpoint)
+    if here and "quantization_config" in checkpoints.model_config(str(here)):
         return AS_STORED, ""
     if has_gpu is None:
         has_gpu = gpu_has_bfloat16() is not None
