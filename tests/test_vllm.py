@@ -1,6 +1,7 @@
 """vLLM for real, on its CPU build: in this process, and as a server that the openai engine asks."""
 
 import dataclasses
+import itertools
 import json
 import os
 import socket
@@ -8,13 +9,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from conftest import configuration, save_adapter
 
-from harness import checkpoints, datasets, evaluate
+from harness import agreement, checkpoints, datasets, evaluate
 from harness.engines import PROBE_CONTINUATION
 from harness.errors import UserError
 
@@ -153,6 +155,54 @@ def test_the_adapter_acts_the_same_in_every_engine(reference, engine, address):
     assert {effect.evidence for effect in effects} == {"log-probabilities"}
     assert all(effect.acts and effect.noise < 1e-4 for effect in effects)
     assert abs(effects[0].difference - effects[1].difference) < 0.01, PROBE_CONTINUATION
+
+
+def test_trainer_rollouts_and_engine_run_the_same_adapter(reference, engine, adapter):
+    """The rollouts are TRL's: its own synchronisation into a vLLM, which merges the adapter."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+    from trl.generation.vllm_generation import VLLMGeneration
+    from vllm import LLM
+
+    from train import frozen, probes
+
+    texts = probes.fixed_texts(configuration(), engine.tokenizer)
+    base = AutoModelForCausalLM.from_pretrained(checkpoints.locate("embedded"), dtype="float32")
+    model = PeftModel.from_pretrained(base, str(adapter))
+    weights = frozen.checksums(model)
+    frozen.restore_after_merges(model)
+    rollouts = VLLMGeneration.__new__(VLLMGeneration)
+    rollouts.mode, rollouts.enable_sleep_mode, rollouts.model = "colocate", False, model
+    rollouts.accelerator = SimpleNamespace(is_main_process=True)
+    rollouts._dist = SimpleNamespace(gather_params=lambda _: nullcontext(), is_fsdp=False)
+    rollouts.llm = LLM(
+        checkpoints.locate("embedded"), dtype="float32", block_size=128, gpu_memory_utilization=float(SHARE) / 2
+    )
+    trained = probes.trl_scores(SimpleNamespace(model=model, vllm_generation=rollouts), texts)
+    frozen.check_unmoved(weights, model)
+    scores = [probes.trainer_scores(model, texts), trained, reference.score(texts), engine.score(texts)]
+    for one, other in itertools.combinations(scores, 2):
+        found = agreement.compare(one, other)
+        assert max(found.base, found.adapter) < 1e-4 < found.effect
+        assert abs(found.ratio - 1) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"use_dora": True}, "DoRA"),
+        ({"bias": "lora_only"}, "bias"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"trainable_token_indices": [5]}, "passes over trainable_token_indices"),
+        ({"fan_in_fan_out": True}, "passes over fan_in_fan_out"),
+    ],
+)
+def test_what_vllm_does_not_apply_is_refused_before_it_starts(tmp_path, changes, why):
+    folder = save_adapter(tmp_path / "adapter")
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(settings | changes))
+    with pytest.raises(UserError, match=f"vLLM cannot apply it .*{why}.*: --engine transformers can, or merge it"):
+        open_engine("vllm", str(folder))
 
 
 def test_greedy_replies_repeat(engine):
