@@ -13,6 +13,7 @@ from harness.config import configure
 from harness.datasets import Dataset
 from harness.errors import UserError
 from harness.formats import FORMATS
+from harness.lmeval import also
 from harness.types import Problem
 
 QUESTION, SYSTEM = "How many are 3 and 4?", "Reply in the layout."
@@ -150,6 +151,13 @@ def test_a_server_that_renders_is_told_the_switches():
         )
         draw(evaluate.open_engine(config, None), config)
     assert [each.get("chat_template_kwargs") for each in server.asked] == [{"enable_thinking": False}] * 2
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_tasks_of_lm_eval_are_asked_with_them_too(engine):
+    config = configuration("chat_template_kwargs={enable_thinking = false}", engine=engine)
+    assert also._model_arguments(config, engine, None)["chat_template_args"] == {"enable_thinking": False}
+    assert "chat_template_args" not in also._model_arguments(configuration(engine=engine), engine, None)
 
 
 TEMPLATES = [{"name": "rag", "template": "{{ 1 }}"}, {"name": "tool_use", "template": PLAIN}]

@@ -337,10 +337,14 @@ def test_adapters_that_do_nothing_or_too_much_are_refused(engine, tmp_path):
         evaluate.prove_adapter(config, engine.lora.lora_path, engine, wanted, quiet=True)
 
 
-def test_a_prompt_that_is_too_long_is_named(engine):
+def test_a_prompt_that_is_too_long_is_left_out_or_named(engine, monkeypatch):
     config = configuration(limit=1)
     (request,) = requests_of(engine, config, False)
     long = dataclasses.replace(request, prompt=request.prompt * 100)
+    ((_, reply),) = [each for batch in engine.generate([long], frozenset(), config.sampling) for each in batch]
+    assert reply.is_unasked
+    # What the model would read, but an argument keeps it from.
+    monkeypatch.setattr(engine, "context", 10**6)
     with pytest.raises(UserError, match="raise --engine-arg max_model_len"):
         list(engine.generate([long], frozenset(), config.sampling))
 

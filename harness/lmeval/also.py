@@ -155,6 +155,8 @@ def _loaded_tasks(config: Configuration, manager: Any) -> list[Any]:
 
 def _model_arguments(config: Configuration, engine: str, adapter: str | None) -> dict[str, Any]:
     arguments = {"pretrained": checkpoints.locate(config.checkpoint), "trust_remote_code": config.trust_remote_code}
+    if config.chat_template_kwargs:
+        arguments["chat_template_args"] = dict(config.chat_template_kwargs)
     if engine == "vllm":
         if adapter:
             rank = adapters.rank(adapter)

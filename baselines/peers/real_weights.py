@@ -1,0 +1,153 @@
+"""The whole job on real weights: before, SFT, after SFT, GRPO, after, report, each case a `harness run` of its own.
+
+    python -m baselines.peers.real_weights OUT.json --case NAME --model MODEL --data GSM8K_FOLDER --runs FOLDER
+        [--seconds 900] [--tries 3] [any further option of `harness run`]
+
+MODEL: a checkpoint's folder, a GGUF file or a hub id. OUT.json keeps all cases, by name. A case that is stopped or
+fails is started again, up to `--tries` times within `--seconds`, and goes on where it was; several cases may share a
+GPU, where one can disturb another's start. Their replies stay what they are then, their seconds do not: `alone` says
+which they are. What a case is made of stands in CASES and in the recipes that it names.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.files import read_journal, read_json, write_json
+from harness.store import SIDES, Run
+
+HERE = Path(__file__).parent
+# The real ones: SFT over GSM8K's train split, 30 steps of GRPO, 1,319 test problems. The random one shows that the
+# hub's multimodal wrapper takes the same road.
+SHORT = ("--set", "sft_batch=32", "--set", "steps=30", "--set", "prompts_per_step=8", "--set", "eval_every=15")
+CASES = {
+    "smollm2-135m": ("--recipe", "smollm2-135m", "--trainer", "unsloth", *SHORT),
+    "smollm2-135m-trl": ("--recipe", "smollm2-135m", "--trainer", "trl", *SHORT),
+    "gemma3-270m-base": ("--recipe", str(HERE / "gemma3-270m-base.toml"), "--trainer", "unsloth"),
+    "gemma3-4b-random": ("--recipe", "gemma3-4b", "--trainer", "unsloth", "--set", "steps=6", "--set", "eval_every=3",
+                         "--limit", "200"),
+}  # fmt: skip
+METRICS = ("format_strict", "accuracy_strict", "accuracy_flexible", "truncated", "tokens")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--case", choices=CASES, required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=900)
+    parser.add_argument("--tries", type=int, default=3)
+    parser.add_argument("--alone", action="store_true")
+    given, options = parser.parse_known_args()
+    folder = given.runs / given.case
+    command = [
+        sys.executable, "-m", "harness", "run", "--model", given.model, "--before-after", "--dataset", "gsm8k",
+        "--data", given.data, "--output", str(folder), *CASES[given.case], *options,
+    ]  # fmt: skip
+    started = time.monotonic()
+    ends = _ends_of_tries(command, given.seconds, given.tries, given.runs / f"{given.case}.log")
+    result = {"date": time.strftime("%Y-%m-%d"), "gpu": _gpu(), "options": [*CASES[given.case], *options],
+              "alone": given.alone, "ends_of_tries": ends, "whole_seconds": time.monotonic() - started}  # fmt: skip
+    result |= figures(Run.open(folder))
+    known = json.loads(given.out.read_text()) if given.out.exists() else {}
+    write_json(given.out, known | {given.case: result})
+    print(table(given.case, result))
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """What a run folder holds so far: seconds of each stage, metrics of each side, the trainings, the verdicts."""
+    record = run.record
+    found: dict[str, Any] = {
+        "stages": record["stages"],
+        "configuration": record["configuration"],
+        "provenance": {name: _short(part) for name, part in record["provenance"].items()},
+        "sides": {
+            side: {name: vars(metric) for name, metric in run.metrics(side).items() if name in METRICS}
+            for side in SIDES
+            if run.is_done(side)
+        },
+    }
+    for name, log in {"sft": run.warm_up / "log.jsonl", "grpo": run.path / "train" / "log.jsonl"}.items():
+        if log.is_file():
+            found[name] = training_figures(read_journal(log))
+    if (run.path / "comparison.json").is_file():
+        comparison = run.comparison()
+        found["comparison"] = {name: comparison["metrics"][name] for name in METRICS if name in comparison["metrics"]}
+        found["warnings"] = comparison["warnings"]
+    if (run.path / "train" / "effective_config.json").is_file():
+        effective = read_json(run.path / "train" / "effective_config.json")
+        found["trainer"] = {key: effective.get(key) for key in ("trainer", "replaced", "parameters", "rollouts")}
+    return found
+
+
+def training_figures(log: list[dict]) -> dict[str, Any]:
+    """Of a training's log: steps, seconds a step, and the means of what its first and last third report."""
+    seconds = [row["step_time"] for row in log if row.get("step_time") is not None]
+    third = max(len(log) // 3, 1)
+    names = ("reward", "completions/clipped_ratio", "completions/mean_length", "loss", "kl")
+    ends = {
+        name: [_mean(log[:third], name), _mean(log[-third:], name)]
+        for name in names
+        if any(row.get(name) is not None for row in log)
+    }
+    return {
+        "steps": len(log),
+        "median_step_seconds": statistics.median(seconds) if seconds else None,
+        "first_steps_seconds": seconds[:3],
+        "first_and_last_third": ends,
+    }
+
+
+def _mean(rows: list[dict], name: str) -> float | None:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return statistics.mean(values) if values else None
+
+
+def _short(provenance: dict) -> dict:
+    """A stage's provenance without what is long and stands elsewhere."""
+    return {key: value for key, value in provenance.items() if key not in ("files", "checkpoint")}
+
+
+def _ends_of_tries(command: list[str], seconds: float, tries: int, log: Path) -> list[int | str]:
+    """The exit code of each try, or that it was stopped when its time was over."""
+    end, ends = time.monotonic() + seconds, []
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as said:
+        while len(ends) < tries and (left := end - time.monotonic()) > 0:
+            with subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=os.environ) as process:
+                try:
+                    ends.append(process.wait(left))
+                except subprocess.TimeoutExpired:
+                    process.terminate()
+                    ends.append("time over")
+            if ends[-1] == 0:
+                break
+    return ends
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def table(case: str, result: dict[str, Any]) -> str:
+    """A line a side, as a README shows it."""
+    lines = [f"{case}: {result['ends_of_tries']}, {result['whole_seconds']:.0f} s, stages {result['stages']}"]
+    for side, metrics in result["sides"].items():
+        shown = (f"{name} {metrics[name]['mean']:.3f}" for name in METRICS if name in metrics)
+        lines.append(f"  {side}: {', '.join(shown)}")
+    lines += [f"  {stage}: {result[stage]}" for stage in ("sft", "grpo") if stage in result]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
