@@ -43,6 +43,8 @@ def evaluate(
         engine = open_engine(config, adapter)
         what = f"{engine.provenance.get('model', config.checkpoint)}{' with its adapter' if adapter else ''}"
         progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
+        for said in dataset.notes:
+            progress.note(said, quiet)
         wanted = {side: requests(config, dataset, engine, adapted=side != BASE) for side in sides}
         fingerprint, earlier, decided_by = hashing.result(), run.record["provenance"], None
         problems = dataset_record(dataset)
@@ -146,6 +148,7 @@ def dataset_record(dataset: Dataset) -> dict:
     return {
         "problems": len(dataset.problems),
         "skipped_rows": dataset.skipped,
+        "data_notes": dataset.notes,
         "unanswered_rows": sum(problem.answer is None for problem in dataset.problems),
         "equality": dataset.equality,
         "dataset_sha": dataset_sha(dataset),

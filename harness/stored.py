@@ -8,6 +8,7 @@ from typing import Any
 from harness import records
 from harness.errors import UserError
 from harness.files import read_json
+from harness.overlap import NearCopies
 from harness.types import AdapterEffect, Difference, Equality, Measure, Metric
 
 
@@ -43,6 +44,8 @@ class Provenance:
     earlier_paces: tuple[Pace, ...] = ()
     drawn_again: dict[str, int] | None = None
     skipped_rows: dict[str, int] = field(default_factory=dict)
+    data_notes: tuple[str, ...] = ()
+    near_copies: NearCopies | None = None
     health: tuple[str, ...] = ()
 
 

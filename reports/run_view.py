@@ -201,18 +201,35 @@ def _training_notes(run: Run, provenance: dict) -> Iterator[str]:
             f"SFT warm-up on {warm_up['solutions']} worked solutions; {warm_up['too_long_solutions']} longer than half "
             f"of max_sequence and {warm_up['evaluated_solutions']} that the run evaluates were left out."
         )
+        yield from _near_copies("SFT", warm_up)
     if train.keys() >= {"prompts", "max_prompt", "too_long_prompts", "max_completion"}:
         yield (
             f"GRPO on {train['prompts']} prompts of at most {train['max_prompt']} tokens, {train['too_long_prompts']} "
-            f"longer ones left out; completions of at most {train['max_completion']} tokens."
+            f"longer ones and {train.get('evaluated_prompts', 0)} that the run evaluates left out; completions of at "
+            f"most {train['max_completion']} tokens."
         )
+        yield from _near_copies("GRPO", train)
     for folder in (run.warm_up, run.path / "train"):
         for key, why in (_effective(folder) or {"replaced": {}})["replaced"].items():
             yield f"Replaced in {'SFT' if folder == run.warm_up else 'GRPO'}: {key} {why}."
 
 
+def _near_copies(stage: str, provenance: dict) -> Iterator[str]:
+    """What of the evaluated problems the training has nearly seen, with the nearest as examples."""
+    found = provenance.get("near_copies")
+    if found is None:
+        return
+    yield (
+        f"{found['count']} of the {found['evaluated']} evaluated problems are nearly in what {stage} trains on: at "
+        "least half of their 8-grams of words, numbers aside, stand there. They are not left out."
+    )
+    for each in found["examples"]:
+        yield f"{each['share']:.0%}: “{each['evaluated']}” is evaluated, “{each['trained']}” is trained on."
+
+
 def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
     """What the evaluation found out about itself."""
+    yield from dict.fromkeys(note for side in sides for note in side.provenance.get("data_notes", ()))
     for side in sides:
         known = side.provenance
         if effect := known.get("adapter_effect"):

@@ -1,6 +1,7 @@
 """The SFT warm-up: worked solutions in the recipe's own layout, before GRPO goes on with the same adapter."""
 
 import math
+from dataclasses import asdict
 
 from harness import checkpoints, datasets, formats, progress
 from harness.evaluate import system_text
@@ -25,6 +26,7 @@ def warm_up(run: Run, quiet: bool) -> None:
             solutions=len(solutions),
             too_long_solutions=too_long,
             evaluated_solutions=evaluated,
+            near_copies=asdict(datasets.near_copies(config, lessons)),
         )
         progress.note(
             f"warm-up: {len(solutions)} worked solutions ({too_long} longer than half of max_sequence and {evaluated} "
