@@ -95,14 +95,16 @@ class Document:
     prompt_hash: str
     target_hash: str
     scores: dict[str, float]
+    weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class AlsoMeans:
-    """also/SIDE.json: the means of lm-eval's tasks, and what each metric says."""
+    """also/SIDE.json: the means of lm-eval's tasks, what each metric says, and which cannot be compared, and why."""
 
     tasks: dict[str, dict[str, Metric]]
     measures: dict[str, dict[str, Measure]]
+    unpaired: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class AlsoCompared:
     tasks: dict[str, dict[str, Difference]]
     measures: dict[str, dict[str, Measure]]
     left_out: int
+    unpaired: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def read(kind: type, path: Path, fix: str) -> dict[str, Any]:

@@ -40,10 +40,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Also:
-    """What tasks of lm-eval say: a row a metric by task, and how many documents had no like on the other side."""
+    """What tasks of lm-eval say: a row a metric by task, how many documents had no like on the other side, and why
+    some metrics are not compared."""
 
     tasks: dict[str, tuple[Row, ...]]
     left_out: int
+    unpaired: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class View:
     by_language: dict[str, tuple[Part, ...]]
     gain: Gain | None
     payments: tuple[Payment, ...]
+    paid_by: str
     flips: dict[str, int]
     languages: dict[str, dict[str, int]]
     language_note: str
@@ -100,6 +103,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         by_language={side.name: breakdown.by_language(side) for side in sides},
         gain=breakdown.gain(sides[0], sides[-1]) if len(sides) > 1 else None,
         payments=breakdown.payments(sides[-1]),
+        paid_by="reward" if config.has_own_rewards else f"reward ({config.variant})",
         flips=comparison["flips"],
         languages=comparison["languages"],
         language_note=_language_note(comparison, config.language) if len(sides) > 1 else "",
@@ -152,7 +156,12 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
         tasks[task] = tuple(
             _also_row(title, Measure(**kind), of_sides, differences.get(title)) for title, kind in kinds.items()
         )
-    return Also(tasks, found["left_out"])
+    unpaired = tuple(
+        f"{task}: {title} is not compared: {reason}."
+        for task, reasons in found.get("unpaired", {}).items()
+        for title, reason in reasons.items()
+    )
+    return Also(tasks, found["left_out"], unpaired)
 
 
 def _also_row(title: str, kind: Measure, means: Sequence[dict[str, dict]], difference: dict | None) -> Row:
@@ -209,6 +218,9 @@ def _training_notes(run: Run, provenance: dict) -> Iterator[str]:
             f"most {train['max_completion']} tokens."
         )
         yield from _near_copies("GRPO", train)
+    config = run.config
+    variant = "" if config.has_own_rewards else f", in their {config.variant} variant"
+    yield f"GRPO is paid by the rewards {Path(config.rewards).name}{variant}."
     for folder in (run.warm_up, run.path / "train"):
         for key, why in (_effective(folder) or {"replaced": {}})["replaced"].items():
             yield f"Replaced in {'SFT' if folder == run.warm_up else 'GRPO'}: {key} {why}."
