@@ -11,17 +11,20 @@ from typing import Any, Protocol
 from harness import registry
 from harness.errors import UserError
 from harness.files import write_lines
+from harness.formats import FORMATS
 from harness.language import LANGUAGE_CODES, LANGUAGES
 from harness.rewards import PRESETS, load_rewards
 from harness.rewards.own import load_own
 from harness.rewards.payment import Judgement
 from harness.samples import Sample, read_samples
-from harness.types import Format
+from harness.types import Equality, Format
 
 TOLERANCE = 1e-9
 MISSING = "missing"
 # The columns of a corpus that are no columns of the dataset: they are not handed to a user's functions.
 OUR_COLUMNS = {"completion", "answer", "scores", "reasons", "extracted", "preset", "variant", "eos", "prefix"}
+# What is in force where neither a command nor a row names a variant.
+ROBUST = "robust"
 
 
 class Judges(Protocol):
@@ -76,8 +79,13 @@ def open_rewards(
     prefix: str | None = None,
     language: str | None = None,
     plain: bool = False,
+    format: Format | None = None,
+    equality: Equality = "number",
 ) -> Judges:
-    """The rewards of a preset, or of a user's .py file, which then is run; `language`: a code or an English name."""
+    """The rewards of a preset, or of a user's .py file, which then is run; `language`: a code or an English name.
+
+    `format` and `equality` are for the robust variant, where they are not the preset's own.
+    """
     if preset.endswith(".py"):
         if eos or prefix or language:
             raise UserError(f"--preset {preset}: --eos, --prefix and --language are for our presets: leave them out")
@@ -88,7 +96,15 @@ def open_rewards(
         raise UserError("--prefix and --language are for the robust variant: add --variant robust, or leave them out")
     if language:
         language = registry.choose("language", LANGUAGE_CODES.get(language.casefold(), language), LANGUAGES)
-    return load_rewards(preset, variant, eos=eos, prefix=prefix, language=language)
+    return load_rewards(preset, variant, eos=eos, prefix=prefix, language=language, format=format, equality=equality)
+
+
+def open_rewards_for(sample: Sample, preset: str, variant: str, eos: str | None = None, **options: Any) -> Judges:
+    """The rewards as one row needs them: the robust ones read a reply from where its prompt is known to end."""
+    if variant == ROBUST and preset in PRESETS and options.get("prefix") is None:
+        format = options.get("format") or FORMATS[PRESETS[preset].format]
+        options |= {"prefix": sample.opening(format)}
+    return open_rewards(preset, variant, eos, **options)
 
 
 def rewards_of_rows(
@@ -106,13 +122,15 @@ def rewards_of_rows(
             key = wrong[0] if wrong else "preset"
             known = f" (known: {', '.join(PRESETS)})" if key == "preset" else ""
             raise UserError(f"{sample.name}: {key} = {named[key]!r:.60} is none{known}: mend the row")
-        chosen, kind = named.get("preset", preset), named.get("variant", variant or "tutorial")
+        chosen, kind = named.get("preset", preset), named.get("variant", variant or ROBUST)
         if chosen is None:
             raise UserError(f"{sample.name}: the row names no preset: say which with --preset")
         if (preset and chosen != preset) or (variant and kind != variant):
             return None
         ours = options if "prefix" not in named else options | {"prefix": named["prefix"]}
-        return open_rewards(chosen, kind, named.get("eos", eos), **ours)
+        if kind != ROBUST and chosen in PRESETS and "prefix" in named:
+            ours = ours | {"prefix": None}  # the tutorial's functions know but their own prompt's end
+        return open_rewards_for(sample, chosen, kind, named.get("eos", eos), **ours)
 
     return rewards_of
 

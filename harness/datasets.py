@@ -3,58 +3,21 @@
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from harness import answers, checkpoints, columns, registry, word_problems
+from harness import answers, columns, hub_datasets, overlap, registry, splits, word_problems
 from harness.config import Configuration
-from harness.errors import UserError, cause
-from harness.tables import SUFFIXES, read_rows, split_files
+from harness.errors import UserError
+from harness.hub_datasets import Address
+from harness.named_datasets import DATASETS
+from harness.overlap import NearCopies
+from harness.splits import ALL, TEST, TRAIN
+from harness.tables import SUFFIXES, read_rows
 from harness.types import Dataset, Equality, Problem
 
 HELD_OUT_ONE_IN = 10
 NUMERIC = re.compile(r"[-+]?(\d[\d,]*)?\.?\d+")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a named dataset lives and how it is read.
-
-    `splits`: the hub's splits; a dataset without `test` has a tenth of its problems held out for it.
-    """
-
-    address: str
-    config: str
-    splits: tuple[str, ...]
-    question: str
-    answer: str
-    equality: Equality
-    test_size: int | None
-    about: str
-    solution: str | None = None
-
-
-DATASETS: dict[str, Source | None] = {
-    # None is made by harness.word_problems: {"question": "Ani has 12 eggs …", "answer": "31"}
-    "word-problems": None,
-    # {"question": "Natalia sold clips to 48 …", "answer": "Natalia sold 48/2 = <<48/2=24>>24 …\n#### 72"}
-    "gsm8k": Source(
-        "openai/gsm8k", "main", ("train", "test"), "question", "answer", "number", 1319,
-        "grade-school word problems with worked solutions, 7,473 to train and 1,319 to test",
-        solution="answer",
-    ),
-    # {"prompt": "Let $x$ be …", "solution": "204", "data_source": "math_dapo", …}
-    "dapo": Source(
-        "open-r1/DAPO-Math-17k-Processed", "en", ("train",), "prompt", "solution", "math", None,
-        "competition problems with integer answers; a tenth is held out by hash of the prompt",
-    ),
-    # {"problem": "Determine …", "generated_solution": "<think>\nOkay, …</think>…", "expected_answer": "4", …}
-    "openmath-mini": Source(
-        "unsloth/OpenMathReasoning-mini", "default", ("cot",), "problem", "expected_answer", "math", None,
-        "competition problems with worked solutions, to warm up with; a tenth is held out by hash of the prompt",
-        solution="generated_solution",
-    ),
-}  # fmt: skip
 
 
 def about(name: str) -> str:
@@ -63,7 +26,7 @@ def about(name: str) -> str:
     if source is None:
         kinds = len(word_problems.KINDS)
         return f"embedded: {kinds} kinds of generated problems, {word_problems.TEST_PROBLEMS} to test"
-    return f"{source.address}: {source.about}"
+    return f"{source.address}: {source.about} ({source.licence})"
 
 
 def known_size(config: Configuration) -> int | None:
@@ -75,20 +38,41 @@ def known_size(config: Configuration) -> int | None:
 
 
 def settle_split(config: Configuration, trains: bool) -> Configuration:
-    """`config` with its split: `test`; but a single file is evaluated whole unless the run also trains on it."""
-    whole = config.dataset not in DATASETS and Path(config.dataset).is_file() and not trains
-    split = config.split or ("all" if whole else "test")
-    if trains and split in ("all", "train"):
-        raise UserError(f"--split {split} evaluates the problems that the run trains on: leave --split out")
+    """`config` with its split: `test`; but what is one piece is evaluated whole unless the run also trains on it."""
+    split = config.split or (ALL if not trains and _is_one(config) else TEST)
     source = DATASETS.get(config.dataset)
+    if trains and source and TRAIN not in source.splits:
+        raise UserError(
+            f"--dataset {config.dataset}: is for evaluation alone: train on another, then evaluate it with --adapter"
+        )
+    if trains and splits.named(split) in (ALL, TRAIN):
+        raise UserError(f"--split {split} evaluates the problems that the run trains on: leave --split out")
     if source and not config.data:
-        registry.choose("split", split, {*source.splits, "train", "test", "all"})
+        registry.choose("split", split, {*source.splits, *source.splits.values(), TRAIN, TEST, ALL})
     if config.dataset in DATASETS and source is None:
-        registry.choose("split", split, ("train", "test"))
+        registry.choose("split", split, (TRAIN, TEST))
         for key in ("data", "question_column", "answer_column"):
             if getattr(config, key):
                 raise UserError(f"{key} does not go with the embedded {config.dataset}: name another --dataset")
     return config.model_copy(update={"split": split})
+
+
+def _is_one(config: Configuration) -> bool:
+    """Whether the data are one file, one folder's one file or a hub dataset's one split, and that no test split."""
+    source = DATASETS.get(config.dataset)
+    if config.dataset in DATASETS and (source is None or TEST not in source.splits or not config.data):
+        return False
+    if place := address_of(config):
+        try:
+            there = hub_datasets.splits(hub_datasets.whole(place))
+        except UserError:  # it is said where the rows are asked for; a plan asks for none
+            return False
+        return len(there) == 1 and splits.named(there[0]) != TEST
+    path = Path(config.data or config.dataset)
+    if not path.exists():
+        return False
+    parts = splits.look(path, source.config if source else None)
+    return parts.is_one and TEST not in parts.by_split
 
 
 def evaluation_problems(config: Configuration) -> Dataset:
@@ -97,11 +81,21 @@ def evaluation_problems(config: Configuration) -> Dataset:
     return replace(dataset, problems=dataset.problems[: config.limit])
 
 
-def training_problems(config: Configuration) -> Dataset:
-    """The problems to train on: those with a true answer that are never evaluated."""
-    dataset = load(config, "train")
+def training_problems(config: Configuration) -> tuple[Dataset, int]:
+    """The problems to train on, those with a true answer, and how many are left out as the run evaluates the same."""
+    dataset = load(config, TRAIN)
     answered = tuple(problem for problem in dataset.problems if problem.answer is not None)
-    return replace(dataset, problems=answered)
+    kept = overlap.without(answered, _read(config, config.split).problems)
+    if answered and not kept:
+        raise UserError(
+            f"{config.dataset}: the run evaluates all of its {len(answered)} training problems: give others"
+        )
+    return replace(dataset, problems=kept), len(answered) - len(kept)
+
+
+def near_copies(config: Configuration, trained: Dataset) -> NearCopies:
+    """What of the evaluated problems is nearly in those that are trained on."""
+    return overlap.near_copies(trained.problems, _read(config, config.split).problems)
 
 
 def lessons(config: Configuration) -> tuple[Dataset, int]:
@@ -123,15 +117,15 @@ def lessons(config: Configuration) -> tuple[Dataset, int]:
         dataset = load(config.model_copy(update=of_its_own), split)
     except UserError as error:
         raise UserError(f"sft_dataset = {config.sft_dataset}: {str(error).replace('--data', 'sft_data')}") from error
-    evaluated = {problem.question for problem in load(config, config.split).problems}
+    evaluated = [*_read(config, config.split).problems]
     if config.eval_every:
-        evaluated |= held_out_questions(config, load(config, "train"))
+        evaluated += held_out_problems(config, load(config, TRAIN))
     worked = [
         problem
         for problem in dataset.problems
         if problem.solution and problem.answer is not None and NUMERIC.fullmatch(problem.answer)
     ]
-    kept = tuple(problem for problem in worked if problem.question not in evaluated)
+    kept = overlap.without(worked, evaluated)
     if worked and not kept:
         raise UserError(
             f"sft_dataset = {config.sft_dataset}: the run evaluates all its {len(worked)} problems: name another, or "
@@ -145,44 +139,77 @@ def lessons(config: Configuration) -> tuple[Dataset, int]:
     return replace(dataset, problems=kept), len(worked) - len(kept)
 
 
-def held_out_questions(config: Configuration, dataset: Dataset) -> set[str]:
+def held_out_problems(config: Configuration, dataset: Dataset) -> list[Problem]:
     """The `eval_problems` training problems that accuracy is probed on while training: the same on every machine."""
-    shas = {
-        hashlib.sha256(each.question.encode()).hexdigest(): each.question for each in dataset.problems if each.answer
-    }
-    return {shas[sha] for sha in sorted(shas)[: config.eval_problems]}
+    by_sha = {hashlib.sha256(each.question.encode()).hexdigest(): each for each in dataset.problems if each.answer}
+    return [by_sha[sha] for sha in sorted(by_sha)[: config.eval_problems]]
 
 
 def load(config: Configuration, split: str) -> Dataset:
-    """One split of the configured dataset: a split of its own, or `train`, `test` and `all` cut by hash."""
+    """One split of the configured dataset: a split of its own, or `train`, `test` and `all` cut by hash.
+
+    UserError: it has no problems, or cannot be read.
+    """
+    dataset = _read(config, split)
+    if not dataset.problems:
+        raise UserError(
+            f"{config.dataset}: none of its rows makes a problem of split '{split}' ({sum(dataset.skipped.values())} "
+            "without text): give a larger file, or --split all where nothing is trained"
+        )
+    return dataset
+
+
+def _read(config: Configuration, split: str) -> Dataset:
     if config.dataset in DATASETS and DATASETS[config.dataset] is None:
         return Dataset(config.dataset, split, word_problems.problems(split, config.language), "number")
-    path = _local_path(config)
-    source = DATASETS.get(config.dataset)
-    if path:
-        files, cut = split_files(path, split, source.config if source else None)
-        rows = [row for file in files for row in read_rows(file)]
+    source, evaluated = DATASETS.get(config.dataset), config.split or TEST
+    place = address_of(config)
+    # All that a dataset for evaluation alone has is its test split, whatever the hub or a file calls it.
+    wanted = ALL if source and TRAIN not in source.splits and splits.named(split) == TEST else split
+    if place or (source and not config.data):
+        place = hub_datasets.whole(place) if place else Address(source.address, source.config, config.dataset)
+        rows, cut = _hub_rows(place, list(source.splits.values()) if source else None, wanted, evaluated)
     else:
-        cut = split != "all" and "test" not in source.splits
-        splits = source.splits if cut or split == "all" else (split,)
-        rows = [row for each in splits for row in _hub_rows(config.dataset, source, each)]
-    wanted = columns.Columns(
+        rows, cut = _local_rows(_local_path(config), source.config if source else None, wanted, evaluated)
+    named = columns.Columns(
         config.question_column or (source.question if source else None),
         config.answer_column or (source.answer if source else None),
         source.solution if source else None,
     )
-    name = config.dataset if source else Path(config.dataset).stem
-    found = columns.find(rows, wanted, has_solutions=not source, where=path or config.dataset)
-    problems, skipped = columns.problems(rows, f"{name}-{'all' if cut else split}", found)
-    equality = equality_of(config, problems)
-    if cut and split != "all":
-        problems = [problem for problem in problems if held_out_split(problem.question) == split]
-    if not problems:
+    name = config.dataset if source else config.dataset.rpartition("/")[2] if place else Path(config.dataset).stem
+    found = columns.find(rows, named, has_solutions=not source, where=config.data or config.dataset)
+    read = columns.problems(rows, f"{name}-{ALL if cut else split}", found)
+    equality, problems = equality_of(config, read.problems), read.problems
+    notes = [f"{config.dataset}: {count} rows {what}" for what, count in read.noted.items()]
+    if cut:
+        problems = [problem for problem in problems if held_out_split(problem.question) == splits.named(split)]
+        if splits.named(split) == TEST:
+            notes.append(
+                f"{config.dataset}: has no test split: {len(problems)} of its {len(read.problems)} problems, one in "
+                f"{HELD_OUT_ONE_IN} by hash of the question, are evaluated and never trained on"
+            )
+    return Dataset(name, split, tuple(problems), equality, dict(read.skipped), tuple(notes))
+
+
+def _local_rows(path: Path, config: str | None, split: str, evaluated: str) -> tuple[list[dict], bool]:
+    parts = splits.look(path, config, split)
+    try:
+        chosen, cut = splits.choose(parts.by_split, split, evaluated)
+    except LookupError as error:
+        there = next(iter(parts.by_split.values()))[0][0].name
         raise UserError(
-            f"{config.dataset}: none of its {len(rows)} rows makes a problem of split '{split}' "
-            f"({sum(skipped.values())} without text): give a larger file, or --split all where nothing is trained"
-        )
-    return Dataset(name, split, tuple(problems), equality, dict(skipped))
+            f"{path}: no file of split '{split}' (there is {there}): add {splits.named(split)}.jsonl or the like"
+        ) from error
+    return [row for name in chosen for file in parts.of(name) for row in read_rows(file)], cut
+
+
+def _hub_rows(place: Address, there: list[str] | None, split: str, evaluated: str) -> tuple[list[dict], bool]:
+    there = there or hub_datasets.splits(place)
+    try:
+        chosen, cut = splits.choose(there, split, evaluated)
+    except LookupError as error:
+        raise UserError(f"{place}: no split '{split}': give --split {' or '.join(there)}") from error
+    return [row for name in chosen for row in hub_datasets.rows(place, name)], cut
 
 
 def named_equality(name: str) -> Equality:
@@ -204,37 +231,21 @@ def held_out_split(question: str) -> str:
     return "test" if int(hashlib.sha256(question.encode()).hexdigest(), 16) % HELD_OUT_ONE_IN == 0 else "train"
 
 
-def _local_path(config: Configuration) -> Path | None:
-    if config.data is not None:
-        if config.dataset not in DATASETS:
-            raise UserError(f"--data names a copy of a named dataset: use --dataset {config.data} instead")
-        path = Path(config.data)
-    elif config.dataset in DATASETS:
+def address_of(config: Configuration) -> Address | None:
+    """Where a dataset lies on the hub that is named by its id; None for a named one and for what is on this machine."""
+    given = config.dataset
+    if given in DATASETS or Path(given).exists() or Path(given).suffix.lower() in SUFFIXES:
         return None
-    else:
-        path = Path(config.dataset)
-        addresses = {source.address: name for name, source in DATASETS.items() if source}
-        if config.dataset in addresses:
-            raise UserError(f"unknown dataset '{config.dataset}': did you mean '{addresses[config.dataset]}'?")
-        if not path.exists() and path.suffix.lower() not in SUFFIXES and "/" not in config.dataset:
-            registry.choose("dataset", config.dataset, DATASETS)
+    return hub_datasets.parse(given)
+
+
+def _local_path(config: Configuration) -> Path:
+    if config.data is not None and config.dataset not in DATASETS:
+        raise UserError(f"--data names a copy of a named dataset: use --dataset {config.data} instead")
+    path = Path(config.data or config.dataset)
+    if not config.data and not path.exists() and path.suffix.lower() not in SUFFIXES and "/" not in config.dataset:
+        registry.choose("dataset", config.dataset, DATASETS)
     if not path.exists():
         option = "--data" if config.data else "--dataset"
         raise UserError(f"{option} {path}: no such file or folder: give one that exists")
     return path
-
-
-def _hub_rows(name: str, source: Source, split: str) -> list[dict]:
-    checkpoints.go_offline_without_network()
-    import datasets
-    from datasets.exceptions import DatasetNotFoundError
-
-    datasets.disable_progress_bars()
-    try:
-        return list(datasets.load_dataset(source.address, source.config, split=split))
-    except (OSError, DatasetNotFoundError, ValueError) as error:
-        # A ValueError is how the library says that an offline machine has no cached copy.
-        raise UserError(
-            f"{name}: cannot be loaded from the hub ({cause(error, 100)}): point --data at a local "
-            "copy (file or folder)"
-        ) from error

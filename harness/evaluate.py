@@ -50,6 +50,8 @@ def evaluate(
             progress.note(f"{' and '.join(sides)}: {key} {why}", quiet)
         if engine.provenance.get("system_prompt") and system_text(config):
             progress.note(SYSTEM_MOVED, quiet)
+        for said in dataset.notes:
+            progress.note(said, quiet)
         wanted = {side: requests(config, dataset, engine, adapted=side != BASE) for side in sides}
         fingerprint, earlier, decided_by = hashing.result(), run.record["provenance"], None
         problems = dataset_record(dataset)
@@ -161,6 +163,7 @@ def dataset_record(dataset: Dataset) -> dict:
     return {
         "problems": len(dataset.problems),
         "skipped_rows": dataset.skipped,
+        "data_notes": dataset.notes,
         "unanswered_rows": sum(problem.answer is None for problem in dataset.problems),
         "equality": dataset.equality,
         "dataset_sha": dataset_sha(dataset),

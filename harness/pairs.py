@@ -1,6 +1,6 @@
 """Which replies of two sides belong together, and whether anything but the model tells the sides apart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,13 @@ def engine(side: Evaluation) -> str:
     """Who answered: the engine that was used, where that is recorded, else the one asked for."""
     used = side.provenance.get("engine") or side.settings.get("engine", NOT_RECORDED)
     return shown(used)
+
+
+def with_variant(name: str, settings: Iterable[Mapping[str, Any]]) -> str:
+    """A metric's name as people read it: a reward of our presets' with the variant that the sides were paid by."""
+    ours = (each for each in settings if not str(each.get("rewards")).endswith(".py"))
+    variants = dict.fromkeys(each["variant"] for each in ours if each.get("variant"))
+    return f"{name} ({' and '.join(variants)})" if variants and name.startswith("reward/") else name
 
 
 def shown(value: Any) -> str:

@@ -6,7 +6,7 @@ Problems of different runs are known to be the same by their question and true a
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from harness import answers, columns, progress, records
 from harness.compare import metrics_of
 from harness.errors import UserError
 from harness.files import read_json, write_text
-from harness.formats import prompt_prefix, prompt_sha
-from harness.samples import Reading, Sample, read_samples
+from harness.formats import prompt_sha
+from harness.samples import NoReplies, Reading, Sample, read_samples, rendered_prompt
 from harness.scoring import grade, ungraded
 from harness.store import Run, run_and_side
 from harness.stored import Provenance
@@ -135,24 +135,28 @@ def _keys(problems: Iterable[tuple[str, str | None]]) -> list[str]:
     return keys
 
 
+def _keys_of_rows(samples: Sequence[Sample], questions: Sequence[str], truths: Sequence[str | None]) -> list[str]:
+    """A key for each sample, the same for all replies of one row."""
+    rows = {sample.name: (question, truth) for sample, question, truth in zip(samples, questions, truths, strict=True)}
+    keys = dict(zip(rows, _keys(rows.values()), strict=True))
+    return [keys[sample.name] for sample in samples]
+
+
 def _graded_samples(path: Path, reading: Reading) -> Evaluation:
     samples = _samples(path)
     questions = [_question(sample.row["doc"], reading, path) for sample in samples]
     truths = [columns.true_answer(sample.answer) for sample in samples]
-    keys = _keys(zip(questions, truths, strict=True))
+    keys = _keys_of_rows(samples, questions, truths)
     completions, scores = [], []
     with progress.bar(path.name, len(samples)) as bar:
         for key, question, truth, sample in zip(keys, questions, truths, samples, strict=True):
-            prompt = _prompt(sample.row)
-            prefix, sha = (prompt_prefix(prompt, reading.format), prompt_sha(prompt)) if prompt else ("", "")
-            for index, text in enumerate(_texts(sample.row["resps"]) or [None]):
-                graded = ungraded("no reply", reading.language)
-                if text is not None:
-                    graded = grade(prefix + text, truth, reading.format, reading.equality, reading.language)
-                completions.append(
-                    Completion(key, index, question, truth, text or "", 0, "stop", sha, 0, prefix=prefix)
-                )
-                scores.append(Score(key, index, graded.extracted, graded.language, graded.scores, graded.reasons))
+            prompt, text, index = rendered_prompt(sample.row), sample.completion, sample.index or 0
+            prefix, sha = sample.opening(reading.format) or "", prompt_sha(prompt) if prompt else ""
+            graded = ungraded("no reply", reading.language)
+            if text is not None:
+                graded = grade(prefix + text, truth, reading.format, reading.equality, reading.language)
+            completions.append(Completion(key, index, question, truth, text or "", 0, "stop", sha, 0, prefix=prefix))
+            scores.append(Score(key, index, graded.extracted, graded.language, graded.scores, graded.reasons))
             bar.advance()
     settings = {
         "dataset": reading.dataset, "format": reading.format.name, "language": reading.language, "engine": LM_EVAL,
@@ -161,15 +165,17 @@ def _graded_samples(path: Path, reading: Reading) -> Evaluation:
 
 
 def _samples(path: Path) -> list[Sample]:
-    """The rows of lm-eval's samples, the first filter's; a UserError where they are something else."""
+    """The replies of lm-eval's samples, each once; a UserError where they are something else."""
     lacking = f"{path}: not lm-eval's samples: make them with `lm_eval --log_samples`, or give a run folder"
     try:
         samples = read_samples(path)
+    except NoReplies:
+        raise
     except UserError as error:
         raise UserError(lacking) from error
     for sample in samples:
         if not sample.row:
-            raise UserError(f"{sample.name}: {sample.fault}: mend or delete the line")
+            raise UserError(f"{sample.name}: {sample.fault}: fix or delete the line")
         if "doc" not in sample.row or "resps" not in sample.row:
             raise UserError(lacking)
     return samples
@@ -181,20 +187,3 @@ def _question(doc: dict[str, Any], reading: Reading, path: Path) -> str:
         if isinstance(doc, dict) and isinstance(doc.get(column), str):
             return doc[column]
     raise UserError(f"{path}: its docs have no text '{usual[0]}': name the question with --question-column")
-
-
-def _prompt(row: dict[str, Any]) -> str | None:
-    """The rendered prompt: as a file has it, {"gen_args_0": {"arg_0": …}}, or as Python does, [(…, settings)]."""
-    arguments = row.get("arguments")
-    if isinstance(arguments, dict):
-        arguments = [list(each.values()) for each in arguments.values() if isinstance(each, dict)]
-    first = next(iter(arguments), None) if isinstance(arguments, list) else None
-    prompt = first[0] if isinstance(first, list | tuple) and first else None
-    return prompt if isinstance(prompt, str) else None
-
-
-def _texts(replies: Any) -> list[str]:
-    """Every text in lm-eval's nested lists of replies."""
-    if isinstance(replies, str):
-        return [replies]
-    return [text for each in replies for text in _texts(each)] if isinstance(replies, list) else []

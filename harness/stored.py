@@ -9,6 +9,7 @@ from harness import records
 from harness.agreement import Agreement
 from harness.errors import UserError
 from harness.files import read_json
+from harness.overlap import NearCopies
 from harness.types import AdapterEffect, Difference, Equality, Measure, Metric
 
 
@@ -59,6 +60,8 @@ class Provenance:
     skipped_rows: dict[str, int] = field(default_factory=dict)
     system_prompt: str | None = None
     unasked: int = 0
+    data_notes: tuple[str, ...] = ()
+    near_copies: NearCopies | None = None
     health: tuple[str, ...] = ()
 
 
@@ -108,14 +111,16 @@ class Document:
     prompt_hash: str
     target_hash: str
     scores: dict[str, float]
+    weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class AlsoMeans:
-    """also/SIDE.json: the means of lm-eval's tasks, and what each metric says."""
+    """also/SIDE.json: the means of lm-eval's tasks, what each metric says, and which cannot be compared, and why."""
 
     tasks: dict[str, dict[str, Metric]]
     measures: dict[str, dict[str, Measure]]
+    unpaired: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ class AlsoCompared:
     tasks: dict[str, dict[str, Difference]]
     measures: dict[str, dict[str, Measure]]
     left_out: int
+    unpaired: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def read(kind: type, path: Path, fix: str) -> dict[str, Any]:

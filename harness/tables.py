@@ -1,16 +1,17 @@
-"""A user's .jsonl, .json, .csv and .parquet files: which are of a split, and their rows, each broken one named."""
+"""The rows of a user's .jsonl, .json, .csv and .parquet files and saved datasets, each broken one named."""
 
 import csv
 import json
-import re
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.errors import UserError, cause
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 LONGEST_FIELD = 2**31 - 1
-SPLIT_NAMES = {"train", "test", "validation", "val", "dev"}
+# What `save_to_disk` of the `datasets` library leaves in a dataset's folder.
+SAVED = ("dataset_info.json", "state.json")
 
 
 class BrokenRow(UserError):
@@ -22,7 +23,7 @@ class BrokenRow(UserError):
 
 
 def read_rows(path: Path) -> Iterator[dict]:
-    """The rows of a .jsonl, .json, .csv or .parquet file; a UserError names a broken line."""
+    """The rows of a .jsonl, .json, .csv or .parquet file or a saved dataset; a UserError names a broken line."""
 
     def refuse(error: BrokenRow) -> None:
         raise error
@@ -33,17 +34,20 @@ def read_rows(path: Path) -> Iterator[dict]:
 def named_rows(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[tuple[str, dict]]:
     """Each row with its name, `file:line` (or the row's number where a file has no lines).
 
-    A broken line of a .jsonl file goes to `on_broken` and is left out if that returns; any other file that
+    A broken line of a .jsonl or .csv file goes to `on_broken` and is left out if that returns; any other file that
     cannot be read is a UserError.
     """
     suffix = path.suffix.lower()
+    if is_saved_dataset(path):
+        yield from ((f"{path}: row {number}", row) for number, row in enumerate(_saved(path), start=1))
+        return
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: cannot read '{path.suffix}': give a {', '.join(SUFFIXES)} file")
     try:
         if suffix == ".jsonl":
             yield from _jsonl(path, on_broken)
         elif suffix == ".csv":
-            yield from _csv(path)
+            yield from _csv(path, on_broken)
         else:
             rows = {".json": _json, ".parquet": _parquet}[suffix](path)
             yield from ((f"{path}: row {number}", row) for number, row in enumerate(rows, start=1))
@@ -70,9 +74,9 @@ def _object(line: bytes, where: str) -> dict:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise BrokenRow(where, "not UTF-8 text", "mend or delete the line") from error
+        raise BrokenRow(where, "not UTF-8 text", "fix or delete the line") from error
     except (ValueError, RecursionError) as error:
-        raise BrokenRow(where, f"broken JSON ({_cause(error)})", "mend or delete the line") from error
+        raise BrokenRow(where, f"broken JSON ({_cause(error)})", "fix or delete the line") from error
     if not isinstance(row, dict):
         raise BrokenRow(where, "not an object", 'write {"question": …, "answer": …}')
     return row
@@ -85,7 +89,7 @@ def _json(path: Path) -> Iterator[dict]:
         raise
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
-        raise UserError(f"{path}:{line}: broken JSON ({_cause(error)}): mend the file") from error
+        raise UserError(f"{path}:{line}: broken JSON ({_cause(error)}): fix the file") from error
     if isinstance(rows, dict):
         rows = rows.get("data")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -97,15 +101,38 @@ def _cause(error: Exception) -> str:
     return getattr(error, "msg", None) or str(error).split(":")[0]
 
 
-def _csv(path: Path) -> Iterator[tuple[str, dict]]:
+def _csv(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[tuple[str, dict]]:
     csv.field_size_limit(LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, restkey="cells beyond the header")
+        # Strict, as a quote that is never closed would otherwise swallow all rows behind it.
+        reader = csv.reader(lines, strict=True)
         try:
-            for row in reader:
-                yield f"{path}:{reader.line_num}", row
+            head = next(reader, [])
+            if twice := next((name for name in head if head.count(name) > 1), None):
+                raise UserError(f"{path}:1: two columns are called '{twice}': rename one")
+            for cells in reader:
+                name = f"{path}:{reader.line_num}"
+                if len(cells) > len(head):
+                    on_broken(BrokenRow(name, f"{len(cells)} fields under {len(head)} columns", "quote the commas"))
+                elif cells:
+                    yield name, dict(zip_longest(head, cells))
         except csv.Error as error:
-            raise UserError(f"{path}:{reader.line_num}: broken CSV ({error}): mend the file") from error
+            raise UserError(f"{path}:{reader.line_num}: broken CSV ({error}): fix the file") from error
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether a folder is a dataset as `save_to_disk` writes it."""
+    return all((path / name).is_file() for name in SAVED)
+
+
+def _saved(path: Path) -> Iterator[dict]:
+    import datasets
+    import pyarrow
+
+    try:
+        yield from datasets.load_from_disk(str(path))
+    except (ValueError, KeyError, TypeError, OSError, pyarrow.ArrowInvalid) as error:
+        raise UserError(f"{path}: not a whole saved dataset ({cause(error, 80)}): save it again") from error
 
 
 def _parquet(path: Path) -> Iterator[dict]:
@@ -116,35 +143,3 @@ def _parquet(path: Path) -> Iterator[dict]:
         yield from parquet.read_table(path).to_pylist()
     except pyarrow.ArrowInvalid as error:
         raise UserError(f"{path}: not a parquet file ({str(error)[:80]}): give a whole file") from error
-
-
-def split_files(path: Path, split: str, config: str | None) -> tuple[list[Path], bool]:
-    """The files of a split, and whether `train` and `test` are still to be cut out of them.
-
-    A folder without test files has its test problems held out of the train files, whichever split is asked for.
-    """
-    if path.is_file():
-        return [path], True
-    path = path / config if config and (path / config).is_dir() else path
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(f"{path}: no {', '.join(SUFFIXES)} file in this folder: name the folder that has them")
-    named = {name: [file for file in files if _split_name(file) == name] for name in map(_split_name, files)}
-    cut = split in ("train", "test") and "test" not in named
-    wanted = "train" if cut else split
-    if split == "all" or (cut and not named.keys() & SPLIT_NAMES):
-        chosen = files
-    elif wanted in named:
-        chosen = named[wanted]
-    else:
-        raise UserError(
-            f"{path}: no file of split '{wanted}' (there is {files[0].name}): add {wanted}.jsonl or the like"
-        )
-    folders = {file.parent.name for file in chosen}
-    if len(folders) > 1:
-        raise UserError(f"{path}: split '{split}' lies in {' and '.join(sorted(folders))}: name one of these folders")
-    return chosen, cut
-
-
-def _split_name(file: Path) -> str:
-    return re.split(r"[-_.]", file.name)[0]

@@ -25,7 +25,8 @@ class Problem:
 class Dataset:
     """Problems of one split, and how their answers compare.
 
-    `problems` are in the file's order; `skipped` counts rows that could not be read, by reason.
+    `problems` are in the file's order; `skipped` counts rows that could not be read, by reason; `notes` say what was
+    decided in reading.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Dataset:
     problems: tuple[Problem, ...]
     equality: Equality
     skipped: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.pairs import with_variant
 from harness.types import ANSWERED_BY, FLIPS_BY, NO_EVIDENCE, Evaluation, Measure, Metric, measure
 
 HEADLINE = (FLIPS_BY, "format_strict", ANSWERED_BY, "language_ratio")
@@ -27,10 +28,10 @@ class Row:
 def metric_row(name: str, sides: Sequence[Evaluation], differences: Mapping[str, Mapping]) -> Row:
     """A row with every side that has the metric, and its difference where there is one."""
     shown = tuple(mean_and_interval(name, side.metrics.get(name)) for side in sides)
-    difference = differences.get(name)
+    difference, called = differences.get(name), with_variant(name, [side.settings for side in sides])
     if difference is None or difference["delta"] is None:
-        return Row(name, measure(name).about, shown)
-    return difference_row(name, shown, difference, measure(name))
+        return Row(called, measure(name).about, shown)
+    return difference_row(called, shown, difference, measure(name))
 
 
 def mean_and_interval(name: str, metric: Metric | None) -> tuple[str, str]:

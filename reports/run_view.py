@@ -43,10 +43,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Also:
-    """What tasks of lm-eval say: a row a metric by task, and how many documents had no like on the other side."""
+    """What tasks of lm-eval say: a row a metric by task, how many documents had no like on the other side, and why
+    some metrics are not compared."""
 
     tasks: dict[str, tuple[Row, ...]]
     left_out: int
+    unpaired: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class View:
     by_language: dict[str, tuple[Part, ...]]
     gain: Gain | None
     payments: tuple[Payment, ...]
+    paid_by: str
     flips: dict[str, int]
     languages: dict[str, dict[str, int]]
     language_note: str
@@ -103,6 +106,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         by_language={side.name: breakdown.by_language(side) for side in sides},
         gain=breakdown.gain(sides[0], sides[-1]) if len(sides) > 1 else None,
         payments=breakdown.payments(sides[-1]),
+        paid_by="reward" if config.has_own_rewards else f"reward ({config.variant})",
         flips=comparison["flips"],
         languages=comparison["languages"],
         language_note=_language_note(comparison, config.language) if len(sides) > 1 else "",
@@ -159,7 +163,12 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
         tasks[task] = tuple(
             _also_row(title, Measure(**kind), of_sides, differences.get(title)) for title, kind in kinds.items()
         )
-    return Also(tasks, found["left_out"])
+    unpaired = tuple(
+        f"{task}: {title} is not compared: {reason}."
+        for task, reasons in found.get("unpaired", {}).items()
+        for title, reason in reasons.items()
+    )
+    return Also(tasks, found["left_out"], unpaired)
 
 
 def _also_row(title: str, kind: Measure, means: Sequence[dict[str, dict]], difference: dict | None) -> Row:
@@ -213,19 +222,39 @@ def _training_notes(run: Run, provenance: dict) -> Iterator[str]:
             f"The chat template changes an answered turn (it drops or moves the reasoning), so {changed} lessons of "
             "SFT are prompt, solution and end of turn, put together without it."
         )
+        yield from _near_copies("SFT", warm_up)
     if train.keys() >= {"prompts", "max_prompt", "too_long_prompts", "max_completion"}:
         yield (
             f"GRPO on {train['prompts']} prompts of at most {train['max_prompt']} tokens, {train['too_long_prompts']} "
-            f"longer ones left out; completions of at most {train['max_completion']} tokens."
+            f"longer ones and {train.get('evaluated_prompts', 0)} that the run evaluates left out; completions of at "
+            f"most {train['max_completion']} tokens."
         )
+        yield from _near_copies("GRPO", train)
+    config = run.config
+    variant = "" if config.has_own_rewards else f", in their {config.variant} variant"
+    yield f"GRPO is paid by the rewards {Path(config.rewards).name}{variant}."
     for folder in (run.warm_up, run.path / "train"):
         for key, why in (_effective(folder) or {"replaced": {}})["replaced"].items():
             yield f"Replaced in {'SFT' if folder == run.warm_up else 'GRPO'}: {key} {why}."
 
 
+def _near_copies(stage: str, provenance: dict) -> Iterator[str]:
+    """What of the evaluated problems the training has nearly seen, with the nearest as examples."""
+    found = provenance.get("near_copies")
+    if found is None:
+        return
+    yield (
+        f"{found['count']} of the {found['evaluated']} evaluated problems are nearly in what {stage} trains on: at "
+        "least half of their 8-grams of words, numbers aside, stand there. They are not left out."
+    )
+    for each in found["examples"]:
+        yield f"{each['share']:.0%}: “{each['evaluated']}” is evaluated, “{each['trained']}” is trained on."
+
+
 def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
     """What the evaluation found out about itself."""
     yield from _quantized_checkpoint(sides[0].provenance.get("checkpoint") or {})
+    yield from dict.fromkeys(note for side in sides for note in side.provenance.get("data_notes", ()))
     for side in sides:
         known = side.provenance
         if effect := known.get("adapter_effect"):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from conftest import configuration, needs_lm_eval, write_jsonl
 
+from harness.errors import UserError
 from harness.files import read_journal, read_json
-from harness.lmeval import also
+from harness.lmeval import also, pairing
 from harness.store import Run
 from reports import run_view
 
@@ -182,6 +183,120 @@ def test_mistakes_are_one_line(command, tmp_path, monkeypatch, options, message)
     assert (code, said.count("\n")) == (2, 1), said
     assert message in said
     assert not (tmp_path / "runs").exists()
+
+
+class Task:
+    """A task as far as its aggregations go."""
+
+    def __init__(self, **by):
+        from lm_eval.api.registry import get_aggregation
+
+        self.by = {metric: get_aggregation(each) if isinstance(each, str) else each for metric, each in by.items()}
+        self.task_name = "mine"
+
+    def aggregation(self):
+        return self.by
+
+
+# A metric, lm-eval's own aggregation of it, what two documents have before and after, what is compared and which way.
+AGGREGATED = [
+    ("acc", "mean", [0, 1], [1, 1], "acc", "better"),
+    ("brier", "nanmean", [0.4, 0.2], [0.6, 0.5], "brier", "better"),
+    ("perplexity", "perplexity", [-3.1, -2.8], [-2.5, -2.2], "log(perplexity)", "better"),
+    ("word_perplexity", "weighted_perplexity", [(-31, 10), (-280, 100)], [(-25, 10), (-220, 100)],
+     "log(word_perplexity)", "better"),
+    ("bits_per_byte", "bits_per_byte", [(-31, 10), (-280, 100)], [(-35, 10), (-320, 100)], "bits_per_byte", "worse"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("metric", "aggregation", "before", "after", "title", "way"), AGGREGATED)
+def test_what_is_compared_is_what_the_aggregation_means(metric, aggregation, before, after, title, way):
+    """The means of the shares are lm-eval's own figures, or their logarithms; which is better, as lm-eval has it."""
+    task = Task(**{metric: aggregation})
+    by, figures = pairing.aggregations(task), []
+    assert by == {metric: aggregation}
+    for values in (before, after):
+        rows = [pairing.shares({"metrics": [metric], metric: value}, by) for value in values]
+        assert not any(left_out for _, _, left_out in rows)
+        weighed = [(scores[title], scores[title], weights.get(title, 1.0)) for scores, weights, _ in rows]
+        theirs = task.by[metric](values)
+        mean = also._over_weights(weighed)[0].mean()
+        assert mean == pytest.approx(np.log(theirs) if title.startswith("log") else theirs)
+        figures.append(mean)
+    lower = "perplexity" in metric or metric == "bits_per_byte"
+    assert (figures[1] < figures[0]) == (lower == (way == "better"))
+    assert pairing.metric_of(title) == metric
+
+
+UNPAIRED = [("f1", "f1"), ("bleu", "bleu"), ("median", "median"), ("own", lambda items: max(items))]
+
+
+@pytest.mark.parametrize(("metric", "aggregation"), UNPAIRED)
+def test_what_cannot_be_paired_is_refused_by_name(metric, aggregation):
+    task = Task(**{metric: aggregation})
+    with pytest.raises(UserError, match=f"--also mine: nothing of it can be paired .{metric} is aggregated by"):
+        also._refuse_unpaired([task])
+    also._refuse_unpaired([Task(acc="mean", **{metric: aggregation})])
+    _, _, left_out = pairing.shares({"metrics": [metric], metric: (1, 2)}, pairing.aggregations(task))
+    assert left_out[metric].endswith("which is no mean over documents")
+
+
+LIKELIHOODS = """\
+task: small_{kind}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: {kind}
+doc_to_text: "{text}"
+doc_to_target: "{{{{question}}}}"
+metric_list: {metrics}
+"""
+
+
+def test_the_figures_of_a_side_are_lm_evals_own(tasks, tmp_path):
+    """Two tasks of log-likelihoods on the embedded model."""
+    metrics = {
+        "loglikelihood": "[{metric: perplexity}, {metric: acc}]",
+        "loglikelihood_rolling": "[{metric: word_perplexity}, {metric: bits_per_byte}]",
+    }
+    for kind, listed in metrics.items():
+        text = "" if kind.endswith("rolling") else "A question:"
+        task = LIKELIHOODS.format(kind=kind, data=tasks / "rows.jsonl", metrics=listed, text=text)
+        (tmp_path / f"{kind}.yaml").write_text(task)
+    config = configuration(f"also_tasks={tmp_path}", engine="transformers")
+    config = config.model_copy(update={"also": tuple(f"small_{kind}" for kind in metrics)})
+    results, by = also._evaluate(config, None)
+    samples = [(task, each) for task, found in results["samples"].items() for each in found]
+    summary = also._summary(
+        [also._row(task, each, by[task], {}) for task, each in samples], results["higher_is_better"]
+    )
+    for task, title, figure in (
+        ("small_loglikelihood", "log(perplexity)", "perplexity,none"),
+        ("small_loglikelihood_rolling", "log(word_perplexity)", "word_perplexity,none"),
+        ("small_loglikelihood_rolling", "bits_per_byte", "bits_per_byte,none"),
+    ):
+        theirs = results["results"][task][figure]
+        mean = summary["tasks"][task][title]["mean"]
+        assert mean == pytest.approx(np.log(theirs) if title.startswith("log") else theirs)
+        assert summary["measures"][task][title]["better"] == -1
+
+
+def test_what_an_older_program_kept_as_a_perplexity_is_not_compared(run):
+    files = [run.path / "also" / f"{side}.{suffix}" for side in ("before", "after") for suffix in ("jsonl", "json")]
+    kept = {file: file.read_text() for file in files}
+    for file in files:
+        file.write_text(kept[file].replace('"acc"', '"perplexity"'))
+    run.keep(*files)
+    also.compare_tasks(run)
+    stored = read_json(run.path / "also/comparison.json")
+    assert "small_choice" not in stored["tasks"]
+    assert "an older program kept it otherwise" in stored["unpaired"]["small_choice"]["perplexity"]
+    view = run_view.build(run, run.evaluations()).also
+    assert any("small_choice: perplexity is not compared" in said for said in view.unpaired)
+    for file, text in kept.items():
+        file.write_text(text)
+    run.keep(*files)
+    also.compare_tasks(run)
 
 
 @pytest.mark.parametrize(

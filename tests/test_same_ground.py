@@ -8,7 +8,9 @@ from conftest import configuration, evaluate_until, write_jsonl
 from safetensors.torch import load_file, save_file
 
 from harness import checkpoints, evaluate
+from harness.cli.rooms import run_stage
 from harness.errors import UserError
+from harness.same_data import refuse_changed_data
 from harness.store import Run
 
 
@@ -72,7 +74,49 @@ def test_problems_that_were_edited_under_a_training_stop_it(harness, tmp_path):
     write_jsonl(data, rows("12345679"))
     done = harness(*command)
     assert done.returncode == 2
-    assert "train has begun on other problems than the data has now" in done.stderr.splitlines()[-1]
+    assert "its stage 'train' trained on other problems than the data has now" in done.stderr.splitlines()[-1]
+
+
+def test_the_same_command_on_a_finished_run_notices_other_data(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = write_jsonl(tmp_path / "d.jsonl", rows("1234"))
+    replies = write_jsonl(tmp_path / "r.jsonl", [{"text": "1"}])
+    evaluation = (
+        "eval",
+        "--dataset",
+        data,
+        "--engine",
+        "scripted",
+        "--engine-arg",
+        f"replies={replies}",
+        "--output",
+        "r",
+    )
+    assert command(*evaluation)[0] == command(*evaluation)[0] == 0
+    write_jsonl(data, rows("1239"))
+    code, said = command(*evaluation)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "r: its stage 'before' answers to other questions or true answers than the data has now" in said
+
+
+def test_data_that_changed_after_a_stage_stop_the_next_before_anything_is_trained(run, tmp_path):
+    evaluate.evaluate(run, ["before"], None, True, None)
+    write_jsonl(tmp_path / "d.jsonl", rows("9999"))
+    for stage in ("train", "warm-up", "after", "also-before"):
+        with pytest.raises(UserError, match="its stage 'before' answers to other questions"):
+            run_stage(run, stage, quiet=True)
+    assert not (run.path / "train").exists()
+
+
+def test_a_training_of_an_older_program_is_not_held_to_what_it_did_not_leave_out(tmp_path):
+    for name, answers in (("train.jsonl", "12345"), ("test.jsonl", "12")):
+        write_jsonl(tmp_path / name, rows(answers))
+    run = Run.create(tmp_path / "run", configuration(dataset=str(tmp_path), trains=True), "harness train")
+    run.note("train", {"dataset_sha": "of all its problems"})
+    refuse_changed_data(run)
+    run.note("train", {"dataset_sha": "of others", "near_copies": {"count": 0, "evaluated": 4, "examples": []}})
+    with pytest.raises(UserError, match="its stage 'train' trained on other problems"):
+        refuse_changed_data(run)
 
 
 def test_a_pace_that_drew_nothing_is_not_told_of():

@@ -10,7 +10,7 @@ from conftest import configuration
 from datasets import Dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from harness import checkpoints, datasets, evaluate, formats, types
+from harness import chat, checkpoints, datasets, evaluate, formats, types
 from train import arguments
 from train.grpo_trainer import GrpoTrainer
 from train.rows import solutions_of
@@ -128,7 +128,7 @@ def test_the_end_is_learnt_nothing_behind_it_and_no_reply_that_was_cut_off(tmp_p
     assert trainer._metrics["train"]["completions/clipped_ratio"] == [cut_off / len(output["completion_ids"])]
     assert output["num_items_in_batch"] == output["completion_mask"].sum()
     for row, ids in zip(batch, output["prompt_ids"], strict=True):
-        text = checkpoints.render(tokenizer, row["prompt"])
+        text = chat.render(tokenizer, row["prompt"])
         assert ids[ids != tokenizer.pad_token_id].tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

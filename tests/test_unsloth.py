@@ -118,7 +118,7 @@ def test_its_masks_keep_the_end_and_take_prompts_whole(tmp_path):
     from harness import checkpoints
 
     tokenizer = checkpoints.load_tokenizer(pad_with_an_end(laid_out(tmp_path / "m", "gemma")))
-    prompt = tokenizer(checkpoints.render(tokenizer, [{"role": "user", "content": "?"}]), add_special_tokens=False)
+    prompt = tokenizer(chat.render(tokenizer, [{"role": "user", "content": "?"}]), add_special_tokens=False)
     pad, reply = tokenizer.pad_token_id, [100, 101, END]
     ids = torch.tensor([[pad, *prompt["input_ids"], *reply, pad]])
     pads = calculate_pad_tokens_in_prompt(ids, len(reply) + 1, pad)

@@ -1,5 +1,6 @@
 """The GRPO stage, whatever the backend: prompts, rewards, a log line a step, probes, a checked adapter."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from harness import datasets, formats, progress
@@ -19,7 +20,7 @@ def train(run: Run, quiet: bool) -> None:
         from train.step_log import StepLog
 
         config = stage.config
-        dataset = datasets.training_problems(config)
+        dataset, evaluated = datasets.training_problems(config)
         prompts = rows.prompts_of(config, dataset, stage.tokenizer)
         begin(
             stage,
@@ -28,13 +29,15 @@ def train(run: Run, quiet: bool) -> None:
             dataset,
             prompts=len(prompts.rows),
             held_out_prompts=len(prompts.held_out),
+            evaluated_prompts=evaluated,
+            near_copies=asdict(datasets.near_copies(config, dataset)),
             too_long_prompts=prompts.too_long,
             max_prompt=prompts.max_prompt,
             max_completion=prompts.max_completion,
         )
         progress.note(
             f"train: {len(prompts.rows)} prompts of at most {prompts.max_prompt} tokens ({prompts.too_long} longer "
-            f"ones left out), completions of at most {prompts.max_completion}",
+            f"ones and {evaluated} that the run evaluates left out), completions of at most {prompts.max_completion}",
             stage.quiet,
         )
         rollouts = Rollouts(

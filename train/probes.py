@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft.helpers import rescale_adapter_scale
 
-from harness import agreement, checkpoints, formats
+from harness import agreement, chat, formats
 from harness.agreement import Record, Scores, Text
 from harness.config import Configuration
 from harness.errors import cause
@@ -49,7 +49,7 @@ def fixed_texts(config: Configuration, tokenizer: Any) -> tuple[Text, ...]:
     """The examples in the run's own layout, of those that fit into max_sequence."""
     format, texts = FORMATS[config.format], []
     for question, reasoning, answer in EXAMPLES:
-        prompt = checkpoints.render(tokenizer, formats.messages(question, system_text(config)))
+        prompt = chat.render(tokenizer, formats.messages(question, system_text(config)))
         reply = formats.lay_out(reasoning, answer, format).removeprefix(formats.prompt_prefix(prompt, format))
         start, tokens = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, prompt + reply))
         if len(tokens) < config.max_sequence:

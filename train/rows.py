@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from harness import chat, formats
+from harness import chat, formats, overlap
 from harness.config import Configuration
-from harness.datasets import held_out_questions
+from harness.datasets import held_out_problems
 from harness.errors import UserError
 from harness.evaluate import system_text
 from harness.formats import FORMATS
@@ -55,9 +55,10 @@ def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Promp
             f"max_sequence = {config.max_sequence} has no room for completions of {max(completion, 1)} tokens behind "
             f"prompts of {limit}: raise it, or lower max_completion or max_prompt"
         )
-    probed = held_out_questions(config, dataset) if config.eval_every else set()
-    held_out = [row for row in kept if _question(row) in probed]
-    trained = [row for row in kept if _question(row) not in probed]
+    probed = held_out_problems(config, dataset) if config.eval_every else []
+    asked = {overlap.normalised(problem.question) for problem in probed}
+    held_out = [row for row in kept if _question(row) in asked]
+    trained = [row for row in kept if _question(row) not in asked]
     if len(trained) < config.prompts_per_step:
         raise UserError(
             f"{config.dataset}: {len(trained)} of {len(rows)} training prompts are left ({len(rows) - len(kept)} do "
@@ -75,7 +76,7 @@ def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Promp
 
 
 def _question(row: dict) -> str:
-    return row["prompt"][-1]["content"]
+    return overlap.normalised(row["prompt"][-1]["content"])
 
 
 def solutions_of(config: Configuration, lessons: Dataset, tokenizer: Any) -> Lessons:

@@ -1,6 +1,7 @@
 """The SFT warm-up: worked solutions in the recipe's own layout, before GRPO goes on with the same adapter."""
 
 import math
+from dataclasses import asdict
 
 from harness import chat, datasets, formats, progress
 from harness.evaluate import system_text
@@ -26,6 +27,7 @@ def warm_up(run: Run, quiet: bool) -> None:
             too_long_solutions=solutions.too_long,
             rewritten_solutions=solutions.rewritten,
             evaluated_solutions=evaluated,
+            near_copies=asdict(datasets.near_copies(config, lessons)),
         )
         progress.note(
             f"warm-up: {len(solutions.rows)} worked solutions ({solutions.too_long} longer than half of max_sequence "

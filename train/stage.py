@@ -91,7 +91,7 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
             run.keep(*(folder / name for name in finished))
 
 
-def begin(stage: Training, run: Run, name: str, dataset: Dataset, **facts: int) -> None:
+def begin(stage: Training, run: Run, name: str, dataset: Dataset, **facts: Any) -> None:
     """Keep what is known of the problems that a stage trains on; a UserError where it has begun on others."""
     sha = dataset_sha(dataset)
     if stage.checkpoint and run.record["provenance"].get(name, {}).get("dataset_sha", sha) != sha:

@@ -82,7 +82,8 @@ def _check_figures(config: Configuration) -> None:
     if config.launcher and config.trainer == "unsloth":
         raise UserError("trainer unsloth trains on one GPU: leave launcher out, or --trainer trl")
     launcher_of(config)
-    if config.warms_up and not Path(config.sft_dataset).exists():
+    sft = config.model_copy(update={"dataset": config.sft_dataset})
+    if config.warms_up and not Path(config.sft_dataset).exists() and not datasets.address_of(sft):
         registry.choose("sft_dataset", config.sft_dataset, datasets.DATASETS)
 
 
@@ -162,9 +163,9 @@ def _check_training(config: Configuration) -> None:
         _check_rollout_server(config)
     if config.warms_up:
         datasets.lessons(config)
-    problems = datasets.training_problems(config).problems
-    if len(problems) < config.prompts_per_step:
+    trained, _ = datasets.training_problems(config)
+    if len(trained.problems) < config.prompts_per_step:
         raise UserError(
-            f"{config.dataset}: {len(problems)} training problems, a step needs {config.prompts_per_step}: "
+            f"{config.dataset}: {len(trained.problems)} training problems, a step needs {config.prompts_per_step}: "
             "give a larger dataset"
         )

@@ -11,10 +11,15 @@ from harness.cli.rewards import AnswerColumn, CompletionColumn, Strict
 
 
 def grade(
-    dataset: Annotated[str, typer.Option("--dataset", help="A dataset's name: how answers are read and compared.")],
-    format: Annotated[str, typer.Option("--format", help="Output format: working-out, think or xml.")],
     input: Annotated[Path, typer.Option("--input", help="Our rows, lm-eval's samples, or TRL's completions.")],
     output: Annotated[Path, typer.Option("--output", help="The same rows with extracted, scores, reasons (.jsonl).")],
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="A dataset's name: how answers compare (default: that of --input's run)."),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="working-out, think or xml (default: that of --input's run).")
+    ] = None,
     language: Annotated[
         str | None, typer.Option("--language", help="Target language of the reasoning, or none.", show_default=False)
     ] = None,
@@ -23,7 +28,7 @@ def grade(
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Grade replies made by any other tool."""
+    """Grade replies made by any other tool, one line per reply."""
     from harness import progress
     from harness.columns import true_answer
     from harness.files import write_lines
@@ -32,7 +37,7 @@ def grade(
     from harness.scoring import ungraded
 
     show.refuse_output(output)
-    reading = Reading.of(dataset, format, language)
+    reading = Reading.of(dataset, format, language, input=input)
     samples = read_samples(input, completion_column, answer_column)
     faults = [f"{sample.name}: {sample.fault}" for sample in samples if sample.fault]
     show.stop_at_fault(faults, strict)
@@ -43,10 +48,11 @@ def grade(
             graded = ungraded(sample.fault, reading.language)
             if sample.completion is not None:
                 truth = true_answer(sample.answer)
-                graded = grade_reply(sample.completion, truth, reading.format, reading.equality, reading.language)
+                reply = (sample.opening(reading.format) or "") + sample.completion
+                graded = grade_reply(reply, truth, reading.format, reading.equality, reading.language)
             reasons = dict.fromkeys(graded.reasons, sample.fault) if sample.fault else graded.reasons
-            row = sample.row or {"line": sample.name}
-            rows.append(row | {"extracted": graded.extracted, "scores": graded.scores, "reasons": reasons})
+            scored = {"extracted": graded.extracted, "scores": graded.scores, "reasons": reasons}
+            rows.append(sample.with_scores(scored))
             bar.advance()
     write_lines(output, rows)
     show.means([row["scores"] for row in rows], list(rows[0]["scores"]), output, json)

@@ -19,7 +19,8 @@ def datasets() -> None:
 
     for name in DATASETS:
         print(f"{name}: {about(name)}")
-    print("any .jsonl, .json, .csv or .parquet file, or a folder of them: --dataset PATH")
+    print("any .jsonl, .json, .csv or .parquet file, saved dataset, or a folder of them: --dataset PATH")
+    print("any dataset of the hub: --dataset OWNER/NAME, or OWNER/NAME:CONFIG")
 
 
 def recipes() -> None:

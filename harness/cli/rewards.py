@@ -39,10 +39,15 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first row th
 
 @rewards.command()
 def score(
-    preset: Preset,
     input: Annotated[Path, typer.Option("--input", help="Rows {id, prompt, completion, answer}.")],
     output: Annotated[Path, typer.Option("--output", help="The same rows with scores and extracted (.jsonl).")],
-    variant: Variant = "tutorial",
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", help="A preset, or a .py file of your own (default: that of --input's run)."),
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="tutorial or robust (default: robust, or that run's).")
+    ] = None,
     eos: Eos = None,
     prefix: Prefix = None,
     language: Language = None,
@@ -52,27 +57,54 @@ def score(
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Every reward function of a preset on every row."""
+    """Every reward function of a preset on every reply, one line per reply."""
     from harness import corpora, progress
     from harness.files import write_lines
+    from harness.rewards import PRESETS
     from harness.samples import read_samples
 
     show.refuse_output(output)
-    judges = corpora.open_rewards(preset, variant, eos, prefix, language, plain)
+    preset, variant, options = _settings(input, preset, variant, prefix, language)
+    judges = corpora.open_rewards(preset, variant, eos, plain=plain, **options)
     samples = read_samples(input, completion_column, answer_column)
+    # What `rewards check` is to hold the row against later; a row may not name a file, which would be run.
+    named = {"preset": preset, "variant": variant} | ({"eos": eos} if eos else {}) if preset in PRESETS else {}
     rows, faults = [], []
     with progress.bar("rewards", len(samples)) as bar:
         for sample in samples:
-            judged = corpora.judge(judges, sample)
+            judged = corpora.judge(
+                corpora.open_rewards_for(sample, preset, variant, eos, plain=plain, **options), sample
+            )
             if sample.fault or judged.reasons:
                 faults.append(f"{sample.name}: {sample.fault or next(iter(judged.reasons.values()))}")
                 show.stop_at_fault(faults, strict)
-            row = sample.row or {"line": sample.name}
-            rows.append(row | {"extracted": judged.extracted, "scores": judged.scores, "reasons": judged.reasons})
+            scored = {"extracted": judged.extracted, "scores": judged.scores, "reasons": judged.reasons}
+            rows.append(sample.with_scores(named | scored))
             bar.advance()
     show.faults(faults)
     write_lines(output, rows)
-    show.means([row["scores"] for row in rows], judges.names, output, json)
+    show.means([row["scores"] for row in rows], judges.names, output, json, named.get("variant"))
+
+
+def _settings(
+    input: Path, preset: str | None, variant: str | None, prefix: str | None, language: str | None
+) -> tuple[str, str, dict]:
+    """Preset, variant and what goes with them: as named, else those of the run that the input is of."""
+    from harness.corpora import ROBUST
+    from harness.formats import FORMATS
+    from harness.rewards import PRESETS
+    from harness.samples import settings_beside
+
+    config, equality = settings_beside(input)
+    if preset is None and (config is None or config.has_own_rewards):
+        raise UserError(f"{input}: says not which rewards: add --preset {' or '.join(PRESETS)}, or your .py file")
+    options = {"prefix": prefix, "language": language}
+    if preset is None:
+        preset, variant = config.rewards, variant or config.variant
+        if variant == ROBUST:
+            options |= {"language": language or config.target_language, "equality": equality}
+            options |= {"format": FORMATS[config.format]}
+    return preset, variant or ROBUST, options
 
 
 @rewards.command()
@@ -94,7 +126,7 @@ def check(
     if corpus is None and preset and preset.endswith(".py"):
         raise UserError(f"--preset {preset} has no corpus of ours: name yours with --corpus")
     if preset:
-        corpora.open_rewards(preset, variant or "tutorial", eos, plain=plain)
+        corpora.open_rewards(preset, variant or corpora.ROBUST, eos, plain=plain)
     rewards_of = corpora.rewards_of_rows(preset, variant, eos, prefix=prefix, language=language, plain=plain)
     checks = [corpora.check(path, rewards_of) for path in ([corpus] if corpus else corpora.stored_corpora())]
     faults = [fault for each in checks for fault in each.faults]
@@ -124,7 +156,7 @@ def explain(
     ] = None,
     answer: Annotated[str | None, typer.Option("--answer", help="The true answer.", show_default=False)] = None,
     prompt: Annotated[str, typer.Option("--prompt", help="The question (for functions of your own).")] = "",
-    variant: Variant = "tutorial",
+    variant: Variant = "robust",
     eos: Eos = None,
     prefix: Prefix = None,
     language: Language = None,
@@ -141,10 +173,11 @@ def explain(
     if judges.format:
         print(f"extracted by the {variant} variant: {replies.quoted(judged.extracted)}")
     print(f"true answer: {replies.quoted(answer)}\n")
+    of = f" ({variant})" if judges.format else ""
     for name, value in judged.scores.items():
         paid = "  null" if value is None else f"{value:+6.3f}"
-        print(show.printable(f"{paid}  {name}: {judged.whys.get(name) or judged.reasons[name]}"))
-    print(f"{sum(value or 0 for value in judged.scores.values()):+6.3f}  in all")
+        print(show.printable(f"{paid}  {name}{of}: {judged.whys.get(name) or judged.reasons[name]}"))
+    print(f"{sum(value or 0 for value in judged.scores.values()):+6.3f}  in all{of}")
 
 
 def _read(path: Path | None) -> str:

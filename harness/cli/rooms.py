@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from harness import registry
+from harness.same_data import refuse_changed_data
 from harness.store import ALSO, BOTH, SIDES, Run, parts
 from harness.types import Completion
 
@@ -11,6 +12,8 @@ def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], N
     """Run one stage in this process, loading only the room that it needs."""
     also = {f"{ALSO}{side}": side for side in SIDES}
     registry.choose("stage", stage, (*SIDES, BOTH, *also, "warm-up", "train", "report"))
+    if stage != "report":
+        refuse_changed_data(run)
     if stage == "warm-up":
         from train.sft import warm_up
 

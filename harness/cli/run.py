@@ -140,6 +140,7 @@ def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: 
     """The run folder of a configuration whose names, files and figures are all there."""
     from harness import datasets
     from harness.cli.check import check_run
+    from harness.same_data import refuse_changed_data
     from harness.store import Run
 
     config = datasets.settle_split(config, trains="train" in stages)
@@ -148,6 +149,7 @@ def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: 
     refuse_secrets({"the command": command})
     folder = Run.create(output or RUNS / config.folder_name, config, command, fresh)
     folder.lock()
+    refuse_changed_data(folder)
     if not all(folder.is_done(stage) for stage in stages):
         folder.remember(command, config)
     return folder

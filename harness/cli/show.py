@@ -34,17 +34,18 @@ def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
 
 def results(run: "Run", as_json: bool) -> None:
     """The short result table of a run and where its report is."""
+    from harness.pairs import with_variant
     from harness.store import SIDES
 
     sides = {side: run.metrics(side) for side in SIDES if run.is_done(side)}
     has_comparison = len(sides) > 1 and (run.path / "comparison.json").is_file()
-    compared = run.comparison()["metrics"] if has_comparison else {}
+    compared, settings = run.comparison()["metrics"] if has_comparison else {}, run.record["configuration"]
     _unreadable_rows(run, next(iter(sides)))
     table(
         ("metric", *sides, *(("difference", "95 % interval", "verdict") if compared else ())),
         [
             (
-                name,
+                with_variant(name, [settings]),
                 *(measure(name).show(each[name].mean) if name in each else "" for each in sides.values()),
                 *_difference(compared.get(name), measure(name)),
             )
@@ -72,6 +73,9 @@ def _also(run: "Run") -> dict[str, Any]:
             means = (kind.show(each[side]) for side in ("before", "after"))
             rows.append((f"{task}: {title}", *means, *_difference(each, kind)))
     table(("lm-eval", "before", "after", "difference", "95 % interval", "verdict"), rows)
+    for task, reasons in found.get("unpaired", {}).items():
+        for title, reason in reasons.items():
+            note(f"lm-eval {task}: {title} is not compared: {reason}")
     return found["tasks"]
 
 
@@ -109,20 +113,28 @@ def _closed() -> NoReturn:
     raise BrokenPipeError
 
 
-def means(rows: list[dict[str, float | None]], names: list[str], output: "Path", as_json: bool) -> None:
-    """What a file of scored rows comes to: each score's mean, and how many rows have none."""
+def means(
+    rows: list[dict[str, float | None]], names: list[str], output: "Path", as_json: bool, variant: str | None = None
+) -> None:
+    """What a file of scored rows comes to: each score's mean, and how many rows have none; `variant` is of rewards."""
     made = {}
     for name in names:
         values = [row[name] for row in rows if row.get(name) is not None]
         made[name] = {"mean": sum(values) / len(values) if values else None, "n": len(values)}
         made[name]["unscored"] = len(rows) - len(values)
     if as_json:
-        line("", True, {"output": str(output), "rows": len(rows), "scores": made})
+        named = {"variant": variant} if variant else {}
+        line("", True, {"output": str(output), "rows": len(rows), **named, "scores": made})
         return
     table(
         ("score", "mean", "n", "unscored"),
         [
-            (name, "unknown" if each["mean"] is None else f"{each['mean']:.3f}", str(each["n"]), str(each["unscored"]))
+            (
+                f"{name} ({variant})" if variant else name,
+                "unknown" if each["mean"] is None else f"{each['mean']:.3f}",
+                str(each["n"]),
+                str(each["unscored"]),
+            )
             for name, each in made.items()
         ],
     )

@@ -6,6 +6,7 @@ are two sides, their differences, paired by task, filter and document. Beside bo
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from harness.config import Configuration
 from harness.engines import engine_name
 from harness.errors import UserError, cause
 from harness.files import read_journal, write_json, write_lines
-from harness.lmeval import OURS
+from harness.lmeval import OURS, pairing
 from harness.precision import dtype_of, evaluation_weights, gpu_has_bfloat16, model_type
 from harness.store import BASE, SIDES, Run
 from harness.stored import AlsoMeans, Document
@@ -30,6 +31,8 @@ AGAIN = "delete also/, then run again"
 # What tells a document of one side from that of the other.
 IDENTITY = ("doc_hash", "prompt_hash", "target_hash")
 Place = tuple[str, str, int]
+# What an older program kept as the log-likelihood that it is not.
+OLD_PERPLEXITY = "perplexity"
 
 
 def check(config: Configuration) -> None:
@@ -50,12 +53,21 @@ def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
     with run.stage(stage) as provenance:
         progress.note(f"{stage}: {', '.join(config.also)} by lm-eval", quiet)
         with progress.libraries_into(run.path / "also" / f"{side}.log"):
-            results = _evaluate(config, run.adapter_of(side))
-        samples = results["samples"]
-        rows = [_row(task, sample) for task in samples for sample in samples[task]]
+            results, aggregated = _evaluate(config, run.adapter_of(side))
+        samples, unpaired = results["samples"], defaultdict(dict)
+        rows = [_row(task, sample, aggregated[task], unpaired[task]) for task in samples for sample in samples[task]]
         provenance |= {"tasks": {task: results["versions"].get(task) for task in samples}}
+        scored = {(row["task"], metric) for row in rows for metric in row["scores"]}
+        unpaired = {
+            task: {metric: why for metric, why in reasons.items() if (task, metric) not in scored}
+            for task, reasons in unpaired.items()
+        }
+        for task, reasons in unpaired.items():
+            for metric, reason in reasons.items():
+                progress.note(f"{stage}: {task}: {metric} is not compared: {reason}", quiet)
         write_lines(run.path / "also" / f"{side}.jsonl", rows)
-        write_json(run.path / "also" / f"{side}.json", _summary(rows, results["higher_is_better"]))
+        summary = _summary(rows, results["higher_is_better"]) | {"unpaired": unpaired}
+        write_json(run.path / "also" / f"{side}.json", summary)
         run.keep(*(run.path / "also" / f"{side}.{suffix}" for suffix in ("jsonl", "json")))
 
 
@@ -69,36 +81,61 @@ def compare_tasks(run: Run) -> None:
     if not all(file.is_file() for file in files):
         return
     before, after = ({_place(row): row for row in _documents(file)} for file in files)
-    measures = _of_both(*(stored.read(AlsoMeans, file.with_suffix(".json"), AGAIN)["measures"] for file in files))
+    means = [stored.read(AlsoMeans, file.with_suffix(".json"), AGAIN) for file in files]
+    measures = _of_both(*(each["measures"] for each in means))
     known = {(task, title) for task, kinds in measures.items() for title in kinds}
     pairs = [(row, after[place]) for place, row in before.items() if _alike(row, after.get(place))]
-    values: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    values: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
     for old, new in pairs:
-        for metric in old["scores"].keys() & new["scores"].keys():
+        for metric in old["scores"].keys() & new["scores"].keys() - {OLD_PERPLEXITY}:
             key = old["task"], _title(metric, old["filter"])
             if key not in known:
                 raise UserError(f"{files[0]}: has {' '.join(key)}, which {BASE}.json beside it lacks: {AGAIN}")
-            values[key].append((old["scores"][metric], new["scores"][metric]))
+            weight = old.get("weights", {}).get(metric, 1.0)
+            values[key].append((old["scores"][metric], new["scores"][metric], weight))
     judged = judge(
         {
-            (task, title): (Measure(**measures[task][title]), *np.array(each).T)
+            (task, title): (Measure(**measures[task][title]), *_over_weights(each))
             for (task, title), each in sorted(values.items())
         }
     )
     tasks: dict[str, dict[str, dict]] = defaultdict(dict)
     for (task, title), difference in judged.items():
         tasks[task][title] = asdict(difference)
-    left_out = len({*before, *after}) - len(pairs)
-    write_json(run.path / "also" / "comparison.json", {"tasks": tasks, "measures": measures, "left_out": left_out})
+    made = {
+        "tasks": tasks,
+        "measures": measures,
+        "left_out": len({*before, *after}) - len(pairs),
+        "unpaired": _unpaired(means, known - values.keys()),
+    }
+    write_json(run.path / "also" / "comparison.json", made)
     run.keep(run.path / "also" / "comparison.json")
+
+
+def _unpaired(means: Sequence[dict[str, Any]], lacking: AbstractSet[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """Why metrics have no difference, by task: they cannot have one, or no document of theirs is on both sides."""
+    reasons: dict[str, dict[str, str]] = defaultdict(dict)
+    for task, title in sorted(lacking):
+        old = title.partition(",")[0] == OLD_PERPLEXITY
+        reasons[task][title] = f"an older program kept it otherwise: {AGAIN}" if old else "no document is on both sides"
+    for side in means:
+        for task, each in side.get("unpaired", {}).items():
+            reasons[task] |= each
+    return reasons
+
+
+def _over_weights(rows: Sequence[tuple[float, float, float]]) -> np.ndarray:
+    """Both sides' shares (2, documents), such that their means are the sums of shares over the sum of weights."""
+    before, after, weights = np.array(rows).T
+    return np.array([before, after]) / weights.mean()
 
 
 def _documents(file: Path) -> Sequence[dict[str, Any]]:
     return stored.refuse_unlike(Document, read_journal(file), file, AGAIN)
 
 
-def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:
-    """lm-eval's results with every sample.
+def _evaluate(config: Configuration, adapter: str | None) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """lm-eval's results with every sample, and how each metric of each task is aggregated.
 
     Four of its traps are out of the way by construction: replies are not cached, as its cache's key has no model in it;
     its results folder, whose name leaves out a vLLM adapter, is not used; tasks that name no temperature are greedy, as
@@ -110,10 +147,12 @@ def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:
 
     engine, manager = engine_name(config.engine), _manager(config)
     try:
-        return simple_evaluate(
+        tasks = _loaded_tasks(config, manager)
+        _refuse_unpaired(tasks)
+        results = simple_evaluate(
             model=BACKENDS[engine],
             model_args=_model_arguments(config, engine, adapter),
-            tasks=_loaded_tasks(config, manager),
+            tasks=tasks,
             task_manager=manager,
             batch_size=BATCH if engine == "transformers" else "auto",
             device=None if engine == "vllm" else _device(config),
@@ -127,10 +166,21 @@ def _evaluate(config: Configuration, adapter: str | None) -> dict[str, Any]:
             torch_random_seed=config.seed,
             fewshot_random_seed=config.seed,
         )
+        # Only now, as a task may name metrics while it judges.
+        return results, {task.task_name: pairing.aggregations(task) for task in tasks}
     except (OSError, ValueError, DatasetsError) as error:
         raise UserError(
             f"--also {','.join(config.also)}: lm-eval cannot run it ({cause(error)}): leave it out"
         ) from error
+
+
+def _refuse_unpaired(tasks: Iterable[Any]) -> None:
+    """A UserError for a task that has nothing which can be compared."""
+    for task in tasks:
+        by = pairing.aggregations(task)
+        if by and all(map(pairing.why_not, by.values())):
+            said = "; ".join(f"{metric} is {pairing.why_not(each)}" for metric, each in by.items())
+            raise UserError(f"--also {task.task_name}: nothing of it can be paired ({said}): leave it out")
 
 
 def _manager(config: Configuration) -> Any:
@@ -174,9 +224,13 @@ def _device(config: Configuration) -> str:
     return config.engine_args.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _row(task: str, sample: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of a sample: which document, what was asked, what came, and each metric that is one number."""
-    scores = {name: float(sample[name]) for name in sample["metrics"] if isinstance(sample[name], int | float)}
+def _row(task: str, sample: Mapping[str, Any], by: Mapping[str, str], unpaired: dict[str, str]) -> dict[str, Any]:
+    """What is kept of a sample: which document, what was asked, what came, and each metric's share and weight.
+
+    Metrics that have none go into `unpaired`, with the reason.
+    """
+    scores, weights, left_out = pairing.shares(sample, by)
+    unpaired |= left_out
     kept = {key: sample[key] for key in ("doc_id", "filter", *IDENTITY)}
     return {
         "task": task,
@@ -184,6 +238,7 @@ def _row(task: str, sample: Mapping[str, Any]) -> dict[str, Any]:
         "target": str(sample["target"]),
         "response": sample["filtered_resps"],
         "scores": scores,
+        **({"weights": weights} if weights else {}),
     }
 
 
@@ -201,15 +256,16 @@ def _title(metric: str, filter: str) -> str:
 
 def _summary(rows: Iterable[Mapping[str, Any]], directions: Mapping[str, Mapping[str, bool]]) -> dict[str, dict]:
     """Each task's metrics with their intervals, and what each of them says."""
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    values: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         for metric, value in row["scores"].items():
-            values[row["task"], row["filter"], metric].append(value)
+            values[row["task"], row["filter"], metric].append((value, row.get("weights", {}).get(metric, 1.0)))
     means: dict[str, dict[str, dict]] = defaultdict(dict)
     measures: dict[str, dict[str, dict]] = defaultdict(dict)
     for (task, filter, metric), each in values.items():
-        numbers, title = np.array(each), _title(metric, filter)
-        kind = kind_of(numbers, directions.get(task, {}).get(metric))
+        shares, weights = np.array(each).T
+        numbers, title = shares / weights.mean(), _title(metric, filter)
+        kind = kind_of(numbers, directions.get(task, {}).get(pairing.metric_of(metric)))
         means[task][title] = asdict(metric_of(kind, numbers, np.arange(len(numbers))))
         measures[task][title] = asdict(kind)
     return {"tasks": means, "measures": measures}

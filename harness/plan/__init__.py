@@ -51,6 +51,7 @@ def make_plan(
 def _problem_counts(config: Configuration) -> tuple[int | None, int | None]:
     """How many problems the split has, and how many of them are evaluated."""
     known = datasets.known_size(config)
-    if known is None and (config.data or config.dataset not in datasets.DATASETS):
+    is_here = config.data or (config.dataset not in datasets.DATASETS and not datasets.address_of(config))
+    if known is None and is_here:
         known = len(datasets.load(config, config.split).problems)
     return known, min(known, config.limit or known) if known else config.limit

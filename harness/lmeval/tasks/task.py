@@ -43,11 +43,11 @@ def _problems(name: str, rows: Iterable[dict]) -> "Dataset":
     found = columns.find(
         rows, columns.Columns(source.question, source.answer, source.solution), has_solutions=False, where=name
     )
-    problems, _ = columns.problems(rows, f"{name}-{'all' if cut else 'test'}", found)
+    read = columns.problems(rows, f"{name}-{'all' if cut else 'test'}", found)
     return Dataset.from_list(
         [
             {"id": each.id, "question": each.question, "answer": each.answer, "equality": named_equality(name)}
-            for each in problems
+            for each in read.problems
             if not cut or held_out_split(each.question) == "test"
         ]
     )

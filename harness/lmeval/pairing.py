@@ -1,0 +1,86 @@
+"""What an aggregation of lm-eval's makes of one document, so that its two sides can be paired document by document.
+
+A mean is paired as it is. A perplexity is the exponential of a mean: documents carry log-likelihoods, so its logarithm
+is compared, the mean of minus those, of which less is better; where documents weigh as much as their words or bytes,
+that is the weighted mean. Of anything else (F1, BLEU, a median, …) no document has a share of its own.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """How a metric's figure is the sum of its documents' shares over the sum of their weights.
+
+    `title` makes the name of what is compared out of the metric's; `factor` a share out of what a document has, which
+    is a pair with its weight where `weighted`.
+    """
+
+    title: str = "{}"
+    factor: float = 1.0
+    weighted: bool = False
+
+    def share(self, value: Any) -> tuple[float, float] | None:
+        """A document's share and weight; None where its value is none of that kind."""
+        both = value if self.weighted and isinstance(value, list | tuple) else (value, 1.0)
+        if len(both) != 2 or not all(isinstance(each, int | float) for each in both) or not both[1] > 0:
+            return None
+        return None if math.isnan(both[0]) else (self.factor * both[0], float(both[1]))
+
+
+# By the names of lm-eval's own registry of aggregations.
+MEANINGS = {
+    "mean": Meaning(),
+    "nanmean": Meaning(),
+    "perplexity": Meaning("log({})", factor=-1.0),
+    "weighted_perplexity": Meaning("log({})", factor=-1.0, weighted=True),
+    "bits_per_byte": Meaning(factor=-1 / math.log(2), weighted=True),
+}
+
+
+def aggregations(task: Any) -> dict[str, str]:
+    """How each metric of a task is aggregated: the registry's name, else the function's own."""
+    from lm_eval.api.registry import AGGREGATION_REGISTRY, get_aggregation
+
+    known: dict[Callable, str] = {get_aggregation(name): name for name in AGGREGATION_REGISTRY}
+    return {metric: known.get(function) or _name(function) for metric, function in task.aggregation().items()}
+
+
+def why_not(aggregation: str | None) -> str | None:
+    """Why documents cannot be paired under an aggregation; None where they can."""
+    return None if aggregation in MEANINGS else f"aggregated by {aggregation}, which is no mean over documents"
+
+
+def shares(sample: Mapping[str, Any], by: Mapping[str, str]) -> tuple[dict, dict, dict]:
+    """Of each metric of a sample what is compared: shares and weights by title, and why others have none.
+
+    `by`: how each metric is aggregated.
+    """
+    scores, weights, left_out = {}, {}, {}
+    for metric in sample["metrics"]:
+        aggregation = by.get(metric)
+        if reason := why_not(aggregation):
+            left_out[metric] = reason
+            continue
+        meaning = MEANINGS[aggregation]
+        share = meaning.share(sample[metric])
+        title = meaning.title.format(metric)
+        if share is None:
+            left_out[title] = "its documents have no number"
+            continue
+        scores[title] = share[0]
+        if meaning.weighted:
+            weights[title] = share[1]
+    return scores, weights, left_out
+
+
+def metric_of(title: str) -> str:
+    """The metric that a title of what is compared is made of."""
+    return title.removeprefix("log(").removesuffix(")") if title.startswith("log(") else title
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", None) or type(function).__name__
