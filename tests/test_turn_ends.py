@@ -93,7 +93,8 @@ def pad_with_an_end(folder):
 
 def trainer_of(folder, output, **settings):
     """A trainer of a checkpoint, of the first eight problems."""
-    config, tokenizer = configuration("prompts_per_step=2", "generations=4"), checkpoints.load_tokenizer(folder)
+    config = configuration("prompts_per_step=2", "generations=4", "eval_every=0", "rollouts=generate")
+    tokenizer = checkpoints.load_tokenizer(folder)
     values = arguments.grpo_arguments(config, output, LIMIT, 1, 0, goes_on=False)
     for name, value in settings.items():
         setattr(values, name, value)
@@ -116,6 +117,7 @@ def test_the_end_is_learnt_nothing_behind_it_and_no_reply_that_was_cut_off(tmp_p
     """With a pad token that ends turns, as Qwen's, whose place in masks goes by `ids != pad` in Unsloth."""
     folder = pad_with_an_end(laid_out(tmp_path / "m", "gemma"))
     trainer = trainer_of(folder, tmp_path / "out", mask_truncated_completions=True)
+    trainer.model.train()
     batch = next(iter(trainer.get_train_dataloader()))
     output, tokenizer = trainer._generate_and_score_completions(batch), trainer.processing_class
     cut_off = 0

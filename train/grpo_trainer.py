@@ -30,24 +30,23 @@ class GrpoTrainer(trl.GRPOTrainer):
         return _cut(completions, lengths), logprobs and _cut(logprobs, lengths)
 
     def _generate(self, prompts: list) -> tuple:
+        # Before: Unsloth turns the model to training behind each generation.
+        mode = "train" if self.model.training else "eval"
         generated = super()._generate(prompts)
         completion_ids, completions = generated[1], generated[3]
-        texts = [without_end(ids, self.ends) for ids in completion_ids]
-        for completion, text in zip(
-            completions, self._tokenizer.batch_decode(texts, skip_special_tokens=True), strict=True
-        ):
-            completion[0]["content"] = text
-        self._count(completion_ids)
+        for completion, ids in zip(completions, completion_ids, strict=True):
+            # As the engines have it, also where the end is no special token.
+            completion[0]["content"] = self._tokenizer.decode(without_end(ids, self.ends), skip_special_tokens=True)
+        self._count(completion_ids, self._metrics[mode])
         return generated
 
-    def _count(self, completion_ids: list[list[int]]) -> None:
+    def _count(self, completion_ids: list[list[int]], figures: dict[str, list[float]]) -> None:
         """Put right what was just logged of cut-off completions and of the lengths of the others."""
         device = self.accelerator.device
         cut_off = torch.tensor([ids[-1] not in self.ends for ids in completion_ids], device=device)
         lengths = torch.tensor([len(ids) for ids in completion_ids], device=device)
         cut_off, lengths = self.accelerator.gather(cut_off), self.accelerator.gather(lengths).float()
         ended = lengths.new_zeros(1) if cut_off.all() else lengths[~cut_off]
-        figures = self._metrics["train" if self.model.training else "eval"]
         figures["completions/clipped_ratio"][-1] = cut_off.float().mean().item()
         for name in ("mean", "min", "max"):
             figures[f"completions/{name}_terminated_length"][-1] = getattr(ended, name)().item()
