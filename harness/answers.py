@@ -88,7 +88,7 @@ def _same_in_mathematics(candidate: str, truth: str, part: str, points: bool) ->
     if plain(statement) == plain(gold) or (worded(part) or statement).casefold() == plain(gold):
         return True
     right = number(gold) if is_bare(gold) else None
-    given = number(statement, points) if right is not None and "%" not in statement else None
+    given = None if right is None or "%" in statement or "!" in statement else number(statement, points)
     if given is not None and (given == right or (_is_decimal(given) and _is_decimal(right))):
         return given == right
     return _verified(part, statement, truth)

@@ -35,8 +35,8 @@ _RUN = re.compile(
     rf"(?<![0-9])(?<![0-9][.,'’_])(?:{_SPACED}|(?:(?<![\w.])\.)?[0-9]+(?:[.,'’_][0-9]+)*)|[{''.join(_VULGAR)}]"
 )
 _BEFORE = re.compile(
-    r"(?P<sign>(?<![\w.)\]}%])-|(?<!\w)(?i:minus|negative|negatif)\s|负|負)?"
-    r"(?P<currency>[$€£¥₹₩₽₫฿₱₪₺]|(?<![A-Za-z])(?:Rp\.?|Rs\.?|[A-Z]{2,3}\$?))?\s?(?P<inner>(?<=[^\s\w])-)?$"
+    r"(?P<sign>(?<![\w.)\]}%])[-+]|(?<!\w)(?i:minus|negative|negatif)\s|负|負)?"
+    r"(?P<currency>[$€£¥₹₩₽₫฿₱₪₺]|(?<![A-Za-z])(?:Rp\.?|Rs\.?|RM|[A-Z]{1,2}\$|[A-Z]{3}))?\s?(?P<inner>(?<=[^\s\w])-)?$"
 )
 _DIVIDED = re.compile(r"\s?/\s?([0-9]{1,30})(?![0-9.,]*[0-9]|\s?/\s?[0-9])")
 _FRACTION_BEHIND = re.compile(rf"\s?([{''.join(_VULGAR)}])|\s([0-9]{{1,30}})\s?/\s?([0-9]{{1,30}})(?![0-9])")
@@ -90,12 +90,12 @@ def numbers(text: str, points: bool = False) -> Iterator[Number]:
         if run.start() < behind:
             continue
         start, end = run.span()
-        before = _BEFORE.search(text[max(behind, start - 14) : start])
+        before = _BEFORE.search(text[max(0, start - 14) : start])
         money = before["currency"] or ""
         pointed = points or bool(_POINT_MONEY.match(money) or _POINT_MONEY.match(text[end : end + 4].lstrip()))
         value = _value(run[0], pointed)
         value, end = _extended(text, run[0], value, end)
-        if before["sign"] or before["inner"]:
+        if before["inner"] or (before["sign"] and before["sign"] != "+"):
             value = None if value is None else -value
         unit = _UNIT.match(text, end)
         previous = text[start - 1 : start]

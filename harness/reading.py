@@ -19,20 +19,18 @@ _UNDRESS = [
     (re.compile(r"\\([%$#&])"), r"\1"),
     (re.compile(r"\^\s?\{\s?(-?[0-9]+)\s?\}"), r"^\1"),
 ]
-_EMPHASIS = re.compile(
-    r"(?<![0-9A-Za-z)])\*\*|\*\*(?![0-9])|(?<![\w*])\*(?=[^*\n]{1,200}\*(?![\w*]))|(?<=[^\s*])\*(?![\w*\s(])|(?<=\S)\*$"
-    r"|(?<!\w)_+|_+(?!\w)"
-)
-_SPACED_MINUS = re.compile(r"^\s*-\s+(?=[0-9.$€£¥₹])")
-_INEQUALITY = re.compile(r"[<>≤≥≠∈]|!=|\\(?:leq?|geq?|neq?|lt|gt|in)(?![A-Za-z])")
+_ITALIC = re.compile(r"(?<![\w*])\*([^*\n]{1,200})\*(?![\w*])")
+_EMPHASIS = re.compile(r"(?<![0-9A-Za-z)])\*\*|\*\*(?![0-9])|(?<!\w)_+|_+(?!\w)")
+_SPACED_SIGN = re.compile(r"^\s*([-+])\s+(?=[0-9.$€£¥₹])")
+_TAG = re.compile(r"</?[A-Za-z][\w:-]{0,40}\s?/?>")
+_INEQUALITY = re.compile(r"[<>]=?\s*[\w$\\.-]|[≤≥≠∈]|!=|\\(?:leq?|geq?|neq?|lt|gt|in)(?![A-Za-z])")
 _SEVERAL = re.compile(r"[,;]\s|\n|\s(?:and|or|dan|atau)\s")
 _SIDES = re.compile(r"[=≈]")
 _REMARK = re.compile(r"(?<=[\w%.])\s+[(\[][^()\[\]]*[)\]]")
 _SIGNS = re.compile(
-    r"[+*^√×÷·±∓{}\\|π∞∑∫−]|(?<![A-Za-z])/|/(?![A-Za-z])|(?<=[A-Za-z])\("
+    rf"[+*^√×÷·±∓{{}}\\|π∞∑∫−{SUPERSCRIPTS}]|(?<![A-Za-z])/|/(?![A-Za-z])|(?<=[A-Za-z])\("
     r"|(?<![A-Za-z])(?:sqrt|sin|cos|tan|log|ln|exp|mod|pi|infinity)(?![A-Za-z])"
 )
-_FACTORIAL = re.compile(r"[0-9)]\s?!$")
 _SYMBOL = re.compile(r"\s?([A-Za-z]{1,2})(?![A-Za-z])")
 _ONE_LETTER_UNITS = set("mgslLhKNJWVACFTt")
 _TWO_LETTER_UNITS = set(
@@ -97,19 +95,21 @@ def _number(text: str, points: bool) -> Fraction | None:
 
 
 def undressed(text: str) -> str:
-    """A text without emphasis, and without LaTeX that only dresses what it holds."""
+    """A text without emphasis, tags, and LaTeX that only dresses what it holds."""
     text = plain_digits(text)
+    if "<" in text:
+        text = _TAG.sub(" ", text)
     if "\\" in text or "{" in text or "^" in text:
         for dress, plain_text in _UNDRESS:
             text = dress.sub(plain_text, text)
         if not _COMMAND.search(text):
             text = _SPACES.sub(" ", text.replace("{", " ").replace("}", " "))
-    return _SPACED_MINUS.sub("-", unemphasised(text))
+    return _SPACED_SIGN.sub(r"\1", unemphasised(text))
 
 
 def unemphasised(text: str) -> str:
     """A text without Markdown's asterisks and underscores for bold and italic."""
-    return _EMPHASIS.sub("", text) if "*" in text or "_" in text else text
+    return _ITALIC.sub(r"\1", _EMPHASIS.sub("", text)) if "*" in text or "_" in text else text
 
 
 def _only_number(text: str, points: bool) -> Fraction | None:
@@ -127,7 +127,7 @@ def _only_number(text: str, points: bool) -> Fraction | None:
         if not found.glued:
             values.add(found.value)
     rest.append(bare[place:])
-    if len(values) != 1 or _FACTORIAL.search(bare.rstrip(" .")) or _SIGNS.search(" ".join(rest)):
+    if len(values) != 1 or _SIGNS.search(" ".join(rest)):
         return None
     return values.pop()
 

@@ -44,8 +44,8 @@ _COPULA = re.compile(r"\s(?:is|are|equals|adalah|ialah)\s+")
 _DENIED = re.compile(r"(?:not|bukan|nicht|pas)\b|不", re.IGNORECASE)
 # What makes the number behind it the end of something longer: a range, a time, another answer, a calculation.
 _LEADING = re.compile(
-    r"(?:[0-9½⅓⅔¼¾%]\s?[-–—~:]|[0-9½⅓⅔¼¾%]\s(?:to|or|and|sampai|hingga|atau|dan)\s|[\w.)(]{1,30}\s?[+*×÷·/^]"
-    r"|[\w.)(}{]{0,30}(?:\\[A-Za-z]{1,20}\s?\{?|√|sqrt\s?\(?))\s?$"
+    r"(?:[0-9½⅓⅔¼¾%]\s?[-–—~]|[0-9½⅓⅔¼¾%]\s(?:to|or|and|sampai|hingga|atau|dan)\s|[\w.)(]{1,30}\s?[+*×÷·/^]{1,2}"
+    r"|[\w.)(}{]{0,30}(?:\\[A-Za-z]{1,20}\s?\{?|√|sqrt\s?\(?))\s?$|[0-9]:$"
 )
 _FOLLOWING = re.compile(r"%|(?:\s?[+*×÷·^√π]\s?[\w.(){}√π^]{1,30}){1,8}|\s?(?:sqrt|pi)\b\S{0,20}|\}{1,3}|[a-z](?![\w'’])")
 _ONE_WORD = re.compile(r"\W*\(?([^\W\d_]{1,20})\)?\W*")
@@ -184,7 +184,7 @@ def _last_free(text: str) -> tuple[int, str] | None:
         start = before.start()
     if behind := _FOLLOWING.match(text, end):
         end = behind.end()
-    return start, text[start:end].strip()
+    return start, text[start:end].strip().rstrip(" .")
 
 
 def _formula_at(text: str, place: int) -> str | None:
