@@ -1,7 +1,7 @@
 """Whether an answer is the true one. Where a reply has its answer, statements.py says; what that says, reading.py."""
 
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from harness.mathematics import MATH_VERIFY_SECONDS, same_mathematics
 from harness.numbers import LONGEST_ANSWER
@@ -20,8 +20,7 @@ class Unscorable(Exception):
     """An answer could not be judged; the message is the reason. Such a reply is left out and counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a reply gives as its answer.
 
     `part`: the free text that it was read from, which math-verify reads; `points`: its reply groups thousands by
@@ -46,7 +45,7 @@ def is_right(answer: Answer | None, truth: str | None, equality: Equality) -> bo
 
 
 def final_answer(text: str, finished: bool = True) -> str | None:
-    """The answer of a reply without a layout: its last explicit statement, else, where it is finished, its last number."""
+    """The answer of a reply without a layout: its last statement, else, where it is `finished`, its last number."""
     return stated(text, finished)
 
 

@@ -10,12 +10,19 @@ from harness.reading import number
 MATH_VERIFY_CHARACTERS = 200
 MATH_VERIFY_SECONDS = 5
 
+MOST_UNCLOSED = 3
+MOST_POWERS = 40
+DEEPEST = 15
+_BRACKETS = re.compile(r"[][(){}]")
 # To math-verify an inline formula keeps to its line.
 _BROKEN_INLINE = re.compile(r"(?<![\\$])\$[ \t]*\n[^$\n]{0,200}\n[ \t]*\$(?!\$)")
 _LATEX = re.compile(r"\$|\\[(\[]|\\f?box")
 _ROOT = re.compile(r"√\s?(?:\(([^()]{1,100})\)|([0-9A-Za-z]{1,30}))")
 _RAISED = re.compile(rf"[{SUPERSCRIPTS}]{{1,9}}")
-_SIGNS = str.maketrans({"×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∞": r"\infty ", "∪": r"\cup "})
+_SIGNS = str.maketrans({
+    "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ",
+    "∞": r"\infty ", "∪": r"\cup ",
+})  # fmt: skip
 _DOWN = str.maketrans(SUPERSCRIPTS, "0123456789-")
 _ONE_NUMBER = re.compile(r"\s*-?(?:[0-9]{1,3}(?:,[0-9]{3})+|0,[0-9]+|[0-9]*)(?:\.[0-9]+)?\s*")
 _GOES_ON = re.compile(r"\s?(?:[+*^√(]|\\(?:sqrt|frac|times|cdot|pi)|(?:sqrt|pi)\b)")
@@ -25,13 +32,28 @@ _SIDE_BY_SIDE = re.compile(r"[0-9]\s+[0-9]")
 def same_mathematics(part: str, candidate: str, truth: str) -> bool | None:
     """Whether math-verify finds the true answer in `part`, of which `candidate` is what we take for the answer.
 
-    Parts of over 1,000 characters are not read: then the candidate alone is. None where it took too long.
+    Parts of over 1,000 characters, or of brackets without end, are not read: then the candidate alone is. None where
+    it took too long.
     """
-    if len(part) > LONGEST_ANSWER:
+    if len(part) > LONGEST_ANSWER or not _is_ordinary(part):
         part = candidate
+    if not _is_ordinary(candidate):
+        return False
     if len(candidate) > MATH_VERIFY_CHARACTERS or len(truth) > 5 * LONGEST_ANSWER or _BROKEN_INLINE.search(part):
         return False
     return _verify(part, candidate, truth)
+
+
+def _is_ordinary(text: str) -> bool:
+    """Whether brackets are closed about as often as opened and nest little, with few powers.
+
+    Others take math-verify seconds, and say nothing.
+    """
+    depth = deepest = 0
+    for sign in _BRACKETS.findall(text):
+        depth += 1 if sign in "([{" else -1
+        deepest = max(deepest, abs(depth))
+    return deepest <= DEEPEST and abs(depth) <= MOST_UNCLOSED and text.count("^") <= MOST_POWERS
 
 
 @lru_cache(maxsize=4096)
@@ -70,10 +92,14 @@ def _reading(text: str, candidate: str) -> list | None:
 def _is_read_to_its_end(expression: str) -> bool:
     from antlr4 import Token
     from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
+    from math_verify.errors import TimeoutException
+    from math_verify.utils import timeout
 
     parser = _Latex2Sympy().create_parser(expression)
     try:
-        parser.math()
+        timeout(timeout_seconds=_seconds())(parser.math)()
+    except TimeoutException:
+        raise
     except Exception:  # its error listener raises Exception itself
         return False
     return parser.getCurrentToken().type == Token.EOF

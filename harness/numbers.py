@@ -36,7 +36,8 @@ _RUN = re.compile(
 )
 _BEFORE = re.compile(
     r"(?P<sign>(?<![\w.)\]}%])[-+]|(?<!\w)(?i:minus|negative|negatif)\s|负|負)?"
-    r"(?P<currency>[$€£¥₹₩₽₫฿₱₪₺]|(?<![A-Za-z])(?:Rp\.?|Rs\.?|RM|[A-Z]{1,2}\$|[A-Z]{3}))?\s?(?P<inner>(?<=[^\s\w])-)?$"
+    r"(?:(?P<currency>[$€£¥₹₩₽₫฿₱₪₺]|(?<![A-Za-z])(?:Rp\.?|Rs\.?|RM|[A-Z]{1,2}\$|[A-Z]{3}))\s?)?"
+    r"(?P<inner>(?<=[$€£¥₹₩₽₫฿₱₪₺])-)?$"
 )
 _DIVIDED = re.compile(r"\s?/\s?([0-9]{1,30})(?![0-9.,]*[0-9]|\s?/\s?[0-9])")
 _FRACTION_BEHIND = re.compile(rf"\s?([{''.join(_VULGAR)}])|\s([0-9]{{1,30}})\s?/\s?([0-9]{{1,30}})(?![0-9])")
@@ -55,7 +56,9 @@ _UNIT = re.compile(
 )
 _GROUPS = str.maketrans("", "", ",'’_ \u2009\u202f")
 _ENGLISH = re.compile(r"(?:[0-9]+|[1-9][0-9]{0,2}(?:,[0-9]{3})+|[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3})?(?:\.[0-9]+)?")
-_OTHER_GROUPS = re.compile(r"[1-9][0-9]{0,2}(?:['’_][0-9]{3})+(?:\.[0-9]+)?|[1-9][0-9]{0,2}(?:[ \u2009\u202f][0-9]{3})+")
+_OTHER_GROUPS = re.compile(
+    r"[1-9][0-9]{0,2}(?:['’_][0-9]{3})+(?:\.[0-9]+)?|[1-9][0-9]{0,2}(?:[ \u2009\u202f][0-9]{3})+"
+)
 _POINTED = re.compile(r"[1-9][0-9]{0,2}(?:(?:\.[0-9]{3}){2,}(?:,[0-9]+)?|\.[0-9]{3},[0-9]+)")
 _ONE_POINT = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{3}")
 _DECIMAL_COMMA = re.compile(r"[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})")
@@ -138,7 +141,7 @@ def _value(run: str, points: bool) -> Fraction | None:
     """What a run of digits and the signs between them comes to; None where no grouping explains all of it."""
     if len(run) > LONGEST_NUMBER:
         return None
-    if points and (_ONE_POINT.fullmatch(run) or _DECIMAL_COMMA.fullmatch(run)) or _POINTED.fullmatch(run):
+    if _POINTED.fullmatch(run) or (points and (_ONE_POINT.fullmatch(run) or _DECIMAL_COMMA.fullmatch(run))):
         return Fraction(run.replace(".", "").replace(",", "."))
     if _ENGLISH.fullmatch(run) or _OTHER_GROUPS.fullmatch(run):
         return Fraction(run.translate(_GROUPS))

@@ -33,9 +33,11 @@ _SIGNS = re.compile(
 )
 _SYMBOL = re.compile(r"\s?([A-Za-z]{1,2})(?![A-Za-z])")
 _ONE_LETTER_UNITS = set("mgslLhKNJWVACFTt")
-_TWO_LETTER_UNITS = set(
-    "cm mm km dm kg mg ml mL dl dL cl cL kl ft in yd mi lb oz hr ms ns kW MW kJ kN Hz Pa am pm st nd rd th xs ha".split()
-)
+_TWO_LETTER_UNITS = {
+    "cm", "mm", "km", "dm", "kg", "mg", "ml", "mL", "dl", "dL", "cl", "cL", "ft", "in", "yd", "mi", "lb", "oz", "hr",
+    "ms", "ns", "kW", "MW", "kJ", "kN", "Hz", "Pa", "am", "pm", "st", "nd", "rd", "th", "ha",
+}  # fmt: skip
+_DELIMITERS = str.maketrans("{}$", "   ")
 _SPACES = re.compile(r"[ \t]{2,}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _CALCULATION = re.compile(r"[\\^√*+/×÷·!()]|[⁰¹²³⁴⁵⁶⁷⁸⁹]")
@@ -65,7 +67,9 @@ def is_calculation(text: str) -> bool:
 
 def plain(text: str) -> str:
     """A text without emphasis, delimiters, LaTeX that only dresses, and case, to be compared as a text."""
-    return " ".join(undressed(text).replace("{", " ").replace("}", " ").replace("$", " ").split()).strip(" .").casefold()
+    return (
+        " ".join(undressed(text).replace("{", " ").replace("}", " ").replace("$", " ").split()).strip(" .").casefold()
+    )
 
 
 def is_bare(text: str) -> bool:

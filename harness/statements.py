@@ -1,6 +1,7 @@
 """Where in a reply's free text the answer stands: what it states, else its last number; never what that says."""
 
 import re
+from collections.abc import Iterator
 
 from harness.formulas import Formula, formulas
 from harness.numbers import LONGEST_ANSWER, numbers, plain_digits
@@ -11,7 +12,7 @@ LONGEST_STATEMENT = 300
 MOST_STATEMENTS = 20
 
 DIGITS = "0123456789½⅓⅔¼¾"
-_STATED = DIGITS + "\\$"
+_STATED = re.compile(rf"[{DIGITS}\\$]")
 _MARKER = re.compile(r"(?<!#)####(?!#)[ \t]*([^\n]{1,300})")
 _HEADING = re.compile(r"\W{0,4}[0-9]{1,3}(?:[.)]\s+|:\s)\S|\W{0,4}(?:step|langkah|part|case)\b", re.IGNORECASE)
 _OPENS_ANSWER = re.compile(
@@ -24,18 +25,23 @@ _JOINED = re.compile(
     r"[\s$.]{0,4}(?:\\[)\]])?(?:\s|\$|\\q?quad|\\[ ,;]){0,4}(?:,|;|,?\s?(?:\\text\s?\{\s?)?(?:and|or|dan|atau)\b)"
     r"(?:\s|[$}]|\\q?quad|\\[ ,;(\[]){0,6}"
 )
+# One of these is in every sentence about the answer: a text without them is not searched.
 _ANSWER_WORDS = (
-    "answer", "jawaban", "respuesta", "resposta", "réponse", "antwort", "risposta", "antwoord", "cevap", "ответ",
-    "答案", "答え", "정답",
+    "nswer", "NSWER", "awaban", "AWABAN", "espuesta", "esposta", "éponse", "ntwort", "isposta", "ntwoord", "evap",
+    "твет", "答案", "答え", "정답",
 )  # fmt: skip
+# Both cases are spelt out: `re` looks for letters much faster than for letters of any case.
 _ANSWER = re.compile(
-    r"(?:\b(?:answer|jawaban(?:nya)?|respuesta|resposta|réponse|antwort|risposta|antwoord|cevap)\b|ответ|答案|答え|정답)"
-    r"(?:(?:\s(?:to|of|for)\b[^.:\n=]{0,80}?|\s(?:akhir(?:nya)?|correcta|finale?))?"
-    r"(?:\*\*|__)?\s?(?:is|are|was|equals|would be|should be|must be|adalah|ialah|yaitu|es|est|ist|é|è|=|[:：]|是|为|為)"
-    r"(?![A-Za-z])|[ \t](?=\$|\\[(\[]))(?:\*\*|__)?[ \t]{0,9}[:：]?"
-    r"|(?:^|\n)[#*_ \t]{0,8}(?:final )?answer[*_: \t]{0,8}(?=\n)",
+    r"[Aa](?:nswer|ntwort|ntwoord)|ANSWER|[Jj]awaban(?:nya)?|JAWABAN|[Rr](?:espuesta|esposta|éponse|isposta)|[Cc]evap"
+    r"|[Оо]твет|答案|答え|정답"
+)
+_SAYS = re.compile(
+    r"(?![A-Za-z])(?:(?:\s(?:to|of|for)\s[^.:\n=]{0,80}?|\s(?:akhir(?:nya)?|correcta|finale?))?(?:\*\*|__)?\s?"
+    r"(?:is|are|was|equals|would be|should be|must be|adalah|ialah|yaitu|es|est|ist|é|è|=|[:：]|是|为|為)"
+    r"(?![A-Za-z])(?:\*\*|__)?[ \t]{0,9}[:：]?|[ \t](?=\$|\\[(\[])|(?P<heading>[*_ \t]{0,8})(?=\n))",
     re.IGNORECASE,
 )
+_HEADS = re.compile(r"[#*_ \t]{0,8}(?:(?:the )?final )?", re.IGNORECASE)
 _CLAUSE_END = re.compile(
     r"[.!?](?=[\s*)\]\"”']|$)|[。！？;；\n]|,(?=\s+(?!(?:and|or|dan|atau)\b)[A-Za-z])"
     r"|\s(?=(?:because|since|which|where|when|as|so|karena|sebab|sehingga|yang)\s)"
@@ -47,7 +53,9 @@ _LEADING = re.compile(
     r"(?:[0-9½⅓⅔¼¾%]\s?[-–—~]|[0-9½⅓⅔¼¾%]\s(?:to|or|and|sampai|hingga|atau|dan)\s|[\w.)(]{1,30}\s?[+*×÷·/^]{1,2}"
     r"|[\w.)(}{]{0,30}(?:\\[A-Za-z]{1,20}\s?\{?|√|sqrt\s?\(?))\s?$|[0-9]:$"
 )
-_FOLLOWING = re.compile(r"%|(?:\s?[+*×÷·^√π]\s?[\w.(){}√π^]{1,30}){1,8}|\s?(?:sqrt|pi)\b\S{0,20}|\}{1,3}|[a-z](?![\w'’])")
+_FOLLOWING = re.compile(
+    r"%|(?:\s?[+*×÷·^√π]\s?[\w.(){}√π^]{1,30}){1,8}|\s?(?:sqrt|pi)\b\S{0,20}|\}{1,3}|[a-z](?![\w'’])"
+)
 _ONE_WORD = re.compile(r"\W*\(?([^\W\d_]{1,20})\)?\W*")
 
 
@@ -72,15 +80,17 @@ def stated(text: str, finished: bool = True) -> str | None:
 
 def explicit(text: str) -> str | None:
     """The last explicit statement of an answer, or None. A box wins over the sentence that leads to it."""
-    boxed, said = _boxed(text), max(filter(None, (_marked(text), _said(text))), default=None)
+    boxed, marked, said = _boxed(text), _marked(text), _said(text)
+    if marked and (said is None or said < marked):
+        said = marked
     last = boxed if said is None or (boxed and said[0] < boxed[1]) else said
     return last[2] if last else None
 
 
 def worded(text: str) -> str | None:
     """The single word that the last sentence about the answer gives, such as "The answer is Yes"; or None."""
-    for found in reversed(_sentences(text)):
-        if word := _ONE_WORD.fullmatch(_clause(text, found.end())):
+    for _, says in _sentences(text):
+        if word := _ONE_WORD.fullmatch(_clause(text, says)):
             return word[1]
     return None
 
@@ -133,29 +143,38 @@ def _marked(text: str) -> tuple[int, int, str] | None:
 
 def _said(text: str) -> tuple[int, int, str] | None:
     """The last sentence that calls a number or a formula the answer."""
-    for found in reversed(_sentences(text)):
-        clause = _COPULA.split(_clause(text, found.end()))[-1]
-        if any(map(_STATED.__contains__, clause)) and not _DENIED.match(clause):
-            return found.start(), found.end() + len(clause), clause
+    for start, says in _sentences(text):
+        clause = _COPULA.split(_clause(text, says))[-1]
+        if _STATED.search(clause) and not _DENIED.match(clause):
+            return start, says + len(clause), clause
     return None
 
 
-def _sentences(text: str) -> list[re.Match]:
-    lowered = text.casefold()
-    if not any(map(lowered.__contains__, _ANSWER_WORDS)):
-        return []
-    return list(_ANSWER.finditer(text))[-MOST_STATEMENTS:]
+def _sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Each place, last first, where a sentence calls something the answer, and where it says what."""
+    if not any(map(text.__contains__, _ANSWER_WORDS)):
+        return
+    for word in reversed(list(_ANSWER.finditer(text))[-MOST_STATEMENTS:]):
+        says = _SAYS.match(text, word.end())
+        if says and (says["heading"] is None or _is_heading(text, word.start())):
+            yield word.start(), says.end()
+
+
+def _is_heading(text: str, place: int) -> bool:
+    """Whether nothing but a heading's signs, `final` or `the final` stands before a place on its line."""
+    line = text.rfind("\n", 0, place) + 1
+    return bool(_HEADS.fullmatch(text, max(line, place - USUAL_NUMBER), place))
 
 
 def _clause(text: str, start: int) -> str:
     """What is stated from `start` on: to the end of the sentence, or where its reasons begin; no formula is cut."""
     piece = plain_digits(text[start : start + LONGEST_STATEMENT]).lstrip()
-    inside = [(formula.start, formula.end) for formula in formulas(piece)]
+    inside = [(formula.start, formula.end) for formula in formulas(piece)] if "$" in piece or "\\" in piece else ()
     for end in _CLAUSE_END.finditer(piece):
         if not any(first < end.start() < last for first, last in inside):
             piece = piece[: end.start()]
             break
-    return piece.strip().strip("*_").strip()
+    return piece.strip(" \t\r*_")
 
 
 def _last_number(text: str) -> str | None:

@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "train", "reports", "baselines")
-HEAVY = {"torch", "antlr4", "latex2sympy2_extended", "transformers", "vllm", "unsloth", "trl", "peft", "lm_eval", "matplotlib", "langid", "sympy",
-         "datasets", "math_verify", "pandas", "openai"}  # fmt: skip
+HEAVY = {"torch", "transformers", "vllm", "unsloth", "trl", "peft", "lm_eval", "matplotlib", "langid", "sympy",
+         "antlr4", "latex2sympy2_extended", "datasets", "math_verify", "pandas", "openai"}  # fmt: skip
 LEAVES = ("harness/engines/", "train/", "reports/plots.py", "reports/training_plots.py", "baselines/")
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 ROOMS = {
