@@ -6,10 +6,10 @@ from typing import NamedTuple
 from harness.mathematics import MATH_VERIFY_SECONDS, same_mathematics
 from harness.numbers import LONGEST_ANSWER
 from harness.reading import is_bare, is_calculation, number, plain
-from harness.statements import explicit, stated, worded
+from harness.statements import explicit, worded
 from harness.types import Equality
 
-__all__ = ["Answer", "Unscorable", "equal", "final_answer", "is_right", "number"]
+__all__ = ["Answer", "Unscorable", "equal", "is_right", "number"]
 
 NO_TRUTH = "the row has no true answer"
 # What a missing value becomes on its way through a table.
@@ -42,11 +42,6 @@ def is_right(answer: Answer | None, truth: str | None, equality: Equality) -> bo
     if truth is None or truth.strip().casefold() in NO_ANSWERS:
         raise Unscorable(NO_TRUTH)
     return answer is not None and equal(answer.text, truth, equality, answer.part, answer.points)
-
-
-def final_answer(text: str, finished: bool = True) -> str | None:
-    """The answer of a reply without a layout: its last statement, else, where it is `finished`, its last number."""
-    return stated(text, finished)
 
 
 def equal(candidate: str, truth: str, equality: Equality, part: str = "", points: bool = False) -> bool:

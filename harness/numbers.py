@@ -27,7 +27,7 @@ _RAISED = str.maketrans(SUPERSCRIPTS, "0123456789-")
 
 # Digits and signs of other scripts, as ASCII writes them.
 _PLAIN = {ord(zero) + digit: str(digit) for zero in "٠۰०০０" for digit in range(10)} | str.maketrans(
-    "٫٬，．：％＄￥＝＋／（）。−–﹣－\u00a0\u2007", ".,,.:%$¥=+/().----  "
+    "٫٬，．：％＄￥＝＋／（）−–﹣－\u00a0\u2007", ".,,.:%$¥=+/()----  "
 )
 
 _SPACED = r"[1-9][0-9]{0,2}(?:[ \u2009\u202f][0-9]{3}){1,12}(?![0-9]|[.,'’_ ][0-9]|-[A-Za-z]|\s?/\s?[0-9])"

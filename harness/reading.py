@@ -124,7 +124,7 @@ def _only_number(text: str, points: bool) -> Fraction | None:
     for count, found in enumerate(numbers(bare, points)):
         if count == MOST_NUMBERS or (not found.glued and (found.value is None or _is_variable(found.unit))):
             return None
-        if found.start < place:  # the exponent of a unit
+        if found.end <= place:  # the exponent of a unit
             continue
         rest.append(bare[place : found.start])
         place = found.end + len(found.unit)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from harness.formulas import Formula, formulas
 from harness.numbers import LONGEST_ANSWER, numbers, plain_digits
-from harness.reading import undressed
+from harness.reading import undressed, unemphasised
 
 USUAL_NUMBER = 60
 LONGEST_STATEMENT = 300
@@ -174,7 +174,7 @@ def _clause(text: str, start: int) -> str:
         if not any(first < end.start() < last for first, last in inside):
             piece = piece[: end.start()]
             break
-    return piece.strip(" \t\r*_")
+    return unemphasised(piece).strip(" \t\r*_")
 
 
 def _last_number(text: str) -> str | None:
