@@ -2,10 +2,12 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from harness.answers import stated_answer
-from harness.language import language_name
+from harness.answers import Answer
+from harness.language import groups_by_points, language_name
+from harness.numbers import AMBIGUOUS
+from harness.statements import stated
 from harness.types import Format
 
 FORMATS = {
@@ -42,28 +44,45 @@ FORMATS = {
 }
 
 PARTS = ("reasoning", "answer")
-END_OF_SEQUENCE = (
-    "<end_of_turn>", "<eos>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<｜end▁of▁sentence｜>", "</s>",
+# What ends a turn, or a text, of the models that people train: what follows the first of them is not the reply.
+END_TOKENS = (
+    "<end_of_turn>", "<turn|>", "<eos>",  # Gemma
+    "<|im_end|>", "<|endoftext|>",  # Qwen, SmolLM, Yi, OLMo, Falcon, InternLM
+    "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|eot|>", "<|eom|>",  # Llama 3 and 4, Granite
+    "<｜end▁of▁sentence｜>", "<|end_of_sentence|>", "<|EOT|>",  # DeepSeek, ERNIE
+    "</s>",  # Llama 2, Mistral, Baichuan, MiniCPM
+    "<|end|>", "<|return|>", "<|call|>",  # Phi, gpt-oss
+    "<|END_OF_TURN_TOKEN|>", "<|END_RESPONSE|>",  # Cohere
+    "[|endofturn|]", "<|endofturn|>", "<seed:eos>", "<|eos|>", "[e~[", "<|assistant_end|>", "<|user|>",
+    "<|observation|>",  # EXAONE, HyperCLOVA, Seed, Hunyuan, MiniMax, Apertus, GLM
 )  # fmt: skip
+_BRACKETED = tuple([token for token in END_TOKENS if token.startswith("[")])
+# All of these begin with the same sign, for which `re` looks much faster than for one of two.
+_END_TOKEN = re.compile("|".join(re.escape(token) for token in END_TOKENS if token.startswith("<")))
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     r"""A reply as its format reads it.
 
-    `reasoning` and `answer` are None where their tags are missing; where the answer part is free text (think),
-    `answer` is what that text states: its last \boxed{}, else its last number. `strict`: each tag once and in
-    order, both parts with something in them, nothing but white space and one end-of-sequence token outside.
-    `once` and `in_place`: of each of the format's tags, whether it occurs exactly once, and whether it does so
-    behind those before it. `trailing` is what follows the layout.
+    `body` is the reply up to its first end token. `reasoning` and `given` are None where their tags are missing; where
+    the answer part is free text (think), `given` is what that text states: its last explicit statement, else, of a
+    finished reply, its last number. `strict`: each tag once and in order, both parts with something in them, nothing
+    but white space outside. `once` and `in_place`: of each of the format's tags, whether it occurs exactly once, and
+    whether it does so behind those before it. `trailing` is what follows the layout.
     """
 
+    body: str
     reasoning: str | None
-    answer: str | None
+    given: Answer | None
     strict: bool
     once: tuple[bool, ...]
     in_place: tuple[bool, ...]
     trailing: str
+
+    @property
+    def answer(self) -> str | None:
+        """The text of the given answer."""
+        return self.given.text if self.given else None
 
     @property
     def tag_share(self) -> float:
@@ -107,9 +126,12 @@ def prompt_prefix(prompt: str, format: Format) -> str:
     return opening if prompt.rstrip().endswith(opening) else ""
 
 
-def parse(reply: str, format: Format, eos: str | None = None) -> Parsed:
-    """Read one reply, in time linear in its length; it may end with `eos`, or with any known model's."""
-    body = _body(reply, eos)
+def parse(reply: str, format: Format, eos: str | None = None, finished: bool = True) -> Parsed:
+    """Read one reply, in time linear in its length, up to the first end token: any known model's, or `eos`.
+
+    Of a reply that was cut off, not `finished`, no last number is read.
+    """
+    body = reply[: _end(reply, eos)].strip()
     first = [body.find(tag) for tag in format.tags]
     last = [body.rfind(tag) for tag in format.tags]
     once = tuple([place >= 0 and place == other for place, other in zip(first, last, strict=True)])
@@ -124,14 +146,31 @@ def parse(reply: str, format: Format, eos: str | None = None) -> Parsed:
     strict = all(in_place) and first[0] == 0 and not trailing and bool(reasoning) and bool(answer)
     if strict and format.answer_tags:
         strict = not body[places[0][1] + len(format.tags[1]) : first[2]].strip()
+    part = ""
     if answer is not None and not format.answer_tags:
-        answer = stated_answer(answer)
-    return Parsed(reasoning, answer, strict, once, tuple(in_place), trailing)
+        part, answer = answer, stated(answer, finished)
+    given = None if answer is None else answer_in(answer, part, reasoning or body)
+    return Parsed(body, reasoning, given, strict, once, tuple(in_place), trailing)
+
+
+def answer_in(text: str, part: str, context: str) -> Answer:
+    """An answer with how its reply groups digits, by the language of `context` where the digits leave it open."""
+    points = ("." in text or "," in text) and bool(AMBIGUOUS.search(text)) and groups_by_points(context)
+    return Answer(text, part, points)
+
+
+def final_answer(parsed: Parsed, finished: bool = True) -> Answer | None:
+    """The answer of a reply: its layout's, else what its text states, wherever that stands."""
+    if parsed.answer:
+        return parsed.given
+    text = stated(parsed.body, finished)
+    return None if text is None else answer_in(text, parsed.body, parsed.body)
 
 
 def part_places(reply: str, format: Format) -> dict[str, tuple[int, int]]:
     """Where `reasoning` and `answer` stand in a reply, as (start, end); a part that is missing is left out."""
-    places = _part_places(reply, format, [reply.rfind(tag) for tag in format.tags])
+    body = reply[: _end(reply, None)]
+    places = _part_places(body, format, [body.rfind(tag) for tag in format.tags])
     return {name: place for name, place in zip(PARTS, places, strict=True) if place}
 
 
@@ -147,28 +186,29 @@ def breach(reply: str, format: Format, eos: str | None = None) -> str | None:
         return None
     for tag, once, in_place in zip(format.tags, parsed.once, parsed.in_place, strict=True):
         if not once:
-            return f"{tag} occurs {_body(reply, eos).count(tag)} times, not once"
+            return f"{tag} occurs {parsed.body.count(tag)} times, not once"
         if not in_place:
             return f"{tag} stands out of order"
     if not parsed.reasoning:
         return "nothing between the reasoning tags"
     if parsed.trailing:
         return "text behind the layout"
-    body = _body(reply, eos)
-    if not body.startswith(format.tags[0]):
+    if not parsed.body.startswith(format.tags[0]):
         return "text before the layout"
     if not format.answer_tags:
         return f"nothing behind {format.tags[-1]}"
     return "nothing between the answer tags" if not parsed.answer else "text between the two parts"
 
 
-def _body(reply: str, eos: str | None) -> str:
-    body = reply.strip()
-    tokens = (eos,) if eos else END_OF_SEQUENCE
-    if body.endswith(tokens):
-        ending = next(token for token in tokens if body.endswith(token))
-        return body.removesuffix(ending).rstrip()
-    return body
+def _end(reply: str, eos: str | None) -> int:
+    """Where the first end token stands, or the reply's length."""
+    found = _END_TOKEN.search(reply)
+    end = found.start() if found else len(reply)
+    if eos or "[" in reply:
+        for token in (*_BRACKETED, eos or _BRACKETED[0]):
+            place = reply.find(token, 0, end)
+            end = place if place >= 0 else end
+    return end
 
 
 def _part_places(body: str, format: Format, last: list[int]) -> tuple[tuple[int, int] | None, ...]:

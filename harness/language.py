@@ -3,6 +3,8 @@
 import re
 from functools import cache
 
+from harness.formulas import formulas
+
 UNDETERMINED = "und"
 READ_CHARACTERS = 4000
 NO_TARGET = "none"
@@ -18,13 +20,21 @@ LANGUAGES = {
 CONFUSED_WITH = {"id": ("ms", "jv")}
 LANGUAGE_CODES = {name.casefold(): code for code, name in LANGUAGES.items()}
 
+# Languages that group digits by points; Malay and Javanese are what langid takes much Indonesian for.
+GROUPS_BY_POINTS = {
+    "az", "bs", "ca", "da", "de", "el", "es", "eu", "gl", "hr", "id", "is", "it", "jv", "ms", "nl", "pt", "ro", "sl",
+    "sr", "su", "tr", "vi",
+}  # fmt: skip
+FEWEST_WORDS = 5
+
 _NOT_PROSE = re.compile(
-    r"<[^<>\n]{1,60}>"
-    r"|\$[^$\n]{1,400}\$"
-    r"|\\\([^\n]{0,400}?\\\)|\\\[[^\n]{0,400}?\\\]"
+    r"</?[A-Za-z][\w:-]{0,40}\s?/?>|<[|｜][^<>\s|｜]{1,40}[|｜]>"
+    r"|\\(?:text|mathrm|mathbf|textbf|operatorname)\s?\{[^{}]{0,400}\}"
     r"|\\[A-Za-z]{1,40}"
     r"|[0-9]+"
 )
+# A display formula that was not closed, as where the text was cut, goes on to the paragraph's end.
+_OPEN_DISPLAY = re.compile(r"(?:\\\[|\$\$|\\begin\{[a-z]{1,20}\*?\}).*?(?=\n[ \t]*\n|\Z)", re.DOTALL)
 
 
 def language_name(code: str) -> str:
@@ -34,7 +44,19 @@ def language_name(code: str) -> str:
 
 def prose(text: str) -> str:
     """The first 4,000 characters of `text` without tags, LaTeX and digits: what is in a language at all."""
-    return " ".join(_NOT_PROSE.sub(" ", text[:READ_CHARACTERS]).split())
+    text = text[:READ_CHARACTERS]
+    kept, place = [], 0
+    for formula in formulas(text):
+        kept.append(text[place : formula.start])
+        place = formula.end
+    kept.append(text[place:])
+    return " ".join(_NOT_PROSE.sub(" ", _OPEN_DISPLAY.sub(" ", " ".join(kept))).split())
+
+
+def groups_by_points(text: str) -> bool:
+    """Whether a text is in a language that writes 18.000 for eighteen thousand; no few words tell."""
+    words = prose(text)
+    return words.count(" ") >= FEWEST_WORDS - 1 and label(words) in GROUPS_BY_POINTS
 
 
 def label(text: str) -> str:

@@ -13,7 +13,7 @@ from harness.language import UNDETERMINED, label, prose, raw_label
 from harness.rewards import Rewards, load_rewards
 from harness.rewards.own import OwnRewards, load_own
 from harness.rewards.payment import Judgement
-from harness.types import Completion, Equality, Format, Score
+from harness.types import CUT_OFF, Completion, Equality, Format, Score
 
 NO_ROOM = "the question leaves no room in the model's context"
 TEXT_METRICS = (
@@ -38,8 +38,10 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
         if each.is_unasked
         else _score(
             each,
-            grade(each.reply, each.answer, format, equality, target),
-            rewards_behind(each.prefix).judge(each.text, each.answer, {"prompt": each.question}),
+            grade(each.reply, each.answer, format, equality, target, finished=each.finish_reason != CUT_OFF),
+            rewards_behind(each.prefix).judge(
+                each.text, each.answer, {"prompt": each.question, "finish_reason": each.finish_reason}
+            ),
         )
         for each in completions
     ]
@@ -62,24 +64,37 @@ class Grade:
     reasons: dict[str, str]
 
 
-def grade(reply: str, answer: str | None, format: Format, equality: Equality, target: str | None) -> Grade:
-    """Every metric that a reply's text and its true answer decide; with no `target` no language is asked for."""
-    parsed = formats.parse(reply, format)
-    extracted = parsed.answer or answers.final_answer(reply)
+def grade(
+    reply: str,
+    answer: str | None,
+    format: Format,
+    equality: Equality,
+    target: str | None,
+    *,
+    eos: str | None = None,
+    finished: bool = True,
+) -> Grade:
+    """Every metric that a reply's text and its true answer decide; with no `target` no language is asked for.
+
+    `eos` ends a reply as any known model's end token does; one that was cut off, not `finished`, has only the answer
+    that it has stated.
+    """
+    parsed = formats.parse(reply, format, eos, finished)
+    final = formats.final_answer(parsed, finished)
     scores: dict[str, float | None] = {"format_strict": float(parsed.strict), "format_tags": parsed.tag_share}
     reasons: dict[str, str] = {}
     try:
-        right = answers.is_right(extracted, answer, equality)
+        right = answers.is_right(final, answer, equality)
     except Unscorable as error:
         right, reasons = None, dict.fromkeys(("accuracy_strict", "accuracy_flexible"), str(error))
     in_layout = parsed.strict and bool(parsed.answer)
     scores["accuracy_strict"] = None if right is None else float(right and in_layout)
     scores["accuracy_flexible"] = None if right is None else float(right)
-    language = label(prose(parsed.reasoning or reply))
+    language = label(prose(parsed.reasoning or parsed.body))
     if target:
         scores["language_ratio"] = float(language == target)
         scores["language_raw"] = float(raw_label(reply) == target)
-    return Grade(extracted, language, scores, reasons)
+    return Grade(final.text if final else None, language, scores, reasons)
 
 
 def ungraded(reason: str | None, target: str | None) -> Grade:
@@ -90,7 +105,7 @@ def ungraded(reason: str | None, target: str | None) -> Grade:
 
 def _score(completion: Completion, graded: Grade, paid: Judgement) -> Score:
     scores = graded.scores | {
-        "truncated": float(completion.finish_reason == "length"),
+        "truncated": float(completion.finish_reason == CUT_OFF),
         "tokens": float(completion.n_tokens),
         **{f"reward/{name}": value for name, value in paid.scores.items()},
     }

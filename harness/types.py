@@ -5,6 +5,7 @@ from typing import Literal
 
 FinishReason = Literal["stop", "length"]
 Equality = Literal["number", "math"]
+CUT_OFF: FinishReason = "length"
 FLIPS_BY = "accuracy_strict"
 ANSWERED_BY = "accuracy_flexible"
 NO_EVIDENCE = "no evidence either way"

@@ -4,7 +4,8 @@ import pandas
 import pytest
 from conftest import write_jsonl
 
-from harness import answers, rewards
+from harness import rewards
+from harness.statements import stated
 
 RIGHT = "<start_working_out>r<end_working_out><SOLUTION>1,072</SOLUTION>"
 OURS = [{"id": "1", "question": "q", "completion": RIGHT, "answer": "1072"}]
@@ -86,6 +87,6 @@ def test_gold_labels_are_met(harness, tmp_path, test_data):
         ("deepseek-r1", "<think>r</think>{}", 5.0),
     ):
         check_answer = {each.__name__: each for each in rewards.functions(preset)}["check_answer"]
-        completions = [layout.format(answers.final_answer(row["solution"])) for row in rows]
+        completions = [layout.format(stated(row["solution"])) for row in rows]
         paid = check_answer(prompts=None, completions=completions, answer=[row["answer"] for row in rows])
         assert [value == full for value in paid] == [row["is_correct"] for row in rows]

@@ -11,15 +11,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "train", "reports", "baselines")
 HEAVY = {"torch", "transformers", "vllm", "unsloth", "trl", "peft", "lm_eval", "matplotlib", "langid", "sympy",
-         "datasets", "math_verify", "pandas", "openai"}  # fmt: skip
+         "antlr4", "latex2sympy2_extended", "datasets", "math_verify", "pandas", "openai"}  # fmt: skip
 LEAVES = ("harness/engines/", "train/", "reports/plots.py", "reports/training_plots.py", "baselines/")
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 ROOMS = {
     "harness/types.py": (),
     "harness/errors.py": (),
-    "harness/language.py": (),
-    "harness/answers.py": ("types",),
-    "harness/formats.py": ("types", "answers", "language"),
+    "harness/formulas.py": (),
+    "harness/numbers.py": (),
+    "harness/reading.py": ("numbers",),
+    "harness/mathematics.py": ("numbers", "reading"),
+    "harness/statements.py": ("formulas", "numbers", "reading"),
+    "harness/answers.py": ("types", "mathematics", "numbers", "reading", "statements"),
+    "harness/language.py": ("formulas",),
+    "harness/formats.py": ("types", "answers", "language", "numbers", "statements"),
     "harness/rewards/": ("types", "answers", "formats", "language", "registry", "rewards"),
     "harness/files.py": ("types",),
     "harness/records.py": (),

@@ -2,7 +2,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness import rewards
@@ -144,6 +144,49 @@ def test_tutorial_spans_are_those_of_the_expressions(text):
         found, span = re.search(pattern, text, flags), read(text)
         assert (found is None) == (span is None)
         assert span is True or span == (found and found[1])
+
+
+def xmlcount_as_printed(text):
+    """The tutorial's formula, word for word but for its names."""
+    count = 0.0
+    if text.count("<reasoning>\n") == 1:
+        count += 0.125
+    if text.count("\n</reasoning>\n") == 1:
+        count += 0.125
+    if text.count("\n<answer>\n") == 1:
+        count += 0.125
+        count -= len(text.split("\n</answer>\n")[-1]) * 0.001
+    if text.count("\n</answer>") == 1:
+        count += 0.125
+        count -= (len(text.split("\n</answer>")[-1]) - 1) * 0.001
+    return count
+
+
+DELIMITERS = [
+    "<reasoning>\n",
+    "\n</reasoning>\n",
+    "\n<answer>\n",
+    "\n</answer>\n",
+    "\n</answer>",
+    "</answer>",
+    "\n",
+    "x",
+]
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(DELIMITERS), st.sampled_from("\n<>/answer")), max_size=14).map("".join))
+@example("<reasoning>\nr\n</reasoning>\n<answer>\n7\n</answer>\n</answer>\n")
+def test_xmlcount_is_the_tutorials_own(text):
+    judged = rewards.load_rewards("xml", "tutorial").judge(text, "7")
+    assert judged.scores["xmlcount_reward_func"] == pytest.approx(xmlcount_as_printed(text), abs=1e-12)
+
+
+def test_a_completion_of_as_many_tokens_as_the_limit_was_cut_off():
+    reply, ids = "<think>r</think> so far 12", [[1, 2, 3], [1, 2]]
+    right = {each.__name__: each for each in rewards.functions("deepseek-r1", limit=3)}["check_numbers"]
+    assert right(completions=[reply, reply], answer=["12", "12"], completion_ids=ids) == [-2.5, 3.5]
+    assert right(completions=[reply, reply], answer=["12", "12"]) == [3.5, 3.5]
 
 
 @pytest.mark.parametrize("preset", rewards.PRESETS)

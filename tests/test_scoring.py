@@ -27,6 +27,15 @@ def test_scores(format, reply, truth, strict, right, flexible, extracted):
     assert score.reasons.keys() == {name for name, value in score.scores.items() if value is None}
 
 
+def test_a_reply_that_was_cut_off_has_only_the_answer_that_it_states():
+    texts = {"so far 5 and 12": 0, "The answer is 12. I": 1, BLOCK.format("5 + 7", "12"): 1, "<SOLUTION>12": 0}
+    for text, right in texts.items():
+        completion = Completion("p", 0, "?", "12", text, 3, "length", "sha", 0)
+        score = score_all([completion], configuration(), "number")[0]
+        assert score.scores["accuracy_flexible"] == right, text
+        assert score.scores["reward/check_numbers"] == (1.5 if "</SOLUTION>" in text else 0), text
+
+
 def test_no_target_language_no_language_metric():
     completion = Completion("p", 0, "?", "1", "x", 3, "length", "sha", 0)
     score = score_all([completion], configuration(language="none"), "number")[0]

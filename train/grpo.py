@@ -43,7 +43,7 @@ def train(run: Run, quiet: bool) -> None:
         rollouts = Rollouts(
             stage.folder / "rollouts.jsonl",
             stage.done,
-            reward_functions(config, dataset.equality, prompts.probe),
+            reward_functions(config, dataset.equality, prompts.probe, prompts.max_completion),
             config.generations,
             keeps=stage.first,
         )
@@ -55,8 +55,11 @@ def train(run: Run, quiet: bool) -> None:
         stage.provenance["health"] = [warning.text for warning in log.warnings()]
 
 
-def reward_functions(config: Configuration, equality: Equality, prompt: str) -> list[Reward]:
-    """The recipe's reward functions, a user's own out of a file, and behind them the accuracy."""
+def reward_functions(config: Configuration, equality: Equality, prompt: str, limit: int) -> list[Reward]:
+    """The recipe's reward functions, a user's own out of a file, and behind them the accuracy.
+
+    `limit`: the most tokens of a completion.
+    """
     format = FORMATS[config.format]
     prefix = formats.prompt_prefix(prompt, format)
     if config.has_own_rewards:
@@ -69,5 +72,6 @@ def reward_functions(config: Configuration, equality: Equality, prompt: str) -> 
             equality=equality,
             language=config.target_language,
             prefix=prefix,
+            limit=limit,
         )
-    return [*paid, accuracy_function(format, equality, prefix)]
+    return [*paid, accuracy_function(format, equality, prefix, limit)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.errors import UserError, cause
 from harness.files import cut_journal, json_line
-from harness.rewards import Reward
+from harness.rewards import Reward, finished_within
 from harness.rewards.own import load_own
 from harness.scoring import grade
 from harness.types import Equality, Format
@@ -14,13 +14,17 @@ from harness.types import Equality, Format
 ACCURACY = "accuracy_strict"
 
 
-def accuracy_function(format: Format, equality: Equality, prefix: str) -> Reward:
-    """The metric as a reward function, to be measured beside the rewards and never paid."""
+def accuracy_function(format: Format, equality: Equality, prefix: str, limit: int) -> Reward:
+    """The metric as a reward function, to be measured beside the rewards and never paid.
 
-    def accuracy_strict(completions, answer, **_):
+    A completion of `limit` tokens was cut off.
+    """
+
+    def accuracy_strict(completions, answer, completion_ids=None, **_):
+        ended = finished_within(limit, completion_ids, len(completions))
         return [
-            grade(prefix + completion[0]["content"], truth, format, equality, None).scores[ACCURACY]
-            for completion, truth in zip(completions, answer, strict=True)
+            grade(prefix + completion[0]["content"], truth, format, equality, None, finished=finished).scores[ACCURACY]
+            for completion, truth, finished in zip(completions, answer, ended, strict=True)
         ]
 
     return accuracy_strict

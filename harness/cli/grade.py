@@ -23,6 +23,9 @@ def grade(
     language: Annotated[
         str | None, typer.Option("--language", help="Target language of the reasoning, or none.", show_default=False)
     ] = None,
+    eos: Annotated[
+        str | None, typer.Option("--eos", help="Ends a reply, as known models' end tokens do.", show_default=False)
+    ] = None,
     completion_column: CompletionColumn = None,
     answer_column: AnswerColumn = None,
     strict: Strict = False,
@@ -35,6 +38,7 @@ def grade(
     from harness.samples import Reading, read_samples
     from harness.scoring import grade as grade_reply
     from harness.scoring import ungraded
+    from harness.types import CUT_OFF
 
     show.refuse_output(output)
     reading = Reading.of(dataset, format, language, input=input)
@@ -48,8 +52,15 @@ def grade(
             graded = ungraded(sample.fault, reading.language)
             if sample.completion is not None:
                 truth = true_answer(sample.answer)
-                reply = (sample.opening(reading.format) or "") + sample.completion
-                graded = grade_reply(reply, truth, reading.format, reading.equality, reading.language)
+                graded = grade_reply(
+                    (sample.opening(reading.format) or "") + sample.completion,
+                    truth,
+                    reading.format,
+                    reading.equality,
+                    reading.language,
+                    eos=eos,
+                    finished=sample.row.get("finish_reason") != CUT_OFF,
+                )
             reasons = dict.fromkeys(graded.reasons, sample.fault) if sample.fault else graded.reasons
             scored = {"extracted": graded.extracted, "scores": graded.scores, "reasons": reasons}
             rows.append(sample.with_scores(scored))

@@ -19,7 +19,7 @@ rewards = typer.Typer(help="Reward functions on replies: score, check, explain."
 
 Preset = Annotated[str, typer.Option("--preset", help="A preset's name, or a .py file of your own functions.")]
 Variant = Annotated[str, typer.Option("--variant", help="tutorial or robust.")]
-Eos = Annotated[str | None, typer.Option("--eos", help="The token allowed behind the layout.", show_default=False)]
+Eos = Annotated[str | None, typer.Option("--eos", help="The token that may end a reply.", show_default=False)]
 Prefix = Annotated[
     str | None,
     typer.Option("--prefix", help="What the prompt already ended with of the reply (robust).", show_default=False),

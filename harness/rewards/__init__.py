@@ -14,7 +14,7 @@ from harness.answers import NO_TRUTH, Unscorable
 from harness.formats import FORMATS
 from harness.rewards import robust, tutorial
 from harness.rewards.payment import EMPTY, NO_TEXT, Judgement, Payment, Reward
-from harness.types import Equality, Format
+from harness.types import CUT_OFF, Equality, Format
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ PRESETS = {
 class Rewards:
     """One preset in one variant: `pays` by name, from a reply of `format` as `reader` reads it.
 
-    `opening` is what the prompt already ended with of a reply.
+    `opening` is what the prompt already ended with of a reply; a reply of `limit` tokens was cut off.
     """
 
     format: Format
@@ -54,20 +54,21 @@ class Rewards:
     pays: dict[str, Callable[[object], Payment]]
     reader: robust.Reader | tutorial.Reader
     need_truth: frozenset[str]
+    limit: int | None = None
 
     @property
     def names(self) -> list[str]:
         return list(self.pays)
 
     def judge(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> Judgement:
-        """One reply; the other columns of its row are for a user's own functions.
+        """One reply; of the other columns of its row `finish_reason` says whether it was cut off.
 
         Where there is no true answer to compare with, the functions that need one are unscored.
         """
         truth = self.reader.truth_of(answer)
         if not isinstance(completion, str):
             return Judgement(dict.fromkeys(self.pays), dict.fromkeys(self.pays, NO_TEXT), {}, None)
-        reply = self.reader(completion, truth)
+        reply = self.reader(completion, truth, columns.get("finish_reason") != CUT_OFF)
         scores, reasons, whys = {}, {}, {}
         for name, pay in self.pays.items():
             try:
@@ -88,19 +89,21 @@ class Rewards:
 
         # TRL hands one batch to each function in turn: it is read once for all of them.
         @lru_cache(maxsize=1)
-        def read(texts: tuple[str | None, ...], truths: tuple[str | None, ...]) -> list[object]:
+        def read(texts: tuple[str | None, ...], truths: tuple[str | None, ...], finished: tuple[bool, ...]) -> list:
             return [
-                None if text is None else self.reader(text, truth) for text, truth in zip(texts, truths, strict=True)
+                None if text is None else self.reader(text, truth, whole)
+                for text, truth, whole in zip(texts, truths, finished, strict=True)
             ]
 
         return [self._function(name, pay, read) for name, pay in self.pays.items()]
 
     def _function(self, name: str, pay: Callable[[object], Payment], read: Callable[..., list[object]]) -> Reward:
-        def reward(prompts=(), completions=(), answer=(), **_):
+        def reward(prompts=(), completions=(), answer=(), completion_ids=None, **_):
             texts = tuple([_last_text(completion) for completion in _listed(completions)])
             truths = [self.reader.truth_of(each) for each in _listed(answer)][: len(texts)]
             truths += [None] * (len(texts) - len(truths))
-            return [None if reply is None else _value(pay, reply) for reply in read(texts, tuple(truths))]
+            finished = finished_within(self.limit, completion_ids, len(texts))
+            return [None if reply is None else _value(pay, reply) for reply in read(texts, tuple(truths), finished)]
 
         reward.__name__ = name
         return reward
@@ -130,6 +133,7 @@ def load_rewards(
     equality: Equality = "number",
     language: str | None = None,
     prefix: str | None = None,
+    limit: int | None = None,
 ) -> Rewards:
     """The rewards of a preset; the arguments are those of `functions`."""
     chosen = PRESETS[registry.choose("reward preset", preset, PRESETS)]
@@ -142,7 +146,7 @@ def load_rewards(
     opened = chosen.prefix if prefix is None else prefix
     format = format or FORMATS[chosen.format]
     reader = robust.Reader(format, equality, language or "id", opened, eos)
-    return Rewards(format, opened, robust.pays(preset), reader, frozenset(robust.READ_THE_ANSWER))
+    return Rewards(format, opened, robust.pays(preset), reader, frozenset(robust.READ_THE_ANSWER), limit)
 
 
 def functions(
@@ -154,17 +158,29 @@ def functions(
     equality: Equality = "number",
     language: str | None = None,
     prefix: str | None = None,
+    limit: int | None = None,
 ) -> list[Reward]:
     """The reward functions of a preset, in its order, ready for TRL's `reward_funcs`.
 
     `eos` is the token allowed at the end of a reply: the tutorial's qwen3 layout takes its model's unless told,
-    `robust` any known model's. The others are for `robust`: the format and the target language where they are not
-    the preset's own, how answers compare, and `prefix`, what your prompts already end with of the reply (the
-    opening reasoning tag, or nothing), where that is not as in the tutorial.
+    `robust` any known model's beside it. The others are for `robust`: the format and the target language where they
+    are not the preset's own, how answers compare, `prefix`, what your prompts already end with of the reply (the
+    opening reasoning tag, or nothing), where that is not as in the tutorial, and `limit`, the trainer's most tokens of
+    a completion: one that has as many counts as cut off.
     """
     return load_rewards(
-        preset, variant, eos=eos, format=format, equality=equality, language=language, prefix=prefix
+        preset, variant, eos=eos, format=format, equality=equality, language=language, prefix=prefix, limit=limit
     ).functions
+
+
+def finished_within(limit: int | None, completion_ids: Sequence[Sequence[int]] | None, count: int) -> tuple[bool, ...]:
+    """Which of a batch's completions ended by themselves, by TRL's token ids; all, where those or a limit are lacking.
+
+    One whose last token of `limit` is its end token counts as cut off too.
+    """
+    if limit is None or completion_ids is None:
+        return (True,) * count
+    return tuple([len(ids) < limit for ids in completion_ids])
 
 
 def _listed(values: object, *also: type) -> list:

@@ -55,8 +55,8 @@ READ_THE_ANSWER = {"check_answer", "check_numbers", "int_reward_func", "correctn
 
 @dataclass(frozen=True)
 class Reader:
-    """How replies are read: `prefix` is what the prompt already ended with of each, `eos` the one token allowed
-    behind the layout (None: any known model's)."""
+    """How replies are read: `prefix` is what the prompt already ended with of each, `eos` a token that ends a reply as
+    any known model's does."""
 
     format: Format
     equality: Equality
@@ -64,8 +64,9 @@ class Reader:
     prefix: str
     eos: str | None
 
-    def __call__(self, text: str, truth: str | None) -> "Reply":
-        return Reply(text, truth, self)
+    def __call__(self, text: str, truth: str | None, finished: bool = True) -> "Reply":
+        """One reply; not `finished` is one that was cut off at the token limit."""
+        return Reply(text, truth, self, finished)
 
     @staticmethod
     def truth_of(answer: object) -> str | None:
@@ -84,11 +85,11 @@ class Reply:
 
     __slots__ = ("_right", "parsed", "reader", "text", "truth", "unscorable")
 
-    def __init__(self, text: str, truth: str | None, reader: Reader):
+    def __init__(self, text: str, truth: str | None, reader: Reader, finished: bool):
         self.text, self.truth, self.reader = text, truth, reader
-        self.parsed = formats.parse(reader.prefix + text, reader.format, reader.eos)
+        self.parsed = formats.parse(reader.prefix + text, reader.format, reader.eos, finished)
         try:
-            self._right = answers.is_right(self.parsed.answer, truth, reader.equality)
+            self._right = answers.is_right(self.parsed.given, truth, reader.equality)
         except Unscorable as error:
             self._right, self.unscorable = None, error
 
@@ -101,7 +102,7 @@ class Reply:
 
     @property
     def number(self) -> Fraction | None:
-        return answers.number(self.parsed.answer or "")
+        return self.parsed.given.number if self.parsed.given else None
 
     @property
     def extracted(self) -> str | None:

@@ -95,7 +95,8 @@ class Reader:
     preset: str
     eos: str
 
-    def __call__(self, text: str, truth: str | None) -> "Reply":
+    def __call__(self, text: str, truth: str | None, finished: bool = True) -> "Reply":
+        """One reply; the tutorials do not ask whether it is `finished`."""
         return Reply(text, truth, self)
 
     def answer(self, text: str) -> str | None:
@@ -200,10 +201,10 @@ def _xml_count(text: str) -> Payment:
         count += 0.125
     if text.count("\n<answer>\n") == 1:
         count += 0.125
-        count -= len(text.rpartition("\n</answer>\n")[2]) * 0.001
+        count -= len(text.split("\n</answer>\n")[-1]) * 0.001
     if text.count("\n</answer>") == 1:
         count += 0.125
-        count -= (len(text.rpartition("\n</answer>")[2]) - 1) * 0.001
+        count -= (len(text.split("\n</answer>")[-1]) - 1) * 0.001
     return Payment(count, "0.125 a tag with its line breaks, less 0.001 a character behind the end")
 
 
