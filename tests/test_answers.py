@@ -139,8 +139,10 @@ def test_number(text, value):
     assert answers.number(text) == value
 
 
-POINTED = [("18.000", 18000), ("1.234", 1234), ("12,5", Fraction("12.5")), ("1,5 juta", 1500000),
-           ("2.5", Fraction("2.5")), ("0.125", Fraction("0.125")), ("1,250", 1250), ("18.000,50", Fraction("18000.5"))]  # fmt: skip
+POINTED = [
+    ("18.000", 18000), ("1.234", 1234), ("12,5", Fraction("12.5")), ("1,5 juta", 1500000), ("2.5", Fraction("2.5")),
+    ("0.125", Fraction("0.125")), ("1,250", 1250), ("18.000,50", Fraction("18000.5")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "value"), POINTED)
