@@ -128,11 +128,12 @@ class VllmEngine:
 
     def _fitting(self, requests: Sequence[Request]) -> list[Request]:
         """Those whose prompt leaves room for a reply in the model's context."""
-        sizes = map(len, self._tokens(requests) if requests else [])
+        sizes = map(len, self._tokens(requests))
         return [each for each, size in zip(requests, sizes, strict=True) if size < (self.context or math.inf)]
 
     def _tokens(self, requests: Sequence[Request], text: str = "") -> list[list[int]]:
-        return self.tokenizer([each.prompt + text for each in requests], add_special_tokens=False)["input_ids"]
+        prompts = [each.prompt + text for each in requests]
+        return self.tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
 
     def _finished(
         self, requests: Sequence[Request], tokens: list[list[int]], parameters: list[SamplingParams]
