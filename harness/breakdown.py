@@ -113,6 +113,17 @@ def by_language(side: Evaluation) -> tuple[Part, ...]:
     return tuple(Part(language, len(each), float(np.mean(each)), None) for language, each in ordered)
 
 
+def among_finished(side: Evaluation) -> dict[str, Part]:
+    """The shares of right answers among a side's replies that were not cut off; empty where none was."""
+    whole = [score.scores for score in side.scores if score.scores.get("truncated") == 0]
+    if not whole or len(whole) == len(side.scores):
+        return {}
+    values = {
+        name: [scores[name] for scores in whole if scores.get(name) is not None] for name in (ANSWERED_BY, FLIPS_BY)
+    }
+    return {name: Part(name, len(each), float(np.mean(each)), None) for name, each in values.items() if each}
+
+
 def gain(first: Evaluation, last: Evaluation) -> Gain | None:
     """What the change of accuracy_strict is made of; None where no pair is graded."""
     pairs = pair(first, last)

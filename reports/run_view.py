@@ -277,6 +277,10 @@ def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
         for pace in known.get("earlier_paces", ()):
             how = ", ".join(f"{name} = {value}" for name, value in pace["arguments"].items())
             yield f"{side.name}: {pace['replies']} of the replies were drawn with {how}, before that was changed."
+        if among := breakdown.among_finished(side):
+            shares = [f"{name} is {measure(name).show(part.before)}" for name, part in among.items()]
+            whole = max(part.n for part in among.values())
+            yield f"{side.name}: among the {whole} replies that were not cut off at the limit {' and '.join(shares)}."
         if again := known.get("drawn_again"):
             yield f"{side.name}: {again['differ']} of {again['replies']} greedy replies differ when drawn again."
 

@@ -182,7 +182,7 @@ FINAL = [
     ("The final answer is $2^{10}$, I hope. See page 7", "$2^{10}$"),
     ("Final Answer: The largest $n$ is 34. It took 3 steps", "34"),
     ("Answer:\n\n12\n\nI am 100% sure.", "12"),
-    ("**Answer: 12** (of 40)", "12"),
+    ("**Answer: 12** (of 40)", "12 (of 40)"),
     ("The answer is not 5 but 12", "12"),
     ("Jadi jawabannya adalah 12 buku. Lihat halaman 7", "12 buku"),
     ("答案是12。共7步", "12"),

@@ -90,3 +90,15 @@ def test_gold_labels_are_met(harness, tmp_path, test_data):
         completions = [layout.format(stated(row["solution"])) for row in rows]
         paid = check_answer(prompts=None, completions=completions, answer=[row["answer"] for row in rows])
         assert [value == full for value in paid] == [row["is_correct"] for row in rows]
+
+
+def test_a_named_token_ends_a_reply_and_a_cut_off_one_has_what_it_states(harness, tmp_path):
+    rows = [
+        OURS[0] | {"completion": f"{RIGHT}<stop> and 99"},
+        OURS[0] | {"completion": "so far 1072", "finish_reason": "length"},
+        OURS[0] | {"completion": "so it is 1072", "finish_reason": "stop"},
+    ]
+    grade(harness, tmp_path, write_jsonl(tmp_path / "in.jsonl", rows), "--eos", "<stop>")
+    scores = [json.loads(line)["scores"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [each["accuracy_strict"] for each in scores] == [1, 0, 0]
+    assert [each["accuracy_flexible"] for each in scores] == [1, 0, 1]
