@@ -23,3 +23,8 @@ def lacks_memory(said: str) -> bool:
 def lacks_room_for_vllm(said: str) -> bool:
     """vLLM's share of the memory is too small, or larger than what is free."""
     return any(part in said.casefold() for part in NO_ROOM_FOR_VLLM)
+
+
+def disturbed_vllm(said: str) -> bool:
+    """Another program on the GPU gave memory back while vLLM measured what is free."""
+    return "error in memory profiling" in said.casefold()

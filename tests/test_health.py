@@ -69,6 +69,7 @@ FAULTS = [
     ("CUDA out of memory. Tried to allocate 2.00 GiB", "lower generations = 8 or max_sequence = 1024"),
     ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 400 bytes", "does not fit into memory"),
     ("Free memory on device cuda:0 is less than desired GPU memory utilization (0.9)", "vLLM finds no room"),
+    ("Error in memory profiling. Initial free memory 47.32 GiB, current free memory 75.55 GiB.", "the same command"),
     ("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0", "the disk is full"),
     ("No space left on device (os error 28)", "the disk is full"),
     ("shapes do not match", None),

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
+from harness.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, said_by
 
 NO_DISK = ("no space left", "disk quota", "file write failed", "unexpected pos", "file too large")
 
@@ -25,6 +25,8 @@ def faults_named(config: Configuration) -> Iterator[None]:
 
 def fix_for(said: str, config: Configuration) -> str | None:
     """The line for what a library said; None where it is none of these."""
+    if disturbed_vllm(said):
+        return "another program on this GPU ended while vLLM started beside the training: the same command goes on"
     if lacks_room_for_vllm(said):
         return (
             f"vLLM finds no room for its rollouts beside the training: change gpu_memory_utilization = "

@@ -30,7 +30,7 @@ from harness.agreement import Scores, Text
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_seed, vllm_adapters
 from harness.engines.vllm_settings import refuse_too_large, settings_of, weights_of
 from harness.errors import UserError, cause
-from harness.faults import lacks_memory, lacks_room_for_vllm, said_by
+from harness.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, said_by
 from harness.types import AdapterEffect, Completion, Problem, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
@@ -279,8 +279,10 @@ def _first_named(said: IO[str], start: int = 0) -> str | None:
 
 
 def _with_fix(what: str, said: str, fix: str) -> str:
-    """One line; where memory is short the fix is another one."""
-    if lacks_memory(said) or lacks_room_for_vllm(said):
+    """One line; where memory is short, or another program was in the way, the fix is another one."""
+    if disturbed_vllm(said):
+        fix = "another program on this GPU ended meanwhile: the same command goes on"
+    elif lacks_memory(said) or lacks_room_for_vllm(said):
         which = "raise" if "increas" in said.casefold() else "lower"
         fix = (
             f"{which} --engine-arg gpu_memory_utilization or lower max_num_seqs, and what is drawn is kept, or lower "
