@@ -149,8 +149,13 @@ def answered(tokenizer: Any, asked: list[dict[str, str]], reply: str) -> str | N
         return None
 
 
+def behind_reply(tokenizer: Any) -> str:
+    """What the template writes behind an answered turn's reply; '' where that is nothing, or it refuses."""
+    said = answered(tokenizer, formats.messages(QUESTION_PROBE, None), REPLY_PROBE) or ""
+    return said.rpartition(REPLY_PROBE)[2] if REPLY_PROBE in said else ""
+
+
 def end_of_turn(tokenizer: Any) -> str:
     """What stands behind a reply: as the template ends an answered turn, else the tokenizer's end-of-sequence token."""
-    said = answered(tokenizer, formats.messages(QUESTION_PROBE, None), REPLY_PROBE) or ""
-    _, found, end = said.rpartition(REPLY_PROBE)
-    return end if found and end.strip() else tokenizer.eos_token or ""
+    end = behind_reply(tokenizer)
+    return end if end.strip() else tokenizer.eos_token or ""

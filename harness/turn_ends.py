@@ -3,8 +3,8 @@
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-TURN = ({"role": "user", "content": "Two and five?"}, {"role": "assistant", "content": "Seven"})
-SYSTEM = {"role": "system", "content": "Count."}
+from harness import chat, formats
+
 # What no vocabulary has a word for.
 UNHEARD_OF = "\U0010fffd"
 NEW_PAD = "<|pad|>"
@@ -30,9 +30,8 @@ def _ids(named: Any) -> list[int]:
 
 def turn_end(tokenizer: Any) -> int | None:
     """The token that the chat template closes an answered turn with; None where it writes none."""
-    _, _, behind = _rendered(tokenizer, TURN).rpartition(TURN[-1]["content"])
     added = tokenizer.added_tokens_decoder
-    found = [token for token in _tokens(tokenizer, behind) if token in added]
+    found = [token for token in _tokens(tokenizer, chat.behind_reply(tokenizer)) if token in added]
     # A template may close a layout's tag first, which can be a token too.
     return next((token for token in found if added[token].special), found[0] if found else None)
 
@@ -71,20 +70,11 @@ def give_pad_token(tokenizer: Any, ends: AbstractSet[int], config: dict) -> None
 
 def _used(tokenizer: Any) -> set[int]:
     """Tokens that stand in a conversation, or may."""
-    texts = [_rendered(tokenizer, [*messages, *TURN]) for messages in ([], [SYSTEM])]
+    asked = (formats.messages(chat.QUESTION_PROBE, system) for system in (None, chat.SYSTEM_PROBE))
+    texts = [chat.answered(tokenizer, each, chat.REPLY_PROBE) or "" for each in asked]
     found = {token for text in [*texts, UNHEARD_OF] for token in _tokens(tokenizer, text)}
     return found | {tokenizer.bos_token_id, tokenizer.eos_token_id}
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
-def _rendered(tokenizer: Any, messages: Any) -> str:
-    """A conversation; empty where the template refuses it: what is wrong with it shows at the first prompt."""
-    from jinja2 import TemplateError
-
-    try:
-        return tokenizer.apply_chat_template(list(messages), tokenize=False)
-    except (TemplateError, ValueError, TypeError):
-        return ""
