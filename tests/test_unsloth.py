@@ -109,9 +109,12 @@ def test_a_checkpoint_of_gemmas_layout_trains_like_the_unchanged_one(command, tm
     assert log[0]["completions/clipped_ratio"] < 1
 
 
-def test_its_masks_keep_the_end_and_take_prompts_whole(tmp_path):
+def test_its_masks_keep_the_end_and_take_prompts_whole(tmp_path, monkeypatch):
     """By `ids != pad`: with a pad token that ends turns the last of a completion and all ends in a prompt would go."""
+    import unsloth  # noqa: F401, I001, its other half wants to find it
     import torch
+
+    monkeypatch.setenv("UNSLOTH_IS_PRESENT", "1")
     from test_turn_ends import END, laid_out, pad_with_an_end
     from unsloth_zoo.rl_replacements import calculate_pad_tokens_in_prompt, create_completion_attention_mask
 
