@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,6 +39,24 @@ def engine(adapter):
     engine.load()
     yield engine
     engine.engine.engine_core.shutdown()
+
+
+@pytest.fixture(scope="session")
+def rollouts():
+    """A second vLLM in this process. Its end takes what both share with it, so it lasts longer than `engine`."""
+    from vllm import LLM
+
+    return LLM(
+        checkpoints.locate("embedded"),
+        dtype="float32",
+        block_size=128,
+        enable_lora=True,
+        max_loras=2,
+        max_lora_rank=8,
+        gpu_memory_utilization=float(SHARE) / 2,
+        # What it would find beside this process's other vLLM.
+        kv_cache_memory_bytes=2**27,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -157,30 +174,24 @@ def test_the_adapter_acts_the_same_in_every_engine(reference, engine, address):
     assert abs(effects[0].difference - effects[1].difference) < 0.01, PROBE_CONTINUATION
 
 
-def test_trainer_rollouts_and_engine_run_the_same_adapter(reference, engine, adapter):
-    """The rollouts are TRL's: its own synchronisation into a vLLM, which merges the adapter."""
+def test_trainer_rollouts_and_engine_run_the_same_adapter(reference, engine, rollouts, adapter):
+    """The rollouts' vLLM as Unsloth has it, which is given the adapter: TRL's way into the weights needs a GPU."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
-    from trl.generation.vllm_generation import VLLMGeneration
-    from vllm import LLM
 
-    from train import frozen, probes
+    from train import probes
 
     texts = probes.fixed_texts(configuration(), engine.tokenizer)
     base = AutoModelForCausalLM.from_pretrained(checkpoints.locate("embedded"), dtype="float32")
-    model = PeftModel.from_pretrained(base, str(adapter))
-    weights = frozen.checksums(model)
-    frozen.restore_after_merges(model)
-    rollouts = VLLMGeneration.__new__(VLLMGeneration)
-    rollouts.mode, rollouts.enable_sleep_mode, rollouts.model = "colocate", False, model
-    rollouts.accelerator = SimpleNamespace(is_main_process=True)
-    rollouts._dist = SimpleNamespace(gather_params=lambda _: nullcontext(), is_fsdp=False)
-    rollouts.llm = LLM(
-        checkpoints.locate("embedded"), dtype="float32", block_size=128, gpu_memory_utilization=float(SHARE) / 2
+    unsloth = SimpleNamespace(
+        vllm_engine=rollouts, load_lora=lambda name, load_tensors: LoRARequest(name, 1, str(adapter))
     )
-    trained = probes.trl_scores(SimpleNamespace(model=model, vllm_generation=rollouts), texts)
-    frozen.check_unmoved(weights, model)
-    scores = [probes.trainer_scores(model, texts), trained, reference.score(texts), engine.score(texts)]
+    scores = [
+        probes.trainer_scores(PeftModel.from_pretrained(base, str(adapter)), texts),
+        probes.unsloth_scores(SimpleNamespace(model=unsloth), texts),
+        reference.score(texts),
+        engine.score(texts),
+    ]
     for one, other in itertools.combinations(scores, 2):
         found = agreement.compare(one, other)
         assert max(found.base, found.adapter) < 1e-4 < found.effect
