@@ -79,7 +79,8 @@ def _number(text: str, points: bool) -> Fraction | None:
 def _same_in_mathematics(candidate: str, truth: str, part: str, points: bool) -> bool:
     gold = explicit(truth) or truth
     statement = explicit(candidate) or candidate
-    if plain(statement) == plain(gold) or (worded(part) or statement).casefold() == plain(gold):
+    word = worded(part) if explicit(part) is None else None
+    if plain(gold) in (plain(statement), (word or statement).casefold()):
         return True
     right = number(gold) if is_bare(gold) else None
     given = None if right is None or "%" in statement or "!" in statement else number(statement, points)

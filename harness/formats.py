@@ -148,7 +148,7 @@ def parse(reply: str, format: Format, eos: str | None = None, finished: bool = T
         strict = not body[places[0][1] + len(format.tags[1]) : first[2]].strip()
     part = ""
     if answer is not None and not format.answer_tags:
-        part, answer = answer, stated(answer, finished)
+        part, answer = answer if finished else "", stated(answer, finished)
     given = None if answer is None else answer_in(answer, part, reasoning or body)
     return Parsed(body, reasoning, given, strict, once, tuple(in_place), trailing)
 
@@ -164,7 +164,7 @@ def final_answer(parsed: Parsed, finished: bool = True) -> Answer | None:
     if parsed.answer:
         return parsed.given
     text = stated(parsed.body, finished)
-    return None if text is None else answer_in(text, parsed.body, parsed.body)
+    return None if text is None else answer_in(text, parsed.body if finished else "", parsed.body)
 
 
 def part_places(reply: str, format: Format) -> dict[str, tuple[int, int]]:

@@ -63,8 +63,7 @@ def stated(text: str, finished: bool = True) -> str | None:
     r"""The answer that free text gives: its last explicit statement, else, where it is `finished`, its last number.
 
     A statement is `####` with an answer behind it, `\boxed{}`, or such as "the answer is …". A number inside a formula
-    is not read alone: the formula is the answer. Without any number the last formula is, or the
-    one word that is stated.
+    is not read alone: the formula is the answer. Without any number the last formula is, or the one word stated.
     """
     found = explicit(text)
     if found is not None or not finished:
