@@ -29,7 +29,7 @@ SHORT = ("--set", "sft_batch=32", "--set", "steps=30", "--set", "prompts_per_ste
 CASES = {
     "smollm2-135m": ("--recipe", "smollm2-135m", "--trainer", "unsloth", *SHORT),
     "smollm2-135m-trl": ("--recipe", "smollm2-135m", "--trainer", "trl", *SHORT),
-    "gemma3-270m-base": ("--recipe", str(HERE / "gemma3-270m-base.toml"), "--trainer", "unsloth"),
+    "gemma3-270m-base": ("--recipe", "gemma3-270m-base.toml", "--trainer", "unsloth"),
     "gemma3-4b-random": ("--recipe", "gemma3-4b", "--trainer", "unsloth", "--set", "steps=6", "--set", "eval_every=3",
                          "--limit", "200"),
 }  # fmt: skip
@@ -52,6 +52,7 @@ def main() -> None:
         sys.executable, "-m", "harness", "run", "--model", given.model, "--before-after", "--dataset", "gsm8k",
         "--data", given.data, "--output", str(folder), *CASES[given.case], *options,
     ]  # fmt: skip
+    command = [str(HERE / word) if word.endswith(".toml") else word for word in command]
     started = time.monotonic()
     ends = _ends_of_tries(command, given.seconds, given.tries, given.runs / f"{given.case}.log")
     result = {"date": time.strftime("%Y-%m-%d"), "gpu": _gpu(), "options": [*CASES[given.case], *options],
@@ -67,7 +68,7 @@ def figures(run: Run) -> dict[str, Any]:
     record = run.record
     found: dict[str, Any] = {
         "stages": record["stages"],
-        "configuration": record["configuration"],
+        "configuration": {key: _name(value) for key, value in record["configuration"].items()},
         "provenance": {name: _short(part) for name, part in record["provenance"].items()},
         "sides": {
             side: {name: vars(metric) for name, metric in run.metrics(side).items() if name in METRICS}
@@ -111,9 +112,14 @@ def _mean(rows: list[dict], name: str) -> float | None:
     return statistics.mean(values) if values else None
 
 
+def _name(value: Any) -> Any:
+    """A path by its last part: where it lay says nothing elsewhere."""
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+
 def _short(provenance: dict) -> dict:
     """A stage's provenance without what is long and stands elsewhere."""
-    return {key: value for key, value in provenance.items() if key not in ("files", "checkpoint")}
+    return {key: value for key, value in provenance.items() if key not in ("checkpoint", "engine_args")}
 
 
 def _ends_of_tries(command: list[str], seconds: float, tries: int, log: Path) -> list[int | str]:
