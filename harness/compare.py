@@ -1,18 +1,18 @@
 """Two evaluations of the same problems -> one comparison."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from harness import repeats, stats
+from harness.differences import USUAL_LANGUAGES, adjusted, measured, primary_metrics
 from harness.files import write_json
-from harness.pairs import Pairs, by_problem, columns, made_otherwise, pair, unlike
+from harness.pairs import Pairs, columns, made_otherwise, pair, unlike
 from harness.store import Run
-from harness.types import FLIPS_BY, NO_EVIDENCE, Comparison, Difference, Evaluation, Measure, Metric, Score, measure
+from harness.types import FLIPS_BY, Comparison, Difference, Evaluation, Measure, Metric, Score, measure
 
-SIGNIFICANT = 0.05
 MUCH_TRUNCATED = 0.10
 LANGUAGE_SAMPLES = 20
 
@@ -32,12 +32,13 @@ def metrics_of(scores: Sequence[Score]) -> dict[str, Metric]:
 def compare(*sides: Evaluation) -> Comparison:
     """Paired differences of the first and the last side over the problems that both answered to the same prompt.
 
-    With more than two sides the steps from each to the next are in `others`, as {before, after, metrics}; p-values
-    are adjusted over them all.
+    With more than two sides the steps from each to the next are in `others`, as {before, after, metrics}, described
+    and without verdicts.
     """
     steps = [(sides[0], sides[-1]), *(pairwise(sides) if len(sides) > 2 else ())]
     paired = [pair(before, after) for before, after in steps]
-    differences, *others = _adjusted([_differences(*step, pairs) for step, pairs in zip(steps, paired, strict=True)])
+    whole, *parts = (_differences(*step, pairs) for step, pairs in zip(steps, paired, strict=True))
+    differences, others = adjusted([whole], _primary(sides))[0], adjusted(parts, ())
     steps_between = tuple(
         {"before": old.name, "after": new.name, "metrics": metrics}
         for (old, new), metrics in zip(steps[1:], others, strict=True)
@@ -51,14 +52,16 @@ def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Com
     families = [_differences(baseline, other, pairs) for other, pairs in zip(others, paired, strict=True)]
     return [
         _comparison((baseline, other), pairs, differences)
-        for other, pairs, differences in zip(others, paired, _adjusted(families), strict=True)
+        for other, pairs, differences in zip(
+            others, paired, adjusted(families, _primary((baseline, *others))), strict=True
+        )
     ]
 
 
-def judge(values: Mapping[str, tuple[Measure, np.ndarray, np.ndarray]]) -> dict[str, Difference]:
-    """The differences of any family of metrics: of each its Measure and both sides' values, a pair a problem."""
-    family = {name: _difference(kind, old, new, np.arange(len(old))) for name, (kind, old, new) in values.items()}
-    return _adjusted([family])[0]
+def _primary(sides: Sequence[Evaluation]) -> tuple[str, ...]:
+    """The metrics that get a verdict: of the language too where one side was asked for another than English."""
+    languages = [side.settings.get("language") for side in sides]
+    return primary_metrics(next((each for each in languages if each not in USUAL_LANGUAGES), None))
 
 
 def metric_of(kind: Measure, values: np.ndarray, problems: np.ndarray) -> Metric:
@@ -112,107 +115,7 @@ def _differences(before: Evaluation, after: Evaluation, pairs: Pairs) -> dict[st
         values[name] = *sides, np.arange(len(common))
     nothing = np.array([]), np.array([]), np.array([], dtype=int)
     names = [name for name in before.metrics if name in after.metrics]
-    return {name: _difference(measure(name), *values.get(name, nothing)) for name in names}
-
-
-def _difference(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.ndarray) -> dict:
-    """One metric over the pairs that are scored on both sides, each problem counting once."""
-    scored = ~np.isnan(old) & ~np.isnan(new)
-    result = {
-        "before": None, "after": None, "delta": None, "low": None, "high": None, "p_value": None, "test": None,
-        "n_pairs": int(scored.sum()), "kind": kind,
-    }  # fmt: skip
-    if not scored.any():
-        return result
-    before, after = (by_problem(side[scored], problems[scored]) for side in (old, new))
-    deltas = after - before
-    if kind.share and len(deltas) == result["n_pairs"]:
-        judged = _judged_by_shares(deltas)
-    else:
-        judged = _judged_by_means(deltas, kind.percent)
-    means = {"before": float(before.mean()), "after": float(after.mean()), "delta": float(deltas.mean())}
-    return result | means | judged
-
-
-def _judged_by_shares(deltas: np.ndarray) -> dict:
-    """One reply a problem, each right or wrong."""
-    n, gained, lost = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
-    low, high = stats.paired_interval(deltas, share=True, bounded=True)
-    return {
-        "low": low, "high": high, "test": "exact McNemar", "p_value": stats.mcnemar_exact(gained, lost),
-        "power": lambda tests: _power_of_shares(n, gained, lost, tests),
-    }  # fmt: skip
-
-
-def _judged_by_means(deltas: np.ndarray, bounded: bool) -> dict:
-    """A number a problem: of several replies, or of a metric that counts; `bounded`: from -1 to 1."""
-    n, spread = len(deltas), float(deltas.std(ddof=1)) if len(deltas) > 1 else 0.0
-    low, high = stats.paired_interval(deltas, share=False, bounded=bounded)
-    return {
-        "low": low, "high": high, "test": "sign-flip permutation", "p_value": stats.sign_flip(deltas),
-        "power": lambda tests: _power_of_means(n, float(deltas.mean()), spread, tests),
-    }  # fmt: skip
-
-
-def _power_of_shares(n: int, gained: int, lost: int, tests: int) -> dict:
-    changed = (gained + lost) / n
-    detectable = stats.detectable_difference(n, changed, tests=tests) if changed else None
-    return {"detectable": detectable, "needed": stats.problems_needed((gained - lost) / n, changed, tests=tests)}
-
-
-def _power_of_means(n: int, delta: float, spread: float, tests: int) -> dict:
-    if not spread:
-        return {}
-    needed = stats.needed_for_mean(delta, spread, tests=tests)
-    return {"detectable": stats.detectable_mean(n, spread, tests=tests), "needed": needed}
-
-
-def _adjusted(families: list[dict[str, dict]]) -> list[dict[str, Difference]]:
-    """The differences with Holm's p-values over all of them, and their verdicts."""
-    tested = [each for family in families for each in family.values() if each["p_value"] is not None]
-    adjusted = iter(stats.holm([each["p_value"] for each in tested]))
-    return [
-        {
-            name: _finished(each, None if each["p_value"] is None else next(adjusted), len(tested))
-            for name, each in family.items()
-        }
-        for family in families
-    ]
-
-
-def _finished(difference: dict, p_adjusted: float | None, tests: int) -> Difference:
-    known = {key: value for key, value in difference.items() if key not in ("power", "kind")}
-    power = difference["power"](tests) if "power" in difference else {}
-    verdict = _verdict(difference, p_adjusted)
-    return Difference(
-        **known, **power, p_adjusted=p_adjusted, verdict=verdict, note=_note(difference, p_adjusted, tests)
-    )
-
-
-def _verdict(difference: dict, p_adjusted: float | None) -> str:
-    if p_adjusted is None:
-        return "not compared"
-    if p_adjusted >= SIGNIFICANT:
-        return NO_EVIDENCE
-    sign = 1 if difference["delta"] > 0 else -1
-    better = difference["kind"].better
-    if better == 0:
-        return "higher" if sign > 0 else "lower"
-    return "better" if sign == better else "worse"
-
-
-def _note(difference: dict, p_adjusted: float | None, tests: int) -> str:
-    """Where the interval and the test, or the test alone and among all, say different things."""
-    p_value, low, high = difference["p_value"], difference["low"], difference["high"]
-    if p_value is None or low is None:
-        return ""
-    leaves_0_out, rejects = low > 0 or high < 0, p_value < SIGNIFICANT
-    if leaves_0_out != rejects:
-        seen = "leaves 0 out, the test does not reject" if leaves_0_out else "holds 0, the test rejects"
-        return f"the interval {seen} (p = {p_value:.3f}): the verdict follows the test"
-    if rejects and p_adjusted >= SIGNIFICANT:
-        return f"p = {p_value:.3f} alone, {p_adjusted:.3f} as one of {tests} tests (Holm), which decides"
-    return ""
+    return {name: measured(measure(name), *values.get(name, nothing)) for name in names}
 
 
 def _flips(pairs: Pairs) -> dict[str, int]:

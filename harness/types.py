@@ -8,6 +8,8 @@ Equality = Literal["number", "math"]
 FLIPS_BY = "accuracy_strict"
 ANSWERED_BY = "accuracy_flexible"
 NO_EVIDENCE = "no evidence either way"
+DESCRIBED = "described"
+NOT_COMPARED = "not compared"
 
 
 @dataclass(frozen=True)

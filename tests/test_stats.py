@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
 
-from baselines.statistics import coverage
+from baselines.statistics import coverage, size
 from harness import stats
 
 
@@ -203,3 +203,15 @@ def test_paired_share_intervals_stay_within_bounds(n):
     for gained, lost in ((0, 0), (n, 0), (0, n), (n // 2, n // 2)):
         low, high = stats.paired_share_interval(gained, lost, n)
         assert -1 <= low < (gained - lost) / n <= high <= 1 or -1 <= low <= (gained - lost) / n < high <= 1
+
+
+@pytest.mark.parametrize("n", [100, 300])
+def test_a_verdict_where_nothing_has_changed_is_rare(n):
+    rate, moved = size.false_verdicts(n, 0.7, 0.5, simulations=200)
+    assert (rate <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5, moved) == (True, 0)
+
+
+def test_the_stored_sizes_are_at_most_5_percent():
+    rates = [float(rate) for rate in re.findall(r"\| ([\d.]+) % \| 0 \|", size.PAGE.read_text(encoding="utf-8"))]
+    assert len(rates) == len(size.SIZES) * len(size.SIDES)
+    assert max(rates) <= 5
