@@ -193,5 +193,5 @@ def _thirds(completions: Sequence[Completion], size: Callable[[str], int], unit:
 
 def _paired_part(name: str, before: np.ndarray, after: np.ndarray, problems: np.ndarray) -> Part:
     deltas = by_problem(after - before, problems)
-    low, high = stats.paired_interval(deltas, share=len(deltas) == len(before), bounded=True)
+    low, high = stats.paired_interval(deltas, bounded=True)
     return Part(name, len(before), float(before.mean()), float(after.mean()), float((after - before).mean()), low, high)

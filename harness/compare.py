@@ -18,7 +18,7 @@ LANGUAGE_SAMPLES = 20
 
 
 def metrics_of(scores: Sequence[Score]) -> dict[str, Metric]:
-    """Every metric's mean with its interval: Wilson's for shares, else Student's t, both clustered by problem.
+    """Every metric's mean with its interval: Wilson's from 0 to 1, else Student's t, both clustered by problem.
 
     pass@k and maj@k are means over problems, where these have several replies each.
     """
@@ -71,8 +71,10 @@ def metric_of(kind: Measure, values: np.ndarray, problems: np.ndarray) -> Metric
     if not scored.any():
         return Metric(None, None, None, 0, unscored)
     numbers, problems = values[scored], problems[scored]
+    if kind.percent and len(np.unique(problems)) == len(numbers):
+        low, high = stats.bounded_interval(numbers)
     # What is all 0 or all 1 shows no spread, which is no proof that there is none.
-    if kind.share or (kind.percent and numbers.min() == numbers.max() in (0, 1)):
+    elif kind.share or (kind.percent and numbers.min() == numbers.max() in (0, 1)):
         low, high = stats.share_interval(numbers, problems)
     else:
         low, high = stats.mean_interval(numbers, problems)

@@ -34,10 +34,11 @@ def judge(values: Mapping[str, tuple[Measure, np.ndarray, np.ndarray]]) -> dict[
 
 def measured(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.ndarray) -> dict:
     """One metric over the pairs that are scored on both sides, each problem counting once; not yet adjusted."""
-    scored = ~np.isnan(old) & ~np.isnan(new)
+    missing = np.isnan(old), np.isnan(new)
+    scored = ~missing[0] & ~missing[1]
     result = {
         "before": None, "after": None, "delta": None, "low": None, "high": None, "p_value": None, "test": None,
-        "n_pairs": int(scored.sum()), "kind": kind,
+        "n_pairs": int(scored.sum()), "one_sided": int((missing[0] ^ missing[1]).sum()), "kind": kind,
     }  # fmt: skip
     if not scored.any():
         return result
@@ -47,14 +48,23 @@ def measured(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.ndarr
         judged = _judged_by_shares(deltas)
     else:
         judged = _judged_by_means(deltas, kind.percent)
+    if result["one_sided"] and kind.percent:
+        judged["lowest"], judged["highest"] = (_at_the_most(old, new, problems, side) for side in (0.0, 1.0))
     means = {"before": float(before.mean()), "after": float(after.mean()), "delta": float(deltas.mean())}
-    return result | means | judged | {"varies": bool(deltas.any())}
+    return result | means | judged | {"problems": len(deltas), "changed": int(np.count_nonzero(deltas))}
+
+
+def _at_the_most(old: np.ndarray, new: np.ndarray, problems: np.ndarray, after: float) -> float:
+    """The difference where what is scored on one side only is `after` on the other, or was the opposite of it."""
+    known = ~(np.isnan(old) & np.isnan(new))
+    filled = np.where(np.isnan(new), after, new) - np.where(np.isnan(old), 1 - after, old)
+    return float(by_problem(filled[known], problems[known]).mean())
 
 
 def _judged_by_shares(deltas: np.ndarray) -> dict:
     """One reply a problem, each right or wrong."""
     n, gained, lost = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
-    low, high = stats.paired_interval(deltas, share=True, bounded=True)
+    low, high = stats.paired_interval(deltas, bounded=True)
     return {
         "low": low, "high": high, "test": "exact McNemar", "p_value": stats.mcnemar_exact(gained, lost),
         "power": lambda tests: _power_of_shares(n, gained, lost, tests),
@@ -64,7 +74,7 @@ def _judged_by_shares(deltas: np.ndarray) -> dict:
 def _judged_by_means(deltas: np.ndarray, bounded: bool) -> dict:
     """A number a problem: of several replies, or of a metric that counts; `bounded`: from -1 to 1."""
     n, spread = len(deltas), float(deltas.std(ddof=1)) if len(deltas) > 1 else 0.0
-    low, high = stats.paired_interval(deltas, share=False, bounded=bounded)
+    low, high = stats.paired_interval(deltas, bounded)
     return {
         "low": low, "high": high, "test": "sign-flip permutation", "p_value": stats.sign_flip(deltas),
         "power": lambda tests: _power_of_means(n, float(deltas.mean()), spread, tests),
@@ -86,7 +96,7 @@ def _power_of_means(n: int, delta: float, spread: float, tests: int) -> dict:
 
 def adjusted(families: Sequence[dict[str, dict]], primary: Collection[str]) -> list[dict[str, Difference]]:
     """The differences; the `primary` ones with a verdict by Holm's p-values over those that vary, in all families."""
-    tested = [family[name] for family in families for name in family if name in primary and family[name].get("varies")]
+    tested = [family[name] for family in families for name in family if name in primary and family[name].get("changed")]
     p_values = {id(each): p for each, p in zip(tested, stats.holm([each["p_value"] for each in tested]), strict=True)}
     return [
         {
@@ -111,7 +121,7 @@ def _judged(difference: dict, p_adjusted: float, tests: int) -> Difference:
 
 
 def _known(difference: dict) -> dict:
-    return {key: value for key, value in difference.items() if key not in ("power", "kind", "varies")}
+    return {key: value for key, value in difference.items() if key not in ("power", "kind")}
 
 
 def _verdict(difference: dict, p_adjusted: float) -> str:

@@ -125,20 +125,11 @@ class Request:
         return self.adapted, *self.place
 
     def complete(self, text: str, n_tokens: int, finish_reason: FinishReason) -> Completion:
+        known = self.problem
         return Completion(
-            problem_id=self.problem.id,
-            index=self.index,
-            question=self.problem.question,
-            answer=self.problem.answer,
-            text=text,
-            n_tokens=n_tokens,
-            finish_reason=finish_reason,
-            prompt_sha=self.prompt_sha,
-            seed=self.seed,
-            kind=self.problem.kind,
-            prefix=self.prefix,
-            position=self.position,
-        )
+            known.id, self.index, known.question, known.answer, text, n_tokens, finish_reason, self.prompt_sha,
+            self.seed, known.kind, self.prefix, self.position,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -263,9 +254,10 @@ class Evaluation:
 class Difference:
     """One metric of two sides, over their pairs. `delta` is after minus before, with its 95 % interval.
 
-    `detectable` is the smallest difference that so many problems show, `needed` how many would show this one (both
-    with 80 % power, among all that is tested); `note` says where interval and test, or the test alone and among all
-    metrics, disagree.
+    `detectable` is the smallest difference that so many `problems` show, `needed` how many would show this one (both
+    with 80 % power, among all that is tested); `changed` is how many problems differ; `note` says where interval and
+    test, or the test alone and among all metrics, disagree. `one_sided` pairs lack a score on one side and are left
+    out; whatever it were, the difference would lie from `lowest` to `highest`.
     """
 
     before: float | None
@@ -281,6 +273,11 @@ class Difference:
     detectable: float | None = None
     needed: int | None = None
     note: str = ""
+    problems: int | None = None
+    changed: int | None = None
+    one_sided: int = 0
+    lowest: float | None = None
+    highest: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
 
-from baselines.statistics import coverage, size
+from baselines.statistics import coverage, gate, size
 from harness import stats
 
 
@@ -46,6 +46,42 @@ def test_paired_share_interval_keeps_a_width_where_no_pair_differs():
     low, high = stats.paired_share_interval(0, 0, 20)
     assert low == pytest.approx(-high)
     assert high > 0.05
+
+
+def test_paired_share_interval_of_a_published_example():
+    """Airway reactivity of 21 children before and after stem cell transplantation (Bentur et al. 2009), by Tango."""
+    assert stats.paired_share_interval(1, 7, 21) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(1, 0, 72), (12, 30, 100), (3.5, 1.25, 40.5)])
+def test_paired_share_interval_ends_where_the_score_test_rejects(gained, lost, n):
+    """The likelihood's own maximum under each end, found without the formula."""
+    for end in stats.paired_share_interval(gained, lost, n):
+
+        def unlikely(down, end=end):
+            up, same = down + end, 1 - 2 * down - end
+            return -sum(scipy.special.xlogy(count, share) for count, share in
+                        ((gained, up), (lost, down), (n - gained - lost, same)))  # fmt: skip
+
+        edges = max(0, -end) + 1e-12, (1 - end) / 2 - 1e-12
+        down = scipy.optimize.minimize_scalar(unlikely, bounds=edges, method="bounded", options={"xatol": 1e-10}).x
+        score = (gained - lost - n * end) / (n * (2 * down + end - end**2)) ** 0.5
+        assert abs(score) == pytest.approx(1.959964, abs=1e-4)
+
+
+def test_unchanged_pairs_bound_the_share_that_changes_exactly():
+    assert stats.unchanged_bound(38) == pytest.approx(proportion_confint(0, 38, method="beta")[1])
+    assert stats.unchanged_needed(0.05) == 72
+    assert stats.unchanged_bound(72) < 0.05 < stats.unchanged_bound(71)
+    assert stats.unchanged_needed(0.0) is None
+
+
+def test_intervals_of_several_replies_are_those_of_shares_where_replies_agree():
+    deltas = np.array([1.0] * 5 + [-1.0] * 9 + [0.0] * 60)
+    assert stats.paired_interval(deltas, bounded=True) == pytest.approx(stats.paired_share_interval(5, 9, 74))
+    assert stats.bounded_interval(np.array([1.0] * 70 + [0.0] * 4)) == pytest.approx(stats.wilson(70, 74))
+    narrower = stats.paired_interval(deltas / 4, bounded=True)
+    assert np.diff(narrower) < np.diff(stats.paired_interval(deltas, bounded=True))
 
 
 def test_sign_flip_agrees_with_the_exact_enumeration():
@@ -192,7 +228,7 @@ def test_intervals_cover(n):
 
 
 def test_the_stored_coverage_is_complete_and_within_bounds():
-    rows = re.findall(r"^\| (\d+) \| (\w+) \| ([\d.]+) % \|", coverage.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \| ([\d.]+) % \|", coverage.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert [row[:2] for row in rows] == [(str(n), name) for n in coverage.SIZES for name in coverage.INTERVALS]
     for n, _, mean in rows:
         assert LEAST[int(n)] <= float(mean) / 100 <= MOST[int(n)]
@@ -215,3 +251,16 @@ def test_the_stored_sizes_are_at_most_5_percent():
     rates = [float(rate) for rate in re.findall(r"\| ([\d.]+) % \| 0 \|", size.PAGE.read_text(encoding="utf-8"))]
     assert len(rates) == len(size.SIZES) * len(size.SIDES)
     assert max(rates) <= 5
+
+
+@pytest.mark.parametrize("n", [38, 72, 300])
+def test_a_loss_as_large_as_the_tolerance_seldom_passes_the_gate(n):
+    assert max(gate.passes(n, gained) for gained in gate.GAINS) <= 0.028
+    if n > 38:
+        assert gate.repeated_passes(n, 0.03, simulations=300) <= 0.025 + 2 * (0.025 * 0.975 / 300) ** 0.5
+
+
+def test_the_stored_gate_passes_at_most_what_it_may():
+    rates = [float(rate) for rate in re.findall(r"([\d.]+)% ", gate.PAGE.read_text(encoding="utf-8"))]
+    assert len(rates) == len(gate.GAINS) * (len(gate.SIZES) + 1) + len(gate.WHOLE) * len(gate.REPEATED_SIZES)
+    assert max(rates[len(gate.GAINS) :]) <= 2.9
