@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from harness import stats
+from harness import power, stats
 from harness.pairs import by_problem
 from harness.types import ANSWERED_BY, DESCRIBED, FLIPS_BY, NO_EVIDENCE, NOT_COMPARED, Difference, Measure
 
@@ -83,15 +83,15 @@ def _judged_by_means(deltas: np.ndarray, bounded: bool) -> dict:
 
 def _power_of_shares(n: int, gained: int, lost: int, tests: int) -> dict:
     changed = (gained + lost) / n
-    detectable = stats.detectable_difference(n, changed, tests=tests) if changed else None
-    return {"detectable": detectable, "needed": stats.problems_needed((gained - lost) / n, changed, tests=tests)}
+    detectable = power.detectable_difference(n, changed, tests=tests) if changed else None
+    return {"detectable": detectable, "needed": power.problems_needed((gained - lost) / n, changed, tests=tests)}
 
 
 def _power_of_means(n: int, delta: float, spread: float, tests: int) -> dict:
     if not spread:
         return {}
-    needed = stats.needed_for_mean(delta, spread, tests=tests)
-    return {"detectable": stats.detectable_mean(n, spread, tests=tests), "needed": needed}
+    needed = power.needed_for_mean(delta, spread, tests=tests)
+    return {"detectable": power.detectable_mean(n, spread, tests=tests), "needed": needed}
 
 
 def adjusted(families: Sequence[dict[str, dict]], primary: Collection[str]) -> list[dict[str, Difference]]:
@@ -115,9 +115,9 @@ def _described(difference: dict) -> Difference:
 def _judged(difference: dict, p_adjusted: float, tests: int) -> Difference:
     if difference["p_value"] is None:
         return _described(difference)
-    power = difference["power"](max(tests, 1))
+    sizes = difference["power"](max(tests, 1))
     verdict, note = _verdict(difference, p_adjusted), _note(difference, p_adjusted, tests)
-    return Difference(**_known(difference), **power, p_adjusted=p_adjusted, verdict=verdict, note=note)
+    return Difference(**_known(difference), **sizes, p_adjusted=p_adjusted, verdict=verdict, note=note)
 
 
 def _known(difference: dict) -> dict:

@@ -18,12 +18,12 @@ from harness import registry
 from harness.compare import compare_each, metrics_of
 from harness.errors import UserError
 from harness.pairs import unlike
-from harness.stats import QUANTILE, needed_for_mean, unchanged_needed
+from harness.power import POWER, needed_for_mean
+from harness.stats import QUANTILE, unchanged_needed
 from harness.types import Difference, Evaluation, Score, measure
 
 GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
 TOLERANCE = 0.05
-POWER = 0.8
 
 Result = Literal["holds", "worse", "differs", "not shown"]
 

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 from math import ceil, comb, log, log1p, prod, sqrt
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
 CONFIDENCE = 0.95
 QUANTILE = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
@@ -176,59 +176,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(order) - rank) * p_values[place]))
         adjusted[place] = worst
     return adjusted
-
-
-def detectable_difference(n: int, changed: float, power: float = 0.8, tests: int = 1) -> float | None:
-    """The smallest difference of paired shares that `n` problems show with `power` (Connor 1987, Biometrics 43:207).
-
-    `changed` is the share of problems whose result differs between the sides; None where even a difference as
-    large as that would not show. As one of several `tests` it has to show at a significance that is divided by their
-    number (Bonferroni).
-    """
-    significance, strength = _significance(tests), stats.norm.ppf(power)
-
-    def excess(difference: float) -> float:
-        needed = significance * sqrt(changed) + strength * sqrt(changed - difference**2)
-        return difference * sqrt(n) - needed
-
-    largest = min(changed, sqrt(changed))
-    return float(optimize.brentq(excess, 0.0, largest)) if excess(largest) > 0 else None
-
-
-def problems_needed(difference: float, changed: float, power: float = 0.8, tests: int = 1) -> int | None:
-    """How many problems show a `difference` of paired shares with `power` (Connor 1987), None where it is 0.
-
-    `changed` is the share of problems whose result differs between the sides; it is at least the difference. `tests`
-    are as in `detectable_difference`.
-    """
-    difference = abs(difference)
-    changed = max(changed, difference)
-    if not difference:
-        return None
-    root = _significance(tests) * sqrt(changed) + stats.norm.ppf(power) * sqrt(changed - difference**2)
-    return ceil((root / difference) ** 2)
-
-
-def detectable_mean(n: int, spread: float, power: float = 0.8, tests: int = 1) -> float:
-    """The smallest mean paired difference that `n` problems show with `power` (Miller 2024, arXiv:2411.00640, 5).
-
-    `spread` is the standard deviation of the problems' differences; the test's distribution is taken as normal.
-    `tests` are as in `detectable_difference`.
-    """
-    return float((_significance(tests) + stats.norm.ppf(power)) * spread / sqrt(n))
-
-
-def needed_for_mean(difference: float, spread: float, power: float = 0.8, tests: int = 1) -> int | None:
-    """How many problems show a mean paired `difference` with `power` (Miller 2024, section 5), None where it is 0.
-
-    `spread` and `tests` are as in `detectable_mean`. There are at least two: one problem has no spread.
-    """
-    return max(ceil((detectable_mean(1, spread, power, tests) / difference) ** 2), 2) if difference else None
-
-
-def _significance(tests: int) -> float:
-    """The normal quantile beyond which one of so many two-sided tests rejects."""
-    return float(stats.norm.ppf(1 - (1 - CONFIDENCE) / 2 / tests))
 
 
 def pass_at_k(n: int, right: int, k: int) -> float:
