@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from harness import repeats, stats
 from harness.differences import USUAL_LANGUAGES, adjusted, measured, primary_metrics
+from harness.errors import UserError
 from harness.files import write_json
-from harness.pairs import Pairs, columns, made_otherwise, pair, unlike
+from harness.pairs import Pairs, asked_of_both, columns, made_otherwise, pair, problem_means, uneven, unlike
 from harness.store import Run
 from harness.types import FLIPS_BY, Comparison, Difference, Evaluation, Measure, Metric, Score, measure
 
@@ -49,13 +51,31 @@ def compare(*sides: Evaluation) -> Comparison:
 def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Comparison]:
     """Each of the others against the baseline, paired by problem whatever the prompts; p-values adjusted over all."""
     paired = [pair(baseline, other, same_prompts=False) for other in others]
-    families = [_differences(baseline, other, pairs) for other, pairs in zip(others, paired, strict=True)]
+    families = [_differences(baseline, other, pairs, False) for other, pairs in zip(others, paired, strict=True)]
     return [
         _comparison((baseline, other), pairs, differences)
         for other, pairs, differences in zip(
             others, paired, adjusted(families, _primary((baseline, *others))), strict=True
         )
     ]
+
+
+def over_common_problems(sides: Sequence[Evaluation]) -> list[Evaluation]:
+    """The sides with the replies to those problems alone that all of them have, all samples of them.
+
+    UserError: there is none.
+    """
+    shared = set.intersection(*({each.problem_id for each in side.completions} for side in sides))
+    if not shared:
+        raise UserError(
+            f"no problem is in all of {', '.join(side.name for side in sides)}: compare fewer of them at once"
+        )
+    kept = []
+    for side in sides:
+        scores = tuple(each for each in side.scores if each.problem_id in shared)
+        completions = tuple(each for each in side.completions if each.problem_id in shared)
+        kept.append(replace(side, completions=completions, scores=scores, metrics=metrics_of(scores)))
+    return kept
 
 
 def _primary(sides: Sequence[Evaluation]) -> tuple[str, ...]:
@@ -106,11 +126,20 @@ def _comparison(
     return Comparison(differences, _flips(pairs), languages, first, tuple(_warnings(sides, pairs)), steps)
 
 
-def _differences(before: Evaluation, after: Evaluation, pairs: Pairs) -> dict[str, dict]:
-    """Each metric's difference, and what is judged of it once it is known how many are tested."""
-    old, new = columns(pairs.before), columns(pairs.after)
-    values = {name: (old[name], new[name], pairs.problems) for name in old if name in new}
-    old_repeats, new_repeats = repeats.metrics(pairs.before), repeats.metrics(pairs.after)
+def _differences(before: Evaluation, after: Evaluation, pairs: Pairs, same_prompts: bool = True) -> dict[str, dict]:
+    """Each metric's difference, and what is judged of it once it is known how many are tested.
+
+    Where whole sides are compared and have different numbers of replies to a problem, it counts by the means of all.
+    """
+    if not same_prompts and uneven(before, after):
+        both = asked_of_both(before, after)
+        old, new = problem_means(before.scores, both), problem_means(after.scores, both)
+        values = {name: (old[name], new[name], np.arange(len(both))) for name in old if name in new}
+        old_repeats, new_repeats = repeats.metrics(before.scores), repeats.metrics(after.scores)
+    else:
+        old, new = columns(pairs.before), columns(pairs.after)
+        values = {name: (old[name], new[name], pairs.problems) for name in old if name in new}
+        old_repeats, new_repeats = repeats.metrics(pairs.before), repeats.metrics(pairs.after)
     for name in old_repeats.keys() & new_repeats.keys():
         common = [each for each in old_repeats[name] if each in new_repeats[name]]
         sides = (np.array([known[name][each] for each in common]) for known in (old_repeats, new_repeats))
@@ -138,8 +167,16 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
         )
     if differ := made_otherwise(last, first):
         warnings.append(f"not made alike by {last.name} and {first.name}: {', '.join(differ)}")
+    asked = set(asked_of_both(first, last))
+    if uneven(first, last):
+        warnings.append(
+            f"{first.name} and {last.name} have different numbers of replies to a problem: each problem counts by the "
+            "mean of all its replies"
+        )
     for side in (first, last):
         alone = len(side.completions) - len(pairs)
+        if uneven(first, last):
+            alone = sum(each.problem_id not in asked for each in side.completions)
         if alone:
             warnings.append(
                 f"{side.name}: {alone} of {len(side.completions)} replies have no partner to the same problem and are "

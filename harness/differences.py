@@ -44,7 +44,7 @@ def measured(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.ndarr
         return result
     before, after = (by_problem(side[scored], problems[scored]) for side in (old, new))
     deltas = after - before
-    if kind.share and len(deltas) == result["n_pairs"]:
+    if kind.share and np.isin(deltas, (-1, 0, 1)).all():
         judged = _judged_by_shares(deltas)
     else:
         judged = _judged_by_means(deltas, kind.percent)
@@ -62,7 +62,7 @@ def _at_the_most(old: np.ndarray, new: np.ndarray, problems: np.ndarray, after: 
 
 
 def _judged_by_shares(deltas: np.ndarray) -> dict:
-    """One reply a problem, each right or wrong."""
+    """A value a problem, each -1, 0 or 1."""
     n, gained, lost = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
     low, high = stats.paired_interval(deltas, bounded=True)
     return {

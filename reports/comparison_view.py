@@ -24,12 +24,13 @@ class Against:
 
 @dataclass(frozen=True)
 class ComparisonView:
-    """Everything that a page of several runs shows; `sides` stand best first."""
+    """Everything that a page of several runs shows; `sides` stand best first, over the `problems` that all have."""
 
     verdict: str
     metric: str
     baseline: str
     sides: tuple[Evaluation, ...]
+    problems: int
     standings: tuple[Row, ...]
     against: tuple[Against, ...]
     settings: dict[str, tuple[str, ...]]
@@ -39,18 +40,22 @@ class ComparisonView:
 
 
 def build(
-    baseline: Evaluation, others: Sequence[Evaluation], comparisons: Sequence[Comparison], command: str
+    sides: Sequence[Evaluation], ranked: Sequence[Evaluation], comparisons: Sequence[Comparison], command: str
 ) -> ComparisonView:
-    """The view; `comparisons` are of the baseline and each of the others, in their order."""
-    sides = [baseline, *others]
-    ranked = sorted(sides, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0))
-    names = [name for name in baseline.metrics if all(name in side.metrics for side in sides)]
+    """The view; `comparisons` are of the first side, the baseline, and each of the others, in their order.
+
+    `ranked` are the same sides over the problems that all of them have.
+    """
+    baseline, *others = sides
+    ranked = sorted(ranked, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0))
+    names = [name for name in baseline.metrics if all(name in side.metrics for side in ranked)]
     against = tuple(_against(baseline, other, found) for other, found in zip(others, comparisons, strict=True))
     return ComparisonView(
         verdict=_verdict(baseline, against),
         metric=FLIPS_BY,
         baseline=baseline.name,
         sides=tuple(ranked),
+        problems=len({each.problem_id for each in ranked[0].completions}),
         standings=tuple(metric_row(name, ranked, {}) for name in names),
         against=against,
         settings=_differing_settings(sides),

@@ -2,8 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from harness.compare import compare, metrics_of
+from harness import stats
+from harness.compare import compare, compare_each, metrics_of, over_common_problems
+from harness.errors import UserError
 from harness.types import Completion, Evaluation, Score
+from reports.rows import metric_row, takes_more
 
 
 def side(name: str, right: list[int | None], prompt="p", **more) -> Evaluation:
@@ -144,3 +147,57 @@ def test_where_interval_and_test_disagree_the_test_decides():
     assert found.p_value == pytest.approx(1 / 16)
     assert found.verdict == "no evidence either way"
     assert found.note == "the interval leaves 0 out, the test does not reject (p = 0.062): the verdict follows the test"
+
+
+def test_one_reply_against_four_uses_all_of_them():
+    """Ten problems of which the baseline has 20; each problem counts by the mean of its replies."""
+    one, four = side("one", [1, 0] * 10), repeated("four", [0.5, 0.75] * 5)
+    (found,) = compare_each(one, [four])
+    difference = found.metrics["accuracy_strict"]
+    assert (difference.n_pairs, difference.before, difference.after) == (10, 0.5, 0.625)
+    assert difference.test == "sign-flip permutation"
+    assert found.warnings == (
+        "one and four have different numbers of replies to a problem: each problem counts by the mean of all its "
+        "replies",
+        "one: 10 of 20 replies have no partner to the same problem and are left out of the differences",
+    )
+    again = compare_each(four, [one])[0].metrics["accuracy_strict"]
+    assert (again.delta, again.low, again.high) == pytest.approx((-difference.delta, -difference.high, -difference.low))
+
+
+def test_standings_are_over_the_problems_that_all_have():
+    whole, part = over_common_problems([side("whole", [1] * 5 + [0] * 95), side("part", [1, 0, 0, 0, 0])])
+    assert (whole.metrics["accuracy_strict"].mean, whole.metrics["accuracy_strict"].n) == (1.0, 5)
+    assert part.metrics["accuracy_strict"].mean == 0.2
+    elsewhere = side("elsewhere", [1])
+    moved = replace(elsewhere, completions=(replace(elsewhere.completions[0], problem_id="other"),))
+    with pytest.raises(UserError, match="no problem is in all of whole, part, elsewhere: compare fewer"):
+        over_common_problems([whole, part, moved])
+
+
+def test_scores_of_one_side_alone_bound_the_difference_and_both_means_are_of_the_same_pairs():
+    """30 of 60 before; after, the 30 that were right are not scored: of the rest none is right on either side."""
+    before, after = side("before", [1] * 30 + [0] * 30), side("after", [None] * 30 + [0] * 20 + [1] * 10)
+    difference = compare(before, after).metrics["accuracy_strict"]
+    assert (difference.before, difference.n_pairs, difference.one_sided) == (0.0, 30, 30)
+    assert (difference.lowest, difference.highest) == pytest.approx((10 / 60 - 0.5, 10 / 60))
+    row = metric_row("accuracy_strict", (before, after), {"accuracy_strict": vars(difference)})
+    assert row.sides == (("0.0%", "of 30 pairs"), ("33.3%", "of 30 pairs"))
+    assert row.note.startswith(
+        "30 replies are scored on one side only and left out; however they were scored, the difference would lie "
+        "between -33.3 and +16.7 pp."
+    )
+
+
+def test_what_it_takes_is_counted_in_problems():
+    """40 problems of four replies are 160 pairs, and 100 problems more than there are."""
+    found = compare(repeated("before", [0.5] * 40), repeated("after", [0.5, 0.75, 0.5, 0.25, 0.75] * 8))
+    difference = vars(found.metrics["accuracy_strict"])
+    assert (difference["problems"], difference["n_pairs"]) == (40, 160)
+    assert takes_more(difference | {"needed": 100})
+    assert not takes_more(difference | {"needed": 40})
+
+
+def test_pass_at_as_many_as_there_are_is_a_share():
+    metric = repeated("before", [0.25] * 97 + [0.0] * 3).metrics["pass@4"]
+    assert (metric.low, metric.high) == pytest.approx(stats.wilson(97, 100))

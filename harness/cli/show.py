@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.store import Run
-    from harness.types import Comparison, Evaluation
+    from harness.types import Comparison, Evaluation, Metric
 
 FAULTS_SHOWN = 10
 
@@ -45,7 +45,7 @@ def results(run: "Run", as_json: bool) -> None:
         [
             (
                 name,
-                *(measure(name).show(each[name].mean) if name in each else "" for each in sides.values()),
+                *_means(name, list(sides.values()), compared.get(name)),
                 *_difference(compared.get(name), measure(name)),
             )
             for name in next(iter(sides.values()))
@@ -93,12 +93,12 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     console.print(drawn)
 
 
-def standings(first: "Evaluation", others: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
+def standings(sides: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
     """Each side's headline metric and its difference from the first, best first."""
-    found = {other.name: each.metrics[FLIPS_BY] for other, each in zip(others, comparisons, strict=True)}
+    found = {side.name: each.metrics[FLIPS_BY] for side, each in zip(sides[1:], comparisons, strict=True)}
     kind = measure(FLIPS_BY)
     rows = []
-    for side in sorted([first, *others], key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0)):
+    for side in sorted(sides, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0)):
         metric, difference = side.metrics[FLIPS_BY], found.get(side.name)
         compared = _difference(asdict(difference), kind) if difference else ("", "", "the baseline")
         rows.append((side.name, kind.show(metric.mean), str(metric.n), *compared))
@@ -197,6 +197,14 @@ class Replies:
 def printable(text: str | None) -> str:
     """A model's or dataset's text on one line, without control characters."""
     return "nothing" if text is None else one_line(text)
+
+
+def _means(name: str, sides: "list[dict[str, Metric]]", difference: dict | None) -> tuple[str, ...]:
+    """Each side's mean; the first's and the last's over the pairs that their difference is of, where there is one."""
+    means = [side[name].mean if name in side else None for side in sides]
+    if difference and difference["delta"] is not None:
+        means = [difference["before"], *means[1:-1], difference["after"]]
+    return tuple("" if name not in side else measure(name).show(mean) for side, mean in zip(sides, means, strict=True))
 
 
 def _difference(difference: dict | None, kind: Measure) -> tuple[str, ...]:
