@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness import repeats, stats
+from harness import breakdown, repeats, stats
 from harness.differences import USUAL_LANGUAGES, adjusted, measured, primary_metrics
 from harness.errors import UserError
 from harness.files import write_json
@@ -123,7 +123,16 @@ def _comparison(
         sides[0].name: language_counts(pairs.before[:first]),
         sides[-1].name: language_counts(pairs.after[:first]),
     }
-    return Comparison(differences, _flips(pairs), languages, first, tuple(_warnings(sides, pairs)), steps)
+    gain = None if uneven(sides[0], sides[-1]) else breakdown.gain(pairs)
+    return Comparison(
+        differences,
+        _flips(pairs),
+        languages,
+        first,
+        tuple(_warnings(sides, pairs)),
+        steps,
+        gain.as_shares() if gain else None,
+    )
 
 
 def _differences(before: Evaluation, after: Evaluation, pairs: Pairs, same_prompts: bool = True) -> dict[str, dict]:

@@ -73,8 +73,8 @@ class Sampling:
 class Completion:
     """One reply, as a line of completions.jsonl has it.
 
-    `prefix` is the part of the reply that the prompt already ended with (an opening reasoning tag, or nothing);
-    `position` is the reply's place in the dataset's order, as the journal is in the order of finishing.
+    `prefix` is what of the reply the prompt already ended with (an opening reasoning tag, or nothing); `position` is
+    its place in the dataset's order, as the journal is in the order of finishing.
     """
 
     problem_id: str
@@ -136,9 +136,9 @@ class Request:
 class AdapterEffect:
     """How far an adapter moves what an engine says on probe prompts, and whether it moves only what it should.
 
-    `difference`: the largest change of a token's log-probability, or the share of greedy replies that change, which
-    is weaker evidence; `noise`: the same between two passes of the base alone; `leak`: how far, of the way from the
-    base to the adapter, the base itself moves when both share a batch (0 not at all, 1 the whole way).
+    `difference`: the largest change of a token's log-probability, or the share of greedy replies that change, which is
+    weaker evidence; `noise`: the same between two passes of the base; `leak`: how far, of the way from base to adapter,
+    the base moves when both share a batch (0 not at all, 1 the whole way).
     """
 
     evidence: Literal["log-probabilities", "greedy replies"]
@@ -160,7 +160,7 @@ class AdapterEffect:
 class Score:
     """Every judgement of one reply, as a line of scores.jsonl has it; None is unscorable, with its reason.
 
-    `language` is langid's label of the reasoning, or of the whole reply where it has no reasoning part.
+    `language` is langid's label of the reasoning, or of the whole reply where it has none.
     """
 
     problem_id: str
@@ -254,10 +254,9 @@ class Evaluation:
 class Difference:
     """One metric of two sides, over their pairs. `delta` is after minus before, with its 95 % interval.
 
-    `detectable` is the smallest difference that so many `problems` show, `needed` how many would show this one (both
-    with 80 % power, among all that is tested); `changed` is how many problems differ; `note` says where interval and
-    test, or the test alone and among all metrics, disagree. `one_sided` pairs lack a score on one side and are left
-    out; whatever it were, the difference would lie from `lowest` to `highest`.
+    `detectable` is the smallest difference that so many `problems` show, `needed` how many would show this one (with 80 %
+    power, among all that is tested), `changed` how many differ; `note` says where interval, test and all tests together
+    disagree. `one_sided` pairs lack a score on one side and are left out: with any, it would be `lowest` to `highest`.
     """
 
     before: float | None
@@ -284,8 +283,8 @@ class Difference:
 class Comparison:
     """Two evaluations of the same problems.
 
-    `flips` counts the replies by which side was right in the layout. `languages` counts each side's replies by
-    language among the first `samples` of the run.
+    `flips` counts replies by which side was right in the layout, `gain` is breakdown.Gain as shares, `languages` counts
+    each side's replies by language among the first `samples` of the run.
     """
 
     metrics: dict[str, Difference]
@@ -294,6 +293,7 @@ class Comparison:
     samples: int
     warnings: tuple[str, ...] = ()
     others: tuple[dict, ...] = ()
+    gain: dict[str, float] | None = None
 
     def as_dict(self) -> dict:
         return asdict(self)

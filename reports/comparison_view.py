@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness import headline
 from harness.pairs import NOT_RECORDED, shown
 from harness.types import FLIPS_BY, Comparison, Evaluation
 from reports import explorer
@@ -13,9 +14,10 @@ from reports.rows import Row, metric_row, sentence
 
 @dataclass(frozen=True)
 class Against:
-    """One side held against the baseline: its sentence, its rows and its warnings."""
+    """One side compared with the baseline: its lines, its sentence, its rows and its warnings."""
 
     name: str
+    lines: tuple[str, ...]
     verdict: str
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
@@ -70,6 +72,7 @@ def _against(baseline: Evaluation, other: Evaluation, found: Comparison) -> Agai
     rows = tuple(metric_row(name, (baseline, other), differences) for name in differences)
     return Against(
         other.name,
+        headline.lines(differences, found.gain),
         sentence(differences[FLIPS_BY]),
         rows,
         found.warnings,

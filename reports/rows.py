@@ -63,7 +63,7 @@ def difference_row(name: str, shown: tuple[tuple[str, str], ...], difference: Ma
         p=_p(difference["p_adjusted"]),
         verdict=difference["verdict"],
         mark=MARKS.get(difference["verdict"], "none"),
-        note=" ".join(_notes(kind, difference)),
+        note=" ".join(notes(kind, difference)),
     )
 
 
@@ -73,7 +73,7 @@ def _p(value: float | None) -> str:
     return f"= {value:.3f}" if value >= 0.001 else "< 0.001"
 
 
-def _notes(kind: Measure, difference: Mapping) -> list[str]:
+def notes(kind: Measure, difference: Mapping) -> list[str]:
     """What the verdict alone does not say."""
     notes = [f"{difference['note']}."] if difference.get("note") else []
     if difference.get("one_sided"):

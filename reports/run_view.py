@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import breakdown, stored
+from harness import breakdown, headline, stored
 from harness.breakdown import Gain, Part, Payment
 from harness.files import read_steps
+from harness.pairs import pair
 from harness.records import LARGEST_NUMBER
 from harness.store import TRAINING_FILES, Run
 from harness.stored import AlsoMeans, Effective, Rollout
@@ -51,6 +52,7 @@ class View:
     """Everything that a run's report shows."""
 
     title: str
+    lines: tuple[str, ...]
     verdict: str
     headline: tuple[Row, ...]
     rows: tuple[Row, ...]
@@ -90,22 +92,26 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     names = dict.fromkeys(name for side in sides for name in side.metrics)
     rows = tuple(metric_row(name, sides, differences) for name in names)
     config = run.config
+    gain = breakdown.gain(pair(sides[0], sides[-1])) if len(sides) > 1 else None
     return View(
         title=f"{config.name} on {config.dataset}, {config.format}",
+        lines=headline.lines(differences, gain.as_shares() if gain else None)
+        if differences
+        else headline.lines_of_one(sides[0].metrics),
         verdict=sentence(differences[FLIPS_BY]) if differences else _standing(sides[0]),
         headline=tuple(row for name in HEADLINE for row in rows if row.name == name),
         rows=rows,
         differences=differences,
         parts=breakdown.parts(sides),
         by_language={side.name: breakdown.by_language(side) for side in sides},
-        gain=breakdown.gain(sides[0], sides[-1]) if len(sides) > 1 else None,
+        gain=gain,
         payments=breakdown.payments(sides[-1]),
         flips=comparison["flips"],
         languages=comparison["languages"],
         language_note=_language_note(comparison, config.language) if len(sides) > 1 else "",
         samples=comparison["samples"],
-        warnings=(*_trusted(run), *comparison["warnings"], *record["provenance"].get("train", {}).get("health", ())),
-        notes=tuple(_notes(sides)),
+        warnings=warnings(run, comparison),
+        notes=notes({side.name: side.provenance for side in sides}),
         steps=_steps(comparison),
         also=_also(run, sides),
         training=_training(run, record),
@@ -114,6 +120,17 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         explorer=explorer.pack(sides),
         command=record["command"],
     )
+
+
+def warnings(run: Run, comparison: dict) -> tuple[str, ...]:
+    """What a reader must know before any figure."""
+    return *_trusted(run), *comparison["warnings"], *run.record["provenance"].get("train", {}).get("health", ())
+
+
+def notes(provenances: dict[str, dict]) -> tuple[str, ...]:
+    """What the evaluation found out about itself, by side, and what it is about."""
+    about = (headline.ABOUT_ONE_ADAPTER,) if len(provenances) > 1 else ()
+    return *about, *_notes(provenances)
 
 
 def _trusted(run: Run) -> Iterator[str]:
@@ -211,10 +228,8 @@ def _training_notes(run: Run, provenance: dict) -> Iterator[str]:
             yield f"Replaced in {'SFT' if folder == run.warm_up else 'GRPO'}: {key} {why}."
 
 
-def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
-    """What the evaluation found out about itself."""
-    for side in sides:
-        known = side.provenance
+def _notes(provenances: dict[str, dict]) -> Iterator[str]:
+    for name, known in provenances.items():
         if effect := known.get("adapter_effect"):
             weaker = (
                 " (weaker evidence: the server gives no log-probabilities)" if "greedy" in effect["evidence"] else ""
@@ -224,12 +239,12 @@ def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
                 f"{effect['difference']:.2g}, those of the base asked twice by {effect['noise']:.2g}{weaker}."
             )
         if known.get("cached"):
-            yield f"{side.name}: an earlier run of the same model, prompts, sampling and versions drew the replies."
+            yield f"{name}: an earlier run of the same model, prompts, sampling and versions drew the replies."
         for pace in known.get("earlier_paces", ()):
-            how = ", ".join(f"{name} = {value}" for name, value in pace["arguments"].items())
-            yield f"{side.name}: {pace['replies']} of the replies were drawn with {how}, before that was changed."
+            how = ", ".join(f"{key} = {value}" for key, value in pace["arguments"].items())
+            yield f"{name}: {pace['replies']} of the replies were drawn with {how}, before that was changed."
         if again := known.get("drawn_again"):
-            yield f"{side.name}: {again['differ']} of {again['replies']} greedy replies differ when drawn again."
+            yield f"{name}: {again['differ']} of {again['replies']} greedy replies differ when drawn again."
 
 
 def _language_note(comparison: dict, target: str) -> str:

@@ -24,7 +24,7 @@ ROOMS = {
     "harness/files.py": ("types",),
     "harness/records.py": (),
     "harness/store.py": ("types", "config", "files", "lock", "records", "stored"),
-    "reports/": ("types", "store", "files", "stored", "records", "breakdown", "pairs", "markdown"),
+    "reports/": ("types", "store", "files", "stored", "records", "breakdown", "pairs", "markdown", "headline"),
 }
 
 

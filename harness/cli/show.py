@@ -33,13 +33,19 @@ def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
 
 
 def results(run: "Run", as_json: bool) -> None:
-    """The short result table of a run and where its report is."""
+    """What a run comes to: three lines, the table of its metrics, what the report notes, and where that is."""
+    from harness import headline
     from harness.store import SIDES
+    from reports import run_view
 
     sides = {side: run.metrics(side) for side in SIDES if run.is_done(side)}
     has_comparison = len(sides) > 1 and (run.path / "comparison.json").is_file()
-    compared = run.comparison()["metrics"] if has_comparison else {}
+    comparison = run.comparison() if has_comparison else run_view.NO_COMPARISON
+    compared = comparison["metrics"]
     _unreadable_rows(run, next(iter(sides)))
+    first = next(iter(sides.values()))
+    for told in headline.lines(compared, comparison.get("gain")) if compared else headline.lines_of_one(first):
+        print(printable(told))
     table(
         ("metric", *sides, *(("difference", "95 % interval", "verdict") if compared else ())),
         [
@@ -51,6 +57,10 @@ def results(run: "Run", as_json: bool) -> None:
             for name in next(iter(sides.values()))
         ],
     )
+    provenance = run.record["provenance"]
+    for told in (*_row_notes(compared), *run_view.warnings(run, comparison),
+                 *run_view.notes({side: provenance.get(side, {}) for side in sides})):  # fmt: skip
+        print(printable(told))
     also = _also(run)
     if run.report.is_file():
         print(printable(f"report: {run.report}"))
@@ -58,6 +68,13 @@ def results(run: "Run", as_json: bool) -> None:
         metrics = {side: {name: asdict(each) for name, each in found.items()} for side, found in sides.items()}
         result = {"run": str(run.path), "report": str(run.report), "metrics": metrics, "comparison": compared}
         line("", True, result | ({"also": also} if also else {}))
+
+
+def _row_notes(compared: dict[str, dict]) -> list[str]:
+    from reports import rows
+
+    noted = {name: " ".join(rows.notes(measure(name), each)) for name, each in compared.items()}
+    return [f"{name}: {note}" for name, note in noted.items() if note]
 
 
 def _also(run: "Run") -> dict[str, Any]:
