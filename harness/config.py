@@ -41,13 +41,12 @@ class Configuration(BaseModel):
     question_column: str | None = None
     answer_column: str | None = None
     limit: int | None = Field(None, ge=1, description="evaluate at most so many problems")
+    limit_order: Literal["hash", "file"] = Field("hash", description="which: drawn by hash, or the file's first")
 
     format: str = "working-out"
     language: str = Field("", description="target language of the reasoning, ISO 639-1, or 'none'")
     system_prompt: str = Field("default", description="'default', 'none', or the text itself")
-    chat_template: str = Field(
-        "", description="a Jinja template's text, or its .jinja file; '' is the checkpoint's own"
-    )
+    chat_template: str = Field("", description="a Jinja template's text or .jinja file; '' is the checkpoint's own")
 
     engine: str = "auto"
     engine_args: dict[str, str] = Field(default_factory=dict)
@@ -163,7 +162,8 @@ class Configuration(BaseModel):
     def identity(self) -> dict[str, Any]:
         """All that makes a run another one."""
         arguments = {name: value for name, value in self.engine_args.items() if name not in PACE}
-        return self.model_dump(mode="json") | {"engine_args": arguments}
+        irrelevant = {"limit_order"} if self.limit is None else set()
+        return self.model_dump(mode="json", exclude=irrelevant) | {"engine_args": arguments}
 
     @property
     def sha(self) -> str:
