@@ -266,8 +266,8 @@ class Evaluation:
 class Difference:
     """One metric of two sides, over their pairs. `delta` is after minus before, with its 95 % interval.
 
-    `detectable` is the smallest difference that so many `problems` show, `needed` how many would show this one (at 80 %
-    power, among all that is tested), `changed` how many differ; `note` says where interval, test and all tests together
+    `detectable` is the smallest difference that so many `problems` show, `needed` how many would show this one (with
+    80 % power, among all that is tested), `changed` how many differ; `note` says where interval, test and all tests
     disagree. `one_sided` pairs lack a score on one side and are left out: with any, it would be `lowest` to `highest`.
     """
 

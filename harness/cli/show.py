@@ -23,6 +23,15 @@ def note(text: str) -> None:
     print(printable(redacted(text)), file=sys.stderr)
 
 
+def say(text: str) -> None:
+    """One line of a result on stdout."""
+    try:
+        print(printable(text))
+    except BrokenPipeError:
+        # click ends the program with exit code 1 where it sees the error of the pipe itself.
+        _closed()
+
+
 def nothing(text: str) -> None:
     """Say nothing."""
 
@@ -46,7 +55,7 @@ def results(run: "Run", as_json: bool) -> None:
     _unreadable_rows(run, next(iter(sides)))
     first = next(iter(sides.values()))
     for told in headline.lines(compared, comparison.get("gain")) if compared else headline.lines_of_one(first):
-        print(printable(told))
+        say(told)
     table(
         ("metric", *sides, *(("difference", "95 % interval", "verdict") if compared else ())),
         [
@@ -62,10 +71,10 @@ def results(run: "Run", as_json: bool) -> None:
     provenances = {side: known.get(side, {}) for side in sides}
     for told in (*_row_notes(compared, settings), *notes.warnings(run, provenances, comparison),
                  *notes.of_sides(provenances)):  # fmt: skip
-        print(printable(told))
+        say(told)
     also = _also(run)
     if run.report.is_file():
-        print(printable(f"report: {run.report}"))
+        say(f"report: {run.report}")
     if as_json:
         metrics = {side: {name: asdict(each) for name, each in found.items()} for side, found in sides.items()}
         result = {"run": str(run.path), "report": str(run.report), "metrics": metrics, "comparison": compared}
