@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from harness import stats
-from harness.pairs import by_problem, pair
+from harness.pairs import Pairs, by_problem, pair
 from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation
 
 MOST_KINDS = 20
@@ -51,6 +51,9 @@ class Gain:
     def delta(self) -> float:
         return self.layout + self.answers
 
+    def as_shares(self) -> dict[str, float]:
+        return {"n": self.n, "layout": self.layout, "answers": self.answers, "delta": self.delta}
+
 
 @dataclass(frozen=True)
 class Payment:
@@ -75,7 +78,7 @@ def parts(sides: Sequence[Evaluation]) -> dict[str, tuple[Part, ...]]:
     """The share right in the layout by kind of problem, length of the question and numbers in it.
 
     Of the first and the last side; none of these follows from the replies, so no regression to the mean is shown as a
-    change. Numbers in the question stand for difficulty.
+    change.
     """
     pairs = pair(sides[0], sides[-1])
     before, after = (
@@ -124,17 +127,16 @@ def among_finished(side: Evaluation) -> dict[str, Part]:
     return {name: Part(name, len(each), float(np.mean(each)), None) for name, each in values.items() if each}
 
 
-def gain(first: Evaluation, last: Evaluation) -> Gain | None:
+def gain(pairs: Pairs) -> Gain | None:
     """What the change of accuracy_strict is made of; None where no pair is graded."""
-    pairs = pair(first, last)
     counts, n = dict.fromkeys(("gained_by_layout", "gained_by_answer", "lost_by_layout", "lost_by_answer"), 0), 0
     for old, new in ((old.scores, new.scores) for old, new in zip(pairs.before, pairs.after, strict=True)):
-        if None in (old[FLIPS_BY], new[FLIPS_BY]):
+        if None in (old.get(FLIPS_BY), new.get(FLIPS_BY)):
             continue
         n += 1
         if old[FLIPS_BY] != new[FLIPS_BY]:
             way = "gained" if new[FLIPS_BY] else "lost"
-            cause = "layout" if old[ANSWERED_BY] == new[ANSWERED_BY] else "answer"
+            cause = "layout" if old.get(ANSWERED_BY) == new.get(ANSWERED_BY) else "answer"
             counts[f"{way}_by_{cause}"] += 1
     return Gain(n, **counts) if n else None
 
@@ -204,5 +206,5 @@ def _thirds(completions: Sequence[Completion], size: Callable[[str], int], unit:
 
 def _paired_part(name: str, before: np.ndarray, after: np.ndarray, problems: np.ndarray) -> Part:
     deltas = by_problem(after - before, problems)
-    low, high = stats.paired_interval(deltas, share=len(deltas) == len(before), bounded=True)
+    low, high = stats.paired_interval(deltas, bounded=True)
     return Part(name, len(before), float(before.mean()), float(after.mean()), float((after - before).mean()), low, high)

@@ -43,6 +43,7 @@ class Configuration(BaseModel):
     question_column: str | None = None
     answer_column: str | None = None
     limit: int | None = Field(None, ge=1, description="evaluate at most so many problems")
+    limit_order: Literal["hash", "file"] = Field("hash", description="which: drawn by hash, or the file's first")
 
     format: str = "working-out"
     language: str = Field("", description="target language of the reasoning, ISO 639-1, or 'none'")
@@ -187,7 +188,8 @@ class Configuration(BaseModel):
     def identity(self) -> dict[str, Any]:
         """All that makes a run another one."""
         arguments = {name: value for name, value in self.engine_args.items() if name not in PACE}
-        return self.model_dump(mode="json") | {"engine_args": arguments}
+        irrelevant = {"limit_order"} if self.limit is None else set()
+        return self.model_dump(mode="json", exclude=irrelevant) | {"engine_args": arguments}
 
     @property
     def sha(self) -> str:

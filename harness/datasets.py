@@ -76,9 +76,18 @@ def _is_one(config: Configuration) -> bool:
 
 
 def evaluation_problems(config: Configuration) -> Dataset:
-    """The problems to evaluate, at most `limit`."""
+    """The problems to evaluate, at most `limit`, in the file's order.
+
+    Those are drawn by the hash of the question, as a file may be sorted: the same on every machine, and among those of
+    any larger limit.
+    """
     dataset = load(config, config.split)
-    return replace(dataset, problems=dataset.problems[: config.limit])
+    problems = dataset.problems
+    if config.limit and config.limit_order == "hash":
+        shas = [hashlib.sha256(each.question.encode("utf-8", "replace")).digest() for each in problems]
+        drawn = sorted(range(len(problems)), key=shas.__getitem__)[: config.limit]
+        return replace(dataset, problems=tuple(problems[place] for place in sorted(drawn)))
+    return replace(dataset, problems=problems[: config.limit])
 
 
 def training_problems(config: Configuration) -> tuple[Dataset, int]:

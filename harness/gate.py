@@ -4,29 +4,26 @@ A metric holds where its whole 95 % interval lies within the tolerance: non-infe
 the point (ICH E9 1998, section 3.3.2; Piaggio et al. 2012, JAMA 308:2594). One of which neither more nor less is better
 holds where both ends do: equivalence (Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15:657, with
 95 % in place of his 90). Every gated metric has to hold, so none is adjusted for the others (Berger 1982, Technometrics
-24:295).
+24:295). A reply that is lost, or scored on one side only, counts at its worst before a metric holds. How often a loss
+as large as the tolerance passes is in baselines/statistics/gate.md.
 """
 
 import math
-import re
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import Literal
-from xml.etree import ElementTree
 
 from harness import registry
 from harness.compare import compare_each, metrics_of
 from harness.errors import UserError
-from harness.markdown import escaped
 from harness.pairs import unlike
-from harness.stats import QUANTILE, needed_for_mean
-from harness.types import Difference, Evaluation, measure
+from harness.power import POWER, needed_for_mean
+from harness.stats import QUANTILE, unchanged_needed
+from harness.types import Difference, Evaluation, Score, measure
 
 GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
 TOLERANCE = 0.05
-POWER = 0.8
-NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Result = Literal["holds", "worse", "differs", "not shown"]
 
@@ -107,9 +104,13 @@ def judge(side: Evaluation, baseline: Evaluation, named: Mapping[str, float]) ->
     places = _places(side) & _places(baseline)
     old, new = _only(baseline, places), _only(side, places)
     tolerances = _tolerances(old, new, named)
-    comparison = compare_each(old, [new])[0]
+    lost = _lost(side, baseline)
+    comparison, worst = compare_each(old, [new])[0], compare_each(*_at_worst(baseline, old, new, lost))[0]
     problems = len({problem for problem, _ in places})
-    judged = (_judged(name, comparison.metrics[name], allowed, problems) for name, allowed in tolerances.items())
+    judged = (
+        _judged(name, comparison.metrics[name], worst.metrics[name], allowed, len(lost))
+        for name, allowed in tolerances.items()
+    )
     notes = (*_left_out(side, baseline, len(places)), *comparison.warnings)
     return Verdict(side.name, baseline.name, problems, tuple(judged), notes)
 
@@ -125,34 +126,6 @@ def tolerance(name: str, text: str) -> float:
     if measure(name).percent and value >= 1:
         raise UserError(f"--tolerance {name}={text}: a share cannot fall by more than 1: 5 percentage points are 0.05")
     return value
-
-
-def junit(verdict: Verdict) -> str:
-    """The verdict as JUnit XML, a test case a metric."""
-    failed = [each for each in verdict.metrics if not each.holds]
-    counts = {"tests": str(len(verdict.metrics)), "failures": str(len(failed)), "errors": "0", "skipped": "0"}
-    suite = ElementTree.Element("testsuite", {"name": "harness", **counts, "time": "0"})
-    properties = ElementTree.SubElement(suite, "properties")
-    for key in ("side", "baseline", "problems"):
-        value = _xml(str(getattr(verdict, key)))
-        ElementTree.SubElement(properties, "property", {"name": key, "value": value})
-    for each in verdict.metrics:
-        named = {"classname": "harness.gate", "name": _xml(each.name), "time": "0"}
-        case = ElementTree.SubElement(suite, "testcase", named)
-        if not each.holds:
-            failure = ElementTree.SubElement(case, "failure", {"type": each.result, "message": _xml(each.reason)})
-            failure.text = _xml("\n".join(f"{head}: {cell}" for head, cell in zip(HEAD, each.cells, strict=True)))
-    ElementTree.SubElement(suite, "system-out").text = _xml("\n".join((verdict.line, *verdict.notes)))
-    ElementTree.indent(suite)
-    return ElementTree.tostring(suite, "utf-8", xml_declaration=True).decode() + "\n"
-
-
-def markdown(verdict: Verdict) -> str:
-    """The verdict as a section of Markdown."""
-    rows = [HEAD, (":--", *["--:"] * (len(HEAD) - 2), ":--"), *(each.cells for each in verdict.metrics)]
-    table = "\n".join("| " + " | ".join(map(escaped, row)) + " |" for row in rows)
-    said = "".join(f"- {escaped(text)}\n" for text in (*verdict.reasons, *verdict.notes))
-    return f"### harness {escaped(verdict.line)}\n\n{escaped(verdict.title)}\n\n{table}\n\n{said}\n"
 
 
 def _refuse_unlike(side: Evaluation, baseline: Evaluation) -> None:
@@ -195,46 +168,93 @@ def _tolerances(baseline: Evaluation, side: Evaluation, named: Mapping[str, floa
     return gated
 
 
-def _judged(name: str, difference: Difference, allowed: float, problems: int) -> Judged:
+def _lost(side: Evaluation, baseline: Evaluation) -> set[tuple[str, int]]:
+    """The replies that the side should have as the baseline has them; where fewer were asked for none is lost."""
+    alike = all(side.settings.get(key) == baseline.settings.get(key) for key in ("limit", "samples", "split"))
+    return _places(baseline) - _places(side) if alike else set()
+
+
+def _at_worst(
+    baseline: Evaluation, old: Evaluation, new: Evaluation, lost: Set[tuple[str, int]]
+) -> tuple[Evaluation, list[Evaluation]]:
+    """Both sides with all that is lost, or scored on one side only, as bad as it can have been."""
+    gone = [each for each in zip(baseline.completions, baseline.scores, strict=True) if each[0].place in lost]
+    found = {(score.problem_id, score.index): score for score in new.scores}
+    pairs = [(score, found[completion.place]) for completion, score in zip(old.completions, old.scores, strict=True)]
+    pairs += [(score, replace(score, scores=dict.fromkeys(score.scores))) for _, score in gone]
+    completions = (*old.completions, *(completion for completion, _ in gone))
+    filled = [(_filled(before, after, 1), _filled(after, before, 0)) for before, after in pairs]
+    then, now = (tuple(side) for side in zip(*filled, strict=True))
+    return replace(old, completions=completions, scores=then), [replace(new, completions=completions, scores=now)]
+
+
+def _filled(score: Score, other: Score, good: int) -> Score:
+    """A score whose gaps that the other side has not are 1 where more is better and `good` is, else 0."""
+    gaps = {
+        name: float(good if measure(name).better > 0 else 1 - good)
+        for name, value in score.scores.items()
+        if value is None and other.scores.get(name) is not None and measure(name).percent
+    }
+    return replace(score, scores=score.scores | gaps) if gaps else score
+
+
+def _judged(name: str, difference: Difference, worst: Difference, allowed: float, lost: int) -> Judged:
+    def judged(result: Result, reason: str = "", needed: int | None = None) -> Judged:
+        return Judged(name, difference, allowed, result, reason, needed)
+
     if difference.delta is None:
-        return Judged(name, difference, allowed, "not shown", "no reply is scored on both sides")
+        return judged("not shown", "no reply is scored on both sides")
+    unknown = difference.one_sided + lost
+    gaps = f"{unknown} replies are lost or scored on one side only"
+    if unknown and not measure(name).percent:
+        return judged("not shown", f"{gaps}, and {name} knows no worst value")
     if difference.low is None or difference.high is None:
-        if problems > 1 and allowed and not difference.delta:
-            return Judged(name, difference, allowed, "holds", "no pair differs")
-        few = "one problem gives" if problems == 1 else "differences that are all the same give"
-        return Judged(name, difference, allowed, "not shown", f"{few} no interval")
+        if difference.problems > 1 and allowed and not difference.delta:
+            return judged("holds", "no pair differs")
+        few = "one problem gives" if difference.problems == 1 else "differences that are all the same give"
+        return judged("not shown", f"{few} no interval")
     better = measure(name).better
     word = "worse" if better else "differs"
-    least, most, end = _wrong_way(better, difference.low, difference.high)
+    least, most = _wrong_way(better, difference)
+    if most < allowed and unknown and (at_most := _wrong_way(better, worst)[1]) >= allowed:
+        return judged("not shown", f"{gaps}: counted at their worst, {_as_large(name, at_most, allowed)}")
     if most < allowed:
-        return Judged(name, difference, allowed, "holds", f"{word}, but within the tolerance" if least > 0 else "")
-    reason = f"the interval reaches to {_amount(name, end, '+')}, tolerance {_amount(name, allowed)}"
+        return judged("holds", f"{word}, but within the tolerance" if least > 0 else "")
+    reason = _as_large(name, most, allowed)
     if least > 0:
-        return Judged(name, difference, allowed, word, f"{reason}, and leaves 0 out")
-    needed = _needed(name, difference, allowed, problems)
+        return judged(word, f"{reason}, and is at least {_amount(name, least)}")
+    needed = _needed(name, difference, allowed)
     if needed is None:
-        hope = "no number of problems can show it"
-    elif needed > problems:
-        hope = f"about {needed:,} problems would be needed, were there no difference"
+        hope = "no number of problems can show that it is none"
+    elif needed <= difference.problems:
+        hope = "so many problems usually show less where nothing has changed"
     else:
-        hope = "so many problems would do, were there no difference"
-    return Judged(name, difference, allowed, "not shown", f"{reason}; {hope}", needed)
+        hope = f"even if nothing changed, about {needed:,} problems are needed to show less"
+    return judged("not shown", f"{reason}; {hope}", needed)
 
 
-def _wrong_way(better: int, low: float, high: float) -> tuple[float, float, float]:
-    """How far at the least and at the most it went the wrong way, and the interval's end that says so."""
-    down, up = (-high, -low, low), (low, high, high)
+def _wrong_way(better: int, difference: Difference) -> tuple[float, float]:
+    """How far at the least and at the most it went the wrong way."""
+    low, high = difference.low, difference.high
     if better:
-        return down if better > 0 else up
-    return down if -low > high else up
+        return (-high, -low) if better > 0 else (low, high)
+    return (-high, -low) if -low > high else (low, high)
 
 
-def _needed(name: str, difference: Difference, allowed: float, problems: int) -> int | None:
+def _as_large(name: str, most: float, allowed: float) -> str:
+    kind = {1: "loss", -1: "rise", 0: "difference"}[measure(name).better]
+    return f"the {kind} may be as large as {_amount(name, most)} ({_amount(name, allowed)} allowed)"
+
+
+def _needed(name: str, difference: Difference, allowed: float) -> int | None:
     """About how many problems show with 80 % power that a metric holds whose true difference is 0.
 
-    The interval is taken to shrink with the square root of their number; None where nothing is allowed.
+    The interval is taken to shrink with the square root of their number; where no pair differs its bound is exact.
+    None where nothing is allowed.
     """
-    spread = (difference.high - difference.low) / 2 / QUANTILE * math.sqrt(problems)
+    if not difference.changed:
+        return unchanged_needed(allowed)
+    spread = (difference.high - difference.low) / 2 / QUANTILE * math.sqrt(difference.problems)
     # Where both ends have to hold, each has half of the failures.
     return needed_for_mean(allowed, spread, POWER if measure(name).better else (1 + POWER) / 2)
 
@@ -249,11 +269,6 @@ def _left_out(side: Evaluation, baseline: Evaluation, common: int) -> list[str]:
     ]
 
 
-def _amount(name: str, value: float, sign: str = "") -> str:
+def _amount(name: str, value: float) -> str:
     """A difference in the metric's unit, exact enough to be told from the tolerance."""
-    return f"{100 * value:{sign}.2f} pp" if measure(name).percent else f"{value:{sign}.2f}"
-
-
-def _xml(text: str) -> str:
-    """Without the characters that XML 1.0 has no place for."""
-    return NOT_IN_XML.sub("", text)
+    return f"{100 * value:.2f} pp" if measure(name).percent else f"{value:.2f}"

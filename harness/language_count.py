@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness import stats
+from harness import power, stats
 from harness.compare import SIGNIFICANT, language_counts
 from harness.language import CONFUSED_WITH, language_name
 from harness.types import Evaluation, Score
@@ -53,7 +53,7 @@ def difference(before: Sequence[Score], after: Sequence[Score], target: str) -> 
         lost,
         stats.fisher_exact((hits[0], hits[1]), (len(pairs), len(pairs))),
         stats.mcnemar_exact(gained, lost),
-        stats.problems_needed((gained - lost) / len(pairs), (gained + lost) / len(pairs)),
+        power.problems_needed((gained - lost) / len(pairs), (gained + lost) / len(pairs)),
     )
 
 

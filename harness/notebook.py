@@ -133,6 +133,9 @@ class StoredRun:
         difference = self.comparison.metrics.get(name)
         if not difference:
             return *means, "", "", "not compared"
+        if difference.delta is not None:
+            ends = (measure(name).show(each) for each in (difference.before, difference.after))
+            means = next(ends), *means[1:-1], next(ends)
         delta = measure(name).show(difference.delta, signed=True)
         return *means, delta, measure(name).interval(difference.low, difference.high, signed=True), difference.verdict
 

@@ -1,5 +1,6 @@
 """Which replies of two sides belong together, and whether anything but the model tells the sides apart."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,32 @@ def by_problem(values: np.ndarray, problems: np.ndarray) -> np.ndarray:
     return np.bincount(groups, weights=values) / np.bincount(groups)
 
 
+def problem_means(scores: Sequence[Score], problems: Sequence[str]) -> dict[str, np.ndarray]:
+    """Each score's mean over a problem's replies, in the order of `problems`; NaN where none of them is scored."""
+    place = {problem: number for number, problem in enumerate(problems)}
+    kept = [score for score in scores if score.problem_id in place]
+    groups = np.array([place[score.problem_id] for score in kept], dtype=int)
+    means = {}
+    for name, values in columns(kept).items():
+        known = ~np.isnan(values)
+        sums = np.bincount(groups[known], weights=values[known], minlength=len(problems))
+        counts = np.bincount(groups[known], minlength=len(problems))
+        means[name] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return means
+
+
+def asked_of_both(one: Evaluation, other: Evaluation) -> list[str]:
+    """The problems that both sides have replies to, in the first one's order."""
+    known = {each.problem_id for each in other.completions}
+    return [each for each in dict.fromkeys(each.problem_id for each in one.completions) if each in known]
+
+
+def uneven(one: Evaluation, other: Evaluation) -> bool:
+    """Whether two sides have different numbers of replies to a problem that both have."""
+    counts = [Counter(each.problem_id for each in side.completions) for side in (one, other)]
+    return any(counts[0][problem] != counts[1][problem] for problem in counts[0].keys() & counts[1].keys())
+
+
 def common(one: Evaluation, other: Evaluation) -> int:
     """How many replies of two sides answer the same problem."""
     return len({each.place for each in one.completions} & {each.place for each in other.completions})
@@ -90,15 +117,18 @@ def made_otherwise(one: Evaluation, other: Evaluation) -> list[str]:
     return [f"{name} {new} and {old}" for name, (new, old) in known.items() if new != old]
 
 
-def other_weights(sides: Sequence[Evaluation]) -> list[str]:
-    """Where sides were evaluated on other weights than their recipe trains on, a sentence for those that are alike."""
+def other_weights(sides: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
+    """Where sides were evaluated on other weights than their recipe trains on, a sentence for those that are alike.
+
+    A side is its name, its settings and its provenance.
+    """
     found: dict[str, list[str]] = {}
-    for side in sides:
-        used, trained = side.provenance.get("weights"), side.settings.get("weights")
+    for name, settings, provenance in sides:
+        used, trained = provenance.get("weights"), settings.get("weights")
         if used and trained and used not in (trained, AS_STORED):
-            why = side.provenance.get("replaced", {}).get("weights")
+            why = provenance.get("replaced", {}).get("weights")
             text = f"evaluated on {used} weights{f' ({why})' if why else ''}, the recipe trains on weights = {trained}"
-            found.setdefault(text, []).append(side.name)
+            found.setdefault(text, []).append(name)
     return [f"{' and '.join(names)}: {text}: see eval_weights" for text, names in found.items()]
 
 

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from math import ceil, comb, prod, sqrt
+from math import ceil, comb, log, log1p, prod, sqrt
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
 CONFIDENCE = 0.95
 QUANTILE = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 RESAMPLES = 9999
 DRAWN_SIZES = 1000
+BISECTIONS = 50
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:
@@ -35,6 +36,17 @@ def share_interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[fl
     return wilson(share * size, size)
 
 
+def bounded_interval(values: np.ndarray) -> tuple[float, float]:
+    """Wilson's interval of a mean of values from 0 to 1, a value a problem.
+
+    It is at the number of 0s and 1s of the same variance (Kish 1965), which is n where all are, taken as if one value
+    more were at the other end: near 0 and 1 Student's t is far too sure (baselines/statistics/coverage.md).
+    """
+    n, mean = len(values), float(values.mean())
+    times = (n * mean * (1 - mean) + 1) / (n * float(values.var()) + 1)
+    return wilson(mean * n * times, n * times)
+
+
 def mean_interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:
     """Student's t interval of a mean, its standard error clustered (Miller 2024, arXiv:2411.00640, eq. 4).
 
@@ -54,29 +66,61 @@ def clustered_error(values: np.ndarray, clusters: Sequence[str]) -> float:
     return float(sqrt((sums**2).sum() * groups / max(groups - 1, 1)) / len(values))
 
 
-def paired_share_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
-    """Interval of a difference of paired shares: Wald's with half a pair added to each cell.
+def paired_share_interval(gained: float, lost: float, n: float) -> tuple[float, float]:
+    """Score interval of a difference of paired shares (Tango 1998, Statistics in Medicine 17:891).
 
-    Agresti and Min 2005 (Statistics in Medicine 24:729); unlike Wald's own it keeps a width where no pair differs.
+    Where no pair differs it is the exact bound on the share of pairs that do (Clopper and Pearson 1934, Biometrika
+    26:404). How often its ends are wrong is in baselines/statistics/gate.md.
     """
-    total = n + 2
-    up, down = (gained + 0.5) / total, (lost + 0.5) / total
-    half = QUANTILE * sqrt((up + down - (up - down) ** 2) / total)
-    return max(-1.0, up - down - half), min(1.0, up - down + half)
+    if not gained + lost:
+        return -unchanged_bound(n), unchanged_bound(n)
+    ends = np.array([-1.0, (gained - lost) / n]), np.array([(gained - lost) / n, 1.0])
+    wanted = np.array([QUANTILE, -QUANTILE])
+    for _ in range(BISECTIONS):
+        middle = (ends[0] + ends[1]) / 2
+        above = paired_score(gained, lost, n, middle) > wanted
+        ends = np.where(above, middle, ends[0]), np.where(above, ends[1], middle)
+    low, high = (ends[0] + ends[1]) / 2
+    return float(low), float(high)
 
 
-def paired_interval(deltas: np.ndarray, share: bool, bounded: bool) -> tuple[float | None, float | None]:
+def paired_score(gained: float, lost: float, n: float, difference: np.ndarray) -> np.ndarray:
+    """Tango's statistic, which falls as the supposed difference rises; the nuisance share is the most likely one."""
+    linear = (gained + lost) * (1 + difference) - 2 * (lost + n) * difference
+    root = np.sqrt(np.maximum(linear**2 + 8 * n * lost * difference * (1 - difference), 0.0))
+    down = np.maximum((linear + root) / (4 * n), np.maximum(0.0, -difference))
+    variance = n * (2 * down + difference - difference**2)
+    return (gained - lost - n * difference) / np.sqrt(np.maximum(variance, 1e-300))
+
+
+def unchanged_bound(n: float) -> float:
+    """The largest share of pairs that may differ where none of `n` does."""
+    return 1 - ((1 - CONFIDENCE) / 2) ** (1 / n)
+
+
+def unchanged_needed(bound: float) -> int | None:
+    """How many pairs of which none differs show that a smaller share than `bound` does; None where it is 0."""
+    return ceil(log((1 - CONFIDENCE) / 2) / log1p(-bound)) if 0 < bound < 1 else None
+
+
+def paired_interval(deltas: np.ndarray, bounded: bool) -> tuple[float | None, float | None]:
     """Interval of a mean paired difference, a value a problem; an end that cannot be told is None.
 
-    `share`: one reply a problem, so that each value is -1, 0 or 1; `bounded`: none is beyond -1 and 1. Values that are
-    all the same show no spread, which is no proof that there is none: of all zeros it is that of shares.
+    `bounded`: no value is beyond -1 and 1. Then it is that of shares, at the number of pairs whose difference would
+    have the variance of the values (Kish 1965), which is n where each is -1, 0 or 1; that variance is taken as if one
+    problem more differed by 1, as few values show no rare large ones. Else it is Student's t; values that are all the
+    same show no spread there, which is no proof that there is none.
     """
-    n = len(deltas)
-    if share:
-        return paired_share_interval(int((deltas > 0).sum()), int((deltas < 0).sum()), n)
-    if n < 2 or not deltas.std():
-        return paired_share_interval(0, 0, n) if bounded and not deltas.any() else (None, None)
-    return mean_interval(deltas, np.arange(n))
+    if not bounded:
+        return mean_interval(deltas, np.arange(len(deltas))) if len(deltas) > 1 and deltas.std() else (None, None)
+    return paired_share_interval(*as_paired_shares(deltas))
+
+
+def as_paired_shares(deltas: np.ndarray) -> tuple[float, float, float]:
+    """As many gained, lost and all pairs, of shares, as say the same as differences from -1 to 1."""
+    up, down, of_mean = deltas.clip(min=0).sum(), -deltas.clip(max=0).sum(), deltas.sum() ** 2 / len(deltas)
+    times = (up + down + 1 - of_mean) / ((deltas**2).sum() + 1 - of_mean)
+    return float(up * times), float(down * times), float(len(deltas) * times)
 
 
 def mcnemar_exact(gained: int, lost: int) -> float:
@@ -132,59 +176,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(order) - rank) * p_values[place]))
         adjusted[place] = worst
     return adjusted
-
-
-def detectable_difference(n: int, changed: float, power: float = 0.8, tests: int = 1) -> float | None:
-    """The smallest difference of paired shares that `n` problems show with `power` (Connor 1987, Biometrics 43:207).
-
-    `changed` is the share of problems whose result differs between the sides; None where even a difference as
-    large as that would not show. As one of several `tests` it has to show at a significance that is divided by their
-    number (Bonferroni).
-    """
-    significance, strength = _significance(tests), stats.norm.ppf(power)
-
-    def excess(difference: float) -> float:
-        needed = significance * sqrt(changed) + strength * sqrt(changed - difference**2)
-        return difference * sqrt(n) - needed
-
-    largest = min(changed, sqrt(changed))
-    return float(optimize.brentq(excess, 0.0, largest)) if excess(largest) > 0 else None
-
-
-def problems_needed(difference: float, changed: float, power: float = 0.8, tests: int = 1) -> int | None:
-    """How many problems show a `difference` of paired shares with `power` (Connor 1987), None where it is 0.
-
-    `changed` is the share of problems whose result differs between the sides; it is at least the difference. `tests`
-    are as in `detectable_difference`.
-    """
-    difference = abs(difference)
-    changed = max(changed, difference)
-    if not difference:
-        return None
-    root = _significance(tests) * sqrt(changed) + stats.norm.ppf(power) * sqrt(changed - difference**2)
-    return ceil((root / difference) ** 2)
-
-
-def detectable_mean(n: int, spread: float, power: float = 0.8, tests: int = 1) -> float:
-    """The smallest mean paired difference that `n` problems show with `power` (Miller 2024, arXiv:2411.00640, 5).
-
-    `spread` is the standard deviation of the problems' differences; the test's distribution is taken as normal.
-    `tests` are as in `detectable_difference`.
-    """
-    return float((_significance(tests) + stats.norm.ppf(power)) * spread / sqrt(n))
-
-
-def needed_for_mean(difference: float, spread: float, power: float = 0.8, tests: int = 1) -> int | None:
-    """How many problems show a mean paired `difference` with `power` (Miller 2024, section 5), None where it is 0.
-
-    `spread` and `tests` are as in `detectable_mean`. There are at least two: one problem has no spread.
-    """
-    return max(ceil((detectable_mean(1, spread, power, tests) / difference) ** 2), 2) if difference else None
-
-
-def _significance(tests: int) -> float:
-    """The normal quantile beyond which one of so many two-sided tests rejects."""
-    return float(stats.norm.ppf(1 - (1 - CONFIDENCE) / 2 / tests))
 
 
 def pass_at_k(n: int, right: int, k: int) -> float:

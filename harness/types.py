@@ -9,6 +9,8 @@ CUT_OFF: FinishReason = "length"
 FLIPS_BY = "accuracy_strict"
 ANSWERED_BY = "accuracy_flexible"
 NO_EVIDENCE = "no evidence either way"
+DESCRIBED = "described"
+NOT_COMPARED = "not compared"
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Sampling:
 class Completion:
     """One reply, as a line of completions.jsonl has it.
 
-    `prefix` is the part of the reply that the prompt already ended with (an opening reasoning tag, or nothing);
-    `position` is the reply's place in the dataset's order, as the journal is in the order of finishing.
+    `prefix` is what of the reply the prompt already ended with (an opening reasoning tag, or nothing); `position` is
+    its place in the dataset's order, as the journal is in the order of finishing.
     """
 
     problem_id: str
@@ -135,29 +137,20 @@ class Request:
         return self.complete("", 0, "length")
 
     def complete(self, text: str, n_tokens: int, finish_reason: FinishReason) -> Completion:
+        known = self.problem
         return Completion(
-            problem_id=self.problem.id,
-            index=self.index,
-            question=self.problem.question,
-            answer=self.problem.answer,
-            text=text,
-            n_tokens=n_tokens,
-            finish_reason=finish_reason,
-            prompt_sha=self.prompt_sha,
-            seed=self.seed,
-            kind=self.problem.kind,
-            prefix=self.prefix,
-            position=self.position,
-        )
+            known.id, self.index, known.question, known.answer, text, n_tokens, finish_reason, self.prompt_sha,
+            self.seed, known.kind, self.prefix, self.position,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class AdapterEffect:
     """How far an adapter moves what an engine says on probe prompts, and whether it moves only what it should.
 
-    `difference`: the largest change of a token's log-probability, or the share of greedy replies that change, which
-    is weaker evidence; `noise`: the same between two passes of the base alone; `leak`: how far, of the way from the
-    base to the adapter, the base itself moves when both share a batch (0 not at all, 1 the whole way).
+    `difference`: the largest change of a token's log-probability, or the share of greedy replies that change, which is
+    weaker evidence; `noise`: the same between two passes of the base; `leak`: how far, of the way from base to adapter,
+    the base moves when both share a batch (0 not at all, 1 the whole way).
     """
 
     evidence: Literal["log-probabilities", "greedy replies"]
@@ -179,7 +172,7 @@ class AdapterEffect:
 class Score:
     """Every judgement of one reply, as a line of scores.jsonl has it; None is unscorable, with its reason.
 
-    `language` is langid's label of the reasoning, or of the whole reply where it has no reasoning part.
+    `language` is langid's label of the reasoning, or of the whole reply where it has none.
     """
 
     problem_id: str
@@ -273,9 +266,9 @@ class Evaluation:
 class Difference:
     """One metric of two sides, over their pairs. `delta` is after minus before, with its 95 % interval.
 
-    `detectable` is the smallest difference that so many problems show, `needed` how many would show this one (both
-    with 80 % power, among all that is tested); `note` says where interval and test, or the test alone and among all
-    metrics, disagree.
+    `detectable` is the smallest difference that so many `problems` show, `needed` how many would show this one (with
+    80 % power, among all that is tested), `changed` how many differ; `note` says where interval, test and all tests
+    disagree. `one_sided` pairs lack a score on one side and are left out: with any, it would be `lowest` to `highest`.
     """
 
     before: float | None
@@ -291,14 +284,19 @@ class Difference:
     detectable: float | None = None
     needed: int | None = None
     note: str = ""
+    problems: int | None = None
+    changed: int | None = None
+    one_sided: int = 0
+    lowest: float | None = None
+    highest: float | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Two evaluations of the same problems.
 
-    `flips` counts the replies by which side was right in the layout. `languages` counts each side's replies by
-    language among the first `samples` of the run.
+    `flips` counts replies by which side was right in the layout, `gain` is breakdown.Gain as shares, `languages` counts
+    each side's replies by language among the first `samples` of the run.
     """
 
     metrics: dict[str, Difference]
@@ -307,6 +305,7 @@ class Comparison:
     samples: int
     warnings: tuple[str, ...] = ()
     others: tuple[dict, ...] = ()
+    gain: dict[str, float] | None = None
 
     def as_dict(self) -> dict:
         return asdict(self)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness import headline
 from harness.pairs import NOT_RECORDED, shown
 from harness.types import FLIPS_BY, Comparison, Evaluation
 from reports import explorer
@@ -13,9 +14,10 @@ from reports.rows import Row, metric_row, sentence
 
 @dataclass(frozen=True)
 class Against:
-    """One side held against the baseline: its sentence, its rows and its warnings."""
+    """One side compared with the baseline: its lines, its sentence, its rows and its warnings."""
 
     name: str
+    lines: tuple[str, ...]
     verdict: str
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
@@ -24,12 +26,13 @@ class Against:
 
 @dataclass(frozen=True)
 class ComparisonView:
-    """Everything that a page of several runs shows; `sides` stand best first."""
+    """Everything that a page of several runs shows; `sides` stand best first, over the `problems` that all have."""
 
     verdict: str
     metric: str
     baseline: str
     sides: tuple[Evaluation, ...]
+    problems: int
     standings: tuple[Row, ...]
     against: tuple[Against, ...]
     settings: dict[str, tuple[str, ...]]
@@ -39,18 +42,22 @@ class ComparisonView:
 
 
 def build(
-    baseline: Evaluation, others: Sequence[Evaluation], comparisons: Sequence[Comparison], command: str
+    sides: Sequence[Evaluation], ranked: Sequence[Evaluation], comparisons: Sequence[Comparison], command: str
 ) -> ComparisonView:
-    """The view; `comparisons` are of the baseline and each of the others, in their order."""
-    sides = [baseline, *others]
-    ranked = sorted(sides, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0))
-    names = [name for name in baseline.metrics if all(name in side.metrics for side in sides)]
+    """The view; `comparisons` are of the first side, the baseline, and each of the others, in their order.
+
+    `ranked` are the same sides over the problems that all of them have.
+    """
+    baseline, *others = sides
+    ranked = sorted(ranked, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0))
+    names = [name for name in baseline.metrics if all(name in side.metrics for side in ranked)]
     against = tuple(_against(baseline, other, found) for other, found in zip(others, comparisons, strict=True))
     return ComparisonView(
         verdict=_verdict(baseline, against),
         metric=FLIPS_BY,
         baseline=baseline.name,
         sides=tuple(ranked),
+        problems=len({each.problem_id for each in ranked[0].completions}),
         standings=tuple(metric_row(name, ranked, {}) for name in names),
         against=against,
         settings=_differing_settings(sides),
@@ -65,6 +72,7 @@ def _against(baseline: Evaluation, other: Evaluation, found: Comparison) -> Agai
     rows = tuple(metric_row(name, (baseline, other), differences) for name in differences)
     return Against(
         other.name,
+        headline.lines(differences, found.gain),
         sentence(differences[FLIPS_BY]),
         rows,
         found.warnings,

@@ -38,10 +38,17 @@ def write_report(run: Run, sides: Sequence[Evaluation]) -> None:
 
 
 def write_comparison(
-    folder: Path, baseline: Evaluation, others: Sequence[Evaluation], comparisons: Sequence[Comparison], command: str
+    folder: Path,
+    sides: Sequence[Evaluation],
+    ranked: Sequence[Evaluation],
+    comparisons: Sequence[Comparison],
+    command: str,
 ) -> None:
-    """Draw a page of any number of sides, each of the others held against the baseline."""
-    view = comparison_view.build(baseline, others, comparisons, command)
+    """Draw a page of any number of sides, each compared with the first, the baseline.
+
+    `ranked` are the same sides over the problems that all of them have.
+    """
+    view = comparison_view.build(sides, ranked, comparisons, command)
     _write(folder, "comparison", view, _plots_of_comparison(view))
 
 

@@ -31,7 +31,18 @@ def metric_row(name: str, sides: Sequence[Evaluation], differences: Mapping[str,
     difference, called = differences.get(name), with_variant(name, [side.settings for side in sides])
     if difference is None or difference["delta"] is None:
         return Row(called, measure(name).about, shown)
+    if on_fewer(name, sides, difference):
+        first, last = (
+            (measure(name).show(difference[side]), f"of {difference['n_pairs']:,} pairs")
+            for side in ("before", "after")
+        )
+        shown = (first, *shown[1:-1], last)
     return difference_row(called, shown, difference, measure(name))
+
+
+def on_fewer(name: str, sides: Sequence[Evaluation], difference: Mapping) -> bool:
+    """Whether a difference is of fewer replies than the means of its two sides, so that those are not its ends."""
+    return any(side.metrics[name].n != difference["n_pairs"] for side in (sides[0], sides[-1]))
 
 
 def mean_and_interval(name: str, metric: Metric | None) -> tuple[str, str]:
@@ -53,7 +64,7 @@ def difference_row(name: str, shown: tuple[tuple[str, str], ...], difference: Ma
         p=_p(difference["p_adjusted"]),
         verdict=difference["verdict"],
         mark=MARKS.get(difference["verdict"], "none"),
-        note=" ".join(_notes(kind, difference)),
+        note=" ".join(notes(kind, difference)),
     )
 
 
@@ -63,9 +74,11 @@ def _p(value: float | None) -> str:
     return f"= {value:.3f}" if value >= 0.001 else "< 0.001"
 
 
-def _notes(kind: Measure, difference: Mapping) -> list[str]:
+def notes(kind: Measure, difference: Mapping) -> list[str]:
     """What the verdict alone does not say."""
     notes = [f"{difference['note']}."] if difference.get("note") else []
+    if difference.get("one_sided"):
+        notes.append(_one_sided(kind, difference))
     if difference["verdict"] == NO_EVIDENCE and kind.better:
         if takes_more(difference):
             notes.append(f"a difference of this size takes about {difference['needed']:,} problems.")
@@ -75,9 +88,19 @@ def _notes(kind: Measure, difference: Mapping) -> list[str]:
     return notes
 
 
+def _one_sided(kind: Measure, difference: Mapping) -> str:
+    """What is scored on one side only, and how far it could move the difference."""
+    left_out = f"{difference['one_sided']} replies are scored on one side only and left out"
+    if difference.get("lowest") is None:
+        return f"{left_out}."
+    ends = kind.interval(difference["lowest"], difference["highest"], signed=True).replace(" … ", " and ")
+    return f"{left_out}; however they were scored, the difference would lie between {ends}."
+
+
 def takes_more(difference: Mapping) -> bool:
     """Whether more problems than there are would tell a difference of the size that was seen."""
-    return bool(difference.get("needed") and difference["needed"] > difference["n_pairs"])
+    problems = difference.get("problems") or difference["n_pairs"]
+    return bool(difference.get("needed") and difference["needed"] > problems)
 
 
 def sentence(difference: Mapping) -> str:

@@ -1,21 +1,20 @@
 """What a run's report says, as plain values: read from the run folder, formatted once for the page and the Markdown."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import breakdown, stored
-from harness.agreement import Agreement
+from harness import breakdown, headline, stored
 from harness.breakdown import Gain, Part, Payment
 from harness.files import read_steps
-from harness.pairs import other_weights
-from harness.records import LARGEST_NUMBER, make
+from harness.pairs import pair
+from harness.records import LARGEST_NUMBER
 from harness.store import TRAINING_FILES, Run
 from harness.stored import AlsoMeans, Effective, Rollout
 from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
-from reports import explorer
+from reports import explorer, notes
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, Row, difference_row, metric_row, sentence
 
@@ -56,6 +55,7 @@ class View:
     """Everything that a run's report shows."""
 
     title: str
+    lines: tuple[str, ...]
     verdict: str
     headline: tuple[Row, ...]
     rows: tuple[Row, ...]
@@ -95,41 +95,36 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     differences = comparison["metrics"]
     names = dict.fromkeys(name for side in sides for name in side.metrics)
     rows = tuple(metric_row(name, sides, differences) for name in names)
-    config = run.config
+    config, provenances = run.config, {side.name: side.provenance for side in sides}
+    gain = breakdown.gain(pair(sides[0], sides[-1])) if len(sides) > 1 else None
     return View(
         title=f"{config.name} on {config.dataset}, {config.format}",
+        lines=headline.lines(differences, gain.as_shares() if gain else None)
+        if differences
+        else headline.lines_of_one(sides[0].metrics),
         verdict=sentence(differences[FLIPS_BY]) if differences else _standing(sides[0]),
         headline=tuple(row for name in HEADLINE for row in rows if row.name == name),
         rows=rows,
         differences=differences,
         parts=breakdown.parts(sides),
         by_language={side.name: breakdown.by_language(side) for side in sides},
-        gain=breakdown.gain(sides[0], sides[-1]) if len(sides) > 1 else None,
+        gain=gain,
         payments=breakdown.payments(sides[-1]),
         paid_by="reward" if config.has_own_rewards else f"reward ({config.variant})",
         flips=comparison["flips"],
         languages=comparison["languages"],
         language_note=_language_note(comparison, config.language) if len(sides) > 1 else "",
         samples=comparison["samples"],
-        warnings=(
-            *_trusted(run),
-            *(comparison["warnings"] if len(sides) > 1 else other_weights(sides)),
-            *record["provenance"].get("train", {}).get("health", ()),
-        ),
-        notes=tuple(_notes(sides)),
+        warnings=notes.warnings(run, provenances, comparison),
+        notes=(*notes.of_sides(provenances), *notes.of_finished(sides)),
         steps=_steps(comparison),
         also=_also(run, sides),
-        training=_training(run, record),
+        training=_training(run),
         facts=_facts(record, run),
         sides=tuple(sides),
         explorer=explorer.pack(sides),
         command=record["command"],
     )
-
-
-def _trusted(run: Run) -> Iterator[str]:
-    if run.config.trust_remote_code:
-        yield f"Python code that {run.config.checkpoint} brings along was run (--trust-remote-code)."
 
 
 def _standing(side: Evaluation) -> str:
@@ -179,7 +174,7 @@ def _also_row(title: str, kind: Measure, means: Sequence[dict[str, dict]], diffe
     return difference_row(title, shown, difference, kind)
 
 
-def _training(run: Run, record: dict) -> Training | None:
+def _training(run: Run) -> Training | None:
     run.verify(*(run.path / "train" / name for name in TRAINING_FILES))
     log = tuple(map(_numbers, read_steps(run.path / "train" / "log.jsonl")))
     if not log:
@@ -190,11 +185,13 @@ def _training(run: Run, record: dict) -> Training | None:
         rollouts[row["step"]].append(row)
     steps = sorted(rollouts)
     shown = dict.fromkeys(steps[place] for place in (0, len(steps) // 2, -1)) if steps else {}
+    folders = {"SFT": run.warm_up, "GRPO": run.path / "train"}
+    replaced = {stage: (_effective(folder) or {"replaced": {}})["replaced"] for stage, folder in folders.items()}
     return Training(
         log,
         tuple(map(_numbers, read_steps(run.path / "train" / "probes.jsonl"))),
         {step: tuple(rollouts[step]) for step in shown},
-        tuple(_training_notes(run, record["provenance"])),
+        tuple(notes.of_training(run, replaced)),
     )
 
 
@@ -207,102 +204,6 @@ def _effective(folder: Path) -> dict[str, Any] | None:
     """What a trainer says it ran with, where it has come to its end."""
     path = folder / "effective_config.json"
     return stored.read(Effective, path, DRAW_AGAIN) if path.is_file() else None
-
-
-def _training_notes(run: Run, provenance: dict) -> Iterator[str]:
-    """What the stages left out, and what the machine had put in place of the recipe's."""
-    warm_up, train = provenance.get("warm-up", {}), provenance.get("train", {})
-    if warm_up.keys() >= {"solutions", "too_long_solutions", "evaluated_solutions"}:
-        yield (
-            f"SFT warm-up on {warm_up['solutions']} worked solutions; {warm_up['too_long_solutions']} longer than half "
-            f"of max_sequence and {warm_up['evaluated_solutions']} that the run evaluates were left out."
-        )
-    if changed := warm_up.get("rewritten_solutions"):
-        yield (
-            f"The chat template changes an answered turn (it drops or moves the reasoning), so {changed} lessons of "
-            "SFT are prompt, solution and end of turn, put together without it."
-        )
-        yield from _near_copies("SFT", warm_up)
-    if train.keys() >= {"prompts", "max_prompt", "too_long_prompts", "max_completion"}:
-        yield (
-            f"GRPO on {train['prompts']} prompts of at most {train['max_prompt']} tokens, {train['too_long_prompts']} "
-            f"longer ones and {train.get('evaluated_prompts', 0)} that the run evaluates left out; completions of at "
-            f"most {train['max_completion']} tokens."
-        )
-        yield from _near_copies("GRPO", train)
-    config = run.config
-    variant = "" if config.has_own_rewards else f", in their {config.variant} variant"
-    yield f"GRPO is paid by the rewards {Path(config.rewards).name}{variant}."
-    for folder in (run.warm_up, run.path / "train"):
-        for key, why in (_effective(folder) or {"replaced": {}})["replaced"].items():
-            yield f"Replaced in {'SFT' if folder == run.warm_up else 'GRPO'}: {key} {why}."
-
-
-def _near_copies(stage: str, provenance: dict) -> Iterator[str]:
-    """What of the evaluated problems the training has nearly seen, with the nearest as examples."""
-    found = provenance.get("near_copies")
-    if found is None:
-        return
-    yield (
-        f"{found['count']} of the {found['evaluated']} evaluated problems are nearly in what {stage} trains on: at "
-        "least half of their 8-grams of words, numbers aside, stand there. They are not left out."
-    )
-    for each in found["examples"]:
-        yield f"{each['share']:.0%}: “{each['evaluated']}” is evaluated, “{each['trained']}” is trained on."
-
-
-def _notes(sides: Sequence[Evaluation]) -> Iterator[str]:
-    """What the evaluation found out about itself."""
-    yield from _quantized_checkpoint(sides[0].provenance.get("checkpoint") or {})
-    yield from dict.fromkeys(note for side in sides for note in side.provenance.get("data_notes", ()))
-    for side in sides:
-        known = side.provenance
-        if effect := known.get("adapter_effect"):
-            weaker = (
-                " (weaker evidence: the server gives no log-probabilities)" if "greedy" in effect["evidence"] else ""
-            )
-            yield (
-                f"The adapter acts: with it the {effect['evidence']} of {effect['prompts']} probes differ by up to "
-                f"{effect['difference']:.2g}, those of the base asked twice by {effect['noise']:.2g}{weaker}."
-            )
-        if decided := known.get("server_decides"):
-            yield f"{side.name}: {known['server_program']} takes no {decided}: its own settings of these are in force."
-        yield from _agreement_notes(known.get("agreement") or {"compared": [], "not_compared": {}})
-        if known.get("cached"):
-            yield f"{side.name}: an earlier run of the same model, prompts, sampling and versions drew the replies."
-        if known.get("unasked"):
-            yield f"{side.name}: {known['unasked']} replies are unscored: the question fills the model's context."
-        if known.get("system_prompt"):
-            yield f"{side.name}: the chat template has no system role; a system prompt opened the user's turn."
-        for pace in known.get("earlier_paces", ()):
-            how = ", ".join(f"{name} = {value}" for name, value in pace["arguments"].items())
-            yield f"{side.name}: {pace['replies']} of the replies were drawn with {how}, before that was changed."
-        if among := breakdown.among_finished(side):
-            shares = [f"{name} is {measure(name).show(part.before)}" for name, part in among.items()]
-            whole = max(part.n for part in among.values())
-            yield f"{side.name}: among the {whole} replies that were not cut off at the limit {' and '.join(shares)}."
-        if again := known.get("drawn_again"):
-            yield f"{side.name}: {again['differ']} of {again['replies']} greedy replies differ when drawn again."
-
-
-def _quantized_checkpoint(checkpoint: dict[str, str]) -> Iterator[str]:
-    """Which GGUF file the model came out of."""
-    if "quantization" in checkpoint:
-        file, sha = next(iter(checkpoint.items()))
-        yield f"Checkpoint: {file} ({checkpoint['quantization']}, SHA-256 {sha}), dequantized."
-
-
-def _agreement_notes(agreement: dict) -> Iterator[str]:
-    """How far the training's engines and the one that measured are apart on fixed texts."""
-    for found in (make(Agreement, each) for each in agreement["compared"]):
-        first, second = found.engines
-        weak = "" if found.says_something else "; the adapter is too weak to show a difference there"
-        yield (
-            f"The {first} and {second} score fixed texts alike: {found.base:.2g} nats a token apart for the base, "
-            f"{found.adapter:.2g} with the adapter, which moves them by {found.effect:.2g}{weak}."
-        )
-    for engine, why in agreement["not_compared"].items():
-        yield f"Not compared on fixed texts: {engine} ({why})."
 
 
 def _language_note(comparison: dict, target: str) -> str:

@@ -567,3 +567,25 @@ def test_a_dataset_without_solutions_is_no_lesson(tmp_path):
     asked = write_jsonl(tmp_path / "asked.jsonl", [{"question": "What is 2 + 2?", "answer": "4"}])
     with pytest.raises(UserError, match="none of its 1 problems has a worked solution"):
         datasets.lessons(configuration(f"sft_dataset={asked}"))
+
+
+def test_a_limit_draws_from_the_whole_file_and_the_same_again(tmp_path):
+    """Of a sorted file its first problems are no sample; a larger limit holds those of a smaller one."""
+    rows = [{"question": f"{n} and {n}?", "answer": str(2 * n)} for n in range(200)]
+    path = write_jsonl(tmp_path / "sorted.jsonl", rows)
+
+    def places(limit: int, *settings: str) -> list[int]:
+        config = configuration(*settings, dataset=str(path), limit=limit)
+        return [int(each.question.split()[0]) for each in datasets.evaluation_problems(config).problems]
+
+    drawn = places(20)
+    assert drawn == sorted(drawn) == places(20)
+    assert min(sum(each < 100 for each in drawn), sum(each >= 100 for each in drawn)) >= 5
+    assert set(drawn) < set(places(60))
+    assert places(20, "limit_order=file") == list(range(20))
+    assert places(500) == list(range(200))
+
+
+def test_the_order_of_a_limit_tells_runs_apart_only_where_there_is_one():
+    assert configuration("limit_order=file").sha == configuration().sha
+    assert configuration("limit_order=file", limit=3).sha != configuration(limit=3).sha

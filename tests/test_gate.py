@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import numpy
 import pytest
 
-from harness import gate
+from harness import gate, gate_reports
 from harness.compare import metrics_of
 from harness.errors import UserError
 from harness.stats import paired_share_interval
@@ -32,14 +32,28 @@ def result(now: Evaluation, then: Evaluation, metric: str = "accuracy_strict", *
     ("then", "now", "tolerance", "expected", "reason"),
     [
         ([1, 0] * 50, [1, 0] * 50, 0.05, "holds", ""),
-        ([1] * 19 + [0] * 19, [1] * 19 + [0] * 19, 0.05, "holds", ""),
-        ([1] * 37, [1] * 37, 0.05, "not shown", "reaches to -5.03 pp, tolerance 5.00 pp; about 77 problems would"),
-        ([1] * 100, [1] * 90 + [0] * 10, 0.05, "worse", "reaches to -15.89 pp, tolerance 5.00 pp, and leaves 0 out"),
+        ([1] * 36 + [0] * 36, [1] * 36 + [0] * 36, 0.05, "holds", ""),
+        (
+            [1] * 71,
+            [1] * 71,
+            0.05,
+            "not shown",
+            "5.06 pp (5.00 pp allowed); even if nothing changed, about 72 problems",
+        ),
+        ([1] * 38, [1] * 38, 0.05, "not shown", "as large as 9.25 pp"),
+        ([1] * 100, [1] * 90 + [0] * 10, 0.05, "worse", "(5.00 pp allowed), and is at least 5.52 pp"),
         ([1] * 100, [1] * 90 + [0] * 10, 0.2, "holds", "worse, but within the tolerance"),
-        ([1] * 100, [0] * 2 + [1] * 98, 0.05, "not shown", "; so many problems would do, were there no difference"),
-        ([0] * 50 + [1] * 50, [1] * 50 + [0] * 50, 0.05, "not shown", "problems would be needed"),
+        ([1] * 100, [0] * 2 + [1] * 98, 0.05, "not shown", "even if nothing changed, about 158 problems are needed"),
+        (
+            [0] * 7 + [1] * 293,
+            [1] * 285 + [0] * 15,
+            0.05,
+            "not shown",
+            "so many problems usually show less where nothing",
+        ),
+        ([0] * 50 + [1] * 50, [1] * 50 + [0] * 50, 0.05, "not shown", "problems are needed to show less"),
         ([0] * 100, [1] * 40 + [0] * 60, 0.0, "holds", ""),
-        ([1, 0] * 50, [1, 0] * 50, 0.0, "not shown", "; no number of problems can show it"),
+        ([1, 0] * 50, [1, 0] * 50, 0.0, "not shown", "; no number of problems can show that it is none"),
     ],
 )
 def test_the_interval_decides(then, now, tolerance, expected, reason):
@@ -96,8 +110,8 @@ def test_what_is_gated_unless_something_is_named():
 
 def test_what_cannot_be_judged_does_not_hold():
     lost = gate.judge(
-        side([1] * 40, format_strict=[None] * 40, tokens=[1.0] * 40),
-        side([1] * 40, format_strict=[1.0] * 40, tokens=[1.0] * 40),
+        side([1] * 80, format_strict=[None] * 80, tokens=[1.0] * 80),
+        side([1] * 80, format_strict=[1.0] * 80, tokens=[1.0] * 80),
         {},
     )
     assert lost.line == "gate: not shown (format_strict)"
@@ -116,13 +130,52 @@ def test_nothing_to_gate_is_not_a_pass():
 
 
 def test_only_what_both_answered_is_shown_and_decides():
-    verdict = gate.judge(side([1] * 60, first=40), side([0] * 40 + [1] * 40, name="old"), {})
+    now, then = side([1] * 60, first=40), side([0] * 40 + [1] * 40, name="old")
+    verdict = gate.judge(replace(now, settings=SETTINGS | {"limit": 60}), then, {})
     assert verdict.problems == 40
     difference = verdict.metrics[0].difference
     assert (difference.before, difference.after, difference.n_pairs) == (1.0, 1.0, 40)
     assert verdict.notes == (
         "20 of 60 replies of run/before have no partner in old and are left out",
         "40 of 80 replies of old have no partner in run/before and are left out",
+    )
+
+
+LOST = [
+    # All the same, 100 problems: it holds, and so it does with one reply unknown, but not with three.
+    ({"unscored": 0}, "holds", ""),
+    ({"unscored": 1}, "not shown", "1 replies are lost or scored on one side only: counted at their worst, the loss"),
+    ({"missing": 1}, "not shown", "may be as large as 5.45 pp (5.00 pp allowed)"),
+    ({"unscored": 2, "missing": 1}, "not shown", "3 replies are lost"),
+    ({"unknown_then": 1}, "holds", ""),
+    ({"unknown_then": 1, "wrong": 1}, "not shown", "1 replies are lost or scored on one side only"),
+    ({"unscored": 1, "tolerance": 0.06}, "holds", ""),
+    ({"missing": 30, "limit": 70, "tolerance": 0.06}, "holds", ""),
+]
+
+
+@pytest.mark.parametrize(("lost", "expected", "reason"), LOST)
+def test_a_reply_that_is_lost_never_makes_it_hold(lost, expected, reason):
+    """Without the reply that is worse the rest would hold; whoever loses it, or its score, has not shown that."""
+
+    def without(evaluation: Evaluation, places: int) -> Evaluation:
+        scores = tuple(replace(each, scores=dict.fromkeys(each.scores)) for each in evaluation.scores[:places])
+        scores += evaluation.scores[places:]
+        return replace(evaluation, scores=scores, metrics=metrics_of(scores))
+
+    then = without(side([1] * 100), lost.get("unknown_then", 0))
+    now = without(
+        side(([0] * lost.get("wrong", 0) + [1] * 100)[: 100 - lost.get("missing", 0)]), lost.get("unscored", 0)
+    )
+    now = replace(now, settings=SETTINGS | ({"limit": lost["limit"]} if "limit" in lost else {}))
+    judged = result(now, then, accuracy_strict=lost.get("tolerance", 0.05))
+    assert (judged.result, reason in judged.reason) == (expected, True), judged.reason
+
+
+def test_what_has_no_worst_value_does_not_hold_with_a_reply_lost():
+    then, now = side([1] * 100, tokens=[3.0] * 100), side([1] * 100, tokens=[3.0] * 99 + [None])
+    assert result(now, then, "tokens", tokens=1.0).reason == (
+        "1 replies are lost or scored on one side only, and tokens knows no worst value"
     )
 
 
@@ -169,7 +222,7 @@ def test_other_prompts_and_other_problems_are_not_comparable():
 
 
 def test_another_engine_version_checkpoint_or_place_of_the_file_is_comparable():
-    old, new = side([1] * 40, name="old"), side([1] * 40)
+    old, new = side([1] * 80, name="old"), side([1] * 80)
     old = replace(
         old,
         settings=SETTINGS | {"dataset": "/home/ci/q.jsonl", "engine": "vllm", "checkpoint": "a"},
@@ -185,17 +238,17 @@ def test_another_engine_version_checkpoint_or_place_of_the_file_is_comparable():
 
 def test_reports_survive_hostile_names():
     name = 'reward/<a href="x">|\x00\x1b[31m[/b]]]>&\ud800\uffff'
-    values = {name: [1.0] * 40, "format_strict": [1.0] * 20 + [0.0] * 20}
-    then = side([1] * 40, name="old|\x07<b>\n", **values | {"format_strict": [1.0] * 40})
-    verdict = gate.judge(side([1] * 40, **values), then, {name: 0.0})
-    suite = ElementTree.fromstring(gate.junit(verdict).encode())
+    values = {name: [1.0] * 80, "format_strict": [1.0] * 40 + [0.0] * 40}
+    then = side([1] * 80, name="old|\x07<b>\n", **values | {"format_strict": [1.0] * 80})
+    verdict = gate.judge(side([1] * 80, **values), then, {name: 0.0})
+    suite = ElementTree.fromstring(gate_reports.junit(verdict).encode())
     assert suite.attrib["name"] == "harness"
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("3", "2")
     cases = {case.attrib["name"]: [each.attrib for each in case.findall("failure")] for case in suite.iter("testcase")}
     assert cases["accuracy_strict"] == []
     assert cases["format_strict"][0]["type"] == "worse"
     assert cases['reward/<a href="x">|[31m[/b]]]>&'][0]["type"] == "not shown"
-    text = gate.markdown(verdict)
+    text = gate_reports.markdown(verdict)
     assert text.startswith(r"### harness gate: regressed (format\_strict); not shown (reward/\<a")
     assert "old\\| \\<b\\> " in text
     rows = [line for line in text.splitlines() if line.startswith("|")]

@@ -117,17 +117,17 @@ def test_a_mistake_is_one_line_and_exit_2_and_leaves_nothing(files, monkeypatch,
 
 
 def test_a_run_is_gated_by_its_last_side_or_a_named_one(harness, tmp_path):
-    """40 replies of a script, of which an adapter spoils half."""
+    """80 replies of a script, of which an adapter spoils half."""
     block = "<start_working_out>so<end_working_out><SOLUTION>{}</SOLUTION>"
-    data = write_jsonl(tmp_path / "d.jsonl", [{"question": f"{n} and 1?", "answer": n + 1} for n in range(40)])
-    rows = [{"question": f"{n} and 1?", "text": block.format(n + 1)} for n in range(40)]
+    data = write_jsonl(tmp_path / "d.jsonl", [{"question": f"{n} and 1?", "answer": n + 1} for n in range(80)])
+    rows = [{"question": f"{n} and 1?", "text": block.format(n + 1)} for n in range(80)]
     replies = write_jsonl(tmp_path / "r.jsonl", rows)
     done = harness(
         "eval", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--dataset", data, "--output", "run"
     )
     assert done.returncode == 0, done.stderr
     done = harness("gate", "run", "--write-baseline", "kept/base.json", "--json")
-    assert json.loads(done.stdout) == {"baseline": "kept/base.json", "side": "run/before", "replies": 40}
+    assert json.loads(done.stdout) == {"baseline": "kept/base.json", "side": "run/before", "replies": 80}
     done = harness("gate", "run/before", "--baseline", "kept/base.json")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "gate: holds"), done.stderr
 
@@ -140,12 +140,12 @@ def test_a_run_is_gated_by_its_last_side_or_a_named_one(harness, tmp_path):
 
 
 def test_the_embedded_model_still_answers_as_when_its_baseline_was_kept(harness):
-    """40 of the 100 problems of baselines/runs/tiny-before.json, every score of them."""
-    done = harness("eval", "--limit", "40", "--output", "now", "--quiet")
+    """80 of the 100 problems of baselines/runs/tiny-before.json, every score of them."""
+    done = harness("eval", "--limit", "80", "--output", "now", "--quiet")
     assert done.returncode == 0, done.stderr
     named = [word for name in ("tokens=1", "format_tags=0.05") for word in ("--tolerance", name)]
     done = harness("gate", "now", "--baseline", COMMITTED, *named, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert (found["problems"], len(found["metrics"])) == (40, 6)
+    assert (found["problems"], len(found["metrics"])) == (80, 6)
     assert {each["difference"]["delta"] for each in found["metrics"]} == {0.0}

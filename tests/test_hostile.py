@@ -131,7 +131,7 @@ def views(run):
     stored = Run.open(run[0])
     sides = stored.evaluations()
     run_s = run_view.build(stored, sides)
-    compared = comparison_view.build(sides[0], sides[1:], compare_each(sides[0], sides[1:]), "harness compare")
+    compared = comparison_view.build(sides, sides, compare_each(sides[0], sides[1:]), "harness compare")
     return (
         ("report", run_s, {each.name: each for each in page._plots_of_run(run_s)}),
         ("comparison", compared, {each.name: each for each in page._plots_of_comparison(compared)}),

@@ -9,7 +9,7 @@ from conftest import write_jsonl
 from hostile import BY_ITSELF, TEXTS, called, controls
 from test_gate import side
 
-from harness import gate
+from harness import gate, gate_reports
 from harness.config import configure
 
 
@@ -52,12 +52,12 @@ def test_a_gate_s_files_hold_it_as_text(text):
     verdict = gate.judge(
         side([1] * 40, **values), side([1] * 40, name=text, **values | {"format_strict": [1.0] * 40}), {name: 0.0}
     )
-    suite = ElementTree.fromstring(gate.junit(verdict).encode())
+    suite = ElementTree.fromstring(gate_reports.junit(verdict).encode())
     assert {each.tag for each in suite.iter()} <= {
         "testsuite", "properties", "property", "testcase", "failure", "system-out",
     }  # fmt: skip
     assert suite.attrib["tests"] == "3"
-    made = gate.markdown(verdict)
+    made = gate_reports.markdown(verdict)
     rows = [line for line in made.splitlines() if line.startswith("|")]
     assert len(rows) == 5
     assert {row.replace("\\\\", "").replace("\\|", "").count("|") for row in rows} == {8}

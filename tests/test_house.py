@@ -29,8 +29,9 @@ ROOMS = {
     "harness/files.py": ("types",),
     "harness/records.py": (),
     "harness/store.py": ("types", "config", "files", "lock", "records", "stored"),
-    "reports/": ("types", "agreement", "store", "files", "stored", "records", "breakdown", "pairs", "markdown"),
-}
+    "reports/": ("types", "agreement", "store", "files", "stored", "records", "breakdown", "pairs", "markdown",
+                 "headline"),
+}  # fmt: skip
 
 
 def imports(file: Path, top_only: bool = False) -> set[str]:

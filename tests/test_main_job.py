@@ -57,8 +57,9 @@ def test_the_contract_of_the_files(job):
     comparison = json.loads((run / "comparison.json").read_text())
     assert comparison["metrics"]["tokens"].keys() == {
         "before", "after", "delta", "low", "high", "p_value", "p_adjusted", "test", "n_pairs", "verdict",
-        "detectable", "needed", "note",
+        "detectable", "needed", "note", "problems", "changed", "one_sided", "lowest", "highest",
     }  # fmt: skip
+    assert comparison["gain"].keys() == {"n", "layout", "answers", "delta"}
     assert comparison["flips"].keys() == {"gained", "lost", "both", "neither"}
     log = [json.loads(line) for line in (run / "train/log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == [1, 2]
@@ -87,6 +88,10 @@ def test_stdout_has_results_and_stderr_progress(job):
     last = json.loads(done.stdout.strip().split("\n")[-1])
     assert last["comparison"]["format_strict"]["n_pairs"] == 8
     assert "report: job/report/index.html" in done.stdout
+    page, text = ((job[0] / "job/report" / name).read_text() for name in ("index.html", "report.md"))
+    lines = "In the required format: ", "Correct answers, in whatever format: ", "orrect and in the required format"
+    for told in (*lines, "about this one adapter"):
+        assert all(told in shown for shown in (done.stdout, page.split("</header>")[0], text)), told
     assert all(f"{stage} " in done.stderr for stage in ("before", "train", "after"))
 
 

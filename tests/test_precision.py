@@ -104,7 +104,7 @@ APART = [
 
 @pytest.mark.parametrize(("sides", "said"), APART)
 def test_another_precision_than_the_trainings_is_said(sides, said):
-    assert pairs.other_weights(sides) == said
+    assert pairs.other_weights((each.name, each.settings, each.provenance) for each in sides) == said
 
 
 def test_the_report_says_that_the_base_was_evaluated_in_another_precision(tmp_path, capsys):

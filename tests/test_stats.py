@@ -10,8 +10,9 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
 
-from baselines.statistics import coverage
-from harness import stats
+from baselines.statistics import coverage, gate, size
+from baselines.statistics import power as plans
+from harness import power, stats
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 20), (8, 20), (12, 20), (20, 20), (1, 1319), (700, 1319)])
@@ -46,6 +47,42 @@ def test_paired_share_interval_keeps_a_width_where_no_pair_differs():
     low, high = stats.paired_share_interval(0, 0, 20)
     assert low == pytest.approx(-high)
     assert high > 0.05
+
+
+def test_paired_share_interval_of_a_published_example():
+    """Airway reactivity of 21 children before and after stem cell transplantation (Bentur et al. 2009), by Tango."""
+    assert stats.paired_share_interval(1, 7, 21) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(1, 0, 72), (12, 30, 100), (3.5, 1.25, 40.5)])
+def test_paired_share_interval_ends_where_the_score_test_rejects(gained, lost, n):
+    """The likelihood's own maximum under each end, found without the formula."""
+    for end in stats.paired_share_interval(gained, lost, n):
+
+        def unlikely(down, end=end):
+            up, same = down + end, 1 - 2 * down - end
+            return -sum(scipy.special.xlogy(count, share) for count, share in
+                        ((gained, up), (lost, down), (n - gained - lost, same)))  # fmt: skip
+
+        edges = max(0, -end) + 1e-12, (1 - end) / 2 - 1e-12
+        down = scipy.optimize.minimize_scalar(unlikely, bounds=edges, method="bounded", options={"xatol": 1e-10}).x
+        score = (gained - lost - n * end) / (n * (2 * down + end - end**2)) ** 0.5
+        assert abs(score) == pytest.approx(1.959964, abs=1e-4)
+
+
+def test_unchanged_pairs_bound_the_share_that_changes_exactly():
+    assert stats.unchanged_bound(38) == pytest.approx(proportion_confint(0, 38, method="beta")[1])
+    assert stats.unchanged_needed(0.05) == 72
+    assert stats.unchanged_bound(72) < 0.05 < stats.unchanged_bound(71)
+    assert stats.unchanged_needed(0.0) is None
+
+
+def test_intervals_of_several_replies_are_those_of_shares_where_replies_agree():
+    deltas = np.array([1.0] * 5 + [-1.0] * 9 + [0.0] * 60)
+    assert stats.paired_interval(deltas, bounded=True) == pytest.approx(stats.paired_share_interval(5, 9, 74))
+    assert stats.bounded_interval(np.array([1.0] * 70 + [0.0] * 4)) == pytest.approx(stats.wilson(70, 74))
+    narrower = stats.paired_interval(deltas / 4, bounded=True)
+    assert np.diff(narrower) < np.diff(stats.paired_interval(deltas, bounded=True))
 
 
 def test_sign_flip_agrees_with_the_exact_enumeration():
@@ -96,47 +133,66 @@ def test_shares_of_several_replies_a_problem():
     assert (low, high) == pytest.approx(stats.wilson(5, 5))
 
 
-def test_detectable_difference_solves_connors_equation():
-    difference = stats.detectable_difference(300, 0.3)
-    needed = (1.959964 * 0.3**0.5 + 0.841621 * (0.3 - difference**2) ** 0.5) ** 2 / difference**2
-    assert needed == pytest.approx(300, rel=1e-4)
-    assert stats.detectable_difference(1319, 0.3) < difference
-    assert stats.detectable_difference(4, 0.3) is None
-
-
-@pytest.mark.parametrize(("up", "down", "power", "pairs"), [(0.45, 0.05, 0.8, 23), (0.3, 0.15, 0.8, 155)])
-def test_problems_needed_of_worked_examples(up, down, power, pairs):
-    """Of powerandsamplesize.com and clinicaltrials-tools.vercel.app, both of which cite Connor 1987."""
-    assert stats.problems_needed(up - down, up + down, power) == pairs
-    assert stats.problems_needed(down - up, up + down, power) == pairs
-
-
-def test_problems_needed_have_the_power_that_is_asked_for():
-    """McNemar's test without correction, its power as the exact sum of the trinomial distribution."""
-    up, down = 0.2, 0.1
-    n = stats.problems_needed(up - down, up + down)
+def trinomial_power(n: int, up: float, down: float, level: float) -> float:
+    """The power of the exact McNemar test as the sum over every outcome of `n` problems."""
     gained, lost = np.meshgrid(np.arange(n + 1), np.arange(n + 1))
-    significant = (gained - lost) ** 2 >= 1.959964**2 * np.maximum(gained + lost, 1)
-    cells = np.stack([gained, lost, n - gained - lost], axis=-1)
-    assert scipy.stats.multinomial.pmf(cells, n, (up, down, 1 - up - down))[significant].sum() == pytest.approx(
-        0.8, abs=0.01
-    )
-    assert stats.problems_needed(0.0, 0.3) is None
+    outcomes = np.stack([gained, lost, n - gained - lost], axis=-1)
+    chances = scipy.stats.multinomial.pmf(outcomes, n, (up, down, 1 - up - down))
+    p_values = {(k, m): stats.mcnemar_exact(k, m - k) for m in range(n + 1) for k in range(m + 1)}
+    rejects = [(k, m - k) for (k, m), p in p_values.items() if p <= level]
+    return sum(chances[lost, gained] for gained, lost in rejects)
+
+
+@pytest.mark.parametrize(("n", "tests"), [(30, 1), (40, 3)])
+def test_power_is_the_sum_over_every_outcome(n, tests):
+    assert power.mcnemar_power(n, 0.35, 0.05, tests) == pytest.approx(trinomial_power(n, 0.35, 0.05, 0.05 / tests))
+
+
+@pytest.mark.parametrize("tests", [1, 3])
+def test_sizes_have_the_power_that_is_asked_for(tests):
+    n = power.problems_needed(0.1, 0.3, tests=tests)
+    assert power.mcnemar_power(n, 0.2, 0.1, tests) >= 0.8 > power.mcnemar_power(n - 1, 0.2, 0.1, tests)
+    assert power.problems_needed(-0.1, 0.3, tests=tests) == n
+    assert power.problems_needed(0.0, 0.3) is None
+    difference = power.detectable_difference(n, 0.3, tests=tests)
+    assert difference == pytest.approx(0.1, abs=0.002)
+    assert power.detectable_difference(4, 0.3) is None
+
+
+@pytest.mark.parametrize(("up", "down", "pairs"), [(0.45, 0.05, 23), (0.3, 0.15, 155)])
+def test_sizes_of_worked_examples(up, down, pairs):
+    """Of powerandsamplesize.com, by Connor 1987 for the test without correction; the exact one takes a few more."""
+    assert pairs < power.problems_needed(up - down, up + down) < 1.25 * pairs
+
+
+@pytest.mark.parametrize(("difference", "moves"), plans.CASES)
+def test_what_is_planned_is_what_the_verdict_has(difference, moves):
+    n, found = plans.planned_power(difference, moves, simulations=60)
+    assert n == power.problems_needed(difference, plans.CHANGED, tests=3)
+    assert found >= 0.8 - 2 * (0.8 * 0.2 / 60) ** 0.5
+
+
+def test_the_stored_powers_are_at_least_80_percent():
+    found = [
+        float(each) for each in re.findall(r"([\d.]+) % \|$", plans.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert len(found) == len(plans.CASES)
+    assert min(found) >= 78
 
 
 def test_needed_for_mean_of_millers_worked_example():
     """arXiv:2411.00640: 969 questions show 3 percentage points where the differences' variance is 1/9."""
-    assert stats.needed_for_mean(0.03, 1 / 3) == stats.needed_for_mean(-0.03, 1 / 3) == 969
-    assert stats.detectable_mean(969, 1 / 3) == pytest.approx(0.03, abs=1e-5)
+    assert power.needed_for_mean(0.03, 1 / 3) == power.needed_for_mean(-0.03, 1 / 3) == 969
+    assert power.detectable_mean(969, 1 / 3) == pytest.approx(0.03, abs=1e-5)
 
 
-@pytest.mark.parametrize("power", [0.8, 0.9])
-def test_needed_for_mean_is_statsmodels(power):
-    needed = NormalIndPower(ddof=0).solve_power(effect_size=4 / 30, alpha=0.05, power=power, ratio=0)
-    assert stats.needed_for_mean(4, 30, power) == np.ceil(needed)
-    assert stats.detectable_mean(needed, 30, power) == pytest.approx(4, rel=1e-4)
-    assert stats.needed_for_mean(0, 30) is None
-    assert stats.needed_for_mean(5, 0) == 2
+@pytest.mark.parametrize("wanted", [0.8, 0.9])
+def test_needed_for_mean_is_statsmodels(wanted):
+    needed = NormalIndPower(ddof=0).solve_power(effect_size=4 / 30, alpha=0.05, power=wanted, ratio=0)
+    assert power.needed_for_mean(4, 30, wanted) == np.ceil(needed)
+    assert power.detectable_mean(needed, 30, wanted) == pytest.approx(4, rel=1e-4)
+    assert power.needed_for_mean(0, 30) is None
+    assert power.needed_for_mean(5, 0) == 2
 
 
 @pytest.mark.parametrize(("n", "right"), [(6, 0), (6, 1), (6, 3), (6, 5), (6, 6)])
@@ -192,7 +248,7 @@ def test_intervals_cover(n):
 
 
 def test_the_stored_coverage_is_complete_and_within_bounds():
-    rows = re.findall(r"^\| (\d+) \| (\w+) \| ([\d.]+) % \|", coverage.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \| ([\d.]+) % \|", coverage.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert [row[:2] for row in rows] == [(str(n), name) for n in coverage.SIZES for name in coverage.INTERVALS]
     for n, _, mean in rows:
         assert LEAST[int(n)] <= float(mean) / 100 <= MOST[int(n)]
@@ -203,3 +259,28 @@ def test_paired_share_intervals_stay_within_bounds(n):
     for gained, lost in ((0, 0), (n, 0), (0, n), (n // 2, n // 2)):
         low, high = stats.paired_share_interval(gained, lost, n)
         assert -1 <= low < (gained - lost) / n <= high <= 1 or -1 <= low <= (gained - lost) / n < high <= 1
+
+
+@pytest.mark.parametrize("n", [100, 300])
+def test_a_verdict_where_nothing_has_changed_is_rare(n):
+    rate, moved = size.false_verdicts(n, 0.7, 0.5, simulations=100)
+    assert (rate <= 0.05 + 2 * (0.05 * 0.95 / 100) ** 0.5, moved) == (True, 0)
+
+
+def test_the_stored_sizes_are_at_most_5_percent():
+    rates = [float(rate) for rate in re.findall(r"\| ([\d.]+) % \| 0 \|", size.PAGE.read_text(encoding="utf-8"))]
+    assert len(rates) == len(size.SIZES) * len(size.SIDES)
+    assert max(rates) <= 5
+
+
+@pytest.mark.parametrize("n", [38, 72, 300])
+def test_a_loss_as_large_as_the_tolerance_seldom_passes_the_gate(n):
+    assert max(gate.passes(n, gained) for gained in gate.GAINS) <= 0.028
+    if n > 38:
+        assert gate.repeated_passes(n, 0.03, simulations=150) <= 0.025 + 2 * (0.025 * 0.975 / 150) ** 0.5
+
+
+def test_the_stored_gate_passes_at_most_what_it_may():
+    rates = [float(rate) for rate in re.findall(r"([\d.]+)% ", gate.PAGE.read_text(encoding="utf-8"))]
+    assert len(rates) == len(gate.GAINS) * (len(gate.SIZES) + 1) + len(gate.WHOLE) * len(gate.REPEATED_SIZES)
+    assert max(rates[len(gate.GAINS) :]) <= 2.9

@@ -46,9 +46,24 @@ BAD_REWARDS = [
 
 @pytest.mark.parametrize(("values", "message"), BAD_REWARDS)
 def test_rewards_that_return_no_numbers_are_named(tmp_path, values, message):
-    rollouts = Rollouts(tmp_path / "r.jsonl", 0, [constant(values)], 2, keeps=True)
+    rollouts = Rollouts(tmp_path / "r.jsonl", 0, [constant(values)], 2, keeps=True, correct=constant([1.0]))
     with pytest.raises(UserError, match=message):
         rollouts.functions[0](prompts=[], completions=["a", "b"], answer=["1", "2"], trainer_state=None)
+
+
+def test_held_out_problems_are_kept_by_their_number(tmp_path):
+    """A sampler shuffles them; a second probe starts anew."""
+    right = {"a": 1.0, "b": 0.0, "c": None}
+
+    def correct(completions, **_):
+        return [right[each] for each in completions]
+
+    rollouts = Rollouts(tmp_path / "r.jsonl", 0, [constant([1.0, 1.0])], 2, keeps=True, correct=correct)
+    for completions, numbers in ((["c", "a"], [2, 0]), (["b", "b"], [1, 3])):
+        rollouts.functions[0]([], completions, ["1", "1"], None, held_out=numbers)
+    assert rollouts.take_probe() == [1.0, 0.0, None, 0.0]
+    assert rollouts.take_probe() == []
+    assert (tmp_path / "r.jsonl").read_text() == ""
 
 
 def test_a_users_own_rewards_train_and_measure(harness, tmp_path):

@@ -8,7 +8,7 @@ from harness.config import Configuration
 from harness.formats import FORMATS
 from harness.rewards import Reward, functions
 from harness.store import Run
-from harness.types import Equality
+from harness.types import ANSWERED_BY, Equality
 from train.rollouts import Rollouts, accuracy_function, own_functions
 from train.stage import begin, finish, training
 
@@ -46,9 +46,10 @@ def train(run: Run, quiet: bool) -> None:
             reward_functions(config, dataset.equality, prompts.probe, prompts.max_completion),
             config.generations,
             keeps=stage.first,
+            correct=_correct(config, dataset.equality, prompts.probe, prompts.max_completion),
         )
         with progress.bar("train", config.steps, stage.done, stage.quiet) as bar:
-            log = StepLog(stage, bar, shown="reward", limit=prompts.max_completion)
+            log = StepLog(stage, bar, shown="reward", limit=prompts.max_completion, probed=rollouts.take_probe)
             adapter = run.warm_up / "adapter" if config.warms_up else None
             trainer = trainers.grpo_trainer(stage, prompts, rollouts.functions, log, adapter)
             finish(stage, trainer, prompts.probe, adapter)
@@ -75,3 +76,9 @@ def reward_functions(config: Configuration, equality: Equality, prompt: str, lim
             limit=limit,
         )
     return [*paid, accuracy_function(format, equality, prefix, limit)]
+
+
+def _correct(config: Configuration, equality: Equality, prompt: str, limit: int) -> Reward:
+    """What says of held-out problems whether they are answered correctly, whatever the layout."""
+    format = FORMATS[config.format]
+    return accuracy_function(format, equality, formats.prompt_prefix(prompt, format), limit, ANSWERED_BY)

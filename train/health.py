@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from harness import stats as harness_stats
 from harness.config import Configuration
 
 # No word before so many steps: the first ones say little.
@@ -21,6 +22,8 @@ SURE = 0.01
 # Of the importance ratio's mean, which is 1 where vLLM and the trainer agree.
 LOW_RATIO = 0.5
 RATIO = "sampling/importance_sampling_ratio/mean"
+# What fires, and how often, is simulated in baselines/statistics/health.py; of fewer problems nothing is said.
+FALSE_ALARMS, LEAST_PROBED = 0.05, 24
 ACCURACY = "rewards/accuracy_strict/mean"
 
 
@@ -30,6 +33,16 @@ class Warning:
 
     kind: str
     text: str
+
+
+@dataclass(frozen=True)
+class Fall:
+    """Correct answers of so many held-out problems in the first and in the last probes, and how sure a fall is."""
+
+    problems: int
+    first: float
+    last: float
+    p_value: float
 
 
 def warnings(log: Sequence[dict], probes: Sequence[dict], config: Configuration, max_completion: int) -> list[Warning]:
@@ -43,7 +56,7 @@ def warnings(log: Sequence[dict], probes: Sequence[dict], config: Configuration,
         *_divergence(log, config),
         *_length(log),
         *_importance_ratio(log),
-        *_reward_without_accuracy(log, probes),
+        *_reward_without_accuracy(log, probes, config.steps // config.eval_every if config.eval_every else 0),
     ]
 
 
@@ -112,28 +125,50 @@ def _importance_ratio(log: Sequence[dict]) -> Iterator[Warning]:
         )
 
 
-def _reward_without_accuracy(log: Sequence[dict], probes: Sequence[dict]) -> Iterator[Warning]:
-    """A reward that rises (Welch's test, first against last third of the steps) while the probes' accuracy does not."""
-    first, last = _ends(probes, ACCURACY)
-    if len(probes) < 2 or not len(first) or np.mean(last) > np.mean(first) or np.mean(last) == 1:
+def fall(probes: Sequence[Sequence[float | None]]) -> Fall | None:
+    """How correct answers on the same held-out problems fell, from the first probe to the last third of them.
+
+    None where fewer than two probes or LEAST_PROBED problems tell. The test is the exact one of paired differences,
+    one-sided.
+    """
+    if len(probes) < 2:
+        return None
+    values = np.array([each for each in probes if len(each) == len(probes[0])], dtype=float)
+    first, last = values[0], values[len(values) - max(len(values) // 3, 1) :].mean(axis=0)
+    known = ~np.isnan(first) & ~np.isnan(last)
+    if known.sum() < LEAST_PROBED:
+        return None
+    deltas = last[known] - first[known]
+    p_value = harness_stats.sign_flip(deltas) / 2 if deltas.sum() < 0 else 1.0
+    return Fall(int(known.sum()), float(first[known].mean()), float(last[known].mean()), p_value)
+
+
+def _reward_without_accuracy(log: Sequence[dict], probes: Sequence[dict], looks: int) -> Iterator[Warning]:
+    """Rewards that rise (Welch's test, first against last third of the steps) while correct answers fall.
+
+    `looks` probes are made in all, each of which could warn: they share 5 % (Bonferroni).
+    """
+    found = fall([probe["correct"] for probe in probes if probe.get("correct")])
+    if found is None or found.p_value > FALSE_ALARMS / max(looks, 1):
         return
-    accuracy = np.mean(first), np.mean(last)
-    names = [name for name in log[0] if name.startswith("rewards/") and name.endswith("/mean")]
-    for name in (name for name in names if name != ACCURACY):
+    rising = []
+    for name in (name for name in log[0] if name.startswith("rewards/") and name.endswith("/mean")):
         first, last = _ends(log, name)
         if (
-            len(first) > 1
+            name != ACCURACY
+            and len(first) > 1
             and np.std([*first, *last])
             and stats.ttest_ind(last, first, equal_var=False, alternative="greater").pvalue < SURE
         ):
-            function = name.split("/")[1]
-            yield Warning(
-                f"reward {function}",
-                f"{function} rose from {np.mean(first):.2f} to {np.mean(last):.2f} while the accuracy on held-out "
-                f"problems went from {accuracy[0]:.0%} to {accuracy[1]:.0%}: the training may learn to please that "
-                "reward alone: look at rollouts.jsonl, and choose other rewards (rewards, variant) or a lower "
-                "learning_rate.",
-            )
+            rising.append(f"{name.split('/')[1]} rose from {np.mean(first):.2f} to {np.mean(last):.2f}")
+    if rising:
+        yield Warning(
+            "reward without accuracy",
+            f"{', '.join(rising)} while correct answers on {found.problems} held-out problems fell from "
+            f"{found.first:.0%} to {found.last:.0%} (paired, p = {found.p_value:.2g}): the training may learn to "
+            "please the rewards alone: look at rollouts.jsonl, and choose other rewards (rewards, variant) or a lower "
+            "learning_rate.",
+        )
 
 
 def _ends(log: Sequence[dict], name: str) -> tuple[np.ndarray, np.ndarray]:

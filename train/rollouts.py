@@ -14,32 +14,36 @@ from harness.types import Equality, Format
 ACCURACY = "accuracy_strict"
 
 
-def accuracy_function(format: Format, equality: Equality, prefix: str, limit: int) -> Reward:
-    """The metric as a reward function, to be measured beside the rewards and never paid.
+def accuracy_function(format: Format, equality: Equality, prefix: str, limit: int, metric: str = ACCURACY) -> Reward:
+    """A metric as a reward function, to be measured beside the rewards and never paid.
 
     A completion of `limit` tokens was cut off.
     """
 
-    def accuracy_strict(completions, answer, completion_ids=None, **_):
+    def accuracy(completions, answer, completion_ids=None, **_):
         ended = finished_within(limit, completion_ids, len(completions))
         return [
-            grade(prefix + completion[0]["content"], truth, format, equality, None, finished=finished).scores[ACCURACY]
+            grade(prefix + completion[0]["content"], truth, format, equality, None, finished=finished).scores[metric]
             for completion, truth, finished in zip(completions, answer, ended, strict=True)
         ]
 
-    return accuracy_strict
+    accuracy.__name__ = metric
+    return accuracy
 
 
 class Rollouts:
     """Keeps the first prompt's completions of every step with what each reward function paid.
 
     `functions` are the given ones, each held to one finite number (or None) a completion; the last is the accuracy.
-    Completions of held-out problems, which have a column `held_out`, are not kept; `keeps` is False in all but the
-    first of several processes.
+    Completions of held-out problems, whose number is in a column `held_out`, are not kept, but what `correct` says of
+    them is, until it is taken; `keeps` is False in all but the first of several processes.
     """
 
-    def __init__(self, path: Path, done: int, functions: Sequence[Reward], generations: int, keeps: bool):
-        self.path, self.generations, self.keeps = path, generations, keeps
+    def __init__(
+        self, path: Path, done: int, functions: Sequence[Reward], generations: int, keeps: bool, correct: Reward
+    ):
+        self.path, self.generations, self.keeps, self.correct = path, generations, keeps, correct
+        self._probed: dict[int, float | None] = {}
         self.functions = [self._recorded(function, function is functions[-1]) for function in functions]
         self._paid: dict[str, list] = {}
         if keeps:
@@ -50,12 +54,25 @@ class Rollouts:
             columns = {"prompts": prompts, "completions": completions, "answer": answer, "trainer_state": trainer_state}
             values = _checked(function.__name__, function(**columns, **rest), len(completions))
             self._paid[function.__name__] = values
-            if is_last and self.keeps and held_out is None:
+            if is_last and held_out is not None:
+                self._probed |= zip(held_out, self.correct(**columns, **rest), strict=True)
+            elif is_last and self.keeps:
                 self._write(trainer_state.global_step + 1, prompts, completions, answer)
             return values
 
         recorded.__name__ = function.__name__
         return recorded
+
+    def take_probe(self) -> list[float | None]:
+        """Whether each held-out problem was answered correctly, in their order, since this was last asked.
+
+        All processes have to ask at once: each has seen its own.
+        """
+        from accelerate.utils import gather_object
+
+        whole = dict(pair for part in gather_object([list(self._probed.items())]) for pair in part)
+        self._probed = {}
+        return [whole[number] for number in sorted(whole)]
 
     def _write(self, step: int, prompts: list, completions: list, answer: list) -> None:
         with self.path.open("a", encoding="utf-8") as file:

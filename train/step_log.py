@@ -1,5 +1,6 @@
 """What a trainer reports after each step, and what is wrong with it, while it runs and afterwards."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -14,23 +15,31 @@ class StepLog(TrainerCallback):
     """A line a step in log.jsonl and one a probe in probes.jsonl, and health warnings as soon as they are due.
 
     Lines after the checkpoint that training goes on from are dropped. `shown` is the figure beside the progress bar,
-    `limit` the most tokens of a completion.
+    `limit` the most tokens of a completion; `probed` gives a probe's results, a value a held-out problem.
     """
 
-    def __init__(self, stage: Training, bar: progress.Bar, shown: str, limit: int | None = None):
+    def __init__(
+        self,
+        stage: Training,
+        bar: progress.Bar,
+        shown: str,
+        limit: int | None = None,
+        probed: Callable[[], list[float | None]] = list,
+    ):
         self.log, self.probes = stage.folder / "log.jsonl", stage.folder / "probes.jsonl"
-        self.stage, self.bar, self.shown, self.limit = stage, bar, shown, limit
-        self.rows, self.probed = (
+        self.stage, self.bar, self.shown, self.limit, self.probed = stage, bar, shown, limit, probed
+        self.rows, self.probe_rows = (
             cut_journal(path, stage.done) if stage.first else [] for path in (self.log, self.probes)
         )
         self.warned: set[str] = set()
 
     def on_log(self, args, state, control, logs: dict | None = None, **_: object) -> None:
+        correct = self.probed() if logs and "eval_reward" in logs else []
         if not state.is_world_process_zero or not logs:
             return
         if "eval_reward" in logs:
             values = {name.removeprefix("eval_"): value for name, value in logs.items()}
-            self._keep(self.probes, self.probed, {"step": state.global_step} | values)
+            self._keep(self.probes, self.probe_rows, {"step": state.global_step} | values | {"correct": correct})
             return
         if self.shown not in logs:
             return
@@ -43,7 +52,7 @@ class StepLog(TrainerCallback):
 
     def warnings(self) -> list[health.Warning]:
         """What is wrong so far; of an SFT stage nothing is known to judge it by."""
-        return health.warnings(self.rows, self.probed, self.stage.config, self.limit) if self.limit else []
+        return health.warnings(self.rows, self.probe_rows, self.stage.config, self.limit) if self.limit else []
 
     @staticmethod
     def _keep(path: Path, rows: list[dict], row: dict) -> None:

@@ -31,7 +31,7 @@ def grpo_trainer(
         bool(stage.checkpoint),
     )
     model, lora = _seeded(stage, adapter)
-    held_out = [row | {"held_out": True} for row in prompts.held_out]
+    held_out = [row | {"held_out": number} for number, row in enumerate(prompts.held_out)]
     return _built(
         GrpoTrainer,
         ends=stage.ends,

@@ -34,7 +34,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare any number of stored runs, paired by problem, on one page."""
-    from harness.compare import compare_each
+    from harness.compare import compare_each, over_common_problems
     from harness.files import write_json
     from harness.pairs import common
     from harness.samples import Reading
@@ -48,6 +48,7 @@ def compare(
         if not common(first, other):
             raise UserError(f"{other.name} and {first.name} have no problem in common: compare runs of one dataset")
     _refuse_output(output)
+    ranked = over_common_problems([first, *others])
     comparisons = compare_each(first, others)
     command = shlex.join(["harness", *sys.argv[1:]])
     refuse_secrets({"the command": command})
@@ -55,14 +56,12 @@ def compare(
         output / "comparison.json",
         {
             "baseline": first.name,
-            "metrics": {
-                side.name: {name: vars(each) for name, each in side.metrics.items()} for side in sides.values()
-            },
+            "metrics": {side.name: {name: vars(each) for name, each in side.metrics.items()} for side in ranked},
             "against": {other.name: found.as_dict() for other, found in zip(others, comparisons, strict=True)},
         },
     )
-    write_comparison(output, first, others, comparisons, command)
-    show.standings(first, others, comparisons)
+    write_comparison(output, [first, *others], ranked, comparisons, command)
+    show.standings(ranked, comparisons)
     page = output / "index.html"
     show.line(f"page: {page}", json, {"page": str(page), "comparison": str(output / "comparison.json")})
 

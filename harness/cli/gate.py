@@ -42,6 +42,7 @@ def gate(
             raise UserError("--tolerance, --junit and --summary are for --baseline: leave them out")
         return _write(run, write_baseline, json)
     from harness import gate as gates
+    from harness import gate_reports
     from harness.config import pairs
     from harness.files import write_text
 
@@ -51,9 +52,9 @@ def gate(
         raise UserError(f"--baseline {baseline}: that is RUN itself: give another run, another side of RUN or a file")
     verdict = gates.judge(side, held_against, named)
     if junit:
-        write_text(junit, gates.junit(verdict))
+        write_text(junit, gate_reports.junit(verdict))
     if summary:
-        _append(summary, gates.markdown(verdict))
+        _append(summary, gate_reports.markdown(verdict))
     _print(verdict, json)
     return 0 if verdict.result == "holds" else REGRESSED
 

@@ -29,7 +29,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "answer_column": (str, _option("--answer-column", help="The column of the true answers."), "answer_column"),
     "split": (str, _option("--split", help="The split to evaluate (default: test)."), "split"),
     "format": (str, _option("--format", help="Output format: working-out, think or xml."), "format"),
-    "limit": (int, _option("--limit", help="Evaluate at most so many problems."), "limit"),
+    "limit": (int, _option("--limit", help="Evaluate at most so many problems, drawn by hash."), "limit"),
     "samples": (int, _option("--samples", help="Replies a problem."), "samples"),
     "engine": (str, _option("--engine", help="auto, transformers, vllm, openai or scripted."), "engine"),
     "engine_arg": (list[str], _option("--engine-arg", help="key=value for the engine; may be repeated."), None),

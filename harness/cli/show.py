@@ -14,13 +14,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.store import Run
-    from harness.types import Comparison, Evaluation
+    from harness.types import Comparison, Evaluation, Metric
 
 FAULTS_SHOWN = 10
 
 
 def note(text: str) -> None:
     print(printable(redacted(text)), file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """One line of a result on stdout."""
+    try:
+        print(printable(text))
+    except BrokenPipeError:
+        # click ends the program with exit code 1 where it sees the error of the pipe itself.
+        _closed()
 
 
 def nothing(text: str) -> None:
@@ -33,32 +42,51 @@ def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
 
 
 def results(run: "Run", as_json: bool) -> None:
-    """The short result table of a run and where its report is."""
+    """What a run comes to: three lines, the table of its metrics, what the report notes, and where that is."""
+    from harness import headline
     from harness.pairs import with_variant
     from harness.store import SIDES
+    from reports import notes, run_view
 
     sides = {side: run.metrics(side) for side in SIDES if run.is_done(side)}
     has_comparison = len(sides) > 1 and (run.path / "comparison.json").is_file()
-    compared, settings = run.comparison()["metrics"] if has_comparison else {}, run.record["configuration"]
+    comparison = run.comparison() if has_comparison else run_view.NO_COMPARISON
+    compared, settings = comparison["metrics"], run.record["configuration"]
     _unreadable_rows(run, next(iter(sides)))
+    first = next(iter(sides.values()))
+    for told in headline.lines(compared, comparison.get("gain")) if compared else headline.lines_of_one(first):
+        say(told)
     table(
         ("metric", *sides, *(("difference", "95 % interval", "verdict") if compared else ())),
         [
             (
                 with_variant(name, [settings]),
-                *(measure(name).show(each[name].mean) if name in each else "" for each in sides.values()),
+                *_means(name, list(sides.values()), compared.get(name)),
                 *_difference(compared.get(name), measure(name)),
             )
             for name in next(iter(sides.values()))
         ],
     )
+    known = run.record["provenance"]
+    provenances = {side: known.get(side, {}) for side in sides}
+    for told in (*_row_notes(compared, settings), *notes.warnings(run, provenances, comparison),
+                 *notes.of_sides(provenances)):  # fmt: skip
+        say(told)
     also = _also(run)
     if run.report.is_file():
-        print(printable(f"report: {run.report}"))
+        say(f"report: {run.report}")
     if as_json:
         metrics = {side: {name: asdict(each) for name, each in found.items()} for side, found in sides.items()}
         result = {"run": str(run.path), "report": str(run.report), "metrics": metrics, "comparison": compared}
         line("", True, result | ({"also": also} if also else {}))
+
+
+def _row_notes(compared: dict[str, dict], settings: dict[str, Any]) -> list[str]:
+    from harness.pairs import with_variant
+    from reports import rows
+
+    noted = {name: " ".join(rows.notes(measure(name), each)) for name, each in compared.items()}
+    return [f"{with_variant(name, [settings])}: {note}" for name, note in noted.items() if note]
 
 
 def _also(run: "Run") -> dict[str, Any]:
@@ -97,12 +125,12 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     console.print(drawn)
 
 
-def standings(first: "Evaluation", others: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
+def standings(sides: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
     """Each side's headline metric and its difference from the first, best first."""
-    found = {other.name: each.metrics[FLIPS_BY] for other, each in zip(others, comparisons, strict=True)}
+    found = {side.name: each.metrics[FLIPS_BY] for side, each in zip(sides[1:], comparisons, strict=True)}
     kind = measure(FLIPS_BY)
     rows = []
-    for side in sorted([first, *others], key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0)):
+    for side in sorted(sides, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0)):
         metric, difference = side.metrics[FLIPS_BY], found.get(side.name)
         compared = _difference(asdict(difference), kind) if difference else ("", "", "the baseline")
         rows.append((side.name, kind.show(metric.mean), str(metric.n), *compared))
@@ -209,6 +237,14 @@ class Replies:
 def printable(text: str | None) -> str:
     """A model's or dataset's text on one line, without control characters."""
     return "nothing" if text is None else one_line(text)
+
+
+def _means(name: str, sides: "list[dict[str, Metric]]", difference: dict | None) -> tuple[str, ...]:
+    """Each side's mean; the first's and the last's over the pairs that their difference is of, where there is one."""
+    means = [side[name].mean if name in side else None for side in sides]
+    if difference and difference["delta"] is not None:
+        means = [difference["before"], *means[1:-1], difference["after"]]
+    return tuple("" if name not in side else measure(name).show(mean) for side, mean in zip(sides, means, strict=True))
 
 
 def _difference(difference: dict | None, kind: Measure) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from harness import adapters, checkpoints, progress, registry, stored
-from harness.compare import judge, metric_of
+from harness.compare import metric_of
 from harness.config import Configuration
+from harness.differences import judge
 from harness.engines import engine_name
 from harness.errors import UserError, cause
 from harness.files import read_journal, write_json, write_lines

@@ -2,7 +2,8 @@
 
 from contextlib import suppress
 
-from harness import stats
+from harness import power
+from harness.differences import primary_metrics
 from harness.errors import UserError
 from harness.plan.case import UNKNOWN, Case
 from harness.store import Run
@@ -14,24 +15,32 @@ def detectable(case: Case) -> str:
     if not case.problems:
         return UNKNOWN
     changed, source = _changed(case)
-    difference = stats.detectable_difference(case.problems, changed)
+    difference = power.detectable_difference(case.problems, changed, tests=_tests(case))
     shown = f"{100 * difference:.1f} pp" if difference else "none"
-    return f"{shown} ({_assumptions(changed, source)})"
+    return f"{shown} ({_assumptions(case, changed, source)})"
 
 
 def needed(case: Case, difference: float, whole: int | None) -> str:
     changed, source = _changed(case)
     if changed < difference:
         changed, source = difference, "the least that such a difference takes"
-    needed = stats.problems_needed(difference, changed)
-    said = f"{needed} to see {100 * difference:.3g} pp ({_assumptions(changed, source)})"
+    needed = power.problems_needed(difference, changed, tests=_tests(case))
+    said = f"{needed} to see {100 * difference:.3g} pp ({_assumptions(case, changed, source)})"
     if whole and needed > whole:
         return f"{said}: more than the {whole} that there are"
     return f"{said}: more than --limit {case.config.limit}" if case.config.limit and needed > case.problems else said
 
 
-def _assumptions(changed: float, source: str) -> str:
-    return f"80 % power, {100 * changed:.2g} % of the problems changing sides, {source}"
+def _tests(case: Case) -> int:
+    """How many metrics get a verdict, each of which counts against the others."""
+    return len(primary_metrics(case.config.target_language))
+
+
+def _assumptions(case: Case, changed: float, source: str) -> str:
+    return (
+        f"80 % power of the exact McNemar test as one of {_tests(case)} (Holm), {100 * changed:.2g} % of the problems "
+        f"changing sides, {source}"
+    )
 
 
 def _changed(case: Case) -> tuple[float, str]:

@@ -94,7 +94,12 @@ def _measured(export: Export, run: Run) -> list[str]:
     head = "| metric | before | after | difference | 95 % interval | verdict |\n|---|---:|---:|---:|---:|---|"
     rows = run.comparison()["metrics"].items()
     table = "\n".join([head, *(_row(name, difference) for name, difference in rows)])
-    return ["## Before and after", said, table, "Differences are paired by problem; verdicts are adjusted by Holm."]
+    return [
+        "## Before and after",
+        said,
+        table,
+        "Differences are paired by problem; verdicts, on the metrics that have one, are adjusted by Holm.",
+    ]
 
 
 def _row(name: str, difference: dict) -> str:

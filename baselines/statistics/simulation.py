@@ -1,0 +1,31 @@
+"""Simulated sides for the tables of this folder: replies that are right or not, in the required format or not."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.differences import adjusted, measured
+from harness.types import Difference, measure
+
+DATE, MACHINE = "2026-11-25", "two x86-64 cores, no GPU"
+
+
+def drawn(draw: np.random.Generator, right: np.ndarray, layout: np.ndarray) -> dict[str, np.ndarray]:
+    """One reply a problem: `right` and `layout` are each problem's chances of a correct answer and of the format."""
+    flexible = (draw.random(len(right)) < right).astype(float)
+    strict = (draw.random(len(layout)) < layout).astype(float)
+    return {"accuracy_flexible": flexible, "format_strict": strict, "accuracy_strict": flexible * strict}
+
+
+def verdicts(old: dict[str, np.ndarray], new: dict[str, np.ndarray], primary: Sequence[str]) -> dict[str, Difference]:
+    """What the program itself says of two such sides."""
+    problems = np.arange(len(next(iter(old.values()))))
+    return adjusted([{name: measured(measure(name), old[name], new[name], problems) for name in old}], primary)[0]
+
+
+def write_page(page: Path, text: str) -> None:
+    """Print a page and write it, with where it was made."""
+    made = f"\nMade on {DATE} ({MACHINE}) by `python -m baselines.statistics.{page.stem}`.\n"
+    print(text + made)
+    page.write_text(text + made, encoding="utf-8")

@@ -1,0 +1,149 @@
+"""What two sides differ by, metric by metric: interval, test, and a verdict on the few that the run is about.
+
+The primary family is stated before any reply is read: correct answers (accuracy_flexible), the required format
+(format_strict), both at once (accuracy_strict), and language_ratio where another language than English is asked for.
+Holm adjusts the p-values of those that vary at all; every other metric is described, with an interval and no verdict.
+A metric whose pairs never differ cannot be rejected whatever its level, so leaving it out costs no error (Tarone 1990,
+Biometrics 46:515).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from harness import power, stats
+from harness.pairs import by_problem
+from harness.types import ANSWERED_BY, DESCRIBED, FLIPS_BY, NO_EVIDENCE, NOT_COMPARED, Difference, Measure
+
+SIGNIFICANT = 0.05
+PRIMARY = (ANSWERED_BY, "format_strict", FLIPS_BY)
+LANGUAGE = "language_ratio"
+USUAL_LANGUAGES = (None, "en")
+
+
+def primary_metrics(language: str | None) -> tuple[str, ...]:
+    """The metrics that get a verdict, where `language` is the target language of the reasoning."""
+    return PRIMARY if language in USUAL_LANGUAGES else (*PRIMARY, LANGUAGE)
+
+
+def judge(values: Mapping[str, tuple[Measure, np.ndarray, np.ndarray]]) -> dict[str, Difference]:
+    """The differences of metrics that all get a verdict: each its Measure and both sides' values, a pair a problem."""
+    family = {name: measured(kind, old, new, np.arange(len(old))) for name, (kind, old, new) in values.items()}
+    return adjusted([family], family)[0]
+
+
+def measured(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.ndarray) -> dict:
+    """One metric over the pairs that are scored on both sides, each problem counting once; not yet adjusted."""
+    missing = np.isnan(old), np.isnan(new)
+    scored = ~missing[0] & ~missing[1]
+    result = {
+        "before": None, "after": None, "delta": None, "low": None, "high": None, "p_value": None, "test": None,
+        "n_pairs": int(scored.sum()), "one_sided": int((missing[0] ^ missing[1]).sum()), "kind": kind,
+    }  # fmt: skip
+    if not scored.any():
+        return result
+    before, after = (by_problem(side[scored], problems[scored]) for side in (old, new))
+    deltas = after - before
+    if kind.share and np.isin(deltas, (-1, 0, 1)).all():
+        judged = _judged_by_shares(deltas)
+    else:
+        judged = _judged_by_means(deltas, kind.percent)
+    if result["one_sided"] and kind.percent:
+        judged["lowest"], judged["highest"] = (_at_the_most(old, new, problems, side) for side in (0.0, 1.0))
+    means = {"before": float(before.mean()), "after": float(after.mean()), "delta": float(deltas.mean())}
+    return result | means | judged | {"problems": len(deltas), "changed": int(np.count_nonzero(deltas))}
+
+
+def _at_the_most(old: np.ndarray, new: np.ndarray, problems: np.ndarray, after: float) -> float:
+    """The difference where what is scored on one side only is `after` on the other, or was the opposite of it."""
+    known = ~(np.isnan(old) & np.isnan(new))
+    filled = np.where(np.isnan(new), after, new) - np.where(np.isnan(old), 1 - after, old)
+    return float(by_problem(filled[known], problems[known]).mean())
+
+
+def _judged_by_shares(deltas: np.ndarray) -> dict:
+    """A value a problem, each -1, 0 or 1."""
+    n, gained, lost = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
+    low, high = stats.paired_interval(deltas, bounded=True)
+    return {
+        "low": low, "high": high, "test": "exact McNemar", "p_value": stats.mcnemar_exact(gained, lost),
+        "power": lambda tests: _power_of_shares(n, gained, lost, tests),
+    }  # fmt: skip
+
+
+def _judged_by_means(deltas: np.ndarray, bounded: bool) -> dict:
+    """A number a problem: of several replies, or of a metric that counts; `bounded`: from -1 to 1."""
+    n, spread = len(deltas), float(deltas.std(ddof=1)) if len(deltas) > 1 else 0.0
+    low, high = stats.paired_interval(deltas, bounded)
+    return {
+        "low": low, "high": high, "test": "sign-flip permutation", "p_value": stats.sign_flip(deltas),
+        "power": lambda tests: _power_of_means(n, float(deltas.mean()), spread, tests),
+    }  # fmt: skip
+
+
+def _power_of_shares(n: int, gained: int, lost: int, tests: int) -> dict:
+    changed = (gained + lost) / n
+    detectable = power.detectable_difference(n, changed, tests=tests) if changed else None
+    return {"detectable": detectable, "needed": power.problems_needed((gained - lost) / n, changed, tests=tests)}
+
+
+def _power_of_means(n: int, delta: float, spread: float, tests: int) -> dict:
+    if not spread:
+        return {}
+    needed = power.needed_for_mean(delta, spread, tests=tests)
+    return {"detectable": power.detectable_mean(n, spread, tests=tests), "needed": needed}
+
+
+def adjusted(families: Sequence[dict[str, dict]], primary: Collection[str]) -> list[dict[str, Difference]]:
+    """The differences; the `primary` ones with a verdict by Holm's p-values over those that vary, in all families."""
+    tested = [family[name] for family in families for name in family if name in primary and family[name].get("changed")]
+    p_values = {id(each): p for each, p in zip(tested, stats.holm([each["p_value"] for each in tested]), strict=True)}
+    return [
+        {
+            name: _judged(each, p_values.get(id(each), 1.0), len(tested)) if name in primary else _described(each)
+            for name, each in family.items()
+        }
+        for family in families
+    ]
+
+
+def _described(difference: dict) -> Difference:
+    verdict = NOT_COMPARED if difference["p_value"] is None else DESCRIBED
+    return Difference(**_known(difference), p_adjusted=None, verdict=verdict)
+
+
+def _judged(difference: dict, p_adjusted: float, tests: int) -> Difference:
+    if difference["p_value"] is None:
+        return _described(difference)
+    sizes = difference["power"](max(tests, 1))
+    verdict, note = _verdict(difference, p_adjusted), _note(difference, p_adjusted, tests)
+    return Difference(**_known(difference), **sizes, p_adjusted=p_adjusted, verdict=verdict, note=note)
+
+
+def _known(difference: dict) -> dict:
+    return {key: value for key, value in difference.items() if key not in ("power", "kind")}
+
+
+def _verdict(difference: dict, p_adjusted: float) -> str:
+    if p_adjusted >= SIGNIFICANT:
+        return NO_EVIDENCE
+    sign = 1 if difference["delta"] > 0 else -1
+    better = difference["kind"].better
+    if better == 0:
+        return "higher" if sign > 0 else "lower"
+    return "better" if sign == better else "worse"
+
+
+def _note(difference: dict, p_adjusted: float, tests: int) -> str:
+    """Where the interval and the test, or the test alone and among all, say different things."""
+    p_value, low, high = difference["p_value"], difference["low"], difference["high"]
+    if low is None:
+        return ""
+    leaves_0_out, rejects = low > 0 or high < 0, p_value < SIGNIFICANT
+    if leaves_0_out != rejects:
+        seen = "leaves 0 out, the test does not reject" if leaves_0_out else "includes 0, the test rejects"
+        return f"the interval {seen} (p = {p_value:.3f}): the verdict follows the test"
+    if rejects and p_adjusted >= SIGNIFICANT:
+        corrected = f"{p_adjusted:.3f} after correcting for {tests} tests"
+        return f"p = {p_value:.3f}, but {corrected}; the corrected value counts"
+    return ""

@@ -1,0 +1,61 @@
+"""A comparison in three plain lines: the format, the correct answers, and how much of the gain is format alone."""
+
+from collections.abc import Mapping
+
+from harness.types import ANSWERED_BY, DESCRIBED, FLIPS_BY, NO_EVIDENCE, NOT_COMPARED, Metric, measure
+
+LAYOUT = "format_strict"
+ABOUT_ONE_ADAPTER = (
+    "This is about this one adapter: another training by the same recipe, with another seed, may come out otherwise."
+)
+SAID = {
+    "better": "better",
+    "worse": "worse",
+    NO_EVIDENCE: "too little to tell from chance",
+    DESCRIBED: "not tested",
+    NOT_COMPARED: "not compared",
+}
+
+
+def lines(differences: Mapping[str, Mapping], gain: Mapping[str, float] | None) -> tuple[str, ...]:
+    """Of two sides; `gain` is Comparison's, None where replies do not pair one by one."""
+    told = [_difference("In the required format", differences.get(LAYOUT))]
+    told.append(_difference("Correct answers, in whatever format", differences.get(ANSWERED_BY)))
+    told.append(_share_of_layout(gain) if gain else _difference("Both at once", differences.get(FLIPS_BY)))
+    return tuple(told)
+
+
+def lines_of_one(metrics: Mapping[str, Metric]) -> tuple[str, ...]:
+    """Of one side alone."""
+    named = {
+        LAYOUT: "In the required format", ANSWERED_BY: "Correct answers, in whatever format", FLIPS_BY: "Both at once",
+    }  # fmt: skip
+    return tuple(
+        f"{about}: {metrics[name].mean:.1%} of {metrics[name].n:,} replies."
+        for name, about in named.items()
+        if name in metrics and metrics[name].mean is not None
+    )
+
+
+def _difference(about: str, difference: Mapping | None) -> str:
+    if difference is None or difference["delta"] is None:
+        return f"{about}: nothing to compare."
+    before, after = (measure(LAYOUT).show(difference[side]) for side in ("before", "after"))
+    said = SAID.get(difference["verdict"], difference["verdict"])
+    return f"{about}: {before} before, {after} after ({_points(difference['delta'])}): {said}."
+
+
+def _share_of_layout(gain: Mapping[str, float]) -> str:
+    whole, layout, answers = (gain[key] for key in ("delta", "layout", "answers"))
+    if not whole:
+        return "Correct and in the required format: as many replies as before."
+    word = "gain" if whole > 0 else "loss"
+    return (
+        f"How much of the {word} is format: replies that are correct and in the required format changed by "
+        f"{_points(whole)}, of which {_points(layout)} are format alone (the answer was correct on both sides) and "
+        f"{_points(answers)} are answers."
+    )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f} points"
