@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import power, stats
-from harness.compare import SIGNIFICANT, language_counts
+from harness.compare import language_counts
+from harness.differences import SIGNIFICANT
 from harness.language import CONFUSED_WITH, language_name
 from harness.types import Evaluation, Score
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from harness import stats
+from harness import power
 from harness.language_count import LanguageCount, difference, in_words
 from harness.types import Score
 
@@ -24,7 +24,7 @@ def test_a_tutorials_twelve_against_eight_cannot_be_told():
     ]
     words = " ".join(in_words(counts, found, "id"))
     assert "12/20 against 8/20: 20 samples cannot tell this from chance" in words
-    assert str(stats.problems_needed(0.2, 0.6)) in words
+    assert str(power.problems_needed(0.2, 0.6)) in words
     assert "Malay (ms): before 1, after 1" in words
 
 
@@ -35,8 +35,8 @@ def test_a_clear_difference_is_said():
 
 
 def test_problems_needed_inverts_the_detectable_difference():
-    assert stats.problems_needed(stats.detectable_difference(300, 0.3), 0.3) in (300, 301)
-    assert stats.problems_needed(0.0, 0.3) is None
+    assert power.problems_needed(power.detectable_difference(300, 0.3), 0.3) in (300, 301)
+    assert power.problems_needed(0.0, 0.3) is None
 
 
 def test_the_command_counts_without_an_adapter(harness, tmp_path):
