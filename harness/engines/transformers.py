@@ -97,7 +97,8 @@ class TransformersEngine:
     ) -> Iterator[Drawn]:
         ids = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
         full = [request for request, each in zip(requests, ids, strict=True) if not self._room(each, sampling)]
-        yield [(request, request.leave_unasked()) for request in full if request.key not in done]
+        if unasked := [(request, request.leave_unasked()) for request in full if request.key not in done]:
+            yield unasked
         for adapted in (False, True):
             places = [
                 place

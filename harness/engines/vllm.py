@@ -107,7 +107,8 @@ class VllmEngine:
         missing = [request for request in requests if request.key not in done]
         fitting = self._fitting(missing)
         asked = {request.key for request in fitting}
-        yield [(request, request.leave_unasked()) for request in missing if request.key not in asked]
+        if unasked := [(request, request.leave_unasked()) for request in missing if request.key not in asked]:
+            yield unasked
         # Several replies to one problem are drawn by vLLM's own n, which it refuses to greedy ones.
         by_n = sampling.temperature and not SEEDED
         together = (lambda each: (each.adapted, each.problem.id)) if by_n else (lambda each: each.key)
