@@ -87,7 +87,7 @@ def record_of(file: Path) -> dict[str, str]:
 def is_converted(file: Path) -> bool:
     """Whether the file's folder is there, its weights as large as they were written: a damaged one is made again."""
     folder = _folder(file)
-    return (folder / RECORD).is_file() and read_json(folder / RECORD)["weights"] == _sizes(folder)
+    return (folder / RECORD).is_file() and read_json(folder / RECORD).get("weights") == _sizes(folder)
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -83,9 +83,12 @@ def test_tokens_are_the_originals(model, text, ids):
 
 def test_marks_and_turns_are_the_originals(model):
     tokenizer = checkpoints.load_tokenizer(model)
-    marks = {"bos": "<|im_start|>", "eos": "<|im_end|>", "pad": "<|im_end|>", "unk": "<|endoftext|>"}
+    marks = {"bos": "<|im_start|>", "eos": "<|im_end|>", "unk": "<|endoftext|>"}
     assert {name: getattr(tokenizer, f"{name}_token") for name in marks} == marks
-    assert (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.model_max_length) == (2, 2, 8192)
+    assert (tokenizer.eos_token_id, tokenizer.model_max_length) == (2, 8192)
+    # The original pads with the end of a turn, which training would then leave out of the loss.
+    assert checkpoints.end_tokens(model, tokenizer) == {2}
+    assert tokenizer.pad_token_id not in {0, 1, 2}
     question = {"role": "user", "content": "1 + 1?"}
     asked = "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
     unsaid = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
