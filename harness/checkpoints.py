@@ -247,12 +247,11 @@ def load_tokenizer(
     from transformers import AutoTokenizer
 
     tokenizer = load(AutoTokenizer, checkpoint, trust, padding_side="left")
-    folder = folder_here(checkpoint)
-    config = read_json(folder / "config.json") or {} if folder else {}
+    config = model_config(checkpoint)
     vocabulary = model_files.language_model(config).get("vocab_size")
     model_files.refuse_another_tokenizer(tokenizer, vocabulary, checkpoint)
     chat.settle(tokenizer, chat_template, switches, checkpoint)
-    turn_ends.give_pad_token(tokenizer, end_tokens(checkpoint, tokenizer), model_config(checkpoint))
+    turn_ends.give_pad_token(tokenizer, end_tokens(checkpoint, tokenizer), config)
     return tokenizer
 
 

@@ -4,6 +4,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from harness import chat, formats
+from harness.model_files import language_model
 
 # What no vocabulary has a word for.
 UNHEARD_OF = "\U0010fffd"
@@ -13,15 +14,9 @@ NEW_PAD = "<|pad|>"
 def end_tokens(tokenizer: Any, generation_config: dict, config: dict) -> frozenset[int]:
     """The ids of all tokens that end a reply: those that generation_config.json names, or else config.json, as the
     libraries have it; the tokenizer's own; and the one that closes an answered turn in its chat template."""
-    named = (settings.get("eos_token_id") for settings in (generation_config, config, _of_language(config)))
+    named = (settings.get("eos_token_id") for settings in (generation_config, config, language_model(config)))
     configured = next(filter(None, map(_ids, named)), [])
     return frozenset(_ids([*configured, tokenizer.eos_token_id, turn_end(tokenizer)]))
-
-
-def _of_language(config: dict) -> dict:
-    """The language model's part of config.json, which is all of it but for a multimodal wrapper."""
-    text = config.get("text_config")
-    return text if isinstance(text, dict) else config
 
 
 def _ids(named: Any) -> list[int]:
@@ -53,7 +48,7 @@ def give_pad_token(tokenizer: Any, ends: AbstractSet[int], config: dict) -> None
     used = ends | _used(tokenizer)
     if tokenizer.pad_token_id not in used:
         return
-    rows = _of_language(config).get("vocab_size")
+    rows = language_model(config).get("vocab_size")
     rows = rows if type(rows) is int else 0
     free = {
         token.content: number

@@ -98,7 +98,7 @@ def trainer_of(folder, output, **settings):
     values = arguments.grpo_arguments(config, output, LIMIT, 1, 0, goes_on=False)
     for name, value in settings.items():
         setattr(values, name, value)
-    questions = [problem.question for problem in datasets.training_problems(config).problems[:8]]
+    questions = [problem.question for problem in datasets.training_problems(config)[0].problems[:8]]
 
     def none(completions, **_):
         return [0.0] * len(completions)
@@ -142,10 +142,10 @@ def test_sft_learns_the_end_of_the_turn(tmp_path, layout):
         types.Problem("1", "Two and five?", "7", solution="2 + 5 = 7"),
         types.Problem("2", "One?", "1", solution="1"),
     )
-    rows, _ = solutions_of(
+    lessons = solutions_of(
         config.model_copy(update={"sft_batch": 1}), types.Dataset("d", "train", problems, "number"), tokenizer
     )
-    batch = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)(rows)
+    batch = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)(lessons.rows)
     expected = END if LAYOUTS[layout][3] == ANSWERED else EOS
     for ids, labels in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
         answer = tokenizer.convert_tokens_to_ids("</SOLUTION>")
