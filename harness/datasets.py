@@ -245,7 +245,11 @@ def address_of(config: Configuration) -> Address | None:
     given = config.dataset
     if given in DATASETS or Path(given).exists() or Path(given).suffix.lower() in SUFFIXES:
         return None
-    return hub_datasets.parse(given)
+    place = hub_datasets.parse(given)
+    for name, source in DATASETS.items():
+        if place and source and place.address == source.address and place.config in (None, source.config):
+            raise UserError(f"--dataset {given}: did you mean '{name}', the same with its columns and splits known?")
+    return place
 
 
 def _local_path(config: Configuration) -> Path:

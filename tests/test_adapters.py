@@ -32,8 +32,12 @@ def wrapper(tmp_path_factory):
     return str(folder)
 
 
+# So many that an adapter moves some reply.
+SOME = 12
+
+
 def both_sides(folder: Path, adapter: Path, *settings: str, **options) -> Run:
-    config = configuration(*settings, limit=6, adapter=str(adapter), engine="transformers", **options)
+    config = configuration(*settings, limit=SOME, adapter=str(adapter), engine="transformers", **options)
     run = Run.create(folder, config, "harness run")
     evaluate.evaluate(run, parts(BOTH), str(adapter), True, None)
     return run
@@ -42,7 +46,7 @@ def both_sides(folder: Path, adapter: Path, *settings: str, **options) -> Run:
 def test_base_and_adapter_from_one_engine_reply_as_from_two(tmp_path, adapter):
     run = both_sides(tmp_path / "both", adapter)
     for side, alone in (("before", None), ("after", str(adapter))):
-        single = Run.create(tmp_path / side, configuration(limit=6, adapter=alone), "harness eval")
+        single = Run.create(tmp_path / side, configuration(limit=SOME, adapter=alone), "harness eval")
         evaluate.evaluate(single, [side], alone, True, None)
         assert single.completions(side) == run.completions(side)
     assert run.completions("before") != run.completions("after")

@@ -135,8 +135,11 @@ def vllm(monkeypatch):
     """The engine on a stand-in for vLLM, whether or not that is installed."""
     named = {
         "vllm": ("LLM", "CompletionOutput", "EngineArgs", "LLMEngine", "RequestOutput", "SamplingParams"),
+        "vllm.config": (),
+        "vllm.config.lora": ("LoRAConfig",),
         "vllm.exceptions": ("VLLMValidationError",),
         "vllm.lora": (),
+        "vllm.lora.peft_helper": ("PEFTHelper",),
         "vllm.lora.request": ("LoRARequest",),
         "vllm.platforms": ("current_platform",),
         "vllm.sampling_params": ("RequestOutputKind",),
@@ -152,7 +155,7 @@ def vllm(monkeypatch):
         is_cuda_alike=lambda: False, get_device_name=lambda: "stand-in"
     )
     sys.modules["vllm"].EngineArgs.__dataclass_fields__ = {}
-    ours = ("harness.engines.vllm", "harness.engines.vllm_settings")
+    ours = ("harness.engines.vllm", "harness.engines.vllm_settings", "harness.engines.vllm_adapters")
     for name in ours:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(ENGINES, "vllm", "harness.engines.vllm:VllmEngine")
