@@ -50,7 +50,7 @@ def compare(*sides: Evaluation) -> Comparison:
     steps = [(sides[0], sides[-1]), *(pairwise(sides) if len(sides) > 2 else ())]
     paired = [pair(before, after) for before, after in steps]
     whole, *parts = (_differences(*step, pairs) for step, pairs in zip(steps, paired, strict=True))
-    differences, others = adjusted([whole], _primary(sides))[0], adjusted(parts, ())
+    differences, others = adjusted([whole], primary_of(sides))[0], adjusted(parts, ())
     steps_between = tuple(
         {"before": old.name, "after": new.name, "metrics": metrics}
         for (old, new), metrics in zip(steps[1:], others, strict=True)
@@ -65,7 +65,7 @@ def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Com
     return [
         _comparison((baseline, other), pairs, differences)
         for other, pairs, differences in zip(
-            others, paired, adjusted(families, _primary((baseline, *others))), strict=True
+            others, paired, adjusted(families, primary_of((baseline, *others))), strict=True
         )
     ]
 
@@ -88,7 +88,7 @@ def over_common_problems(sides: Sequence[Evaluation]) -> list[Evaluation]:
     return kept
 
 
-def _primary(sides: Sequence[Evaluation]) -> tuple[str, ...]:
+def primary_of(sides: Sequence[Evaluation]) -> tuple[str, ...]:
     """The metrics that get a verdict: of the language too where one side was asked for another than English."""
     languages = [side.settings.get("language") for side in sides]
     return primary_metrics(next((each for each in languages if each not in USUAL_LANGUAGES), None))

@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from harness import formats, registry
 from harness.engines import PACE
@@ -72,6 +73,10 @@ class Configuration(BaseModel):
     rewards_sha: str = Field("", description="tells the versions of a .py file of rewards apart")
     variant: Literal["robust", "tutorial"] = "robust"
     trainer: str = "auto"
+    training_seed: int | None = Field(None, ge=0, lt=2**32, description="of the training alone; as `seed` unless given")
+    training_seeds: int | None = Field(
+        None, le=100, description="so many trainings, seeds s, s+1, …, each evaluated on the same problems"
+    )
     launcher: str = Field("", description="starts the training on several GPUs: 'torchrun --nproc-per-node 2'")
     also: tuple[str, ...] = Field((), description="tasks of lm-eval to run before and after")
     also_tasks: str | None = Field(None, description="a folder with lm-eval tasks of one's own")
@@ -153,6 +158,13 @@ class Configuration(BaseModel):
             template = template.replace(DEFAULT_SYSTEM, json.dumps(formats.system_prompt(format, target)))
             values["chat_template"] = template.replace(OPENING_TAG, json.dumps(format.reasoning_tags[0]))
         return values
+
+    @field_validator("training_seeds")
+    @classmethod
+    def _one_training_shows_no_spread(cls, value: int | None) -> int | None:
+        if value is not None and value < 2:
+            raise PydanticCustomError("too_few", "one training shows no spread: give at least 2, or leave it out")
+        return value
 
     @property
     def target_language(self) -> str | None:

@@ -116,7 +116,8 @@ def _judged(difference: dict, p_adjusted: float, tests: int) -> Difference:
     if difference["p_value"] is None:
         return _described(difference)
     sizes = difference["power"](max(tests, 1))
-    verdict, note = _verdict(difference, p_adjusted), _note(difference, p_adjusted, tests)
+    verdict = verdict_of(difference["kind"], difference["delta"], p_adjusted)
+    note = _note(difference, p_adjusted, tests)
     return Difference(**_known(difference), **sizes, p_adjusted=p_adjusted, verdict=verdict, note=note)
 
 
@@ -124,14 +125,14 @@ def _known(difference: dict) -> dict:
     return {key: value for key, value in difference.items() if key not in ("power", "kind")}
 
 
-def _verdict(difference: dict, p_adjusted: float) -> str:
+def verdict_of(kind: Measure, delta: float, p_adjusted: float) -> str:
+    """What a difference of a metric is called, by its p-value among all that are tested."""
     if p_adjusted >= SIGNIFICANT:
         return NO_EVIDENCE
-    sign = 1 if difference["delta"] > 0 else -1
-    better = difference["kind"].better
-    if better == 0:
+    sign = 1 if delta > 0 else -1
+    if kind.better == 0:
         return "higher" if sign > 0 else "lower"
-    return "better" if sign == better else "worse"
+    return "better" if sign == kind.better else "worse"
 
 
 def _note(difference: dict, p_adjusted: float, tests: int) -> str:

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 
-from harness.types import ANSWERED_BY, DESCRIBED, FLIPS_BY, NO_EVIDENCE, NOT_COMPARED, Metric, measure
+from harness.types import ANSWERED_BY, DESCRIBED, FLIPS_BY, NO_EVIDENCE, NOT_COMPARED, Metric, OverSeeds, measure
 
 LAYOUT = "format_strict"
 ABOUT_ONE_ADAPTER = (
     "This is about this one adapter: another training by the same recipe, with another seed, may come out otherwise."
 )
+ABOUT = {
+    LAYOUT: "the share of replies in the required format",
+    ANSWERED_BY: "the share of correct answers",
+    FLIPS_BY: "the share of replies that are correct and in the required format",
+}
 SAID = {
     "better": "better",
     "worse": "worse",
@@ -34,6 +39,25 @@ def lines_of_one(metrics: Mapping[str, Metric]) -> tuple[str, ...]:
         f"{about}: {metrics[name].mean:.1%} of {metrics[name].n:,} replies."
         for name, about in named.items()
         if name in metrics and metrics[name].mean is not None
+    )
+
+
+def of_seeds(name: str, seeds: OverSeeds, adapters: Mapping) -> tuple[str, ...]:
+    """Two sentences on several trainings: one about these adapters, whose difference is `adapters`, one about the
+    recipe."""
+    if seeds.delta is None:
+        return ()
+    kind, what, each = measure(name), ABOUT.get(name, name), list(seeds.deltas.values())
+    of_these = kind.interval(adapters["low"], adapters["high"], signed=True) or "not known"
+    of_recipe = kind.interval(seeds.low, seeds.high, signed=True) or "not known"
+    return (
+        f"These {len(each)} adapters change {what} by {kind.show(adapters['delta'], signed=True)} on average (95 % "
+        f"interval {of_these} over problems): {SAID.get(adapters['verdict'], adapters['verdict'])}. The single ones: "
+        f"{', '.join(kind.show(delta, signed=True) for delta in each)}.",
+        f"The recipe: another training, with another seed, is expected to change {what} by "
+        f"{kind.show(seeds.delta, signed=True)} (95 % interval {of_recipe} over seeds and problems): "
+        f"{SAID.get(seeds.verdict, seeds.verdict)}. From seed to seed that varies by {kind.show(seeds.spread)} "
+        "(standard deviation).",
     )
 
 

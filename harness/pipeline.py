@@ -26,12 +26,17 @@ def stages(config: Configuration, before_after: bool) -> list[str]:
 
     The tasks of `also` follow the side that they belong to.
     """
-    before, after = ([f"{ALSO}{side}"] if config.also else [] for side in (BASE, ADAPTED[-1]))
+    before, after = base_stages(config), [f"{ALSO}{ADAPTED[-1]}"] if config.also else []
     if config.adapter:
-        return [BOTH, *before, *after, REPORT]
+        return [BOTH, *before[1:], *after, REPORT]
     if not before_after:
-        return [BASE, *before, REPORT]
-    return [BASE, *before, *(("warm-up", "sft") if config.warms_up else ()), "train", "after", *after, REPORT]
+        return [*before, REPORT]
+    return [*before, *(("warm-up", "sft") if config.warms_up else ()), "train", "after", *after, REPORT]
+
+
+def base_stages(config: Configuration) -> list[str]:
+    """Those that measure the base, as every run begins."""
+    return [BASE, *([f"{ALSO}{BASE}"] if config.also else [])]
 
 
 def training_stages(config: Configuration) -> list[str]:

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import IO
 from harness import __version__, records, stored
 from harness.config import Configuration, check
 from harness.errors import UserError
-from harness.files import read_journal, read_json, sha256, write_json
+from harness.files import read_journal, read_json, sha256, write_bytes, write_json
 from harness.lock import hold
 from harness.stored import Record
-from harness.types import ANSWERED_BY, FLIPS_BY, Comparison, Completion, Evaluation, Metric, Score
+from harness.types import ANSWERED_BY, FLIPS_BY, Comparison, Completion, Evaluation, Metric, OverSeeds, Score
 
 SIDES = ("before", "sft", "after")
 BASE, *ADAPTED = SIDES
@@ -24,7 +24,7 @@ TRAINING_FILES = ("log.jsonl", "probes.jsonl", "rollouts.jsonl")
 # Stages that measure tasks of lm-eval on a side.
 ALSO = "also-"
 # How to make a file again that was lost or changed; what is not here cannot be made from the rest.
-MADE_AGAIN_BY = {"scores.jsonl": "score", "metrics.json": "score", "comparison.json": "report"}
+MADE_AGAIN_BY = {"scores.jsonl": "score", "metrics.json": "score", "comparison.json": "report", "seeds.json": "report"}
 
 
 def parts(stage: str) -> list[str]:
@@ -146,6 +146,16 @@ class Run:
         hashes = {str(file.relative_to(self.path)): sha256(file) for file in files if file.is_file()}
         self._write(self.record | {"files": self.record.get("files", {}) | hashes})
 
+    def take_over(self, other: "Run", stage: str, places: Sequence[str]) -> None:
+        """Copy a finished stage of another run, its files at or below `places`, and mark it done here."""
+        record = other.record
+        files = [name for name in record.get("files", {}) if any(Path(name).is_relative_to(each) for each in places)]
+        other.verify(*(other.path / name for name in files))
+        for name in files:
+            write_bytes(self.path / name, (other.path / name).read_bytes())
+        self.keep(*(self.path / name for name in files))
+        self._mark(stage, {"state": "done", "seconds": 0.0}, record["provenance"].get(stage, {}))
+
     def verify(self, *places: Path) -> None:
         """A UserError where a finished file, at a place or below it, is not as it was written."""
         for name, kept in self.record.get("files", {}).items():
@@ -190,6 +200,19 @@ class Run:
         self.verify(file)
         # Either may be missing in what an older program has left.
         return {"warnings": [], "others": []} | stored.read(Comparison, file, fix)
+
+    def seeds(self) -> dict[str, OverSeeds] | None:
+        """What seeds.json says of several trainings, by metric; None where there is none."""
+        file = self.path / "seeds.json"
+        self.verify(file)
+        if not file.is_file():
+            return None
+        rows = read_json(file)
+        try:
+            return {name: records.make(OverSeeds, row) for name, row in rows.items()}
+        except (TypeError, ValueError, AttributeError) as error:
+            fix = f"run `harness report {self.path}`"
+            raise UserError(f"{file}: not as the program wrote it ({error}): {fix}") from error
 
     def also_comparison(self) -> dict | None:
         """The differences of lm-eval's tasks; None where the run has none."""

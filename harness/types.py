@@ -292,6 +292,28 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class OverSeeds:
+    """One metric's difference over several trainings by one recipe: `deltas` is each adapter's, by seed in order.
+
+    `delta` is their mean, `spread` their standard deviation. Both intervals are 95 % and of what another training is
+    expected to bring: from `seeds_low` to `seeds_high` on these very problems (Student's t over seeds), from `low` to
+    `high` on others like these `problems` too; test and verdict are of the latter.
+    """
+
+    deltas: dict[str, float]
+    delta: float | None
+    spread: float | None
+    seeds_low: float | None
+    seeds_high: float | None
+    low: float | None
+    high: float | None
+    problems: int
+    p_value: float | None
+    p_adjusted: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two evaluations of the same problems.
 

@@ -24,7 +24,8 @@ def warnings(run: Run, provenances: Provenances, comparison: Mapping[str, Any]) 
 
 def of_sides(provenances: Provenances) -> tuple[str, ...]:
     """What the evaluation found out about itself, by side, and what it is about."""
-    about = (headline.ABOUT_ONE_ADAPTER,) if len(provenances) > 1 else ()
+    several = any("training_seeds" in known for known in provenances.values())
+    about = (headline.ABOUT_ONE_ADAPTER,) if len(provenances) > 1 and not several else ()
     base = next(iter(provenances.values()))
     data = dict.fromkeys(note for known in provenances.values() for note in known.get("data_notes", ()))
     each = (note for side, known in provenances.items() for note in _of_side(side, known))

@@ -66,6 +66,8 @@ def _plots_of_run(view: View) -> list[Plot]:
     drawn = [plots.metric_bars({side.name: side.metrics for side in view.sides})]
     if any(row["delta"] is not None for row in view.differences.values()):
         drawn.append(plots.differences(view.differences, view.first, view.last))
+    if view.seeds and view.seeds.over:
+        drawn.append(plots.seeds(view.seeds.over, view.seeds.adapters))
     if view.parts:
         drawn.append(plots.parts(view.parts, view.first, view.last if len(view.sides) > 1 else None))
     if view.languages:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.markdown import one_line
-from harness.types import Evaluation, Metric, measure
+from harness.types import Evaluation, Metric, OverSeeds, measure
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 SIDE_COLORS = {"before": "#0072B2", "sft": "#009E73", "after": "#E69F00"}
@@ -97,6 +97,36 @@ def differences(rows: Mapping[str, Mapping], first: str, last: str) -> Plot:
         axes.set_xlabel(f"percentage points, {last} minus {first}, with 95 % interval")
         caption = f"From {first} to {last}: pointing up is better, pointing down worse, a hollow circle no evidence."
         return drawn(figure, "differences", caption)
+
+
+def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Mapping]) -> Plot:
+    """Each adapter's difference as a dot, their mean with the interval of these adapters and that of the recipe."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.8 * len(over) + 1.3), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for place, (name, each) in enumerate(over.items()):
+            scale = 100 if measure(name).percent else 1
+            for low, high, color, width, below in (
+                (adapters[name]["low"], adapters[name]["high"], SIDE_COLORS["after"], 2.2, 0.14),
+                (each.low, each.high, SIDE_COLORS["before"], 2.2, 0.28),
+            ):
+                if low is not None:
+                    axes.plot((scale * low, scale * high), (place + below, place + below), color=color, linewidth=width)
+            deltas = [scale * delta for delta in each.deltas.values()]
+            axes.plot(deltas, [place - 0.1] * len(deltas), "o", color=INK, markersize=6, markerfacecolor="none")
+        axes.set_yticks(range(len(over)), [label(name) for name in over])
+        axes.set_ylim(len(over) - 0.5, -0.5)
+        axes.margins(x=0.08)
+        axes.set_xlabel("difference in percentage points")
+        handles = [
+            Line2D([], [], marker="o", linestyle="", color=INK, markerfacecolor="none", label="one adapter"),
+            Line2D([], [], color=SIDE_COLORS["after"], linewidth=2.2, label="these adapters"),
+            Line2D([], [], color=SIDE_COLORS["before"], linewidth=2.2, label="the recipe"),
+        ]
+        figure.legend(handles=handles, loc="outside upper right", ncols=3)
+        caption = "Each training's difference, and 95 % intervals of the mean: of these adapters, and of the recipe."
+        return drawn(figure, "seeds", caption)
 
 
 def parts(groups: Mapping[str, Sequence], first: str, last: str | None) -> Plot:

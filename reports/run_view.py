@@ -14,9 +14,10 @@ from harness.records import LARGEST_NUMBER
 from harness.store import TRAINING_FILES, Run
 from harness.stored import AlsoMeans, Effective, Rollout
 from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
-from reports import explorer, notes
+from reports import explorer, notes, seed_view
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, Row, difference_row, metric_row, sentence
+from reports.seed_view import Seeds
 
 NO_COMPARISON = {"metrics": {}, "flips": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
 DRAW_AGAIN = "delete it, then draw the report again"
@@ -74,6 +75,7 @@ class View:
     steps: dict[str, tuple[Row, ...]]
     also: Also | None
     training: Training | None
+    seeds: Seeds | None
     facts: dict[str, dict[str, Any]]
     sides: tuple[Evaluation, ...]
     explorer: Explorer
@@ -120,6 +122,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         steps=_steps(comparison),
         also=_also(run, sides),
         training=_training(run),
+        seeds=seed_view.build(run, differences),
         facts=_facts(record, run),
         sides=tuple(sides),
         explorer=explorer.pack(sides),

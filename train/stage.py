@@ -49,6 +49,8 @@ class Training:
 def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Training]:
     """Open a training stage whose files lie in `folder`; what libraries print goes into its trainer.log."""
     config, replaced = fitted(run.config)
+    if config.training_seed is not None:
+        config = config.model_copy(update={"seed": config.training_seed})
     first = os.environ.get("RANK", "0") == "0"
     quiet = quiet or not first
     with ExitStack() as open_until_done:

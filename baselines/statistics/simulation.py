@@ -1,6 +1,7 @@
 """Simulated sides for the tables of this folder: replies that are right or not, in the required format or not."""
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from harness.differences import adjusted, measured
 from harness.types import Difference, measure
 
-DATE, MACHINE = "2026-11-25", "two x86-64 cores, no GPU"
+MACHINE = "two x86-64 cores, no GPU"
 
 
 def drawn(draw: np.random.Generator, right: np.ndarray, layout: np.ndarray) -> dict[str, np.ndarray]:
@@ -26,6 +27,6 @@ def verdicts(old: dict[str, np.ndarray], new: dict[str, np.ndarray], primary: Se
 
 def write_page(page: Path, text: str) -> None:
     """Print a page and write it, with where it was made."""
-    made = f"\nMade on {DATE} ({MACHINE}) by `python -m baselines.statistics.{page.stem}`.\n"
+    made = f"\nMade on {date.today()} ({MACHINE}) by `python -m baselines.statistics.{page.stem}`.\n"
     print(text + made)
     page.write_text(text + made, encoding="utf-8")

@@ -124,6 +124,8 @@ def _source(
     if folder:
         run = Run.open(folder)
         config = run.config
+        if config.training_seeds:
+            raise UserError(f"{folder}: has several adapters: name one of its trainings: {folder}/seed-{config.seed}")
         if not config.adapter and not run.is_done("train"):
             raise UserError(f"{folder}: no trained adapter: harness run --before-after --output {folder} makes one")
         return run, config, run.adapter_of("after")

@@ -49,6 +49,11 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "skip_sft": (bool, _option("--skip-sft", help="Leave out the recipe's SFT warm-up."), None),
     "also": (str, _option("--also", help="Tasks of lm-eval to run before and after: arc_easy,hellaswag."), None),
     "seed": (int, _option("--seed", help="The seed of sampling and training."), "seed"),
+    "training_seeds": (
+        int,
+        _option("--training-seeds", help="Train so many times, seeds s, s+1, …, and evaluate each adapter."),
+        "training_seeds",
+    ),
     "set": (list[str], _option("--set", help="Any recipe key, as key=value; may be repeated."), None),
 }
 

@@ -23,20 +23,28 @@ def score(
     json: Json = False,
 ) -> None:
     """Grade the stored replies of a run again."""
-    from harness.cli.rooms import run_stage
-    from harness.compare import compare_run
-    from harness.evaluate import score as score_side
+    from harness import training_seeds
     from harness.store import Run
 
     run = Run.open(folder)
     run.lock()
     _refuse_unnamed_code(run, rewards)
+    for each in (*training_seeds.finished(run), run):
+        _score_again(each)
+    show.results(run, json)
+
+
+def _score_again(run: "Run") -> None:
+    """Score every side of a run, compare them, and draw the report where there is one."""
+    from harness.cli.rooms import run_stage
+    from harness.compare import compare_run
+    from harness.evaluate import score as score_side
+
     for side in run.finished_sides():
         score_side(run, side, quiet=False)
     compare_run(run, run.evaluations())
     if run.report.is_file():
         run_stage(run, "report", quiet=True)
-    show.results(run, json)
 
 
 def _refuse_unnamed_code(run: "Run", rewards: Path | None) -> None:

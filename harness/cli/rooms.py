@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from harness import registry
+from harness import registry, training_seeds
 from harness.same_data import refuse_changed_data
 from harness.store import ALSO, BOTH, SIDES, Run, parts
 from harness.types import Completion
@@ -34,8 +34,12 @@ def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], N
         with run.stage("report"):
             sides = run.evaluations()
             compare_run(run, sides)
+            if run.config.training_seeds:
+                training_seeds.compare_seeds(run)
             compare_tasks(run)
             write_report(run, sides)
+    elif run.config.training_seeds and stage == training_seeds.AFTER:
+        training_seeds.gather(run)
     else:
         from harness.evaluate import evaluate
 

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from harness.errors import UserError, refuse_secrets
 
 if TYPE_CHECKING:
     from harness.config import Configuration
+    from harness.store import Run
 
 RUNS = Path("runs")
 NOT_REPEATED = ("--fresh", "--resume", "--quiet", "--json", "--verbose")
@@ -34,19 +36,40 @@ def run(
     quiet: Quiet = False,
 ) -> int:
     """The whole job into one run folder; without --before-after the baseline evaluation alone."""
-    from harness import pipeline
+    from harness import pipeline, training_seeds
     from train.trackers import tracked
 
+    training_seeds.check(config, before_after)
     names = pipeline.stages(config, before_after)
     folder = open_run(config, output, fresh, names, quiet)
     say = show.nothing if quiet else show.note
     say(f"run folder: {folder.path}")
-    with tracked(folder, names):
-        code = pipeline.run_stages(folder, names, quiet, say)
+    if config.training_seeds:
+        code = _run_seeds(folder, quiet, say)
+    else:
+        with tracked(folder, names):
+            code = pipeline.run_stages(folder, names, quiet, say)
     if code:
         return code
     show.results(folder, json)
     return 0
+
+
+def _run_seeds(folder: "Run", quiet: bool, say: Callable[[str], None]) -> int:
+    """The base once, each seed's training and evaluation as a run of its own, then all of them together."""
+    from harness import pipeline, training_seeds
+    from train.trackers import tracked
+
+    code = pipeline.run_stages(folder, pipeline.base_stages(folder.config), quiet, say)
+    for seed in () if code else training_seeds.seeds(folder.config):
+        one = training_seeds.begin(folder, seed)
+        say(f"training seed {seed}: {one.path}")
+        names = pipeline.stages(one.config, before_after=True)
+        with tracked(one, names):
+            code = pipeline.run_stages(one, names, quiet, say)
+        if code:
+            return code
+    return code or pipeline.run_stages(folder, [training_seeds.AFTER, pipeline.REPORT], quiet, say)
 
 
 @takes_configuration
@@ -59,8 +82,10 @@ def eval(
     verbose: Verbose = False,
 ) -> int:
     """Evaluate one model: the base, or base + --adapter."""
+    from harness import training_seeds
     from harness.cli.rooms import run_stage
 
+    training_seeds.check(config, before_after=False)
     side = "after" if config.adapter else "before"
     folder = open_run(config, output, fresh, [side], quiet)
     watch = show.Replies(folder) if verbose else None
@@ -81,9 +106,10 @@ def train(
     config: "Configuration", output: Output = None, fresh: Fresh = False, json: Json = False, quiet: Quiet = False
 ) -> int:
     """Train the adapter of a run, without measuring it."""
-    from harness import pipeline
+    from harness import pipeline, training_seeds
     from train.trackers import tracked
 
+    training_seeds.check(config, before_after=False)
     names = pipeline.training_stages(config)
     folder = open_run(config, output, fresh, names, quiet)
     with tracked(folder, names):
@@ -105,7 +131,7 @@ def plan(
     json: Json = False,
 ) -> int:
     """What a run would do, what it would take, and how small a change it could see; starts nothing."""
-    from harness import pipeline
+    from harness import pipeline, training_seeds
     from harness.cli.check import check_names
     from harness.datasets import settle_split
     from harness.plan import make_plan
@@ -114,6 +140,7 @@ def plan(
 
     if detect is not None and not 0 < detect < 1:
         raise UserError(f"--detect {detect:g}: not a share between 0 and 1: give 0.05 for 5 percentage points")
+    training_seeds.check(config, before_after)
     stages = pipeline.stages(config, before_after)
     config = settle_split(config, trains="train" in stages)
     check_names(config)

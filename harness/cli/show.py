@@ -46,7 +46,7 @@ def results(run: "Run", as_json: bool) -> None:
     from harness import headline
     from harness.pairs import with_variant
     from harness.store import SIDES
-    from reports import notes, run_view
+    from reports import notes, run_view, seed_view
 
     sides = {side: run.metrics(side) for side in SIDES if run.is_done(side)}
     has_comparison = len(sides) > 1 and (run.path / "comparison.json").is_file()
@@ -71,6 +71,8 @@ def results(run: "Run", as_json: bool) -> None:
     provenances = {side: known.get(side, {}) for side in sides}
     for told in (*_row_notes(compared, settings), *notes.warnings(run, provenances, comparison),
                  *notes.of_sides(provenances)):  # fmt: skip
+        say(told)
+    for told in seed_view.sentences_of(run, compared):
         say(told)
     also = _also(run)
     if run.report.is_file():

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from harness import datasets
 from harness.config import Configuration
+from harness.pipeline import base_stages
 from harness.plan.case import UNKNOWN, Case, Machine, Trainer, earlier_runs_of
 from harness.plan.memory import memory_of
 from harness.plan.sample_size import detectable, needed
-from harness.plan.seconds import seconds_of, sum_of
+from harness.plan.seconds import Estimate, seconds_of, sum_of
 
 
 def make_plan(
@@ -28,14 +29,15 @@ def make_plan(
     case = Case(config, names, problems, machine, trainer, list(earlier_runs_of(earlier_runs, config.checkpoint)))
     trains = "train" in names
     replies = problems * config.samples if problems else None
-    estimates = {name: seconds_of(case, name) for name in names}
+    estimates = {name: _over_trainings(case, name, seconds_of(case, name)) for name in names}
     return {
         "stages": names,
+        **({"trainings": config.training_seeds} if config.training_seeds else {}),
         "run folder": str(folder),
         "problems": problems or UNKNOWN,
         "replies a side": replies or UNKNOWN,
         "most tokens a side": replies * config.max_tokens if replies else UNKNOWN,
-        "training completions": case.work("train") if trains else 0,
+        "training completions": case.work("train") * (config.training_seeds or 1) if trains else 0,
         "detectable difference": detectable(case),
         **({"problems needed": needed(case, detect, whole)} if detect else {}),
         "parameters": str(case.size),
@@ -46,6 +48,14 @@ def make_plan(
         "replaced here": (trainer.replaced if trains else {}) or "nothing",
         "settings": (trainer.config if trains else config).model_dump(mode="json", exclude_none=True),
     }
+
+
+def _over_trainings(case: Case, name: str, estimate: Estimate) -> Estimate:
+    """A stage's seconds over all trainings; the base is measured once."""
+    (seconds, source), times = estimate, case.config.training_seeds
+    if times is None or seconds == UNKNOWN or name in base_stages(case.config):
+        return estimate
+    return round(times * seconds, 1), f"{times} times, {source}"
 
 
 def _problem_counts(config: Configuration) -> tuple[int | None, int | None]:

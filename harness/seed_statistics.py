@@ -1,0 +1,102 @@
+"""What several trainings by one recipe say of the recipe: the spread from seed to seed, and an interval that has it in.
+
+Seeds and problems are crossed: every adapter answers the same problems. An interval of one adapter takes its training
+as given, so it misses what the recipe brings on average far more often than 5 % of the time
+(baselines/statistics/seeds.md); here seeds and problems are both drawn anew.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+from scipy import stats as distributions
+
+from harness.compare import primary_of
+from harness.differences import verdict_of
+from harness.pairs import asked_of_both, problem_means
+from harness.stats import CONFIDENCE, holm
+from harness.types import DESCRIBED, NOT_COMPARED, Evaluation, OverSeeds, measure
+
+RESAMPLES = 2000
+
+
+def over_seeds(before: Evaluation, afters: Mapping[int, Evaluation]) -> dict[str, OverSeeds]:
+    """Each metric that all sides have, over the adapters of `afters` by seed, against the base's replies."""
+    asked = [asked_of_both(before, after) for after in afters.values()]
+    problems = [each for each in asked[0] if all(each in other for other in map(set, asked))]
+    old = problem_means(before.scores, problems)
+    new = [problem_means(after.scores, problems) for after in afters.values()]
+    names = [name for name in before.metrics if name in old and all(name in each for each in new)]
+    made = {name: of_metric(name, list(afters), np.array([each[name] - old[name] for each in new])) for name in names}
+    return _judged(made, primary_of([before, *afters.values()]))
+
+
+def of_metric(name: str, seeds: Sequence[int], deltas: np.ndarray) -> OverSeeds:
+    """Of differences (seeds, problems), NaN where one is not known; not judged yet."""
+    known = ~np.isnan(deltas)
+    if not known.any(axis=1).all():
+        return OverSeeds({}, None, None, None, None, None, None, 0, None, None, NOT_COMPARED)
+    by_seed = np.nanmean(deltas, axis=1)
+    mean, spread = float(by_seed.mean()), float(by_seed.std(ddof=1))
+    on_these = distributions.t.ppf((1 + CONFIDENCE) / 2, len(seeds) - 1) * spread / sqrt(len(seeds))
+    error, freedom = crossed_error(deltas)
+    half = distributions.t.ppf((1 + CONFIDENCE) / 2, freedom) * error if error else None
+    p_value = float(2 * distributions.t.sf(abs(mean) / error, freedom)) if error else None
+    seeds_ends, ends = _ends(mean, on_these, name), _ends(mean, half, name)
+    differences = {str(seed): float(each) for seed, each in zip(seeds, by_seed, strict=True)}
+    return OverSeeds(
+        differences, mean, spread, *seeds_ends, *ends, int(known.any(axis=0).sum()), p_value, None, DESCRIBED
+    )  # fmt: skip
+
+
+def crossed_error(deltas: np.ndarray) -> tuple[float, float]:
+    """Standard error of the mean of differences (seeds, problems) where both are drawn anew, and its freedom.
+
+    By a bootstrap that draws seeds and problems independently (Owen 2007, Annals of Applied Statistics 1:386), its
+    variance times S / (S - 1) as few seeds show too little of it; the degrees of freedom are Satterthwaite's (1946,
+    Biometrics Bulletin 2:110) of the two variances. Its coverage is in baselines/statistics/seeds.md.
+    """
+    seeds, problems = deltas.shape
+    known = ~np.isnan(deltas)
+    draw, values = np.random.default_rng(0), np.where(known, deltas, 0.0)
+    of_seeds = draw.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES)
+    of_problems = draw.multinomial(problems, np.full(problems, 1 / problems), RESAMPLES).T
+    sums = (of_seeds.T * (values @ of_problems)).sum(axis=0)
+    counts = (of_seeds.T * (known @ of_problems)).sum(axis=0)
+    means = sums[counts > 0] / counts[counts > 0]
+    variances = [
+        (float(np.nanmean(deltas, axis=1).var(ddof=1)) / seeds, seeds - 1),
+        (_variance(deltas[:, known.any(axis=0)]), max(int(known.any(axis=0).sum()) - 1, 1)),
+    ]
+    whole = sum(variance for variance, _ in variances)
+    if not whole:
+        return 0.0, 1.0
+    freedom = whole**2 / sum(variance**2 / each for variance, each in variances)
+    return float(means.std() * sqrt(seeds / (seeds - 1))), freedom
+
+
+def _variance(deltas: np.ndarray) -> float:
+    """Of the mean over problems of what all adapters come to on each."""
+    by_problem = np.nanmean(deltas, axis=0)
+    return float(by_problem.var(ddof=1)) / len(by_problem) if len(by_problem) > 1 else 0.0
+
+
+def _ends(mean: float, half: float | None, name: str) -> tuple[float | None, float | None]:
+    if half is None:
+        return None, None
+    low, high = mean - half, mean + half
+    return (max(low, -1.0), min(high, 1.0)) if measure(name).percent else (low, high)
+
+
+def _judged(made: Mapping[str, OverSeeds], primary: Sequence[str]) -> dict[str, OverSeeds]:
+    """With verdicts on the primary metrics, by Holm's p-values over those that vary."""
+    tested = [name for name in primary if name in made and made[name].p_value is not None]
+    adjusted = dict(zip(tested, holm([made[name].p_value for name in tested]), strict=True))
+    judged = dict(made)
+    for name in primary:
+        if name in made and made[name].verdict != NOT_COMPARED:
+            p_value = adjusted.get(name, 1.0)
+            verdict = verdict_of(measure(name), made[name].delta, p_value)
+            judged[name] = replace(made[name], p_adjusted=p_value, verdict=verdict)
+    return judged

@@ -1,0 +1,114 @@
+"""Several trainings by one recipe: each seed has a run folder of its own below the run's, and the same problems.
+
+The run itself has the base's replies, which every seed's run takes over, and, as its side `after`, the replies of all
+adapters: reply i of the seed at place s is reply s * samples + i there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from harness.compare import metrics_of
+from harness.config import Configuration
+from harness.errors import UserError
+from harness.files import write_json, write_lines
+from harness.seed_statistics import over_seeds
+from harness.store import ADAPTED, ALSO, BASE, SIDE_FILES, Run
+from harness.types import Completion, Evaluation
+
+AFTER = ADAPTED[-1]
+# What is of one adapter alone, and what is summed over all.
+OF_ONE_ADAPTER = ("adapter", "adapter_effect", "agreement", "seconds", "earlier_paces", "drawn_again", "unasked")
+
+
+def check(config: Configuration, before_after: bool) -> None:
+    """Raises UserError if several trainings are asked for where nothing is trained, or trained in one way only."""
+    if config.training_seeds is None:
+        return
+    if config.adapter:
+        raise UserError("--training-seeds trains adapters: leave it out with --adapter, or leave --adapter out")
+    if not before_after:
+        raise UserError("--training-seeds is for `harness run --before-after`, which trains and measures: leave it out")
+    if config.training_seed is not None:
+        raise UserError("training_seed names one training, --training-seeds asks for several: leave one of them out")
+
+
+def seeds(config: Configuration) -> range:
+    """The seeds of a run's trainings, in order."""
+    return range(config.seed, config.seed + config.training_seeds)
+
+
+def configuration_of(config: Configuration, seed: int) -> Configuration:
+    """Of one seed's run: all as in the run's own but the training's seed."""
+    return config.model_copy(update={"training_seeds": None, "training_seed": seed})
+
+
+def folder(run: Run, seed: int) -> Path:
+    return run.path / f"seed-{seed}"
+
+
+def begin(run: Run, seed: int) -> Run:
+    """One seed's run, made or gone on with, locked, with the base's replies of the whole run."""
+    one = Run.create(folder(run, seed), configuration_of(run.config, seed), run.record["command"])
+    one.lock()
+    for stage, places in ((BASE, [BASE]), (f"{ALSO}{BASE}", ["also"])):
+        if run.is_done(stage) and not one.is_done(stage):
+            one.take_over(run, stage, places)
+    return one
+
+
+def members(run: Run) -> dict[int, Run]:
+    """Each seed's run. Raises UserError if one of them is missing or not finished."""
+    found = {}
+    for seed in seeds(run.config):
+        one = Run.open(folder(run, seed))
+        if not one.is_done(AFTER):
+            raise UserError(f"{one.path}: not finished: the command of the whole run goes on from there")
+        found[seed] = one
+    return found
+
+
+def gather(run: Run) -> None:
+    """Make the side `after` of a run out of those of its seeds' runs."""
+    of_seed = {seed: one.evaluation(AFTER) for seed, one in members(run).items()}
+    samples, all_samples = run.config.samples, run.config.samples * len(of_seed)
+
+    def moved(each: Completion, seed_place: int) -> Completion:
+        problem, index = each.position // samples, seed_place * samples + each.index
+        return replace(each, index=index, position=problem * all_samples + index)
+
+    with run.stage(AFTER) as provenance:
+        completions, scores = [], []
+        for place, side in enumerate(of_seed.values()):
+            completions += [moved(each, place) for each in side.completions]
+            scores += [replace(each, index=place * samples + each.index) for each in side.scores]
+        write_lines(run.path / AFTER / SIDE_FILES[0], map(asdict, completions))
+        write_lines(run.path / AFTER / SIDE_FILES[1], map(asdict, scores))
+        write_json(run.path / AFTER / SIDE_FILES[2], {name: asdict(each) for name, each in metrics_of(scores).items()})
+        run.keep(*(run.path / AFTER / name for name in SIDE_FILES))
+        provenance |= _provenance(of_seed)
+
+
+def _provenance(of_seed: dict[int, Evaluation]) -> dict:
+    first = next(iter(of_seed.values())).provenance
+    adapters = {
+        f"seed-{seed} {file}": sha
+        for seed, side in of_seed.items()
+        for file, sha in (side.provenance.get("adapter") or {}).items()
+    }
+    unasked = sum(side.provenance.get("unasked", 0) for side in of_seed.values())
+    alike = {key: value for key, value in first.items() if key not in OF_ONE_ADAPTER}
+    return alike | {"adapter": adapters, "unasked": unasked, "training_seeds": list(of_seed)}
+
+
+def compare_seeds(run: Run) -> None:
+    """Write seeds.json: what one metric's difference is for each seed, and what that says of the recipe."""
+    before = run.evaluation(BASE)
+    compared = over_seeds(before, {seed: one.evaluation(AFTER) for seed, one in members(run).items()})
+    write_json(run.path / "seeds.json", {name: asdict(each) for name, each in compared.items()})
+    run.keep(run.path / "seeds.json")
+
+
+def finished(run: Run) -> Sequence[Run]:
+    """The seeds' runs of a run that has several trainings, all finished; none of another run."""
+    return list(members(run).values()) if run.config.training_seeds else ()
