@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping
 
-from harness.types import ANSWERED_BY, DESCRIBED, FLIPS_BY, NO_EVIDENCE, NOT_COMPARED, Metric, OverSeeds, measure
+from harness.types import (
+    ANSWERED_BY,
+    DESCRIBED,
+    FLIPS_BY,
+    NO_EVIDENCE,
+    NOT_COMPARED,
+    Measure,
+    Metric,
+    OverSeeds,
+    measure,
+)
 
 LAYOUT = "format_strict"
 ABOUT_ONE_ADAPTER = (
@@ -56,7 +66,7 @@ def of_seeds(name: str, seeds: OverSeeds, adapters: Mapping) -> tuple[str, ...]:
         f"{', '.join(kind.show(delta, signed=True) for delta in each)}.",
         f"The recipe: another training, with another seed, is expected to change {what} by "
         f"{kind.show(seeds.delta, signed=True)} (95 % interval {of_recipe} over seeds and problems): "
-        f"{SAID.get(seeds.verdict, seeds.verdict)}. From seed to seed that varies by {kind.show(seeds.spread)} "
+        f"{SAID.get(seeds.verdict, seeds.verdict)}. From seed to seed that varies by {_unsigned(kind, seeds.spread)} "
         "(standard deviation).",
     )
 
@@ -79,6 +89,10 @@ def _share_of_layout(gain: Mapping[str, float]) -> str:
         f"{_points(whole)}, of which {_points(layout)} are format alone (the answer was correct on both sides) and "
         f"{_points(answers)} are answers."
     )
+
+
+def _unsigned(kind: Measure, spread: float) -> str:
+    return kind.show(spread, signed=True).removeprefix("+")
 
 
 def _points(share: float) -> str:

@@ -12,6 +12,7 @@ from math import sqrt
 import numpy as np
 from scipy import stats as distributions
 
+from harness import stats
 from harness.compare import primary_of
 from harness.differences import verdict_of
 from harness.pairs import asked_of_both, problem_means
@@ -19,6 +20,7 @@ from harness.stats import CONFIDENCE, holm
 from harness.types import DESCRIBED, NOT_COMPARED, Evaluation, OverSeeds, measure
 
 RESAMPLES = 2000
+Ends = tuple[float | None, float | None]
 
 
 def over_seeds(before: Evaluation, afters: Mapping[int, Evaluation]) -> dict[str, OverSeeds]:
@@ -37,17 +39,17 @@ def of_metric(name: str, seeds: Sequence[int], deltas: np.ndarray) -> OverSeeds:
     known = ~np.isnan(deltas)
     if not known.any(axis=1).all():
         return OverSeeds({}, None, None, None, None, None, None, 0, None, None, NOT_COMPARED)
-    by_seed = np.nanmean(deltas, axis=1)
+    by_seed, percent = np.nanmean(deltas, axis=1), measure(name).percent
     mean, spread = float(by_seed.mean()), float(by_seed.std(ddof=1))
-    on_these = distributions.t.ppf((1 + CONFIDENCE) / 2, len(seeds) - 1) * spread / sqrt(len(seeds))
     error, freedom = crossed_error(deltas)
-    half = distributions.t.ppf((1 + CONFIDENCE) / 2, freedom) * error if error else None
+    on_these = _interval(mean, spread / sqrt(len(seeds)), len(seeds) - 1, percent)
+    # Of the recipe nothing is surer than of the adapters at hand.
+    of_these = stats.paired_interval(np.nanmean(deltas[:, known.any(axis=0)], axis=0), percent)
+    of_recipe = _both(_interval(mean, error, freedom, percent), of_these)
     p_value = float(2 * distributions.t.sf(abs(mean) / error, freedom)) if error else None
-    seeds_ends, ends = _ends(mean, on_these, name), _ends(mean, half, name)
     differences = {str(seed): float(each) for seed, each in zip(seeds, by_seed, strict=True)}
-    return OverSeeds(
-        differences, mean, spread, *seeds_ends, *ends, int(known.any(axis=0).sum()), p_value, None, DESCRIBED
-    )  # fmt: skip
+    problems = int(known.any(axis=0).sum())
+    return OverSeeds(differences, mean, spread, *on_these, *of_recipe, problems, p_value, None, DESCRIBED)
 
 
 def crossed_error(deltas: np.ndarray) -> tuple[float, float]:
@@ -82,11 +84,19 @@ def _variance(deltas: np.ndarray) -> float:
     return float(by_problem.var(ddof=1)) / len(by_problem) if len(by_problem) > 1 else 0.0
 
 
-def _ends(mean: float, half: float | None, name: str) -> tuple[float | None, float | None]:
-    if half is None:
+def _interval(mean: float, error: float, freedom: float, percent: bool) -> Ends:
+    """Student's t interval, of a difference in percent from -1 to 1; unknown where nothing varies."""
+    if not error:
         return None, None
+    half = float(distributions.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
     low, high = mean - half, mean + half
-    return (max(low, -1.0), min(high, 1.0)) if measure(name).percent else (low, high)
+    return (max(low, -1.0), min(high, 1.0)) if percent else (low, high)
+
+
+def _both(one: Ends, other: Ends) -> Ends:
+    """From the lowest to the highest end that is known."""
+    lows, highs = ([each for each in ends if each is not None] for ends in zip(one, other, strict=True))
+    return (min(lows), max(highs)) if lows else (None, None)
 
 
 def _judged(made: Mapping[str, OverSeeds], primary: Sequence[str]) -> dict[str, OverSeeds]:

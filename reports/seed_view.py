@@ -66,7 +66,7 @@ def _rows(over: Mapping[str, OverSeeds], differences: Mapping[str, Mapping]) -> 
             for seed in seeds
         ),
         row("mean", [kind.show(each.delta, signed=True) for kind, each, _ in named]),
-        row("from seed to seed (standard deviation)", [kind.show(each.spread) for kind, each, _ in named]),
+        row("from seed to seed (standard deviation)", [kind.show(each.spread, signed=True).removeprefix("+") for kind, each, _ in named]),
         row("these adapters, over problems",
             [kind.interval(known["low"], known["high"], signed=True) for kind, _, known in named]),
         row("the recipe, on these problems (Student's t over seeds)",
