@@ -1,23 +1,24 @@
 """Several trainings by one recipe, as a table: a row a seed, then what they come to together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from harness import headline
 from harness.store import Run
-from harness.types import ANSWERED_BY, DESCRIBED, NOT_COMPARED, OverSeeds, measure
+from harness.types import ANSWERED_BY, DESCRIBED, NOT_COMPARED, Measure, OverSeeds, measure
 
 # The primary metrics have a verdict.
 WITHOUT_VERDICT = (DESCRIBED, NOT_COMPARED)
+Named = Mapping[str, tuple[Measure, OverSeeds]]
 
 
 @dataclass(frozen=True)
 class SeedRow:
-    """A line of the table: what it is of, the page that has more of it, and the figure for each metric."""
+    """A line of the table: what it is of, the figure for each metric, and the page that has more of it."""
 
     name: str
-    page: str
     cells: tuple[str, ...]
+    page: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,39 @@ def sentences(over: Mapping[str, OverSeeds], differences: Mapping[str, Mapping])
 
 
 def _rows(over: Mapping[str, OverSeeds], differences: Mapping[str, Mapping]) -> tuple[SeedRow, ...]:
-    named = [(measure(name), each, differences[name]) for name, each in over.items()]
+    named = {name: (measure(name), each) for name, each in over.items()}
     seeds = list(next(iter(over.values())).deltas) if over else []
-
-    def row(title: str, cells: list[str], page: str = "") -> SeedRow:
-        return SeedRow(title, page, tuple(cells))
-
+    known = [(kind, each, differences[name]) for name, (kind, each) in named.items()]
+    single = [
+        SeedRow(
+            f"seed {seed}", _shown(named, lambda each, seed=seed: each.deltas[seed]), f"seed-{seed}/report/index.html"
+        )
+        for seed in seeds
+    ]
     return (
-        *(
-            row(f"seed {seed}", [kind.show(each.deltas[seed], signed=True) for kind, each, _ in named],
-                f"seed-{seed}/report/index.html")
-            for seed in seeds
+        *single,
+        SeedRow("mean", _shown(named, lambda each: each.delta)),
+        SeedRow("from seed to seed (standard deviation)", _spreads(named)),
+        SeedRow(
+            "these adapters, over problems",
+            tuple(kind.interval(each["low"], each["high"], signed=True) for kind, _, each in known),
         ),
-        row("mean", [kind.show(each.delta, signed=True) for kind, each, _ in named]),
-        row("from seed to seed (standard deviation)", [kind.show(each.spread, signed=True).removeprefix("+") for kind, each, _ in named]),
-        row("these adapters, over problems",
-            [kind.interval(known["low"], known["high"], signed=True) for kind, _, known in named]),
-        row("the recipe, on these problems (Student's t over seeds)",
-            [kind.interval(each.seeds_low, each.seeds_high, signed=True) for kind, each, _ in named]),
-        row("the recipe, over seeds and problems",
-            [kind.interval(each.low, each.high, signed=True) for kind, each, _ in named]),
-        row("verdict on these adapters", [known["verdict"] for *_, known in named]),
-        row("verdict on the recipe", [each.verdict for _, each, _ in named]),
-    )  # fmt: skip
+        SeedRow(
+            "the recipe, on these problems (Student's t over seeds)",
+            tuple(kind.interval(each.seeds_low, each.seeds_high, signed=True) for kind, each in named.values()),
+        ),
+        SeedRow(
+            "the recipe, over seeds and problems",
+            tuple(kind.interval(each.low, each.high, signed=True) for kind, each in named.values()),
+        ),
+        SeedRow("verdict on these adapters", tuple(each["verdict"] for *_, each in known)),
+        SeedRow("verdict on the recipe", tuple(each.verdict for _, each in named.values())),
+    )
+
+
+def _shown(named: Named, value: Callable[[OverSeeds], float]) -> tuple[str, ...]:
+    return tuple(kind.show(value(each), signed=True) for kind, each in named.values())
+
+
+def _spreads(named: Named) -> tuple[str, ...]:
+    return tuple(kind.show(each.spread, signed=True).removeprefix("+") for kind, each in named.values())
