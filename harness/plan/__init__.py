@@ -8,6 +8,7 @@ from harness.plan.case import UNKNOWN, Case, Machine, Trainer, earlier_runs_of
 from harness.plan.memory import memory_of
 from harness.plan.sample_size import detectable, needed
 from harness.plan.seconds import seconds_of, sum_of
+from harness.store import BASE, SIDES
 
 
 def make_plan(
@@ -27,14 +28,14 @@ def make_plan(
     whole, problems = _problem_counts(config)
     case = Case(config, names, problems, machine, trainer, list(earlier_runs_of(earlier_runs, config.checkpoint)))
     trains = "train" in names
-    replies = problems * config.samples if problems else None
+    replies = {side: (problems or 0) * config.samples_of(side != BASE) for side in names if side in SIDES}
     estimates = {name: seconds_of(case, name) for name in names}
     return {
         "stages": names,
         "run folder": str(folder),
         "problems": problems or UNKNOWN,
-        "replies a side": replies or UNKNOWN,
-        "most tokens a side": replies * config.max_tokens if replies else UNKNOWN,
+        "replies a side": _of_each_side(replies),
+        "most tokens a side": _of_each_side({side: count * config.max_tokens for side, count in replies.items()}),
         "training completions": case.work("train") if trains else 0,
         "detectable difference": detectable(case),
         **({"problems needed": needed(case, detect, whole)} if detect else {}),
@@ -46,6 +47,11 @@ def make_plan(
         "replaced here": (trainer.replaced if trains else {}) or "nothing",
         "settings": (trainer.config if trains else config).model_dump(mode="json", exclude_none=True),
     }
+
+
+def _of_each_side(counts: dict[str, int]) -> dict[str, int] | int | str:
+    """The number that every side has, or each side's own where they differ."""
+    return counts if len({*counts.values()}) > 1 else next(iter(counts.values()), 0) or UNKNOWN
 
 
 def _problem_counts(config: Configuration) -> tuple[int | None, int | None]:
