@@ -8,6 +8,7 @@ LAYOUT = "format_strict"
 ABOUT_ONE_ADAPTER = (
     "This is about this one adapter: another training by the same recipe, with another seed, may come out otherwise."
 )
+FLIPS_OF_PAIRS = "counted over the replies that have the same index on both sides"
 SAID = {
     "better": "better",
     "worse": "worse",
@@ -17,8 +18,19 @@ SAID = {
 }
 
 
+def of_baseline(settings: Mapping) -> tuple[str, ...]:
+    """How many replies the baseline of a run is the mean of, where they are not as many as the adapter's."""
+    base, adapted = settings.get("baseline_samples"), settings.get("samples", 1)
+    if base in (None, adapted):
+        return ()
+    return (
+        f"The baseline is {_of_replies(base)} per problem, every other side {_of_replies(adapted)}; "
+        "the difference of a problem is between the two.",
+    )
+
+
 def lines(differences: Mapping[str, Mapping], gain: Mapping[str, float] | None) -> tuple[str, ...]:
-    """Of two sides; `gain` is Comparison's, None where replies do not pair one by one."""
+    """Of two sides; `gain` is Comparison's, None where nothing is graded on both, or an older program left it out."""
     told = [_difference("In the required format", differences.get(LAYOUT))]
     told.append(_difference("Correct answers, in whatever format", differences.get(ANSWERED_BY)))
     told.append(_share_of_layout(gain) if gain else _difference("Both at once", differences.get(FLIPS_BY)))
@@ -47,7 +59,7 @@ def _difference(about: str, difference: Mapping | None) -> str:
 
 def _share_of_layout(gain: Mapping[str, float]) -> str:
     whole, layout, answers = (gain[key] for key in ("delta", "layout", "answers"))
-    if not whole:
+    if not round(whole, 9):
         return "Correct and in the required format: as many replies as before."
     word = "gain" if whole > 0 else "loss"
     return (
@@ -55,6 +67,10 @@ def _share_of_layout(gain: Mapping[str, float]) -> str:
         f"{_points(whole)}, of which {_points(layout)} are format alone (the answer was correct on both sides) and "
         f"{_points(answers)} are answers."
     )
+
+
+def _of_replies(count: int) -> str:
+    return f"the mean of {count} replies" if count > 1 else "one reply"
 
 
 def _points(share: float) -> str:

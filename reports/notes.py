@@ -22,9 +22,9 @@ def warnings(run: Run, provenances: Provenances, comparison: Mapping[str, Any]) 
     return *_trusted(run), *said, *record["provenance"].get("train", {}).get("health", ())
 
 
-def of_sides(provenances: Provenances) -> tuple[str, ...]:
-    """What the evaluation found out about itself, by side, and what it is about."""
-    about = (headline.ABOUT_ONE_ADAPTER,) if len(provenances) > 1 else ()
+def of_sides(provenances: Provenances, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the evaluation found out about itself, by side, and what it is about; `settings` are the run's."""
+    about = (headline.ABOUT_ONE_ADAPTER, *headline.of_baseline(settings)) if len(provenances) > 1 else ()
     base = next(iter(provenances.values()))
     data = dict.fromkeys(note for known in provenances.values() for note in known.get("data_notes", ()))
     each = (note for side, known in provenances.items() for note in _of_side(side, known))
