@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from harness import stats
-from harness.pairs import Pairs, by_problem, pair
+from harness.pairs import by_problem, paired_values
 from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation
 
 MOST_KINDS = 20
@@ -17,7 +17,8 @@ NUMBER = re.compile(r"\d[\d,.]*")
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the problems: how many pairs, each side's share right in the layout, and the paired difference."""
+    """A part of the problems: how many pairs (problems, where the sides have different numbers of replies), each side's
+    share right in the layout, and the paired difference."""
 
     name: str
     n: int
@@ -26,33 +27,6 @@ class Part:
     delta: float | None = None
     low: float | None = None
     high: float | None = None
-
-
-@dataclass(frozen=True)
-class Gain:
-    """How the change of accuracy_strict splits, over `n` pairs: `layout` is of replies whose answer was right on both
-    sides, `answers` the rest. Counts of pairs; `delta` is their net sum as a share."""
-
-    n: int
-    gained_by_layout: int
-    gained_by_answer: int
-    lost_by_layout: int
-    lost_by_answer: int
-
-    @property
-    def layout(self) -> float:
-        return (self.gained_by_layout - self.lost_by_layout) / self.n
-
-    @property
-    def answers(self) -> float:
-        return (self.gained_by_answer - self.lost_by_answer) / self.n
-
-    @property
-    def delta(self) -> float:
-        return self.layout + self.answers
-
-    def as_shares(self) -> dict[str, float]:
-        return {"n": self.n, "layout": self.layout, "answers": self.answers, "delta": self.delta}
 
 
 @dataclass(frozen=True)
@@ -80,15 +54,15 @@ def parts(sides: Sequence[Evaluation]) -> dict[str, tuple[Part, ...]]:
     Of the first and the last side; none of these follows from the replies, so no regression to the mean is shown as a
     change.
     """
-    pairs = pair(sides[0], sides[-1])
-    before, after = (
-        np.array([score.scores.get(FLIPS_BY) for score in side], dtype=float) for side in (pairs.before, pairs.after)
-    )
+    found = paired_values(sides[0], sides[-1])
+    if FLIPS_BY not in found.before.keys() & found.after.keys():
+        return {}
+    before, after = found.before[FLIPS_BY], found.after[FLIPS_BY]
     scored = np.flatnonzero(~np.isnan(before) & ~np.isnan(after))
     if not len(scored):
         return {}
-    completions = [pairs.asked[place] for place in scored]
-    before, after, problems = before[scored], after[scored], pairs.problems[scored]
+    completions = [found.asked[place] for place in scored]
+    before, after, problems = before[scored], after[scored], found.problems[scored]
     groups = {
         "kind of problem": _kinds(completions),
         "length of the question": _thirds(completions, lambda text: len(text.split()), "words"),
@@ -125,20 +99,6 @@ def among_finished(side: Evaluation) -> dict[str, Part]:
         name: [scores[name] for scores in whole if scores.get(name) is not None] for name in (ANSWERED_BY, FLIPS_BY)
     }
     return {name: Part(name, len(each), float(np.mean(each)), None) for name, each in values.items() if each}
-
-
-def gain(pairs: Pairs) -> Gain | None:
-    """What the change of accuracy_strict is made of; None where no pair is graded."""
-    counts, n = dict.fromkeys(("gained_by_layout", "gained_by_answer", "lost_by_layout", "lost_by_answer"), 0), 0
-    for old, new in ((old.scores, new.scores) for old, new in zip(pairs.before, pairs.after, strict=True)):
-        if None in (old.get(FLIPS_BY), new.get(FLIPS_BY)):
-            continue
-        n += 1
-        if old[FLIPS_BY] != new[FLIPS_BY]:
-            way = "gained" if new[FLIPS_BY] else "lost"
-            cause = "layout" if old.get(ANSWERED_BY) == new.get(ANSWERED_BY) else "answer"
-            counts[f"{way}_by_{cause}"] += 1
-    return Gain(n, **counts) if n else None
 
 
 def payments(side: Evaluation) -> tuple[Payment, ...]:

@@ -7,18 +7,20 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness import breakdown, repeats, stats
+from harness import repeats, stats
 from harness.differences import USUAL_LANGUAGES, adjusted, measured, primary_metrics
 from harness.errors import UserError
 from harness.files import write_json
+from harness.gain import gain
 from harness.pairs import (
     Pairs,
+    as_asked_for,
     asked_of_both,
     columns,
     made_otherwise,
     other_weights,
     pair,
-    problem_means,
+    paired_values,
     uneven,
     unlike,
 )
@@ -48,25 +50,21 @@ def compare(*sides: Evaluation) -> Comparison:
     and without verdicts.
     """
     steps = [(sides[0], sides[-1]), *(pairwise(sides) if len(sides) > 2 else ())]
-    paired = [pair(before, after) for before, after in steps]
-    whole, *parts = (_differences(*step, pairs) for step, pairs in zip(steps, paired, strict=True))
+    whole, *parts = (_differences(*step) for step in steps)
     differences, others = adjusted([whole], primary_of(sides))[0], adjusted(parts, ())
     steps_between = tuple(
         {"before": old.name, "after": new.name, "metrics": metrics}
         for (old, new), metrics in zip(steps[1:], others, strict=True)
     )
-    return _comparison(sides, paired[0], differences, steps_between)
+    return _comparison(sides, pair(*steps[0]), differences, steps_between)
 
 
 def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Comparison]:
     """Each of the others against the baseline, paired by problem whatever the prompts; p-values adjusted over all."""
-    paired = [pair(baseline, other, same_prompts=False) for other in others]
-    families = [_differences(baseline, other, pairs, False) for other, pairs in zip(others, paired, strict=True)]
+    families = [_differences(baseline, other, same_prompts=False) for other in others]
     return [
-        _comparison((baseline, other), pairs, differences)
-        for other, pairs, differences in zip(
-            others, paired, adjusted(families, primary_of((baseline, *others))), strict=True
-        )
+        _comparison((baseline, other), pair(baseline, other, same_prompts=False), differences, same_prompts=False)
+        for other, differences in zip(others, adjusted(families, primary_of((baseline, *others))), strict=True)
     ]
 
 
@@ -126,14 +124,18 @@ def compare_run(run: Run, sides: Sequence[Evaluation]) -> None:
 
 
 def _comparison(
-    sides: Sequence[Evaluation], pairs: Pairs, differences: dict[str, Difference], steps: tuple[dict, ...] = ()
+    sides: Sequence[Evaluation],
+    pairs: Pairs,
+    differences: dict[str, Difference],
+    steps: tuple[dict, ...] = (),
+    same_prompts: bool = True,
 ) -> Comparison:
     first = min(len(pairs), LANGUAGE_SAMPLES)
     languages = {
         sides[0].name: language_counts(pairs.before[:first]),
         sides[-1].name: language_counts(pairs.after[:first]),
     }
-    gain = None if uneven(sides[0], sides[-1]) else breakdown.gain(pairs)
+    split = gain(sides[0], sides[-1], same_prompts)
     return Comparison(
         differences,
         _flips(pairs),
@@ -141,24 +143,19 @@ def _comparison(
         first,
         tuple(_warnings(sides, pairs)),
         steps,
-        gain.as_shares() if gain else None,
+        split.as_shares() if split else None,
     )
 
 
-def _differences(before: Evaluation, after: Evaluation, pairs: Pairs, same_prompts: bool = True) -> dict[str, dict]:
-    """Each metric's difference, and what is judged of it once it is known how many are tested.
-
-    Where whole sides are compared and have different numbers of replies to a problem, it counts by the means of all.
-    """
-    if not same_prompts and uneven(before, after):
-        both = asked_of_both(before, after)
-        old, new = problem_means(before.scores, both), problem_means(after.scores, both)
-        values = {name: (old[name], new[name], np.arange(len(both))) for name in old if name in new}
-        old_repeats, new_repeats = repeats.metrics(before.scores), repeats.metrics(after.scores)
-    else:
-        old, new = columns(pairs.before), columns(pairs.after)
-        values = {name: (old[name], new[name], pairs.problems) for name in old if name in new}
-        old_repeats, new_repeats = repeats.metrics(pairs.before), repeats.metrics(pairs.after)
+def _differences(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> dict[str, dict]:
+    """Each metric's difference, and what is judged of it once it is known how many are tested."""
+    found = paired_values(before, after, same_prompts)
+    both = found.before.keys() & found.after.keys()
+    values = {name: (found.before[name], found.after[name], found.problems) for name in both}
+    asked = {each.problem_id for each in found.asked}
+    old_repeats, new_repeats = (
+        repeats.metrics([score for score in side.scores if score.problem_id in asked]) for side in (before, after)
+    )
     for name in old_repeats.keys() & new_repeats.keys():
         common = [each for each in old_repeats[name] if each in new_repeats[name]]
         sides = (np.array([known[name][each] for each in common]) for known in (old_repeats, new_repeats))
@@ -188,7 +185,7 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
         warnings.append(f"not made alike by {last.name} and {first.name}: {', '.join(differ)}")
     warnings += other_weights((side.name, side.settings, side.provenance) for side in sides)
     asked = set(asked_of_both(first, last))
-    if uneven(first, last):
+    if uneven(first, last) and not as_asked_for(first, last):
         warnings.append(
             f"{first.name} and {last.name} have different numbers of replies to a problem: each problem counts by the "
             "mean of all its replies"

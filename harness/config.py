@@ -62,6 +62,9 @@ class Configuration(BaseModel):
     trust_remote_code: bool = Field(False, description="run the Python code that a checkpoint brings along")
     adapter: str | None = Field(None, description="an adapter that exists already; then nothing is trained")
     samples: int = Field(1, ge=1, description="replies a problem")
+    baseline_samples: int | None = Field(
+        None, ge=1, description="replies per problem of the base model; as `samples` unless given"
+    )
     temperature: float = Field(1.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0 is off")
@@ -184,6 +187,10 @@ class Configuration(BaseModel):
         """Whether `rewards` is a user's Python file."""
         return self.rewards.endswith(".py")
 
+    def samples_of(self, adapted: bool) -> int:
+        """Replies per problem of the base model, or of the base with an adapter."""
+        return self.samples if adapted or self.baseline_samples is None else self.baseline_samples
+
     @property
     def sampling(self) -> Sampling:
         return Sampling(
@@ -201,6 +208,8 @@ class Configuration(BaseModel):
         """All that makes a run another one."""
         arguments = {name: value for name, value in self.engine_args.items() if name not in PACE}
         irrelevant = {"limit_order"} if self.limit is None else set()
+        if self.samples_of(adapted=False) == self.samples:
+            irrelevant.add("baseline_samples")
         return self.model_dump(mode="json", exclude=irrelevant) | {"engine_args": arguments}
 
     @property

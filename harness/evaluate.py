@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from harness import adapters, agreement, cache, checkpoints, datasets, formats, progress, registry
@@ -63,7 +63,8 @@ def evaluate(
             provenance[side] |= who | problems | begun | ({"replaced": replaced} if replaced else {})
             run.note(side, provenance[side])
             if side == BASE and fingerprint:
-                decided_by = cache.determinants(who, wanted[BASE], config.sampling)
+                sampling = replace(config.sampling, n=config.samples_of(adapted=False))
+                decided_by = cache.determinants(who, wanted[BASE], sampling)
         if decided_by and reuse_baseline(run, decided_by, wanted[BASE], quiet):
             provenance[BASE]["cached"] = True
             run.note(BASE, provenance[BASE])
@@ -242,7 +243,7 @@ def open_engine(config: Configuration, adapter: str | None) -> Engine:
 
 
 def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: bool) -> list[Request]:
-    """Every reply that the run consists of: each problem's, `samples` times."""
+    """Every reply that a side consists of: each problem's, as often as the base or the adapter is asked."""
     format = FORMATS[config.format]
     system = system_text(config)
     made = []
@@ -250,7 +251,7 @@ def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: b
         prompt = engine.render(formats.messages(problem.question, system))
         sha = formats.prompt_sha(prompt)
         prefix = formats.prompt_prefix(prompt, format)
-        for index in range(config.samples):
+        for index in range(config.samples_of(adapted)):
             made.append(Request(problem, index, prompt, sha, prefix, config.seed, position=len(made), adapted=adapted))
     return made
 

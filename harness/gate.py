@@ -9,22 +9,23 @@ as large as the tolerance passes is in baselines/statistics/gate.md.
 """
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import Literal
 
-from harness import registry
+from harness import headline, registry
 from harness.compare import compare_each, metrics_of
 from harness.errors import UserError
-from harness.pairs import unlike
+from harness.pairs import as_asked_for, unlike
 from harness.power import POWER, needed_for_mean
 from harness.stats import QUANTILE, unchanged_needed
-from harness.types import Difference, Evaluation, Score, measure
+from harness.types import Completion, Difference, Evaluation, Score, measure
 
 GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
 TOLERANCE = 0.05
 
+Reply = tuple[Completion, Score]
 Result = Literal["holds", "worse", "differs", "not shown"]
 
 
@@ -101,17 +102,18 @@ def judge(side: Evaluation, baseline: Evaluation, named: Mapping[str, float]) ->
     """
     side, baseline = _file_by_name(side), _file_by_name(baseline)
     _refuse_unlike(side, baseline)
-    places = _places(side) & _places(baseline)
+    places = _compared(side, baseline)
     old, new = _only(baseline, places), _only(side, places)
     tolerances = _tolerances(old, new, named)
     lost = _lost(side, baseline)
     comparison, worst = compare_each(old, [new])[0], compare_each(*_at_worst(baseline, old, new, lost))[0]
     problems = len({problem for problem, _ in places})
+    about = headline.of_baseline(side.settings) if as_asked_for(old, new) else ()
     judged = (
         _judged(name, comparison.metrics[name], worst.metrics[name], allowed, len(lost))
         for name, allowed in tolerances.items()
     )
-    notes = (*_left_out(side, baseline, len(places)), *comparison.warnings)
+    notes = (*_left_out(side, new, baseline.name), *_left_out(baseline, old, side.name), *about, *comparison.warnings)
     return Verdict(side.name, baseline.name, problems, tuple(judged), notes)
 
 
@@ -144,6 +146,21 @@ def _places(side: Evaluation) -> set[tuple[str, int]]:
     return {each.place for each in side.completions}
 
 
+def _asked(side: Evaluation) -> int | None:
+    """How many replies per problem a side was asked for; None where that is not recorded."""
+    of_base = None if side.provenance.get("adapter") else side.settings.get("baseline_samples")
+    return of_base or side.settings.get("samples")
+
+
+def _compared(side: Evaluation, baseline: Evaluation) -> set[tuple[str, int]]:
+    """The places that both have; where one was asked for more replies than the other, all of the problems of both."""
+    now, then = _places(side), _places(baseline)
+    if _asked(side) == _asked(baseline):
+        return now & then
+    problems = {problem for problem, _ in now} & {problem for problem, _ in then}
+    return {place for place in now | then if place[0] in problems}
+
+
 def _file_by_name(side: Evaluation) -> Evaluation:
     """A side whose dataset goes by its name alone: a file lies elsewhere on another machine."""
     return replace(side, settings=side.settings | {"dataset": PurePath(str(side.settings.get("dataset"))).name})
@@ -169,33 +186,54 @@ def _tolerances(baseline: Evaluation, side: Evaluation, named: Mapping[str, floa
 
 
 def _lost(side: Evaluation, baseline: Evaluation) -> set[tuple[str, int]]:
-    """The replies that the side should have as the baseline has them; where fewer were asked for none is lost."""
-    alike = all(side.settings.get(key) == baseline.settings.get(key) for key in ("limit", "samples", "split"))
-    return _places(baseline) - _places(side) if alike else set()
+    """The replies that the side should have as the baseline has them; where fewer problems were asked none is lost."""
+    alike = all(side.settings.get(key) == baseline.settings.get(key) for key in ("limit", "split"))
+    missing, asked = _places(baseline) - _places(side), _asked(side)
+    return {place for place in missing if asked is None or place[1] < asked} if alike else set()
 
 
 def _at_worst(
     baseline: Evaluation, old: Evaluation, new: Evaluation, lost: Set[tuple[str, int]]
 ) -> tuple[Evaluation, list[Evaluation]]:
     """Both sides with all that is lost, or scored on one side only, as bad as it can have been."""
-    gone = [each for each in zip(baseline.completions, baseline.scores, strict=True) if each[0].place in lost]
-    found = {(score.problem_id, score.index): score for score in new.scores}
-    pairs = [(score, found[completion.place]) for completion, score in zip(old.completions, old.scores, strict=True)]
-    pairs += [(score, replace(score, scores=dict.fromkeys(score.scores))) for _, score in gone]
-    completions = (*old.completions, *(completion for completion, _ in gone))
-    filled = [(_filled(before, after, 1), _filled(after, before, 0)) for before, after in pairs]
-    then, now = (tuple(side) for side in zip(*filled, strict=True))
-    return replace(old, completions=completions, scores=then), [replace(new, completions=completions, scores=now)]
+    # Replies pair one by one, or all of a problem with all.
+    partner = _place if _asked(old) == _asked(new) else _problem
+    gone = [each for each in _replies(baseline) if each[0].place in lost]
+    alone, kept = {partner(score) for _, score in gone}, _places(old)
+    then = [each for each in _replies(baseline) if each[0].place in kept or partner(each[1]) in alone]
+    unscored = [(completion, replace(score, scores=dict.fromkeys(score.scores))) for completion, score in gone]
+    now = [*_replies(new), *unscored]
+    return _filled(old, then, now, partner, 1), [_filled(new, now, then, partner, 0)]
 
 
-def _filled(score: Score, other: Score, good: int) -> Score:
-    """A score whose gaps that the other side has not are 1 where more is better and `good` is, else 0."""
-    gaps = {
-        name: float(good if measure(name).better > 0 else 1 - good)
-        for name, value in score.scores.items()
-        if value is None and other.scores.get(name) is not None and measure(name).percent
-    }
-    return replace(score, scores=score.scores | gaps) if gaps else score
+def _replies(side: Evaluation) -> list[Reply]:
+    return [*zip(side.completions, side.scores, strict=True)]
+
+
+def _place(score: Score) -> tuple[str, int]:
+    return score.problem_id, score.index
+
+
+def _problem(score: Score) -> str:
+    return score.problem_id
+
+
+def _filled(
+    side: Evaluation, replies: Sequence[Reply], others: Sequence[Reply], partner: Callable[[Score], object], good: int
+) -> Evaluation:
+    """A side of these replies; gaps that their partners have not are 1 where more is better and `good` is, else 0."""
+    known = {(partner(each), name) for _, each in others for name, value in each.scores.items() if value is not None}
+
+    def whole(score: Score) -> Score:
+        gaps = {
+            name: float(good if measure(name).better > 0 else 1 - good)
+            for name, value in score.scores.items()
+            if value is None and (partner(score), name) in known and measure(name).percent
+        }
+        return replace(score, scores=score.scores | gaps) if gaps else score
+
+    completions, scores = zip(*replies, strict=True)
+    return replace(side, completions=completions, scores=tuple(map(whole, scores)))
 
 
 def _judged(name: str, difference: Difference, worst: Difference, allowed: float, lost: int) -> Judged:
@@ -205,7 +243,7 @@ def _judged(name: str, difference: Difference, worst: Difference, allowed: float
     if difference.delta is None:
         return judged("not shown", "no reply is scored on both sides")
     unknown = difference.one_sided + lost
-    gaps = f"{unknown} replies are lost or scored on one side only"
+    gaps = f"{unknown or 'some'} replies are lost or scored on one side only"
     if unknown and not measure(name).percent:
         return judged("not shown", f"{gaps}, and {name} knows no worst value")
     if difference.low is None or difference.high is None:
@@ -216,7 +254,7 @@ def _judged(name: str, difference: Difference, worst: Difference, allowed: float
     better = measure(name).better
     word = "worse" if better else "differs"
     least, most = _wrong_way(better, difference)
-    if most < allowed and unknown and (at_most := _wrong_way(better, worst)[1]) >= allowed:
+    if most < allowed <= (at_most := _wrong_way(better, worst)[1]):
         return judged("not shown", f"{gaps}: counted at their worst, {_as_large(name, at_most, allowed)}")
     if most < allowed:
         return judged("holds", f"{word}, but within the tolerance" if least > 0 else "")
@@ -259,14 +297,12 @@ def _needed(name: str, difference: Difference, allowed: float) -> int | None:
     return needed_for_mean(allowed, spread, POWER if measure(name).better else (1 + POWER) / 2)
 
 
-def _left_out(side: Evaluation, baseline: Evaluation, common: int) -> list[str]:
-    """What only one of the two has, in words."""
-    return [
-        f"{len(one.completions) - common} of {len(one.completions)} replies of {one.name} have no partner in "
-        f"{other.name} and are left out"
-        for one, other in ((side, baseline), (baseline, side))
-        if len(one.completions) > common
-    ]
+def _left_out(whole: Evaluation, compared: Evaluation, other: str) -> list[str]:
+    """What of a side has no partner in the other one, in words."""
+    replies = len(whole.completions)
+    alone = replies - len(compared.completions)
+    said = f"{alone} of {replies} replies of {whole.name} have no partner in {other} and are left out"
+    return [said] if alone else []
 
 
 def _amount(name: str, value: float) -> str:

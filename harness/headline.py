@@ -23,6 +23,7 @@ ABOUT = {
     ANSWERED_BY: "the share of correct answers",
     FLIPS_BY: "the share of replies that are correct and in the required format",
 }
+FLIPS_OF_PAIRS = "counted over the replies that have the same index on both sides"
 SAID = {
     "better": "better",
     "worse": "worse",
@@ -32,8 +33,19 @@ SAID = {
 }
 
 
+def of_baseline(settings: Mapping) -> tuple[str, ...]:
+    """How many replies the baseline of a run is the mean of, where they are not as many as the adapter's."""
+    base, adapted = settings.get("baseline_samples"), settings.get("samples", 1)
+    if base in (None, adapted):
+        return ()
+    return (
+        f"The baseline is {_of_replies(base)} per problem, every other side {_of_replies(adapted)}; "
+        "the difference of a problem is between the two.",
+    )
+
+
 def lines(differences: Mapping[str, Mapping], gain: Mapping[str, float] | None) -> tuple[str, ...]:
-    """Of two sides; `gain` is Comparison's, None where replies do not pair one by one."""
+    """Of two sides; `gain` is Comparison's, None where nothing is graded on both, or an older program left it out."""
     told = [_difference("In the required format", differences.get(LAYOUT))]
     told.append(_difference("Correct answers, in whatever format", differences.get(ANSWERED_BY)))
     told.append(_share_of_layout(gain) if gain else _difference("Both at once", differences.get(FLIPS_BY)))
@@ -81,7 +93,7 @@ def _difference(about: str, difference: Mapping | None) -> str:
 
 def _share_of_layout(gain: Mapping[str, float]) -> str:
     whole, layout, answers = (gain[key] for key in ("delta", "layout", "answers"))
-    if not whole:
+    if not round(whole, 9):
         return "Correct and in the required format: as many replies as before."
     word = "gain" if whole > 0 else "loss"
     return (
@@ -93,6 +105,10 @@ def _share_of_layout(gain: Mapping[str, float]) -> str:
 
 def _unsigned(kind: Measure, spread: float) -> str:
     return kind.show(spread, signed=True).removeprefix("+")
+
+
+def _of_replies(count: int) -> str:
+    return f"the mean of {count} replies" if count > 1 else "one reply"
 
 
 def _points(share: float) -> str:

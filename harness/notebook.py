@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness import headline
 from harness.compare import compare
 from harness.errors import UserError
 from harness.markdown import one_line
@@ -144,7 +145,8 @@ class StoredRun:
         if not self.comparison:
             return []
         noted = {name: difference.note for name, difference in self.comparison.metrics.items() if difference.note}
-        return [*self.comparison.warnings, *(f"{name}: {note}" for name, note in noted.items())]
+        asked = headline.of_baseline(self.settings)
+        return [*self.comparison.warnings, *asked, *(f"{name}: {note}" for name, note in noted.items())]
 
     def _plot(self) -> str:
         """The report's plot as an image that needs no file; nothing where no report is drawn."""

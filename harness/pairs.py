@@ -52,6 +52,31 @@ def pair(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> Pa
     return Pairs(asked, old, new, problems)
 
 
+@dataclass(frozen=True)
+class Values:
+    """Each score of two sides, row by row: a row a pair of replies, or a problem where the sides have different numbers
+    of replies to it, with the mean of each side's.
+
+    `asked` are the first side's, `problems` numbers their problems.
+    """
+
+    asked: tuple[Completion, ...]
+    before: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
+    problems: np.ndarray
+
+
+def paired_values(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> Values:
+    """What two sides are compared by; with `same_prompts` only where both answer to the same rendered prompt."""
+    if not uneven(before, after):
+        pairs = pair(before, after, same_prompts)
+        return Values(pairs.asked, columns(pairs.before), columns(pairs.after), pairs.problems)
+    both = asked_of_both(before, after, same_prompts)
+    first = {each.problem_id: each for each in reversed(before.completions)}
+    asked = tuple(first[problem] for problem in both)
+    return Values(asked, problem_means(before.scores, both), problem_means(after.scores, both), np.arange(len(both)))
+
+
 def by_problem(values: np.ndarray, problems: np.ndarray) -> np.ndarray:
     """The mean of each problem's values."""
     _, groups = np.unique(problems, return_inverse=True)
@@ -72,16 +97,21 @@ def problem_means(scores: Sequence[Score], problems: Sequence[str]) -> dict[str,
     return means
 
 
-def asked_of_both(one: Evaluation, other: Evaluation) -> list[str]:
-    """The problems that both sides have replies to, in the first one's order."""
-    known = {each.problem_id for each in other.completions}
-    return [each for each in dict.fromkeys(each.problem_id for each in one.completions) if each in known]
+def asked_of_both(one: Evaluation, other: Evaluation, same_prompts: bool = False) -> list[str]:
+    """The problems that both sides have replies to, in the first one's order; with `same_prompts` to one prompt."""
+    first, known = ({each.problem_id: each.prompt_sha for each in side.completions} for side in (one, other))
+    return [each for each, sha in first.items() if each in known and (not same_prompts or known[each] == sha)]
 
 
 def uneven(one: Evaluation, other: Evaluation) -> bool:
     """Whether two sides have different numbers of replies to a problem that both have."""
     counts = [Counter(each.problem_id for each in side.completions) for side in (one, other)]
     return any(counts[0][problem] != counts[1][problem] for problem in counts[0].keys() & counts[1].keys())
+
+
+def as_asked_for(one: Evaluation, other: Evaluation) -> bool:
+    """Whether two sides have different numbers of replies to a problem because one configuration asks for that."""
+    return one.settings == other.settings and one.settings.get("baseline_samples") is not None and uneven(one, other)
 
 
 def common(one: Evaluation, other: Evaluation) -> int:

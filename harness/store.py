@@ -269,13 +269,13 @@ class Run:
     def _refuse_another(self, config: Configuration) -> None:
         # What the older program did not know is as its default.
         before, now = self.config.identity, config.identity
-        changed = [key for key in now if before.get(key) != now[key]]
+        changed = [key for key in before | now if before.get(key) != now.get(key)]
         if changed:
             key = changed[0]
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise UserError(
                 f"{self.path} was made by another configuration ({key}: {before.get(key)!r} there, "
-                f"{now[key]!r} now{more}): give another --output, or --fresh to move the old one aside"
+                f"{now.get(key)!r} now{more}): give another --output, or --fresh to move the old one aside"
             )
 
     def note(self, stage: str, provenance: dict) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness import headline
-from harness.pairs import NOT_RECORDED, shown
+from harness.pairs import NOT_RECORDED, as_asked_for, shown, uneven
 from harness.types import FLIPS_BY, Comparison, Evaluation
 from reports import explorer
 from reports.explorer import Explorer
@@ -22,6 +22,7 @@ class Against:
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
     flips: dict[str, int]
+    flips_of: str
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,15 @@ def build(
 def _against(baseline: Evaluation, other: Evaluation, found: Comparison) -> Against:
     differences = found.as_dict()["metrics"]
     rows = tuple(metric_row(name, (baseline, other), differences) for name in differences)
+    about = headline.of_baseline(other.settings) if as_asked_for(baseline, other) else ()
     return Against(
         other.name,
-        headline.lines(differences, found.gain),
+        (*headline.lines(differences, found.gain), *about),
         sentence(differences[FLIPS_BY]),
         rows,
         found.warnings,
         asdict(found)["flips"],
+        headline.FLIPS_OF_PAIRS if uneven(baseline, other) else "",
     )
 
 

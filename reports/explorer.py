@@ -97,7 +97,9 @@ class _Graded:
 
 def _change(graded: Sequence[_Graded], place: Place) -> str:
     first, last = graded[0].get(place), graded[-1].get(place)
-    return (first[1].flip(last[1]) if first and last else None) or "ungraded"
+    if not first or not last:
+        return "unpaired"
+    return first[1].flip(last[1]) or "ungraded"
 
 
 def _row(graded: Sequence[_Graded], place: Place, change: str) -> list:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 
 from harness.pairs import with_variant
 from harness.types import ANSWERED_BY, FLIPS_BY, NO_EVIDENCE, Evaluation, Measure, Metric, measure
@@ -41,8 +42,12 @@ def metric_row(name: str, sides: Sequence[Evaluation], differences: Mapping[str,
 
 
 def on_fewer(name: str, sides: Sequence[Evaluation], difference: Mapping) -> bool:
-    """Whether a difference is of fewer replies than the means of its two sides, so that those are not its ends."""
-    return any(side.metrics[name].n != difference["n_pairs"] for side in (sides[0], sides[-1]))
+    """Whether a difference is of fewer replies than the means of its two sides, so that those are not its ends.
+
+    Where it is of problems, several replies of one side may be behind each, and their mean is its end all the same.
+    """
+    ends = ((sides[0].metrics[name], difference["before"]), (sides[-1].metrics[name], difference["after"]))
+    return any(metric.n != difference["n_pairs"] and not isclose(metric.mean, end) for metric, end in ends)
 
 
 def mean_and_interval(name: str, metric: Metric | None) -> tuple[str, str]:

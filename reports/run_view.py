@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import breakdown, headline, stored
-from harness.breakdown import Gain, Part, Payment
+from harness.breakdown import Part, Payment
 from harness.files import read_steps
-from harness.pairs import pair
+from harness.gain import Gain, gain
 from harness.records import LARGEST_NUMBER
 from harness.store import TRAINING_FILES, Run
 from harness.stored import AlsoMeans, Effective, Rollout
@@ -67,6 +67,7 @@ class View:
     payments: tuple[Payment, ...]
     paid_by: str
     flips: dict[str, int]
+    flips_of: str
     languages: dict[str, dict[str, int]]
     language_note: str
     samples: int
@@ -98,10 +99,10 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     names = dict.fromkeys(name for side in sides for name in side.metrics)
     rows = tuple(metric_row(name, sides, differences) for name in names)
     config, provenances = run.config, {side.name: side.provenance for side in sides}
-    gain = breakdown.gain(pair(sides[0], sides[-1])) if len(sides) > 1 else None
+    split = gain(sides[0], sides[-1]) if len(sides) > 1 else None
     return View(
         title=f"{config.name} on {config.dataset}, {config.format}",
-        lines=headline.lines(differences, gain.as_shares() if gain else None)
+        lines=headline.lines(differences, split.as_shares() if split else None)
         if differences
         else headline.lines_of_one(sides[0].metrics),
         verdict=sentence(differences[FLIPS_BY]) if differences else _standing(sides[0]),
@@ -110,15 +111,16 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         differences=differences,
         parts=breakdown.parts(sides),
         by_language={side.name: breakdown.by_language(side) for side in sides},
-        gain=gain,
+        gain=split,
         payments=breakdown.payments(sides[-1]),
         paid_by="reward" if config.has_own_rewards else f"reward ({config.variant})",
         flips=comparison["flips"],
+        flips_of=headline.FLIPS_OF_PAIRS if split and split.by_problem else "",
         languages=comparison["languages"],
         language_note=_language_note(comparison, config.language) if len(sides) > 1 else "",
         samples=comparison["samples"],
         warnings=notes.warnings(run, provenances, comparison),
-        notes=(*notes.of_sides(provenances), *notes.of_finished(sides)),
+        notes=(*notes.of_sides(provenances, record["configuration"]), *notes.of_finished(sides)),
         steps=_steps(comparison),
         also=_also(run, sides),
         training=_training(run),

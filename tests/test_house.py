@@ -30,7 +30,7 @@ ROOMS = {
     "harness/records.py": (),
     "harness/store.py": ("types", "config", "files", "lock", "records", "stored"),
     "reports/": ("types", "agreement", "store", "files", "stored", "records", "breakdown", "pairs", "markdown",
-                 "headline"),
+                 "headline", "gain"),
 }  # fmt: skip
 
 

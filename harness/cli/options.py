@@ -31,6 +31,11 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "format": (str, _option("--format", help="Output format: working-out, think or xml."), "format"),
     "limit": (int, _option("--limit", help="Evaluate at most so many problems, drawn by hash."), "limit"),
     "samples": (int, _option("--samples", help="Replies a problem."), "samples"),
+    "baseline_samples": (
+        int,
+        _option("--baseline-samples", help="Replies per problem of the base model (default: as --samples)."),
+        "baseline_samples",
+    ),
     "engine": (str, _option("--engine", help="auto, transformers, vllm, openai or scripted."), "engine"),
     "engine_arg": (list[str], _option("--engine-arg", help="key=value for the engine; may be repeated."), None),
     "trainer": (str, _option("--trainer", help="auto, trl or unsloth."), "trainer"),

@@ -64,13 +64,13 @@ def results(run: "Run", as_json: bool) -> None:
                 *_means(name, list(sides.values()), compared.get(name)),
                 *_difference(compared.get(name), measure(name)),
             )
-            for name in next(iter(sides.values()))
+            for name in dict.fromkeys(name for side in sides.values() for name in side)
         ],
     )
     known = run.record["provenance"]
     provenances = {side: known.get(side, {}) for side in sides}
     for told in (*_row_notes(compared, settings), *notes.warnings(run, provenances, comparison),
-                 *notes.of_sides(provenances)):  # fmt: skip
+                 *notes.of_sides(provenances, settings)):  # fmt: skip
         say(told)
     for told in seed_view.sentences_of(run, compared):
         say(told)
@@ -214,7 +214,7 @@ class Replies:
 
         dataset = datasets.evaluation_problems(run.config)
         self.config, self.equality = run.config, dataset.equality
-        self.total = len(dataset.problems) * run.config.samples
+        self.total = len(dataset.problems) * run.config.samples_of(adapted=run.config.adapter is not None)
         self.seen = self.graded = self.right = 0
 
     def __call__(self, completion: Completion) -> None:

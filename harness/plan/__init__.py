@@ -9,6 +9,7 @@ from harness.plan.case import UNKNOWN, Case, Machine, Trainer, earlier_runs_of
 from harness.plan.memory import memory_of
 from harness.plan.sample_size import detectable, needed
 from harness.plan.seconds import Estimate, seconds_of, sum_of
+from harness.store import BASE, SIDES
 
 
 def make_plan(
@@ -28,16 +29,21 @@ def make_plan(
     whole, problems = _problem_counts(config)
     case = Case(config, names, problems, machine, trainer, list(earlier_runs_of(earlier_runs, config.checkpoint)))
     trains = "train" in names
-    replies = problems * config.samples if problems else None
+    trainings = config.training_seeds or 1
+    replies = {
+        side: (problems or 0) * config.samples_of(side != BASE) * (1 if side == BASE else trainings)
+        for side in names
+        if side in SIDES
+    }
     estimates = {name: _over_trainings(case, name, seconds_of(case, name)) for name in names}
     return {
         "stages": names,
         **({"trainings": config.training_seeds} if config.training_seeds else {}),
         "run folder": str(folder),
         "problems": problems or UNKNOWN,
-        "replies a side": replies or UNKNOWN,
-        "most tokens a side": replies * config.max_tokens if replies else UNKNOWN,
-        "training completions": case.work("train") * (config.training_seeds or 1) if trains else 0,
+        "replies a side": _of_each_side(replies),
+        "most tokens a side": _of_each_side({side: count * config.max_tokens for side, count in replies.items()}),
+        "training completions": case.work("train") * trainings if trains else 0,
         "detectable difference": detectable(case),
         **({"problems needed": needed(case, detect, whole)} if detect else {}),
         "parameters": str(case.size),
@@ -56,6 +62,11 @@ def _over_trainings(case: Case, name: str, estimate: Estimate) -> Estimate:
     if times is None or seconds == UNKNOWN or name in base_stages(case.config):
         return estimate
     return round(times * seconds, 1), f"{times} times, {source}"
+
+
+def _of_each_side(counts: dict[str, int]) -> dict[str, int] | int | str:
+    """The number that every side has, or each side's own where they differ."""
+    return counts if len({*counts.values()}) > 1 else next(iter(counts.values()), 0) or UNKNOWN
 
 
 def _problem_counts(config: Configuration) -> tuple[int | None, int | None]:

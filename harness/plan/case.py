@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from harness.adapters import NOT_LANGUAGE
 from harness.config import Configuration
 from harness.engines import engine_name
 from harness.errors import UserError
-from harness.store import SIDES, Run
+from harness.store import ADAPTED, BASE, SIDES, Run
 
 UNKNOWN = "unknown"
 GIB = 2**30
@@ -84,9 +84,9 @@ class Earlier:
 
     def work(self, stage: str) -> float | None:
         """How much the stage did, in the unit of work_of."""
-        together = sum(side in self.stages for side in SIDES) if self.config.adapter else 1
+        sides = [side for side in SIDES if side in self.stages] if self.config.adapter else [stage]
         problems = next((each["problems"] for each in self.provenance.values() if "problems" in each), None)
-        return work_of(stage, self.config, problems, together)
+        return work_of(stage, self.config, problems, sides)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class Case:
         return "cpu" if self.config.engine_args.get("device") == "cpu" else self.machine.gpu or "cpu"
 
     def work(self, stage: str) -> float | None:
-        return work_of(stage, self.config, self.problems, 2 if self.config.adapter else 1)
+        sides = [BASE, ADAPTED[-1]] if self.config.adapter else [stage]
+        return work_of(stage, self.config, self.problems, sides)
 
 
 def this_machine() -> Machine:
@@ -137,10 +138,10 @@ def earlier_runs_of(runs: Path, checkpoint: str) -> Iterator[Earlier]:
                 yield Earlier(run.path, run.config, run.record["stages"], run.record["provenance"])
 
 
-def work_of(stage: str, config: Configuration, problems: int | None, together: int) -> float | None:
+def work_of(stage: str, config: Configuration, problems: int | None, sides: Sequence[str]) -> float | None:
     """How many replies, completions, epochs or reports a stage makes; None if not known.
 
-    `together`: how many sides' replies it draws at once.
+    `sides`: those whose replies it generates together.
     """
     if stage == "report":
         return 1
@@ -148,7 +149,7 @@ def work_of(stage: str, config: Configuration, problems: int | None, together: i
         return config.sft_epochs
     if stage == "train":
         return config.steps * config.prompts_per_step * config.generations
-    return problems * config.samples * together if problems else None
+    return problems * sum(config.samples_of(side != BASE) for side in sides) if problems else None
 
 
 def size_of(config: Configuration) -> Size:

@@ -37,9 +37,11 @@ def _tests(case: Case) -> int:
 
 
 def _assumptions(case: Case, changed: float, source: str) -> str:
+    several = max(case.config.samples_of(adapted) for adapted in (False, True)) > 1
+    more = "; this is for one reply per problem, with more of them a smaller difference shows" if several else ""
     return (
         f"80 % power of the exact McNemar test as one of {_tests(case)} (Holm), {100 * changed:.2g} % of the problems "
-        f"changing sides, {source}"
+        f"changing sides, {source}{more}"
     )
 
 
