@@ -108,7 +108,7 @@ def judge(side: Evaluation, baseline: Evaluation, named: Mapping[str, float]) ->
     lost = _lost(side, baseline)
     comparison, worst = compare_each(old, [new])[0], compare_each(*_at_worst(baseline, old, new, lost))[0]
     problems = len({problem for problem, _ in places})
-    about = headline.of_baseline(side.settings) if as_asked_for(old, new) else ()
+    about = headline.of_replies(side.settings) if as_asked_for(old, new) else ()
     judged = (
         _judged(name, comparison.metrics[name], worst.metrics[name], allowed, len(lost))
         for name, allowed in tolerances.items()

@@ -33,14 +33,16 @@ SAID = {
 }
 
 
-def of_baseline(settings: Mapping) -> tuple[str, ...]:
-    """How many replies the baseline of a run is the mean of, where they are not as many as the adapter's."""
-    base, adapted = settings.get("baseline_samples"), settings.get("samples", 1)
-    if base in (None, adapted):
+def of_replies(settings: Mapping) -> tuple[str, ...]:
+    """How many replies each side of a run is the mean of, where those are not as many on both."""
+    adapted, adapters = settings.get("samples", 1), settings.get("training_seeds")
+    base = settings.get("baseline_samples") or adapted
+    if base == adapted * (adapters or 1):
         return ()
+    of_adapted = f"{_of_replies(adapted)} of each of {adapters} adapters" if adapters else _of_replies(adapted)
     return (
-        f"The baseline is {_of_replies(base)} per problem, every other side {_of_replies(adapted)}; "
-        "the difference of a problem is between the two.",
+        f"The baseline is {_of_replies(base)} per problem, every other side {of_adapted}; the difference of a problem "
+        "is between the two.",
     )
 
 

@@ -145,7 +145,7 @@ class StoredRun:
         if not self.comparison:
             return []
         noted = {name: difference.note for name, difference in self.comparison.metrics.items() if difference.note}
-        asked = headline.of_baseline(self.settings)
+        asked = headline.of_replies(self.settings)
         return [*self.comparison.warnings, *asked, *(f"{name}: {note}" for name, note in noted.items())]
 
     def _plot(self) -> str:

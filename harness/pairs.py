@@ -111,7 +111,8 @@ def uneven(one: Evaluation, other: Evaluation) -> bool:
 
 def as_asked_for(one: Evaluation, other: Evaluation) -> bool:
     """Whether two sides have different numbers of replies to a problem because one configuration asks for that."""
-    return one.settings == other.settings and one.settings.get("baseline_samples") is not None and uneven(one, other)
+    asked = any(one.settings.get(key) is not None for key in ("baseline_samples", "training_seeds"))
+    return asked and one.settings == other.settings and uneven(one, other)
 
 
 def common(one: Evaluation, other: Evaluation) -> int:

@@ -19,6 +19,7 @@ from harness.types import Completion, Evaluation
 AFTER = ADAPTED[-1]
 # What is of one adapter alone, and what is summed over all.
 OF_ONE_ADAPTER = ("adapter", "adapter_effect", "agreement", "seconds", "earlier_paces", "drawn_again", "unasked")
+OF_SEVERAL_REPLIES = ("pass@", "maj@")
 
 
 def check(config: Configuration, before_after: bool) -> None:
@@ -84,7 +85,9 @@ def gather(run: Run) -> None:
             scores += [replace(each, index=place * samples + each.index) for each in side.scores]
         write_lines(run.path / AFTER / SIDE_FILES[0], map(asdict, completions))
         write_lines(run.path / AFTER / SIDE_FILES[1], map(asdict, scores))
-        write_json(run.path / AFTER / SIDE_FILES[2], {name: asdict(each) for name, each in metrics_of(scores).items()})
+        # pass@k over replies of several adapters would be of no model.
+        metrics = {name: each for name, each in metrics_of(scores).items() if not name.startswith(OF_SEVERAL_REPLIES)}
+        write_json(run.path / AFTER / SIDE_FILES[2], {name: asdict(each) for name, each in metrics.items()})
         run.keep(*(run.path / AFTER / name for name in SIDE_FILES))
         provenance |= _provenance(of_seed)
 

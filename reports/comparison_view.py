@@ -71,7 +71,7 @@ def build(
 def _against(baseline: Evaluation, other: Evaluation, found: Comparison) -> Against:
     differences = found.as_dict()["metrics"]
     rows = tuple(metric_row(name, (baseline, other), differences) for name in differences)
-    about = headline.of_baseline(other.settings) if as_asked_for(baseline, other) else ()
+    about = headline.of_replies(other.settings) if as_asked_for(baseline, other) else ()
     return Against(
         other.name,
         (*headline.lines(differences, found.gain), *about),

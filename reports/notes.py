@@ -26,7 +26,7 @@ def of_sides(provenances: Provenances, settings: Mapping[str, Any]) -> tuple[str
     """What the evaluation found out about itself, by side, and what it is about; `settings` are the run's."""
     several = any("training_seeds" in known for known in provenances.values())
     one = () if several else (headline.ABOUT_ONE_ADAPTER,)
-    about = (*one, *headline.of_baseline(settings)) if len(provenances) > 1 else ()
+    about = (*one, *headline.of_replies(settings)) if len(provenances) > 1 else ()
     base = next(iter(provenances.values()))
     data = dict.fromkeys(note for known in provenances.values() for note in known.get("data_notes", ()))
     each = (note for side, known in provenances.items() for note in _of_side(side, known))

@@ -36,12 +36,16 @@ def score(
 
 def _score_again(run: "Run") -> None:
     """Score every side of a run, compare them, and draw the report where there is one."""
+    from harness import training_seeds
     from harness.cli.rooms import run_stage
     from harness.compare import compare_run
     from harness.evaluate import score as score_side
 
     for side in run.finished_sides():
-        score_side(run, side, quiet=False)
+        if run.config.training_seeds and side == training_seeds.AFTER:
+            training_seeds.gather(run)
+        else:
+            score_side(run, side, quiet=False)
     compare_run(run, run.evaluations())
     if run.report.is_file():
         run_stage(run, "report", quiet=True)

@@ -90,7 +90,7 @@ def _measured(export: Export, run: Run) -> list[str]:
     facts = f"{escaped(_dataset(run))}, split {escaped(str(run.config.split))}, {provenance.get('problems')} problems"
     how = f"{run.config.samples} replies each" if run.config.samples > 1 else "one reply each"
     said = f"Measured on {facts}, {how}, temperature {run.config.temperature}."
-    said = " ".join((said, *headline.of_baseline(run.record["configuration"])))
+    said = " ".join((said, *headline.of_replies(run.record["configuration"])))
     if export.to != "lora":
         said += " What was measured is base + adapter; these files, whose weights are rounded, were not."
     head = "| metric | before | after | difference | 95 % interval | verdict |\n|---|---:|---:|---:|---:|---|"
