@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness import breakdown, repeats, stats
-from harness.differences import USUAL_LANGUAGES, adjusted, measured, primary_metrics
+from harness import breakdown, records, repeats, stats
+from harness.differences import SIGNIFICANT, USUAL_LANGUAGES, adjusted, measured, primary_metrics
 from harness.errors import UserError
 from harness.files import write_json
 from harness.pairs import (
@@ -23,7 +23,17 @@ from harness.pairs import (
     unlike,
 )
 from harness.store import Run
-from harness.types import FLIPS_BY, Comparison, Difference, Evaluation, Measure, Metric, Score, measure
+from harness.types import (
+    FLIPS_BY,
+    Comparison,
+    Difference,
+    Evaluation,
+    Measure,
+    Metric,
+    Score,
+    StoppedEarly,
+    measure,
+)
 
 MUCH_TRUNCATED = 0.10
 LANGUAGE_SAMPLES = 20
@@ -45,21 +55,34 @@ def compare(*sides: Evaluation) -> Comparison:
     """Paired differences of the first and the last side over the problems that both answered to the same prompt.
 
     With more than two sides the steps from each to the next are in `others`, as {before, after, metrics}, described
-    and without verdicts.
+    and without verdicts. A primary metric that the run names is the only one with a verdict, which allows for looks
+    with --stop-early.
     """
+    stopped, named = stopped_early(sides[-1]), sides[-1].settings.get("primary")
+    primary = (named,) if named else _primary(sides)
     steps = [(sides[0], sides[-1]), *(pairwise(sides) if len(sides) > 2 else ())]
     paired = [pair(before, after) for before, after in steps]
-    whole, *parts = (_differences(*step, pairs) for step, pairs in zip(steps, paired, strict=True))
-    differences, others = adjusted([whole], _primary(sides))[0], adjusted(parts, ())
+    whole = _differences(*steps[0], paired[0], stopped=stopped)
+    parts = [_differences(*step, pairs) for step, pairs in zip(steps[1:], paired[1:], strict=True)]
+    differences, others = adjusted([whole], primary, stopped)[0], adjusted(parts, ())
     steps_between = tuple(
         {"before": old.name, "after": new.name, "metrics": metrics}
         for (old, new), metrics in zip(steps[1:], others, strict=True)
     )
-    return _comparison(sides, paired[0], differences, steps_between)
+    return _comparison(sides, paired[0], differences, steps_between, stopped)
+
+
+def stopped_early(side: Evaluation) -> StoppedEarly | None:
+    """Where a side's own comparison ended that looked early; None where it did not look."""
+    kept = side.provenance.get("stopped_early")
+    return records.make(StoppedEarly, kept) if kept else None
 
 
 def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Comparison]:
-    """Each of the others against the baseline, paired by problem whatever the prompts; p-values adjusted over all."""
+    """Each of the others against the baseline, paired by problem whatever the prompts; p-values adjusted over all.
+
+    The metrics with a verdict are the usual ones, whatever each run named as its own.
+    """
     paired = [pair(baseline, other, same_prompts=False) for other in others]
     families = [_differences(baseline, other, pairs, False) for other, pairs in zip(others, paired, strict=True)]
     return [
@@ -126,7 +149,11 @@ def compare_run(run: Run, sides: Sequence[Evaluation]) -> None:
 
 
 def _comparison(
-    sides: Sequence[Evaluation], pairs: Pairs, differences: dict[str, Difference], steps: tuple[dict, ...] = ()
+    sides: Sequence[Evaluation],
+    pairs: Pairs,
+    differences: dict[str, Difference],
+    steps: tuple[dict, ...] = (),
+    stopped: StoppedEarly | None = None,
 ) -> Comparison:
     first = min(len(pairs), LANGUAGE_SAMPLES)
     languages = {
@@ -139,16 +166,23 @@ def _comparison(
         _flips(pairs),
         languages,
         first,
-        tuple(_warnings(sides, pairs)),
+        tuple(_warnings(sides, pairs, stopped)),
         steps,
         gain.as_shares() if gain else None,
     )
 
 
-def _differences(before: Evaluation, after: Evaluation, pairs: Pairs, same_prompts: bool = True) -> dict[str, dict]:
+def _differences(
+    before: Evaluation,
+    after: Evaluation,
+    pairs: Pairs,
+    same_prompts: bool = True,
+    stopped: StoppedEarly | None = None,
+) -> dict[str, dict]:
     """Each metric's difference, and what is judged of it once it is known how many are tested.
 
     Where whole sides are compared and have different numbers of replies to a problem, it counts by the means of all.
+    The metric that decided when to stop has the interval of its look.
     """
     if not same_prompts and uneven(before, after):
         both = asked_of_both(before, after)
@@ -165,7 +199,10 @@ def _differences(before: Evaluation, after: Evaluation, pairs: Pairs, same_promp
         values[name] = *sides, np.arange(len(common))
     nothing = np.array([]), np.array([]), np.array([], dtype=int)
     names = [name for name in before.metrics if name in after.metrics]
-    return {name: measured(measure(name), *values.get(name, nothing)) for name in names}
+    levels = {stopped.metric: stopped.level} if stopped else {}
+    return {
+        name: measured(measure(name), *values.get(name, nothing), level=levels.get(name, SIGNIFICANT)) for name in names
+    }
 
 
 def _flips(pairs: Pairs) -> dict[str, int]:
@@ -176,8 +213,11 @@ def _flips(pairs: Pairs) -> dict[str, int]:
     return counts
 
 
-def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
-    """What a reader must know before the differences, each with the side that it is of."""
+def _warnings(sides: Sequence[Evaluation], pairs: Pairs, stopped: StoppedEarly | None) -> list[str]:
+    """What a reader must know before the differences, each with the side that it is of.
+
+    Where the last side `stopped` by this very comparison, problems that it was not asked are none of it.
+    """
     first, last, warnings = sides[0], sides[-1], []
     if differ := unlike(first, last):
         warnings.append(
@@ -193,10 +233,14 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
             f"{first.name} and {last.name} have different numbers of replies to a problem: each problem counts by the "
             "mean of all its replies"
         )
+    if stopped is None:
+        warnings += [_chosen_moment(side, found) for side in sides if (found := stopped_early(side)) and found.is_early]
     for side in (first, last):
         alone = len(side.completions) - len(pairs)
         if uneven(first, last):
             alone = sum(each.problem_id not in asked for each in side.completions)
+        if stopped and side is first:
+            alone -= sum(each.problem_id not in asked for each in side.completions)
         if alone:
             warnings.append(
                 f"{side.name}: {alone} of {len(side.completions)} replies have no partner to the same problem and are "
@@ -210,6 +254,14 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
         if unscored:
             warnings.append(f"{side.name}: {unscored} replies could not be graded and are left out")
     return warnings
+
+
+def _chosen_moment(side: Evaluation, stopped: StoppedEarly) -> str:
+    return (
+        f"{side.name}: its run stopped at look {stopped.look} of {stopped.looks}, when its own difference was clear "
+        "(--stop-early), so its means may lie a little too far from its baseline's: for exact ones run it without "
+        "--stop-early"
+    )
 
 
 def _finite(value: float) -> float | None:

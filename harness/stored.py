@@ -10,7 +10,7 @@ from harness.agreement import Agreement
 from harness.errors import UserError
 from harness.files import read_json
 from harness.overlap import NearCopies
-from harness.types import AdapterEffect, Difference, Equality, Measure, Metric
+from harness.types import AdapterEffect, Difference, Equality, Measure, Metric, StoppedEarly
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Provenance:
     data_notes: tuple[str, ...] = ()
     near_copies: NearCopies | None = None
     health: tuple[str, ...] = ()
+    stopped_early: StoppedEarly | None = None
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,8 @@ class Earlier:
         """How much the stage did, in the unit of work_of."""
         together = sum(side in self.stages for side in SIDES) if self.config.adapter else 1
         problems = next((each["problems"] for each in self.provenance.values() if "problems" in each), None)
+        if stopped := self.provenance.get(stage, {}).get("stopped_early"):
+            problems = stopped["problems"]
         return work_of(stage, self.config, problems, together)
 
 
