@@ -12,6 +12,7 @@ CONFIDENCE = 1 - LEVEL
 QUANTILE = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 RESAMPLES = 9999
 DRAWN_SIZES = 1000
+MOST_PARTS = 64
 BISECTIONS = 50
 
 
@@ -137,17 +138,43 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
     """Two-sided permutation test of a mean paired difference by sign flips (Fisher 1935, The Design of Experiments).
 
     Of m differences of one size a Binomial(m, 1/2) keeps its sign. The sums that this gives are enumerated with their
-    probabilities where they are at most 9999, else 9999 are drawn, with the observed one counted among them (Phipson
-    and Smyth 2010, SAGMB 9:39).
+    probabilities where they are at most 9999, or multiples of a common part, as those of several replies a problem are;
+    else 9999 are drawn, with the observed one counted among them (Phipson and Smyth 2010, SAGMB 9:39).
     """
     differences = np.asarray(differences, dtype=float)
-    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    sizes, counts = np.unique(np.abs(differences[differences != 0]).round(12), return_counts=True)
+    if parts := _parts(sizes, counts):
+        chances = _chances_of_parts(sizes, counts, parts)
+        beyond = round(abs(differences.sum()) * parts)
+        middle = len(chances) // 2
+        return min(float(chances[: middle - beyond + 1].sum() + chances[middle + max(beyond, 1) :].sum()), 1.0)
     least = abs(differences.sum()) - 1e-12 * (sizes @ counts)
     if prod(map(float, counts + 1)) <= RESAMPLES:
         sums, chances = _flipped_sums(sizes, counts)
         return float(min(chances[np.abs(sums) >= least].sum(), 1.0))
     extreme = (np.abs(_drawn_sums(sizes, counts, np.random.default_rng(seed))) >= least).sum()
     return float((extreme + 1) / (RESAMPLES + 1))
+
+
+def _parts(sizes: np.ndarray, counts: np.ndarray) -> int | None:
+    """Into how many parts 1 is divided so that every size is some of them, and all together are few; else None."""
+    for parts in range(1, MOST_PARTS + 1):
+        steps = sizes * parts
+        if steps @ counts > RESAMPLES:
+            return None
+        if np.abs(steps - steps.round()).max(initial=0) < 1e-6:
+            return parts
+    return None
+
+
+def _chances_of_parts(sizes: np.ndarray, counts: np.ndarray, parts: int) -> np.ndarray:
+    """The probability of every sum of sign-flipped differences, from the least to the largest, a part apart."""
+    chances = np.ones(1)
+    for step, count in zip((sizes * parts).round().astype(int), counts, strict=True):
+        sums = np.zeros(2 * step * count + 1)
+        sums[:: 2 * step] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, sums)
+    return chances
 
 
 def _flipped_sums(sizes: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
