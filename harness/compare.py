@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness import breakdown, records, repeats, stats
+from harness import breakdown, repeats, stats
 from harness.differences import SIGNIFICANT, USUAL_LANGUAGES, adjusted, measured, primary_metrics
 from harness.errors import UserError
 from harness.files import write_json
@@ -23,6 +23,7 @@ from harness.pairs import (
     unlike,
 )
 from harness.store import Run
+from harness.stored import stopped_early
 from harness.types import (
     FLIPS_BY,
     Comparison,
@@ -58,7 +59,7 @@ def compare(*sides: Evaluation) -> Comparison:
     and without verdicts. A primary metric that the run names is the only one with a verdict, which allows for looks
     with --stop-early.
     """
-    stopped, named = stopped_early(sides[-1]), sides[-1].settings.get("primary")
+    stopped, named = stopped_early(sides[-1].provenance), sides[-1].settings.get("primary")
     primary = (named,) if named else _primary(sides)
     steps = [(sides[0], sides[-1]), *(pairwise(sides) if len(sides) > 2 else ())]
     paired = [pair(before, after) for before, after in steps]
@@ -70,12 +71,6 @@ def compare(*sides: Evaluation) -> Comparison:
         for (old, new), metrics in zip(steps[1:], others, strict=True)
     )
     return _comparison(sides, paired[0], differences, steps_between, stopped)
-
-
-def stopped_early(side: Evaluation) -> StoppedEarly | None:
-    """Where a side's own comparison ended that looked early; None where it did not look."""
-    kept = side.provenance.get("stopped_early")
-    return records.make(StoppedEarly, kept) if kept else None
 
 
 def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Comparison]:
@@ -234,7 +229,11 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs, stopped: StoppedEarly |
             "mean of all its replies"
         )
     if stopped is None:
-        warnings += [_chosen_moment(side, found) for side in sides if (found := stopped_early(side)) and found.is_early]
+        warnings += [
+            _chosen_moment(side, found)
+            for side in sides
+            if (found := stopped_early(side.provenance)) and found.is_early
+        ]
     for side in (first, last):
         alone = len(side.completions) - len(pairs)
         if uneven(first, last):

@@ -162,10 +162,11 @@ def _note(difference: dict, p_adjusted: float, tests: int, stopped: StoppedEarly
     if low is None:
         return ""
     leaves_0_out, rejects = low > 0 or high < 0, p_value < (stopped.level if stopped else SIGNIFICANT)
+    corrected = f"{p_adjusted:.3f} after correcting for {f'{stopped.look} looks' if stopped else f'{tests} tests'}"
     if leaves_0_out != rejects:
         seen = "leaves 0 out, the test does not reject" if leaves_0_out else "includes 0, the test rejects"
-        return f"the interval {seen} (p = {p_value:.3f}): the verdict follows the test"
+        looked = f", {corrected}" if stopped else ""
+        return f"the interval {seen} (p = {p_value:.3f}{looked}): the verdict follows the test"
     if p_value < SIGNIFICANT <= p_adjusted:
-        corrected = f"{p_adjusted:.3f} after correcting for {f'{stopped.look} looks' if stopped else f'{tests} tests'}"
         return f"p = {p_value:.3f}, but {corrected}; the corrected value counts"
     return ""

@@ -15,11 +15,12 @@ from pathlib import PurePath
 from typing import Literal
 
 from harness import registry
-from harness.compare import compare_each, metrics_of, stopped_early
+from harness.compare import compare_each, metrics_of
 from harness.errors import UserError
 from harness.pairs import unlike
 from harness.power import POWER, needed_for_mean
 from harness.stats import QUANTILE, unchanged_needed
+from harness.stored import stopped_early
 from harness.types import Difference, Evaluation, Score, measure
 
 GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
@@ -171,7 +172,7 @@ def _tolerances(baseline: Evaluation, side: Evaluation, named: Mapping[str, floa
 def _lost(side: Evaluation, baseline: Evaluation) -> set[tuple[str, int]]:
     """The replies that the side should have as the baseline has them; where fewer were asked for none is lost."""
     alike = all(side.settings.get(key) == baseline.settings.get(key) for key in ("limit", "samples", "split"))
-    return _places(baseline) - _places(side) if alike and not stopped_early(side) else set()
+    return _places(baseline) - _places(side) if alike and not stopped_early(side.provenance) else set()
 
 
 def _at_worst(

@@ -57,6 +57,8 @@ class View:
     title: str
     lines: tuple[str, ...]
     verdict: str
+    verdicts_by: str
+    p_named: str
     headline: tuple[Row, ...]
     rows: tuple[Row, ...]
     differences: dict[str, dict]
@@ -96,13 +98,16 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     names = dict.fromkeys(name for side in sides for name in side.metrics)
     rows = tuple(metric_row(name, sides, differences) for name in names)
     config, provenances = run.config, {side.name: side.provenance for side in sides}
+    primary, stopped = config.primary or FLIPS_BY, stored.stopped_early(sides[-1].provenance)
     gain = breakdown.gain(pair(sides[0], sides[-1])) if len(sides) > 1 else None
     return View(
         title=f"{config.name} on {config.dataset}, {config.format}",
         lines=headline.lines(differences, gain.as_shares() if gain else None)
         if differences
         else headline.lines_of_one(sides[0].metrics),
-        verdict=sentence(differences[FLIPS_BY]) if differences else _standing(sides[0]),
+        verdict=sentence(differences[primary], primary) if differences else _standing(sides[0]),
+        verdicts_by=headline.verdicts_by(config.primary, stopped),
+        p_named="p (Holm)" if not config.primary else "p (looks)" if stopped else "p",
         headline=tuple(row for name in HEADLINE for row in rows if row.name == name),
         rows=rows,
         differences=differences,
