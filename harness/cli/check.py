@@ -71,14 +71,13 @@ def _check_primary(config: Configuration, rewards: list[str]) -> None:
     if not config.primary:
         return
     known = [*MEASURES, *(f"reward/{name}" for name in rewards)]
-    if config.target_language is None:
-        known = [name for name in known if not name.startswith("language")]
-    names = [name for name in known if measure(name).better]
-    if config.primary in known and config.primary not in names:
-        raise UserError(
-            f"--primary {config.primary}: neither more nor less of it is better: give one of {', '.join(names)}"
-        )
-    registry.choose("metric", config.primary, names)
+    lacking = {name: "the run has no target language" for name in known if name.startswith("language")}
+    lacking = {} if config.target_language else lacking
+    lacking |= {name: "neither more nor less of it is better" for name in known if not measure(name).better}
+    names = [name for name in known if name not in lacking]
+    if config.primary in lacking:
+        raise UserError(f"--primary {config.primary}: {lacking[config.primary]}: give one of {', '.join(names)}")
+    registry.choose("primary metric", config.primary, names)
 
 
 def _check_figures(config: Configuration) -> None:
