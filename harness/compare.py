@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from harness import repeats, stats
-from harness.differences import USUAL_LANGUAGES, adjusted, measured, primary_metrics
+from harness.differences import SIGNIFICANT, USUAL_LANGUAGES, adjusted, measured, primary_metrics
 from harness.errors import UserError
 from harness.files import write_json
 from harness.gain import gain
@@ -25,7 +25,18 @@ from harness.pairs import (
     unlike,
 )
 from harness.store import Run
-from harness.types import FLIPS_BY, Comparison, Difference, Evaluation, Measure, Metric, Score, measure
+from harness.stored import stopped_early
+from harness.types import (
+    FLIPS_BY,
+    Comparison,
+    Difference,
+    Evaluation,
+    Measure,
+    Metric,
+    Score,
+    StoppedEarly,
+    measure,
+)
 
 MUCH_TRUNCATED = 0.10
 LANGUAGE_SAMPLES = 20
@@ -47,20 +58,26 @@ def compare(*sides: Evaluation) -> Comparison:
     """Paired differences of the first and the last side over the problems that both answered to the same prompt.
 
     With more than two sides the steps from each to the next are in `others`, as {before, after, metrics}, described
-    and without verdicts.
+    and without verdicts. A primary metric that the run names is the only one with a verdict, which allows for looks
+    with --stop-early.
     """
+    stopped = stopped_early(sides[-1].provenance)
     steps = [(sides[0], sides[-1]), *(pairwise(sides) if len(sides) > 2 else ())]
-    whole, *parts = (_differences(*step) for step in steps)
-    differences, others = adjusted([whole], primary_of(sides))[0], adjusted(parts, ())
+    whole = _differences(*steps[0], stopped=stopped)
+    parts = [_differences(*step) for step in steps[1:]]
+    differences, others = adjusted([whole], primary_in_run(sides), stopped)[0], adjusted(parts, ())
     steps_between = tuple(
         {"before": old.name, "after": new.name, "metrics": metrics}
         for (old, new), metrics in zip(steps[1:], others, strict=True)
     )
-    return _comparison(sides, pair(*steps[0]), differences, steps_between)
+    return _comparison(sides, pair(*steps[0]), differences, steps_between, stopped=stopped)
 
 
 def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Comparison]:
-    """Each of the others against the baseline, paired by problem whatever the prompts; p-values adjusted over all."""
+    """Each of the others against the baseline, paired by problem whatever the prompts; p-values adjusted over all.
+
+    The metrics with a verdict are the usual ones, whatever each run named as its own.
+    """
     families = [_differences(baseline, other, same_prompts=False) for other in others]
     return [
         _comparison((baseline, other), pair(baseline, other, same_prompts=False), differences, same_prompts=False)
@@ -84,6 +101,12 @@ def over_common_problems(sides: Sequence[Evaluation]) -> list[Evaluation]:
         completions = tuple(each for each in side.completions if each.problem_id in shared)
         kept.append(replace(side, completions=completions, scores=scores, metrics=metrics_of(scores)))
     return kept
+
+
+def primary_in_run(sides: Sequence[Evaluation]) -> tuple[str, ...]:
+    """The metric that the run names as its primary one, or the usual ones."""
+    named = sides[-1].settings.get("primary")
+    return (named,) if named else primary_of(sides)
 
 
 def primary_of(sides: Sequence[Evaluation]) -> tuple[str, ...]:
@@ -129,6 +152,7 @@ def _comparison(
     differences: dict[str, Difference],
     steps: tuple[dict, ...] = (),
     same_prompts: bool = True,
+    stopped: StoppedEarly | None = None,
 ) -> Comparison:
     first = min(len(pairs), LANGUAGE_SAMPLES)
     languages = {
@@ -141,14 +165,19 @@ def _comparison(
         _flips(pairs),
         languages,
         first,
-        tuple(_warnings(sides, pairs)),
+        tuple(_warnings(sides, pairs, stopped)),
         steps,
         split.as_shares() if split else None,
     )
 
 
-def _differences(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> dict[str, dict]:
-    """Each metric's difference, and what is judged of it once it is known how many are tested."""
+def _differences(
+    before: Evaluation, after: Evaluation, same_prompts: bool = True, stopped: StoppedEarly | None = None
+) -> dict[str, dict]:
+    """Each metric's difference, and what is judged of it once it is known how many are tested.
+
+    The metric that decided when to stop has the interval of its look.
+    """
     found = paired_values(before, after, same_prompts)
     both = found.before.keys() & found.after.keys()
     values = {name: (found.before[name], found.after[name], found.problems) for name in both}
@@ -162,7 +191,10 @@ def _differences(before: Evaluation, after: Evaluation, same_prompts: bool = Tru
         values[name] = *sides, np.arange(len(common))
     nothing = np.array([]), np.array([]), np.array([], dtype=int)
     names = [name for name in before.metrics if name in after.metrics]
-    return {name: measured(measure(name), *values.get(name, nothing)) for name in names}
+    levels = {stopped.metric: stopped.level} if stopped else {}
+    return {
+        name: measured(measure(name), *values.get(name, nothing), level=levels.get(name, SIGNIFICANT)) for name in names
+    }
 
 
 def _flips(pairs: Pairs) -> dict[str, int]:
@@ -173,8 +205,11 @@ def _flips(pairs: Pairs) -> dict[str, int]:
     return counts
 
 
-def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
-    """What a reader must know before the differences, each with the side that it is of."""
+def _warnings(sides: Sequence[Evaluation], pairs: Pairs, stopped: StoppedEarly | None) -> list[str]:
+    """What a reader must know before the differences, each with the side that it is of.
+
+    Where the last side `stopped` by this very comparison, problems that it was not asked are none of it.
+    """
     first, last, warnings = sides[0], sides[-1], []
     if differ := unlike(first, last):
         warnings.append(
@@ -190,10 +225,18 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
             f"{first.name} and {last.name} have different numbers of replies to a problem: each problem counts by the "
             "mean of all its replies"
         )
+    if stopped is None:
+        warnings += [
+            _chosen_moment(side, found)
+            for side in sides
+            if (found := stopped_early(side.provenance)) and found.is_early
+        ]
     for side in (first, last):
         alone = len(side.completions) - len(pairs)
         if uneven(first, last):
             alone = sum(each.problem_id not in asked for each in side.completions)
+        if stopped and side is first:
+            alone -= sum(each.problem_id not in asked for each in side.completions)
         if alone:
             warnings.append(
                 f"{side.name}: {alone} of {len(side.completions)} replies have no partner to the same problem and are "
@@ -207,6 +250,14 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs) -> list[str]:
         if unscored:
             warnings.append(f"{side.name}: {unscored} replies could not be graded and are left out")
     return warnings
+
+
+def _chosen_moment(side: Evaluation, stopped: StoppedEarly) -> str:
+    return (
+        f"{side.name}: its run stopped at look {stopped.look} of {stopped.looks}, when its own difference was clear "
+        "(--stop-early), so its means may lie a little too far from its baseline's: for exact ones run it without "
+        "--stop-early"
+    )
 
 
 def _finite(value: float) -> float | None:

@@ -18,13 +18,14 @@ from harness.errors import UserError, refuse_secrets
 from harness.files import file_name
 from harness.formats import FORMATS
 from harness.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
-from harness.types import Sampling
+from harness.types import ANSWERED_BY, Sampling
 
 EMBEDDED = "embedded"
 RECIPES = resources.files("harness") / "recipes"
 # What a chat template may leave to the format.
 DEFAULT_SYSTEM, OPENING_TAG = "HARNESS_DEFAULT_SYSTEM", "HARNESS_OPENING_TAG"
 NOTHING = "none"
+CAME_LATER = ("primary", "stop_early")
 # What models are told, as it stands.
 TEXTS = ("system_prompt", "chat_template")
 TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_]\w*$")]
@@ -61,6 +62,8 @@ class Configuration(BaseModel):
     engine_args: dict[str, str] = Field(default_factory=dict)
     trust_remote_code: bool = Field(False, description="run the Python code that a checkpoint brings along")
     adapter: str | None = Field(None, description="an adapter that exists already; then nothing is trained")
+    primary: str = Field("", description="the one metric with a verdict; '' is the usual family")
+    stop_early: bool = Field(False, strict=True, description="stop once the primary metric's difference is clear")
     samples: int = Field(1, ge=1, description="replies a problem")
     baseline_samples: int | None = Field(
         None, ge=1, description="replies per problem of the base model; as `samples` unless given"
@@ -155,6 +158,8 @@ class Configuration(BaseModel):
         values["language"] = values.get("language") or ("id" if name == "think" else "en")
         language = LANGUAGE_CODES.get(str(values["language"]).casefold(), values["language"])
         values["language"] = registry.choose("language", language, [*LANGUAGES, NO_TARGET])
+        if values.get("stop_early") is True:
+            values["primary"] = values.get("primary") or ANSWERED_BY
         template = values.get("chat_template")
         if isinstance(template, str):
             format, target = FORMATS[name], None if values["language"] == NO_TARGET else values["language"]
@@ -214,7 +219,10 @@ class Configuration(BaseModel):
 
     @property
     def sha(self) -> str:
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+        """Without keys that came later and are not used, so that a run's folder keeps its name."""
+        unused = {key for key in CAME_LATER if getattr(self, key) == Configuration.model_fields[key].default}
+        known = {key: value for key, value in self.identity.items() if key not in unused}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     @property
     def folder_name(self) -> str:

@@ -4,18 +4,28 @@ The primary family is stated before any reply is read: correct answers (accuracy
 (format_strict), both at once (accuracy_strict), and language_ratio where another language than English is asked for.
 Holm adjusts the p-values of those that vary at all; every other metric is described, with an interval and no verdict.
 A metric whose pairs never differ cannot be rejected whatever its level, so leaving it out costs no error (Tarone 1990,
-Biometrics 46:515).
+Biometrics 46:515). A run may name one primary metric instead, which is then alone; with --stop-early its interval and
+its p-value are those that allow for the looks (harness/sequential.py).
 """
 
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from harness import power, stats
+from harness import power, sequential, stats
 from harness.pairs import by_problem
-from harness.types import ANSWERED_BY, DESCRIBED, FLIPS_BY, NO_EVIDENCE, NOT_COMPARED, Difference, Measure
+from harness.types import (
+    ANSWERED_BY,
+    DESCRIBED,
+    FLIPS_BY,
+    NO_EVIDENCE,
+    NOT_COMPARED,
+    Difference,
+    Measure,
+    StoppedEarly,
+)
 
-SIGNIFICANT = 0.05
+SIGNIFICANT = stats.LEVEL
 PRIMARY = (ANSWERED_BY, "format_strict", FLIPS_BY)
 LANGUAGE = "language_ratio"
 USUAL_LANGUAGES = (None, "en")
@@ -32,8 +42,11 @@ def judge(values: Mapping[str, tuple[Measure, np.ndarray, np.ndarray]]) -> dict[
     return adjusted([family], family)[0]
 
 
-def measured(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.ndarray) -> dict:
-    """One metric over the pairs that are scored on both sides, each problem counting once; not yet adjusted."""
+def measured(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.ndarray, level: float = SIGNIFICANT) -> dict:
+    """One metric over the pairs that are scored on both sides, each problem counting once; not yet adjusted.
+
+    The interval is the one that holds all differences which are not significant at the level.
+    """
     missing = np.isnan(old), np.isnan(new)
     scored = ~missing[0] & ~missing[1]
     result = {
@@ -45,9 +58,9 @@ def measured(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.ndarr
     before, after = (by_problem(side[scored], problems[scored]) for side in (old, new))
     deltas = after - before
     if kind.share and np.isin(deltas, (-1, 0, 1)).all():
-        judged = _judged_by_shares(deltas)
+        judged = _judged_by_shares(deltas, level)
     else:
-        judged = _judged_by_means(deltas, kind.percent)
+        judged = _judged_by_means(deltas, kind.percent, level)
     if result["one_sided"] and kind.percent:
         judged["lowest"], judged["highest"] = (_at_the_most(old, new, problems, side) for side in (0.0, 1.0))
     means = {"before": float(before.mean()), "after": float(after.mean()), "delta": float(deltas.mean())}
@@ -61,20 +74,20 @@ def _at_the_most(old: np.ndarray, new: np.ndarray, problems: np.ndarray, after: 
     return float(by_problem(filled[known], problems[known]).mean())
 
 
-def _judged_by_shares(deltas: np.ndarray) -> dict:
+def _judged_by_shares(deltas: np.ndarray, level: float) -> dict:
     """A value a problem, each -1, 0 or 1."""
     n, gained, lost = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
-    low, high = stats.paired_interval(deltas, bounded=True)
+    low, high = stats.paired_interval(deltas, True, level)
     return {
         "low": low, "high": high, "test": "exact McNemar", "p_value": stats.mcnemar_exact(gained, lost),
         "power": lambda tests: _power_of_shares(n, gained, lost, tests),
     }  # fmt: skip
 
 
-def _judged_by_means(deltas: np.ndarray, bounded: bool) -> dict:
+def _judged_by_means(deltas: np.ndarray, bounded: bool, level: float) -> dict:
     """A number a problem: of several replies, or of a metric that counts; `bounded`: from -1 to 1."""
     n, spread = len(deltas), float(deltas.std(ddof=1)) if len(deltas) > 1 else 0.0
-    low, high = stats.paired_interval(deltas, bounded)
+    low, high = stats.paired_interval(deltas, bounded, level)
     return {
         "low": low, "high": high, "test": "sign-flip permutation", "p_value": stats.sign_flip(deltas),
         "power": lambda tests: _power_of_means(n, float(deltas.mean()), spread, tests),
@@ -94,13 +107,22 @@ def _power_of_means(n: int, delta: float, spread: float, tests: int) -> dict:
     return {"detectable": power.detectable_mean(n, spread, tests=tests), "needed": needed}
 
 
-def adjusted(families: Sequence[dict[str, dict]], primary: Collection[str]) -> list[dict[str, Difference]]:
-    """The differences; the `primary` ones with a verdict by Holm's p-values over those that vary, in all families."""
+def adjusted(
+    families: Sequence[dict[str, dict]], primary: Collection[str], stopped: StoppedEarly | None = None
+) -> list[dict[str, Difference]]:
+    """The differences; the `primary` ones with a verdict by Holm's p-values over those that vary, in all families.
+
+    Of a comparison that looked early the one primary metric has the p-value that allows for the looks.
+    """
     tested = [family[name] for family in families for name in family if name in primary and family[name].get("changed")]
-    p_values = {id(each): p for each, p in zip(tested, stats.holm([each["p_value"] for each in tested]), strict=True)}
+    known = [each["p_value"] for each in tested]
+    allowed = [sequential.corrected(each, stopped) for each in known] if stopped else stats.holm(known)
+    p_values = {id(each): p for each, p in zip(tested, allowed, strict=True)}
     return [
         {
-            name: _judged(each, p_values.get(id(each), 1.0), len(tested)) if name in primary else _described(each)
+            name: _judged(each, p_values.get(id(each), 1.0), len(tested), stopped)
+            if name in primary
+            else _described(each)
             for name, each in family.items()
         }
         for family in families
@@ -112,12 +134,12 @@ def _described(difference: dict) -> Difference:
     return Difference(**_known(difference), p_adjusted=None, verdict=verdict)
 
 
-def _judged(difference: dict, p_adjusted: float, tests: int) -> Difference:
+def _judged(difference: dict, p_adjusted: float, tests: int, stopped: StoppedEarly | None) -> Difference:
     if difference["p_value"] is None:
         return _described(difference)
     sizes = difference["power"](max(tests, 1))
     verdict = verdict_of(difference["kind"], difference["delta"], p_adjusted)
-    note = _note(difference, p_adjusted, tests)
+    note = _note(difference, p_adjusted, tests, stopped)
     return Difference(**_known(difference), **sizes, p_adjusted=p_adjusted, verdict=verdict, note=note)
 
 
@@ -135,16 +157,17 @@ def verdict_of(kind: Measure, delta: float, p_adjusted: float) -> str:
     return "better" if sign == kind.better else "worse"
 
 
-def _note(difference: dict, p_adjusted: float, tests: int) -> str:
+def _note(difference: dict, p_adjusted: float, tests: int, stopped: StoppedEarly | None) -> str:
     """Where the interval and the test, or the test alone and among all, say different things."""
     p_value, low, high = difference["p_value"], difference["low"], difference["high"]
     if low is None:
         return ""
-    leaves_0_out, rejects = low > 0 or high < 0, p_value < SIGNIFICANT
+    leaves_0_out, rejects = low > 0 or high < 0, p_value < (stopped.level if stopped else SIGNIFICANT)
+    corrected = f"{p_adjusted:.3f} after correcting for {f'{stopped.look} looks' if stopped else f'{tests} tests'}"
     if leaves_0_out != rejects:
         seen = "leaves 0 out, the test does not reject" if leaves_0_out else "includes 0, the test rejects"
-        return f"the interval {seen} (p = {p_value:.3f}): the verdict follows the test"
-    if rejects and p_adjusted >= SIGNIFICANT:
-        corrected = f"{p_adjusted:.3f} after correcting for {tests} tests"
+        looked = f", {corrected}" if stopped else ""
+        return f"the interval {seen} (p = {p_value:.3f}{looked}): the verdict follows the test"
+    if p_value < SIGNIFICANT <= p_adjusted:
         return f"p = {p_value:.3f}, but {corrected}; the corrected value counts"
     return ""

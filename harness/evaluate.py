@@ -4,14 +4,14 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 
-from harness import adapters, agreement, cache, checkpoints, datasets, formats, progress, registry
+from harness import adapters, agreement, cache, checkpoints, datasets, formats, looks, progress, registry
 from harness.compare import metrics_of
 from harness.config import Configuration
 from harness.engines import ENGINES, PACE, SERVER, WITHOUT_CHECKPOINT, Engine, Setup, engine_name
@@ -20,8 +20,8 @@ from harness.files import Journal, write_json, write_lines
 from harness.formats import FORMATS
 from harness.precision import evaluation_weights
 from harness.scoring import NO_ROOM, score_all
-from harness.store import BASE, SIDE_FILES, SIDES, Run
-from harness.types import Completion, Dataset, Request
+from harness.store import ADAPTED, BASE, SIDE_FILES, SIDES, Run
+from harness.types import Completion, Dataset, Request, Score
 
 PROBES = 16
 SYSTEM_MOVED = "the chat template has no system role: the instructions open the user's turn"
@@ -80,7 +80,14 @@ def evaluate(
             provenance[sides[-1]]["adapter_effect"] = effect
             provenance[sides[-1]]["agreement"] = agreement.prove(adapter, engine.score)
         proven = time.monotonic()
-        if missing:
+        graded, by_looks = {}, config.stop_early and ADAPTED[-1] in sides
+        if by_looks:
+            stopped, graded = looks.draw_until_clear(
+                run, dataset, wanted, lambda asked: draw(run, engine, asked, done, quiet, watch), quiet
+            )
+            for side in sides:
+                provenance[side] |= {} if provenance[side]["cached"] else {"stopped_early": asdict(stopped)}
+        elif missing:
             draw(run, engine, wanted, done, quiet, watch)
         drawn = time.monotonic()
         for side in sides:
@@ -90,12 +97,14 @@ def evaluate(
                 "draw": round(drawn - proven, 2),
             }
             if missing and config.sampling.temperature == 0:
-                provenance[side]["drawn_again"] = draw_again(run, side, engine, wanted[side])
-        if decided_by and not provenance[BASE]["cached"] and "earlier_paces" not in provenance[BASE]:
+                some = looks.asked_at(looks.of(run, dataset)[0], wanted[side]) if by_looks else wanted[side]
+                provenance[side]["drawn_again"] = draw_again(run, side, engine, some)
+        # What is drawn look by look is perhaps not whole, and not what a whole side is drawn from in its batches.
+        if decided_by and not (by_looks or provenance[BASE]["cached"] or "earlier_paces" in provenance[BASE]):
             cache.keep(decided_by, run.completions(BASE))
         for side in sides:
             provenance[side]["unasked"] = unasked(run, side, quiet)
-            score(run, side, quiet)
+            score(run, side, quiet, graded.get(side, ()))
 
 
 def _fingerprint(config: Configuration) -> dict[str, str] | None:
@@ -266,7 +275,7 @@ def system_text(config: Configuration) -> str | None:
 def draw(
     run: Run,
     engine: Engine,
-    wanted: dict[str, list[Request]],
+    wanted: Mapping[str, Sequence[Request]],
     done: AbstractSet[tuple[bool, str, int]],
     quiet: bool,
     watch: Callable[[Completion], None] | None,
@@ -278,7 +287,8 @@ def draw(
         journals = {
             side != BASE: open_files.enter_context(Journal(run.path / side / "completions.jsonl")) for side in wanted
         }
-        bar = open_files.enter_context(progress.bar(" and ".join(wanted), len(asked), len(done), quiet))
+        there = sum(request.key in done for request in asked)
+        bar = open_files.enter_context(progress.bar(" and ".join(wanted), len(asked), there, quiet))
         for finished in engine.generate(asked, done, run.config.sampling):
             for adapted, journal in journals.items():
                 journal.append([completion for request, completion in finished if request.adapted == adapted])
@@ -321,17 +331,23 @@ def _done(run: Run, side: str, wanted: list[Request]) -> list[Request]:
     return [asked[each.place] for each in replies]
 
 
-def score(run: Run, side: str, quiet: bool) -> None:
-    """Grade a side's stored replies (again), no model loaded; writes scores.jsonl and metrics.json."""
-    config, completions, scores = run.config, run.completions(side), []
+def score(run: Run, side: str, quiet: bool, graded: Sequence[Score] = ()) -> None:
+    """Grade a side's stored replies (again), no model loaded; writes scores.jsonl and metrics.json.
+
+    `graded` are the scores that are there already.
+    """
+    config, completions = run.config, run.completions(side)
+    known = {(each.problem_id, each.index): each for each in graded}
+    missing = [each for each in completions if each.place not in known]
     equality = run.record["provenance"].get(side, {}).get("equality")
     if equality is None:
         raise UserError(f"{run.path / 'run.json'}: says not how answers of {side} compare: run again with --fresh")
-    with progress.bar(f"{side} scores", len(completions), quiet=quiet) as bar:
-        for start in range(0, len(completions), SCORED_AT_ONCE):
-            chunk = completions[start : start + SCORED_AT_ONCE]
-            scores += score_all(chunk, config, equality)
+    with progress.bar(f"{side} scores", len(completions), len(known), quiet) as bar:
+        for start in range(0, len(missing), SCORED_AT_ONCE):
+            chunk = missing[start : start + SCORED_AT_ONCE]
+            known |= {each.place: found for each, found in zip(chunk, score_all(chunk, config, equality), strict=True)}
             bar.advance(len(chunk))
+    scores = [known[each.place] for each in completions]
     write_lines(run.path / side / "scores.jsonl", (asdict(each) for each in scores))
     write_json(run.path / side / "metrics.json", {name: asdict(each) for name, each in metrics_of(scores).items()})
     run.keep(*(run.path / side / name for name in SIDE_FILES))

@@ -20,6 +20,7 @@ from harness.errors import UserError
 from harness.pairs import as_asked_for, unlike
 from harness.power import POWER, needed_for_mean
 from harness.stats import QUANTILE, unchanged_needed
+from harness.stored import stopped_early
 from harness.types import Completion, Difference, Evaluation, Score, measure
 
 GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
@@ -188,8 +189,9 @@ def _tolerances(baseline: Evaluation, side: Evaluation, named: Mapping[str, floa
 def _lost(side: Evaluation, baseline: Evaluation) -> set[tuple[str, int]]:
     """The replies that the side should have as the baseline has them; where fewer problems were asked none is lost."""
     alike = all(side.settings.get(key) == baseline.settings.get(key) for key in ("limit", "split"))
+    whole = alike and not stopped_early(side.provenance)
     missing, asked = _places(baseline) - _places(side), _asked(side)
-    return {place for place in missing if asked is None or place[1] < asked} if alike else set()
+    return {place for place in missing if asked is None or place[1] < asked} if whole else set()
 
 
 def _at_worst(

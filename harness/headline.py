@@ -6,11 +6,13 @@ from harness.types import (
     ANSWERED_BY,
     DESCRIBED,
     FLIPS_BY,
+    MEASURES,
     NO_EVIDENCE,
     NOT_COMPARED,
     Measure,
     Metric,
     OverSeeds,
+    StoppedEarly,
     measure,
 )
 
@@ -51,7 +53,38 @@ def lines(differences: Mapping[str, Mapping], gain: Mapping[str, float] | None) 
     told = [_difference("In the required format", differences.get(LAYOUT))]
     told.append(_difference("Correct answers, in whatever format", differences.get(ANSWERED_BY)))
     told.append(_share_of_layout(gain) if gain else _difference("Both at once", differences.get(FLIPS_BY)))
+    tested = [name for name, each in differences.items() if each["verdict"] not in (DESCRIBED, NOT_COMPARED)]
+    # A run's own primary metric is told whatever it is.
+    if len(tested) == 1 and tested[0] not in (LAYOUT, ANSWERED_BY):
+        told.append(_difference(tested[0], differences[tested[0]], measure(tested[0])))
     return tuple(told)
+
+
+def of_looks(stopped: StoppedEarly) -> str:
+    """At which look a comparison stopped, and why it may."""
+    if not stopped.is_early:
+        return (
+            f"All {stopped.of:,} problems were asked: at none of the earlier looks, {stopped.looks} in all, was the "
+            f"difference in {stopped.metric} clear. Its interval and its p-value allow for the looks."
+        )
+    return (
+        f"Stopped at look {stopped.look} of {stopped.looks}, after {stopped.problems:,} of {stopped.of:,} problems: "
+        f"the difference in {stopped.metric} was clear enough by then. The limits were fixed before the first reply "
+        "(O'Brien-Fleming), so looking early costs no honesty: its interval and its p-value allow for the looks. A "
+        "difference that stops a run tends to be a little too large."
+    )
+
+
+def verdicts_by(primary: str, stopped: StoppedEarly | None) -> str:
+    """Which metrics have a verdict, and by which p-value."""
+    if not primary:
+        return (
+            "p is adjusted by Holm over the metrics with a verdict that vary: correct answers, the required format, "
+            "both at once, and the language where another than English is asked for. The verdict follows the adjusted "
+            "p; all else is described."
+        )
+    looks = " Its interval and its p allow for the looks; those of the others do not." if stopped else ""
+    return f"Only {primary} has a verdict, as the run named it before the first reply; all else is described.{looks}"
 
 
 def lines_of_one(metrics: Mapping[str, Metric]) -> tuple[str, ...]:
@@ -85,12 +118,13 @@ def of_seeds(name: str, seeds: OverSeeds, adapters: Mapping) -> tuple[str, ...]:
     )
 
 
-def _difference(about: str, difference: Mapping | None) -> str:
+def _difference(about: str, difference: Mapping | None, kind: Measure = MEASURES[LAYOUT]) -> str:
     if difference is None or difference["delta"] is None:
         return f"{about}: nothing to compare."
-    before, after = (measure(LAYOUT).show(difference[side]) for side in ("before", "after"))
-    said = SAID.get(difference["verdict"], difference["verdict"])
-    return f"{about}: {before} before, {after} after ({_points(difference['delta'])}): {said}."
+    before, after = (kind.show(difference[side]) for side in ("before", "after"))
+    said, delta = SAID.get(difference["verdict"], difference["verdict"]), difference["delta"]
+    changed = _points(delta) if kind.percent else kind.show(delta, signed=True)
+    return f"{about}: {before} before, {after} after ({changed}): {said}."
 
 
 def _share_of_layout(gain: Mapping[str, float]) -> str:

@@ -27,11 +27,7 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
 
     @cache
     def rewards_behind(prefix: str) -> Rewards | OwnRewards:
-        if config.has_own_rewards:
-            return load_own(Path(config.rewards), plain=False)
-        return load_rewards(
-            config.rewards, config.variant, format=format, equality=equality, language=target, prefix=prefix
-        )
+        return _rewards(config, equality, prefix)
 
     return [
         _unasked(each, target, rewards_behind(each.prefix).names)
@@ -45,6 +41,24 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
         )
         for each in completions
     ]
+
+
+def reward_names(config: Configuration) -> list[str]:
+    """The reward functions in force; a UserError where the user's own file has none."""
+    return list(_rewards(config, "number", "").names)
+
+
+def _rewards(config: Configuration, equality: Equality, prefix: str) -> Rewards | OwnRewards:
+    if config.has_own_rewards:
+        return load_own(Path(config.rewards), plain=False)
+    return load_rewards(
+        config.rewards,
+        config.variant,
+        format=FORMATS[config.format],
+        equality=equality,
+        language=config.target_language,
+        prefix=prefix,
+    )
 
 
 def _unasked(completion: Completion, target: str | None, rewards: Sequence[str]) -> Score:

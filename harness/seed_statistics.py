@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats as distributions
 
 from harness import stats
-from harness.compare import primary_of
+from harness.compare import primary_in_run
 from harness.differences import verdict_of
 from harness.pairs import asked_of_both, problem_means
 from harness.stats import CONFIDENCE, holm
@@ -31,7 +31,7 @@ def over_seeds(before: Evaluation, afters: Mapping[int, Evaluation]) -> dict[str
     new = [problem_means(after.scores, problems) for after in afters.values()]
     names = [name for name in before.metrics if name in old and all(name in each for each in new)]
     made = {name: of_metric(name, list(afters), np.array([each[name] - old[name] for each in new])) for name in names}
-    return _judged(made, primary_of([before, *afters.values()]))
+    return _judged(made, primary_in_run([before, *afters.values()]))
 
 
 def of_metric(name: str, seeds: Sequence[int], deltas: np.ndarray) -> OverSeeds:

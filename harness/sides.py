@@ -22,7 +22,7 @@ from harness.store import Run, run_and_side
 from harness.stored import Provenance
 from harness.types import FLIPS_BY, Completion, Evaluation, Score
 
-BASELINE_PROVENANCE = ("engine", "device", "dtype", "weights", "checkpoint", "adapter", "versions")
+BASELINE_PROVENANCE = ("engine", "device", "dtype", "weights", "checkpoint", "adapter", "versions", "stopped_early")
 LM_EVAL = "lm-eval"
 KEY_LENGTH = 12
 

@@ -7,10 +7,12 @@ from math import ceil, comb, log, log1p, prod, sqrt
 import numpy as np
 from scipy import stats
 
-CONFIDENCE = 0.95
+LEVEL = 0.05
+CONFIDENCE = 1 - LEVEL
 QUANTILE = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 RESAMPLES = 9999
 DRAWN_SIZES = 1000
+MOST_PARTS = 64
 BISECTIONS = 50
 
 
@@ -47,14 +49,14 @@ def bounded_interval(values: np.ndarray) -> tuple[float, float]:
     return wilson(mean * n * times, n * times)
 
 
-def mean_interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:
+def mean_interval(values: Sequence[float], clusters: Sequence[str], level: float = LEVEL) -> tuple[float, float]:
     """Student's t interval of a mean, its standard error clustered (Miller 2024, arXiv:2411.00640, eq. 4).
 
     `clusters` names the problem of each value: replies to one problem are not independent.
     """
     values = np.asarray(values, dtype=float)
     mean, error, groups = values.mean(), clustered_error(values, clusters), len(set(clusters))
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, groups - 1) * error if groups > 1 else float("inf")
+    half = stats.t.isf(level / 2, groups - 1) * error if groups > 1 else float("inf")
     return mean - half, mean + half
 
 
@@ -66,16 +68,16 @@ def clustered_error(values: np.ndarray, clusters: Sequence[str]) -> float:
     return float(sqrt((sums**2).sum() * groups / max(groups - 1, 1)) / len(values))
 
 
-def paired_share_interval(gained: float, lost: float, n: float) -> tuple[float, float]:
+def paired_share_interval(gained: float, lost: float, n: float, level: float = LEVEL) -> tuple[float, float]:
     """Score interval of a difference of paired shares (Tango 1998, Statistics in Medicine 17:891).
 
     Where no pair differs it is the exact bound on the share of pairs that do (Clopper and Pearson 1934, Biometrika
     26:404). How often its ends are wrong is in baselines/statistics/gate.md.
     """
     if not gained + lost:
-        return -unchanged_bound(n), unchanged_bound(n)
+        return -unchanged_bound(n, level), unchanged_bound(n, level)
     ends = np.array([-1.0, (gained - lost) / n]), np.array([(gained - lost) / n, 1.0])
-    wanted = np.array([QUANTILE, -QUANTILE])
+    wanted = np.array([1, -1]) * stats.norm.isf(level / 2)
     for _ in range(BISECTIONS):
         middle = (ends[0] + ends[1]) / 2
         above = paired_score(gained, lost, n, middle) > wanted
@@ -93,9 +95,9 @@ def paired_score(gained: float, lost: float, n: float, difference: np.ndarray) -
     return (gained - lost - n * difference) / np.sqrt(np.maximum(variance, 1e-300))
 
 
-def unchanged_bound(n: float) -> float:
+def unchanged_bound(n: float, level: float = LEVEL) -> float:
     """The largest share of pairs that may differ where none of `n` does."""
-    return 1 - ((1 - CONFIDENCE) / 2) ** (1 / n)
+    return 1 - (level / 2) ** (1 / n)
 
 
 def unchanged_needed(bound: float) -> int | None:
@@ -103,8 +105,10 @@ def unchanged_needed(bound: float) -> int | None:
     return ceil(log((1 - CONFIDENCE) / 2) / log1p(-bound)) if 0 < bound < 1 else None
 
 
-def paired_interval(deltas: np.ndarray, bounded: bool) -> tuple[float | None, float | None]:
+def paired_interval(deltas: np.ndarray, bounded: bool, level: float = LEVEL) -> tuple[float | None, float | None]:
     """Interval of a mean paired difference, a value a problem; an end that cannot be told is None.
+
+    It leaves the true difference out in a share `level` of all cases.
 
     `bounded`: no value is beyond -1 and 1. Then it is that of shares, at the number of pairs whose difference would
     have the variance of the values (Kish 1965), which is n where each is -1, 0 or 1; that variance is taken as if one
@@ -112,8 +116,10 @@ def paired_interval(deltas: np.ndarray, bounded: bool) -> tuple[float | None, fl
     same show no spread there, which is no proof that there is none.
     """
     if not bounded:
-        return mean_interval(deltas, np.arange(len(deltas))) if len(deltas) > 1 and deltas.std() else (None, None)
-    return paired_share_interval(*as_paired_shares(deltas))
+        return (
+            mean_interval(deltas, np.arange(len(deltas)), level) if len(deltas) > 1 and deltas.std() else (None, None)
+        )
+    return paired_share_interval(*as_paired_shares(deltas), level)
 
 
 def as_paired_shares(deltas: np.ndarray) -> tuple[float, float, float]:
@@ -132,17 +138,43 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
     """Two-sided permutation test of a mean paired difference by sign flips (Fisher 1935, The Design of Experiments).
 
     Of m differences of one size a Binomial(m, 1/2) keeps its sign. The sums that this gives are enumerated with their
-    probabilities where they are at most 9999, else 9999 are drawn, with the observed one counted among them (Phipson
-    and Smyth 2010, SAGMB 9:39).
+    probabilities where they are at most 9999, or multiples of a common part, as those of several replies a problem are;
+    else 9999 are drawn, with the observed one counted among them (Phipson and Smyth 2010, SAGMB 9:39).
     """
     differences = np.asarray(differences, dtype=float)
-    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    sizes, counts = np.unique(np.abs(differences[differences != 0]).round(12), return_counts=True)
+    if parts := _parts(sizes, counts):
+        chances = _chances_of_parts(sizes, counts, parts)
+        beyond = round(abs(differences.sum()) * parts)
+        middle = len(chances) // 2
+        return min(float(chances[: middle - beyond + 1].sum() + chances[middle + max(beyond, 1) :].sum()), 1.0)
     least = abs(differences.sum()) - 1e-12 * (sizes @ counts)
     if prod(map(float, counts + 1)) <= RESAMPLES:
         sums, chances = _flipped_sums(sizes, counts)
         return float(min(chances[np.abs(sums) >= least].sum(), 1.0))
     extreme = (np.abs(_drawn_sums(sizes, counts, np.random.default_rng(seed))) >= least).sum()
     return float((extreme + 1) / (RESAMPLES + 1))
+
+
+def _parts(sizes: np.ndarray, counts: np.ndarray) -> int | None:
+    """Into how many parts 1 is divided so that every size is some of them, and all together are few; else None."""
+    for parts in range(1, MOST_PARTS + 1):
+        steps = sizes * parts
+        if steps @ counts > RESAMPLES:
+            return None
+        if np.abs(steps - steps.round()).max(initial=0) < 1e-6:
+            return parts
+    return None
+
+
+def _chances_of_parts(sizes: np.ndarray, counts: np.ndarray, parts: int) -> np.ndarray:
+    """The probability of every sum of sign-flipped differences, from the least to the largest, a part apart."""
+    chances = np.ones(1)
+    for step, count in zip((sizes * parts).round().astype(int), counts, strict=True):
+        sums = np.zeros(2 * step * count + 1)
+        sums[:: 2 * step] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, sums)
+    return chances
 
 
 def _flipped_sums(sizes: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """What stands in a run folder's files besides replies and scores, as far as it is read again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from harness.agreement import Agreement
 from harness.errors import UserError
 from harness.files import read_json
 from harness.overlap import NearCopies
-from harness.types import AdapterEffect, Difference, Equality, Measure, Metric
+from harness.types import AdapterEffect, Difference, Equality, Measure, Metric, StoppedEarly
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Provenance:
     data_notes: tuple[str, ...] = ()
     near_copies: NearCopies | None = None
     health: tuple[str, ...] = ()
+    stopped_early: StoppedEarly | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,12 @@ class AlsoCompared:
     measures: dict[str, dict[str, Measure]]
     left_out: int
     unpaired: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def stopped_early(provenance: Mapping[str, Any]) -> StoppedEarly | None:
+    """Where a side's own comparison ended that looked early, out of its provenance; None where it did not look."""
+    kept = provenance.get("stopped_early")
+    return records.make(StoppedEarly, kept) if kept else None
 
 
 def read(kind: type, path: Path, fix: str) -> dict[str, Any]:

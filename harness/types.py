@@ -169,6 +169,30 @@ class AdapterEffect:
 
 
 @dataclass(frozen=True)
+class StoppedEarly:
+    """Where a comparison with --stop-early ended: at the `look` (from 1) of `looks`, after `problems` of all `of`.
+
+    `metric` decided; the difference had to be significant at the look's own one of the `levels`, all fixed beforehand.
+    """
+
+    metric: str
+    look: int
+    looks: int
+    problems: int
+    of: int
+    levels: tuple[float, ...]
+
+    @property
+    def level(self) -> float:
+        return self.levels[self.look - 1]
+
+    @property
+    def is_early(self) -> bool:
+        """Whether problems were left."""
+        return self.look < self.looks
+
+
+@dataclass(frozen=True)
 class Score:
     """Every judgement of one reply, as a line of scores.jsonl has it; None is unscorable, with its reason.
 

@@ -9,6 +9,7 @@ from harness.agreement import Agreement
 from harness.pairs import other_weights
 from harness.records import make
 from harness.store import Run
+from harness.stored import stopped_early
 from harness.types import Evaluation, measure
 
 Provenances = Mapping[str, Mapping[str, Any]]
@@ -27,10 +28,11 @@ def of_sides(provenances: Provenances, settings: Mapping[str, Any]) -> tuple[str
     several = any("training_seeds" in known for known in provenances.values())
     one = () if several else (headline.ABOUT_ONE_ADAPTER,)
     about = (*one, *headline.of_replies(settings)) if len(provenances) > 1 else ()
-    base = next(iter(provenances.values()))
+    base, *_, last = *provenances.values(), *provenances.values()
+    looks = (headline.of_looks(stopped),) if (stopped := stopped_early(last)) else ()
     data = dict.fromkeys(note for known in provenances.values() for note in known.get("data_notes", ()))
     each = (note for side, known in provenances.items() for note in _of_side(side, known))
-    return *about, *_quantized_checkpoint(base.get("checkpoint") or {}), *data, *each
+    return *about, *looks, *_quantized_checkpoint(base.get("checkpoint") or {}), *data, *each
 
 
 def of_finished(sides: Sequence[Evaluation]) -> Iterator[str]:

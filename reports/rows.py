@@ -108,15 +108,15 @@ def takes_more(difference: Mapping) -> bool:
     return bool(difference.get("needed") and difference["needed"] > problems)
 
 
-def sentence(difference: Mapping) -> str:
-    """The verdict on being right and in the layout."""
-    kind = measure(FLIPS_BY)
+def sentence(difference: Mapping, name: str = FLIPS_BY) -> str:
+    """The verdict on a metric, on being right and in the layout unless another is named."""
+    kind, about = measure(name), "right and in the layout" if name == FLIPS_BY else name
     if difference["delta"] is None:
         return "The two sides have no graded problem in common."
     interval = kind.interval(difference["low"], difference["high"], signed=True).replace(" … ", " to ")
     word = {"better": "Better:", "worse": "Worse:"}.get(difference["verdict"], "No evidence either way:")
     said = (
-        f"{word} right and in the layout went from {kind.show(difference['before'])} to "
+        f"{word} {about} went from {kind.show(difference['before'])} to "
         f"{kind.show(difference['after'])} ({kind.show(difference['delta'], signed=True)}, 95 % interval "
         f"{interval or 'unknown'}, {difference['n_pairs']} pairs)."
     )

@@ -58,6 +58,8 @@ class View:
     title: str
     lines: tuple[str, ...]
     verdict: str
+    verdicts_by: str
+    p_named: str
     headline: tuple[Row, ...]
     rows: tuple[Row, ...]
     differences: dict[str, dict]
@@ -100,12 +102,15 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     rows = tuple(metric_row(name, sides, differences) for name in names)
     config, provenances = run.config, {side.name: side.provenance for side in sides}
     split = gain(sides[0], sides[-1]) if len(sides) > 1 else None
+    primary, stopped = config.primary or FLIPS_BY, stored.stopped_early(sides[-1].provenance)
     return View(
         title=f"{config.name} on {config.dataset}, {config.format}",
         lines=headline.lines(differences, split.as_shares() if split else None)
         if differences
         else headline.lines_of_one(sides[0].metrics),
-        verdict=sentence(differences[FLIPS_BY]) if differences else _standing(sides[0]),
+        verdict=sentence(differences[primary], primary) if differences else _standing(sides[0]),
+        verdicts_by=headline.verdicts_by(config.primary, stopped),
+        p_named="p (Holm)" if not config.primary else "p (looks)" if stopped else "p",
         headline=tuple(row for name in HEADLINE for row in rows if row.name == name),
         rows=rows,
         differences=differences,

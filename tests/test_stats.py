@@ -284,3 +284,16 @@ def test_the_stored_gate_passes_at_most_what_it_may():
     rates = [float(rate) for rate in re.findall(r"([\d.]+)% ", gate.PAGE.read_text(encoding="utf-8"))]
     assert len(rates) == len(gate.GAINS) * (len(gate.SIZES) + 1) + len(gate.WHOLE) * len(gate.REPEATED_SIZES)
     assert max(rates[len(gate.GAINS) :]) <= 2.9
+
+
+@pytest.mark.parametrize("parts", [2, 4, 7])
+def test_sign_flip_of_parts_is_the_exact_enumeration(parts):
+    """Differences of several replies a problem; a p-value of many is as small as it is, and not 1 in 10,000."""
+    draw = np.random.default_rng(parts)
+    differences = draw.integers(-parts, parts + 1, 12) / parts
+    signs = 1 - 2 * np.array(np.meshgrid(*[[0, 1]] * 12)).reshape(12, -1)
+    sums = np.abs(signs.T @ differences)
+    assert stats.sign_flip(differences) == pytest.approx((sums >= abs(differences.sum()) - 1e-9).mean())
+    many = np.abs(draw.integers(1, parts + 1, 300)) / parts
+    assert stats.sign_flip(many) == pytest.approx(2.0**-299, rel=1e-6)
+    assert stats.sign_flip(np.zeros(5)) == 1.0

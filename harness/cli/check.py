@@ -4,7 +4,7 @@ import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness import adapters, checkpoints, datasets, model_files, quantized, registry
+from harness import adapters, checkpoints, datasets, model_files, quantized, registry, scoring
 from harness.config import Configuration
 from harness.engines import (
     ARGUMENTS,
@@ -21,8 +21,8 @@ from harness.evaluate import open_engine
 from harness.pipeline import launcher_of
 from harness.precision import training_dtype, why_not_4bit
 from harness.rewards import PRESETS
-from harness.rewards.own import load_own
-from harness.store import ALSO, SIDES, parts
+from harness.store import ADAPTED, ALSO, BASE, SIDES, parts
+from harness.types import MEASURES, measure
 
 # What an engine would take, and where it is to be said instead.
 NOT_HERE = {
@@ -37,10 +37,9 @@ def check_names(config: Configuration) -> None:
     from train.backends import AUTO as AUTO_TRAINER
     from train.backends import TRAINERS
 
-    if config.has_own_rewards:
-        load_own(Path(config.rewards), plain=False)
-    else:
+    if not config.has_own_rewards:
         registry.choose("reward preset", config.rewards, PRESETS)
+    _check_primary(config, scoring.reward_names(config))
     registry.choose("engine", config.engine, [AUTO, *ENGINES])
     engine = engine_name(config.engine)
     for argument in config.engine_args.keys() & NOT_HERE.keys():
@@ -56,6 +55,29 @@ def check_names(config: Configuration) -> None:
         if config.adapter:
             adapters.check(config.adapter, config.checkpoint)
     _check_figures(config)
+
+
+def check_stop_early(config: Configuration, stages: list[str]) -> None:
+    """A UserError where a run would measure one side alone, which has nothing to stop for."""
+    sides = {part for stage in stages for part in parts(stage)} & set(SIDES)
+    if config.stop_early and sides and not {BASE, ADAPTED[-1]} <= sides:
+        raise UserError(
+            "--stop-early compares two sides of one run: use `harness run` with --before-after or --adapter, or leave "
+            "it out"
+        )
+
+
+def _check_primary(config: Configuration, rewards: list[str]) -> None:
+    if not config.primary:
+        return
+    known = [*MEASURES, *(f"reward/{name}" for name in rewards)]
+    lacking = {name: "the run has no target language" for name in known if name.startswith("language")}
+    lacking = {} if config.target_language else lacking
+    lacking |= {name: "neither more nor less of it is better" for name in known if not measure(name).better}
+    names = [name for name in known if name not in lacking]
+    if config.primary in lacking:
+        raise UserError(f"--primary {config.primary}: {lacking[config.primary]}: give one of {', '.join(names)}")
+    registry.choose("primary metric", config.primary, names)
 
 
 def _check_figures(config: Configuration) -> None:
@@ -93,6 +115,7 @@ def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> 
     A GGUF file is dequantized here, which `quiet` does without a word.
     """
     check_names(config)
+    check_stop_early(config, stages)
     sides = {part for stage in stages for part in parts(stage)} & set(SIDES)
     engine = engine_name(config.engine)
     if engine == SERVER and {"train", "after"} <= {*stages}:

@@ -36,6 +36,12 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
         _option("--baseline-samples", help="Replies per problem of the base model (default: as --samples)."),
         "baseline_samples",
     ),
+    "primary": (str, _option("--primary", help="The one metric that gets a verdict: accuracy_flexible."), "primary"),
+    "stop_early": (
+        bool,
+        _option("--stop-early", help="Stop once that metric's difference is clear: fewer replies, no less honest."),
+        "stop_early",
+    ),
     "engine": (str, _option("--engine", help="auto, transformers, vllm, openai or scripted."), "engine"),
     "engine_arg": (list[str], _option("--engine-arg", help="key=value for the engine; may be repeated."), None),
     "trainer": (str, _option("--trainer", help="auto, trl or unsloth."), "trainer"),

@@ -132,7 +132,7 @@ def plan(
 ) -> int:
     """What a run would do, what it would take, and how small a change it could see; starts nothing."""
     from harness import pipeline, training_seeds
-    from harness.cli.check import check_names
+    from harness.cli.check import check_names, check_stop_early
     from harness.datasets import settle_split
     from harness.plan import make_plan
     from harness.plan.case import this_machine
@@ -144,6 +144,7 @@ def plan(
     stages = pipeline.stages(config, before_after)
     config = settle_split(config, trains="train" in stages)
     check_names(config)
+    check_stop_early(config, stages)
     names = [part for stage in stages for part in parts(stage)]
     folder = output or RUNS / config.folder_name
     show.plan(make_plan(config, names, folder, RUNS, this_machine(), _trainer(config), detect), json)

@@ -7,7 +7,7 @@ from harness.config import Configuration
 from harness.pipeline import base_stages
 from harness.plan.case import UNKNOWN, Case, Machine, Trainer, earlier_runs_of
 from harness.plan.memory import memory_of
-from harness.plan.sample_size import detectable, needed
+from harness.plan.sample_size import detectable, looks, needed
 from harness.plan.seconds import Estimate, seconds_of, sum_of
 from harness.store import BASE, SIDES
 
@@ -46,6 +46,7 @@ def make_plan(
         "training completions": case.work("train") * trainings if trains else 0,
         "detectable difference": detectable(case),
         **({"problems needed": needed(case, detect, whole)} if detect else {}),
+        **({"stop early": looks(case)} if config.stop_early else {}),
         "parameters": str(case.size),
         "memory": memory_of(case),
         "seconds": {name: seconds for name, (seconds, _) in estimates.items()},

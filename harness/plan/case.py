@@ -86,6 +86,8 @@ class Earlier:
         """How much the stage did, in the unit of work_of."""
         sides = [side for side in SIDES if side in self.stages] if self.config.adapter else [stage]
         problems = next((each["problems"] for each in self.provenance.values() if "problems" in each), None)
+        if stopped := self.provenance.get(stage, {}).get("stopped_early"):
+            problems = stopped["problems"]
         return work_of(stage, self.config, problems, sides)
 
 

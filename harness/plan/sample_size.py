@@ -2,13 +2,14 @@
 
 from contextlib import suppress
 
-from harness import power
+from harness import power, sequential
 from harness.differences import primary_metrics
 from harness.errors import UserError
 from harness.plan.case import UNKNOWN, Case
 from harness.store import Run
 
 ASSUMED_CHANGED, FEWEST_PAIRS = 0.3, 50
+EXPECTED_FOR = (0.05, 0.1)
 
 
 def detectable(case: Case) -> str:
@@ -31,18 +32,41 @@ def needed(case: Case, difference: float, whole: int | None) -> str:
     return f"{said}: more than --limit {case.config.limit}" if case.config.limit and needed > case.problems else said
 
 
+def looks(case: Case) -> dict[str, str]:
+    """With --stop-early: after how many problems the looks are, and how many are asked on average."""
+    metric = case.config.primary
+    if not case.problems:
+        return {"metric": metric, "looks": UNKNOWN}
+    at, changed = sequential.looks_at(case.problems), _changed(case)
+    *first, last = (f"{problems:,}" for problems in at)
+    named = {"metric": metric, "looks": f"{len(at)}, after {', '.join(first)} and {last} problems" if first else last}
+    return (
+        named
+        | {"at most": f"{case.problems * case.config.samples:,} replies a side"}
+        | {
+            f"for +{100 * difference:g} points": _expected(case.problems, difference, *changed)
+            for difference in EXPECTED_FOR
+        }
+    )
+
+
+def _expected(problems: int, difference: float, changed: float, source: str) -> str:
+    if changed < 2 * difference:
+        changed, source = 2 * difference, "twice that difference"
+    asked = sequential.expected_problems(problems, difference, changed)
+    return f"about {asked:,.0f} problems on average ({100 * changed:.2g} % of the problems changing sides, {source})"
+
+
 def _tests(case: Case) -> int:
     """How many metrics get a verdict, each of which counts against the others."""
-    return len(primary_metrics(case.config.target_language))
+    return 1 if case.config.primary else len(primary_metrics(case.config.target_language))
 
 
 def _assumptions(case: Case, changed: float, source: str) -> str:
     several = max(case.config.samples_of(adapted) for adapted in (False, True)) > 1
     more = "; this is for one reply per problem, with more of them a smaller difference shows" if several else ""
-    return (
-        f"80 % power of the exact McNemar test as one of {_tests(case)} (Holm), {100 * changed:.2g} % of the problems "
-        f"changing sides, {source}{more}"
-    )
+    among = "" if case.config.primary else f" as one of {_tests(case)} (Holm)"
+    return f"80 % power of the exact McNemar test{among}, {100 * changed:.2g} % of the problems changing sides, {source}{more}"
 
 
 def _changed(case: Case) -> tuple[float, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from harness import headline
+from harness import headline, stored
 from harness.datasets import DATASETS
 from harness.markdown import escaped, one_line
 from harness.store import Run
@@ -87,7 +87,9 @@ def _results(export: Export, run: Run) -> list[EvalResult]:
 
 def _measured(export: Export, run: Run) -> list[str]:
     provenance = run.record["provenance"].get("after", {})
-    facts = f"{escaped(_dataset(run))}, split {escaped(str(run.config.split))}, {provenance.get('problems')} problems"
+    stopped = stored.stopped_early(provenance)
+    problems = stopped.problems if stopped else provenance.get("problems")
+    facts = f"{escaped(_dataset(run))}, split {escaped(str(run.config.split))}, {problems} problems"
     how = f"{run.config.samples} replies each" if run.config.samples > 1 else "one reply each"
     said = f"Measured on {facts}, {how}, temperature {run.config.temperature}."
     said = " ".join((said, *headline.of_replies(run.record["configuration"])))
@@ -100,7 +102,8 @@ def _measured(export: Export, run: Run) -> list[str]:
         "## Before and after",
         said,
         table,
-        "Differences are paired by problem; verdicts, on the metrics that have one, are adjusted by Holm.",
+        f"Differences are paired by problem. {headline.verdicts_by(run.config.primary, stopped)}",
+        *((headline.of_looks(stopped),) if stopped else ()),
     ]
 
 
