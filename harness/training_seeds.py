@@ -30,6 +30,8 @@ def check(config: Configuration, before_after: bool) -> None:
         raise UserError("--training-seeds trains adapters: leave it out with --adapter, or leave --adapter out")
     if not before_after:
         raise UserError("--training-seeds is for `harness run --before-after`, which trains and measures: leave it out")
+    if config.stop_early:
+        raise UserError("--stop-early stops for one adapter's difference: leave it out with --training-seeds")
     if config.training_seed is not None:
         raise UserError("training_seed names one training, --training-seeds asks for several: leave one of them out")
 

@@ -99,6 +99,7 @@ def test_the_recipes_interval_has_what_the_recipe_brings_and_one_adapters_has_no
         (("train", "--training-seeds", "2"), "--training-seeds is for `harness run --before-after`"),
         (("run", "--before-after", "--training-seeds", "2", "--adapter", "."), "leave --adapter out"),
         (("run", "--before-after", "--training-seeds", "2", "--set", "training_seed=1"), "leave one of them out"),
+        (("run", "--before-after", "--training-seeds", "2", "--stop-early"), "stops for one adapter's difference"),
         (("run", "--before-after", "--training-seeds", "101"), "less than or equal to 100"),
     ],
 )

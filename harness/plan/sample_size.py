@@ -66,7 +66,10 @@ def _assumptions(case: Case, changed: float, source: str) -> str:
     several = max(case.config.samples_of(adapted) for adapted in (False, True)) > 1
     more = "; this is for one reply per problem, with more of them a smaller difference shows" if several else ""
     among = "" if case.config.primary else f" as one of {_tests(case)} (Holm)"
-    return f"80 % power of the exact McNemar test{among}, {100 * changed:.2g} % of the problems changing sides, {source}{more}"
+    return (
+        f"80 % power of the exact McNemar test{among}, {100 * changed:.2g} % of the problems changing sides, "
+        f"{source}{more}"
+    )
 
 
 def _changed(case: Case) -> tuple[float, str]:
