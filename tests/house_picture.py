@@ -1,0 +1,90 @@
+"""The picture of harness/README.md: which of the main modules imports which, as Mermaid text.
+
+    python tests/house_picture.py          # writes it into harness/README.md
+
+An arrow goes from a module, or a folder of them, to one that it imports; one that follows from two others is left out.
+"""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "harness" / "README.md"
+PACKAGES = ("harness", "train", "reports")
+SHOWN = (
+    "harness.cli", "train", "reports", "harness.gate", "harness.pipeline", "harness.evaluate", "harness.compare",
+    "harness.datasets", "harness.engines", "harness.scoring", "harness.rewards", "harness.formats", "harness.stats",
+    "harness.store", "harness.types",
+)  # fmt: skip
+START, END = "```mermaid\n", "```\n"
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name."""
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    places = [file.relative_to(ROOT).with_suffix("").as_posix().removesuffix("/__init__") for file in files]
+    return dict(zip([place.replace("/", ".") for place in places], files, strict=True))
+
+
+def imported(file: Path, known: dict[str, Path]) -> set[str]:
+    """Our modules that a file imports, wherever in it; not what is imported for type checkers alone."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in known else node.module for name in names}
+    return found & known.keys()
+
+
+def node_of(module: str) -> str | None:
+    """The node that a module belongs to; None where it is not shown."""
+    return next((node for node in SHOWN if module == node or module.startswith(f"{node}.")), None)
+
+
+def arrows() -> list[tuple[str, str]]:
+    """The arrows between the nodes, without those that follow from others."""
+    known = modules()
+    direct: dict[str, set[str]] = {node: set() for node in SHOWN}
+    for module, file in known.items():
+        if node := node_of(module):
+            direct[node] |= {node_of(each) for each in imported(file, known)} - {node, None}
+    below = {node: _below(node, direct) for node in SHOWN}
+    return [
+        (node, other)
+        for node in SHOWN
+        for other in SHOWN
+        if other in direct[node] and not any(other in below[between] for between in direct[node] - {other})
+    ]
+
+
+def _below(node: str, direct: dict[str, set[str]]) -> set[str]:
+    found, waiting = set(), [node]
+    while waiting:
+        new = direct[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+def picture() -> str:
+    """The Mermaid text, with its fences."""
+    rows = [f"    {one.rpartition('.')[2]} --> {other.rpartition('.')[2]}" for one, other in arrows()]
+    return START + "\n".join(["flowchart TD", *rows]) + "\n" + END
+
+
+def main() -> None:
+    """Put the picture where the page has the old one."""
+    text = PAGE.read_text(encoding="utf-8")
+    head, _, rest = text.partition(START)
+    PAGE.write_text(head + picture() + rest.partition(END)[2], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
