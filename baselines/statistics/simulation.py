@@ -24,8 +24,8 @@ def verdicts(old: dict[str, np.ndarray], new: dict[str, np.ndarray], primary: Se
     return adjusted([{name: measured(measure(name), old[name], new[name], problems) for name in old}], primary)[0]
 
 
-def write_page(page: Path, text: str) -> None:
+def write_page(page: Path, text: str, date: str = DATE) -> None:
     """Print a page and write it, with where it was made."""
-    made = f"\nMade on {DATE} ({MACHINE}) by `python -m baselines.statistics.{page.stem}`.\n"
+    made = f"\nMade on {date} ({MACHINE}) by `python -m baselines.statistics.{page.stem}`.\n"
     print(text + made)
     page.write_text(text + made, encoding="utf-8")
