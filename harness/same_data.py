@@ -5,7 +5,7 @@ from collections.abc import Callable
 from harness import datasets
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.evaluate import dataset_sha
+from harness.provenance import dataset_sha
 from harness.store import SIDES, Run
 from harness.types import Dataset
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from baselines.peers.random_checkpoint import make_checkpoint
-from harness import adapter_layers, adapters, checkpoints, evaluate
+from harness import adapter_layers, adapters, checkpoints, evaluate, prompts
 from harness.errors import UserError
 from harness.store import BOTH, Run, parts
 
@@ -197,7 +197,7 @@ def test_every_kind_of_adapter_answers_beside_its_base(tmp_path, experts, base, 
     options = {"model": base, "recipe": "tiny", "limit": 1}
     config = configuration("max_tokens=8", engine="transformers", **options)
     both, alone = evaluate.open_engine(config, str(adapter)), evaluate.open_engine(config, None)
-    (request,) = evaluate.requests(config, evaluate.datasets.evaluation_problems(config), both, False)
+    (request,) = prompts.requests(config, evaluate.datasets.evaluation_problems(config), both, False)
     effect = both.adapter_effect([request])
     assert effect.acts
     assert not effect.leaks

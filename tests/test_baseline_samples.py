@@ -1,6 +1,7 @@
 """K replies per problem of the base model are compared with those of the adapter by the means of each problem."""
 
 import json
+import re
 from contextlib import redirect_stdout
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from conftest import configuration, evaluate_until, write_jsonl
 from test_plan import plan
 
 import harness
+from baselines.statistics import baseline_samples as simulation
 from harness import evaluate, gate, stats
 from harness.cli import show
 from harness.cli.rooms import run_stage
@@ -266,3 +268,30 @@ def test_mistakes_are_one_line(command, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     code, error = command(*arguments)
     assert (code, error.count("\n"), said in error) == (2, 1, True), error
+
+
+def test_more_replies_of_the_base_narrow_the_interval_and_keep_its_coverage():
+    """A slice of what made baselines/statistics/baseline_samples.md."""
+    width, power, coverage = simulation.simulated(100, (0.5, 0.1, 0.5, 0.0), simulations=100).T
+    assert 0.77 < width[1] / width[0] < 0.88
+    assert 0.73 < width[2] / width[0] < 0.84
+    assert power[2] > power[0]
+    assert coverage.min() >= 0.95 - 3 * (0.95 * 0.05 / 100) ** 0.5
+
+
+def test_where_nothing_changes_different_numbers_of_replies_are_no_verdict():
+    _, rejected, coverage = simulation.simulated(100, (0.9, 0.0, 0.5, 0.0), simulations=100).T
+    assert rejected.max() <= 0.05 + 3 * (0.95 * 0.05 / 100) ** 0.5
+    assert coverage.min() >= 0.95 - 3 * (0.95 * 0.05 / 100) ** 0.5
+
+
+def test_the_page_of_the_whole_simulation():
+    page = simulation.PAGE.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:100|300) \| .+ \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
+    assert len(rows) == len(simulation.SIZES) * (len(simulation.GAINS) + len(simulation.NOTHING))
+    coverages = [[float(each) for each in re.findall(r"([\d.]+)%", coverage)] for _, coverage in rows]
+    assert min(map(min, coverages)) >= 93
+    assert min(np.mean(coverages, axis=0)) >= 94
+    rejected = [float(each) for row, _ in rows[-6:] for each in re.findall(r"([\d.]+)%", row)]
+    assert len(rejected) == 18
+    assert max(rejected) <= 6.5

@@ -8,7 +8,7 @@ from conftest import configuration
 from openai_server import Server
 from test_engines import draw
 
-from harness import chat, checkpoints, datasets, evaluate, formats
+from harness import chat, checkpoints, datasets, evaluate, formats, prompts
 from harness.config import configure
 from harness.datasets import Dataset
 from harness.errors import UserError
@@ -133,12 +133,12 @@ def test_a_run_thinks_as_its_recipe_says(folder):
     assert config.sha != other.sha
     problems = datasets.evaluation_problems(config)
     engine = evaluate.open_engine(config, None)
-    prompts = [each.prompt for each in evaluate.requests(config, problems, engine, False)]
-    assert all(prompt.endswith("<start_of_turn>assistant\n<think></think>") for prompt in prompts)
+    rendered = [each.prompt for each in prompts.requests(config, problems, engine, False)]
+    assert all(prompt.endswith("<start_of_turn>assistant\n<think></think>") for prompt in rendered)
     args = (config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs)
     tokenizer = checkpoints.load_tokenizer(*args)
     trained = prompts_of(config.model_copy(update={"prompts_per_step": 1}), problems, tokenizer)
-    assert [chat.render(tokenizer, row["prompt"]) for row in trained.rows] == prompts
+    assert [chat.render(tokenizer, row["prompt"]) for row in trained.rows] == rendered
 
 
 def test_a_server_that_renders_is_told_the_switches():

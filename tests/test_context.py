@@ -7,7 +7,7 @@ import pytest
 from conftest import configuration, write_jsonl
 from test_engines import draw
 
-from harness import checkpoints, datasets, evaluate
+from harness import checkpoints, datasets, evaluate, prompts
 from harness.errors import UserError
 from harness.scoring import NO_ROOM, score_all
 from harness.store import Run
@@ -49,7 +49,7 @@ def test_a_question_longer_than_the_context_is_unscored_and_counted(config, tmp_
 
 
 def asked(config, engine):
-    return evaluate.requests(config, datasets.evaluation_problems(config), engine, False)
+    return prompts.requests(config, datasets.evaluation_problems(config), engine, False)
 
 
 def test_a_reply_ends_where_the_context_does(config):

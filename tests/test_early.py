@@ -13,6 +13,7 @@ from baselines.statistics import early
 from harness import compare, evaluate, sequential, stats
 from harness.cli.rooms import run_stage
 from harness.gate import judge
+from harness.plan.case import Earlier
 from harness.sides import last_of, read_baseline, save_baseline
 from harness.store import Run
 from harness.types import StoppedEarly
@@ -334,6 +335,12 @@ def test_mistakes_are_one_line(command, tmp_path, monkeypatch, arguments, messag
     assert (code, said.count("\n")) == (2, 1), said
     assert message in said
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_counts_what_an_earlier_run_asked(make):
+    run = both(make("run"))
+    earlier = Earlier(run.path, run.config, run.record["stages"], run.record["provenance"])
+    assert earlier.work("after") == 2 * 18
 
 
 def test_a_plan_says_the_looks(command, capsys, tmp_path, monkeypatch):

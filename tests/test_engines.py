@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from conftest import configuration, evaluate_until, write_jsonl
 
-from harness import checkpoints, datasets, evaluate
+from harness import checkpoints, datasets, evaluate, prompts
 from harness.errors import UserError
 from harness.store import Run
 
@@ -15,7 +15,7 @@ def engine():
 
 
 def draw(engine, config, done=frozenset(), adapted=False):
-    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, adapted)
+    wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, adapted)
     done = {(adapted, *place) for place in done}
     return {each.place: each for batch in engine.generate(wanted, done, config.sampling) for _, each in batch}
 
@@ -68,7 +68,7 @@ def test_a_reply_at_the_limit_is_cut_off(engine):
 def test_sampling_follows_the_models_distribution(engine):
     """The first token of many draws comes as often as the model says it should."""
     config = configuration("max_tokens=1", limit=1)
-    request = evaluate.requests(config, datasets.evaluation_problems(config), engine, False)[0]
+    request = prompts.requests(config, datasets.evaluation_problems(config), engine, False)[0]
     ids = engine.tokenizer(request.prompt, return_tensors="pt", add_special_tokens=False)
     probabilities = engine.model(**ids).logits[0, -1].softmax(-1)
     likely = int(probabilities.argmax())
@@ -124,7 +124,7 @@ def test_greedy_replies_that_do_not_repeat_are_counted(tmp_path):
     evaluate.evaluate(run, ["before"], None, True, None)
     assert run.record["provenance"]["before"]["drawn_again"] == {"replies": 8, "differ": 0}
     engine = evaluate.open_engine(config, None)
-    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, False)
+    wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, False)
     journal = tmp_path / "run" / "before" / "completions.jsonl"
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
     journal.write_text("".join(json.dumps(row | {"text": row["text"] + "."}) + "\n" for row in rows))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import configuration, rename_keys, save_adapter
 
-from harness import checkpoints, datasets, evaluate
+from harness import checkpoints, datasets, evaluate, prompts
 from harness.cli.export import measuring
 from harness.config import configure
 from harness.errors import UserError
@@ -40,7 +40,7 @@ def greedy(checkpoint: str, adapter: Path | None, limit: int = 48) -> list[str]:
     config = configuration("temperature=0.0", limit=limit)
     config = config.model_copy(update={"checkpoint": checkpoint})
     engine = evaluate.open_engine(config, str(adapter) if adapter else None)
-    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, adapted=adapter is not None)
+    wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, adapted=adapter is not None)
     drawn = [each for batch in engine.generate(wanted, frozenset(), config.sampling) for _, each in batch]
     return [each.text for each in sorted(drawn, key=lambda each: each.position)]
 

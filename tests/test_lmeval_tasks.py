@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import configuration, needs_lm_eval, write_jsonl
 
-from harness import checkpoints, evaluate, formats, word_problems
+from harness import checkpoints, evaluate, formats, prompts, word_problems
 from harness.config import configure
 from harness.datasets import DATASETS, evaluation_problems
 from harness.formats import FORMATS
@@ -123,7 +123,7 @@ def ask(model, manager, monkeypatch):
 
 def harness_prompts(config) -> dict[str, str]:
     engine = evaluate.open_engine(config, None)
-    asked = evaluate.requests(config, evaluation_problems(config), engine, adapted=False)
+    asked = prompts.requests(config, evaluation_problems(config), engine, adapted=False)
     return {request.problem.id: request.prompt for request in asked}
 
 
@@ -190,7 +190,7 @@ def test_the_embedded_model_is_asked_as_by_harness(task, results, data, model):
         assert model.tok_encode(prompt) == tokenizer(prompt, add_special_tokens=False)["input_ids"]
         assert (settings["until"], settings["temperature"], settings["max_gen_toks"]) == ([], 1.0, 48)
     assert results["versions"][task] == 1.0
-    assert results["configs"][task]["description"] == evaluate.system_text(config)
+    assert results["configs"][task]["description"] == prompts.system_text(config)
 
 
 @needs_lm_eval

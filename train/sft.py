@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict
 
 from harness import chat, datasets, formats, progress
-from harness.evaluate import system_text
+from harness.prompts import system_text
 from harness.store import Run
 from train.stage import begin, finish, training
 

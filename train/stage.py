@@ -14,8 +14,9 @@ from harness import agreement, cache, chat, checkpoints, progress, registry
 from harness.adapters import WEIGHTS
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.evaluate import SYSTEM_MOVED, dataset_sha, system_text, versions
 from harness.files import read_json, write_json
+from harness.prompts import SYSTEM_MOVED, system_text
+from harness.provenance import dataset_sha, versions
 from harness.store import TRAINING_FILES, Run
 from harness.types import Dataset
 from train.backends import TRAINERS, fitted, trainer_name

@@ -23,7 +23,7 @@ from typing import Any
 from vllm.platforms import current_platform
 
 from baselines.peers.vllm_speed import configuration
-from harness import adapters, datasets, evaluate
+from harness import adapters, datasets, evaluate, prompts, provenance
 from harness.config import pairs
 from harness.engines.vllm_settings import value_of
 from harness.files import write_lines
@@ -77,7 +77,7 @@ def write_prompts(given: argparse.Namespace, path: Path) -> int:
     """The prompts as our engine renders them."""
     config = configuration(given)
     engine = evaluate.open_engine(config, None)
-    requests = evaluate.requests(config, datasets.evaluation_problems(config), engine, adapted=False)
+    requests = prompts.requests(config, datasets.evaluation_problems(config), engine, adapted=False)
     write_lines(path, ({"prompt": each.prompt, "answer": each.problem.answer} for each in requests))
     return len(requests)
 
@@ -106,7 +106,7 @@ def main() -> None:
     result |= {
         "date": str(date.today()),
         "machine": current_platform.get_device_name(),
-        "versions": evaluate.versions((*evaluate.PACKAGES, "lm-eval")),
+        "versions": provenance.versions((*provenance.PACKAGES, "lm-eval")),
         "engine_args": given.engine_arg,
     }
     if {"ours", "peer"} <= result.keys():

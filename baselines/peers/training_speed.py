@@ -29,8 +29,8 @@ from pathlib import Path
 
 from harness.config import configure
 from harness.datasets import settle_split
-from harness.evaluate import versions
 from harness.files import read_journal, read_json, write_json
+from harness.provenance import versions
 from harness.store import Run
 
 CASES = {

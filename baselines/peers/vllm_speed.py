@@ -26,7 +26,7 @@ from unittest.mock import patch
 import torch
 from vllm import LLM
 
-from harness import datasets, evaluate
+from harness import datasets, prompts, provenance
 from harness.config import Configuration, configure, pairs
 from harness.datasets import settle_split
 from harness.engines import Setup, vllm
@@ -103,11 +103,11 @@ def main() -> None:
 
     engine = VllmEngine(Setup(config.checkpoint, given.adapter, arguments, config.seed))
     dataset = datasets.evaluation_problems(config)
-    requests = evaluate.requests(config, dataset, engine, adapted=False)
+    requests = prompts.requests(config, dataset, engine, adapted=False)
     result = {
         "date": str(date.today()),
         "machine": engine.provenance["device"],
-        "versions": evaluate.versions(),
+        "versions": provenance.versions(),
         "engine_args": engine.settings,
         "sampling": asdict(config.sampling),
         "prompts": len(requests),
@@ -135,7 +135,7 @@ def main() -> None:
             result[name].append(draw(engine, requests, config))
     if given.adapter:
         result["adapter_effect"] = vars(engine.adapter_effect(requests[:4]))
-        both = requests + evaluate.requests(config, dataset, engine, adapted=True)
+        both = requests + prompts.requests(config, dataset, engine, adapted=True)
         result["ours_both_sides"] = [drawn_by_us(engine, both, config) for _ in range(given.repeats)]
     result["gpu_memory_gib"] = memory_used()
     medians = {name: statistics.median(each["tokens_per_second"] for each in result[name]) for name in (*ways, "peer")}

@@ -18,7 +18,7 @@ SIZES, UNCHANGED = (100, 300, 1319), (0.1, 0.4, 0.7)
 # Problems, and the mean chance of a correct answer before and after.
 GAINS = ((300, 0.2, 0.56), (300, 0.4, 0.5), (300, 0.4, 0.6), (1319, 0.4, 0.43), (1319, 0.4, 0.45), (1319, 0.4, 0.5),
          (1319, 0.7, 0.75))  # fmt: skip
-DATE, SEED, SIMULATIONS = "2026-11-28", 20261128, 20_000
+SEED, SIMULATIONS = 20261128, 20_000
 TEXT = """# Stopping early: size, power, and replies saved
 
 Problems come in a random order; at every tenth of them the exact McNemar test of accuracy_flexible is compared with
@@ -122,7 +122,7 @@ def main() -> None:
         sizes="\n".join(sizes), gains="\n".join(gains), simulations=SIMULATIONS, seed=SEED,
         small=200 * (0.05 * 0.95 / SIMULATIONS) ** 0.5, large=200 * (0.25 / SIMULATIONS) ** 0.5,
     )  # fmt: skip
-    write_page(PAGE, text, DATE)
+    write_page(PAGE, text)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ def ask(
     from harness import formats
     from harness.cli.check import check_run
     from harness.columns import whole_text
-    from harness.evaluate import open_engine, requests
+    from harness.evaluate import open_engine
     from harness.formats import FORMATS
+    from harness.prompts import requests
     from harness.types import Dataset, Problem
 
     check_run(config, [])

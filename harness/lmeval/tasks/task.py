@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from harness import columns, formats
 from harness.config import EMBEDDED, Configuration
 from harness.datasets import DATASETS, held_out_split, named_equality
-from harness.evaluate import system_text
 from harness.formats import FORMATS
+from harness.prompts import system_text
 from harness.scoring import score_all
 from harness.types import Completion
 
