@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from harness.compare import metrics_of
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.files import write_json, write_lines
-from harness.seed_statistics import over_seeds
 from harness.store import ADAPTED, ALSO, BASE, SIDE_FILES, Run
 from harness.types import Completion, Evaluation
 
@@ -73,6 +71,8 @@ def members(run: Run) -> dict[int, Run]:
 
 def gather(run: Run) -> None:
     """Make the side `after` of a run out of those of its seeds' runs."""
+    from harness.compare import metrics_of
+
     of_seed = {seed: one.evaluation(AFTER) for seed, one in members(run).items()}
     samples, all_samples = run.config.samples, run.config.samples * len(of_seed)
 
@@ -108,6 +108,8 @@ def _provenance(of_seed: dict[int, Evaluation]) -> dict:
 
 def compare_seeds(run: Run) -> None:
     """Write seeds.json: what one metric's difference is for each seed, and what that says of the recipe."""
+    from harness.seed_statistics import over_seeds
+
     before = run.evaluation(BASE)
     compared = over_seeds(before, {seed: one.evaluation(AFTER) for seed, one in members(run).items()})
     write_json(run.path / "seeds.json", {name: asdict(each) for name, each in compared.items()})
