@@ -7,6 +7,7 @@ as given, so it misses what the recipe brings on average far more often than 5 %
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from math import sqrt
 
 import numpy as np
@@ -61,11 +62,9 @@ def crossed_error(deltas: np.ndarray) -> tuple[float, float]:
     """
     seeds, problems = deltas.shape
     known = ~np.isnan(deltas)
-    draw, values = np.random.default_rng(0), np.where(known, deltas, 0.0)
-    of_seeds = draw.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES)
-    of_problems = draw.multinomial(problems, np.full(problems, 1 / problems), RESAMPLES).T
-    sums = (of_seeds.T * (values @ of_problems)).sum(axis=0)
-    counts = (of_seeds.T * (known @ of_problems)).sum(axis=0)
+    of_seeds, of_problems = _drawn("seeds", seeds), _drawn("problems", problems)
+    sums = (of_seeds * (np.where(known, deltas, 0.0) @ of_problems)).sum(axis=0)
+    counts = (of_seeds * (known.astype(float) @ of_problems)).sum(axis=0)
     means = sums[counts > 0] / counts[counts > 0]
     variances = [
         (float(np.nanmean(deltas, axis=1).var(ddof=1)) / seeds, seeds - 1),
@@ -76,6 +75,16 @@ def crossed_error(deltas: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     freedom = whole**2 / sum(variance**2 / each for variance, each in variances)
     return float(means.std() * sqrt(seeds / (seeds - 1))), freedom
+
+
+@lru_cache(maxsize=4)
+def _drawn(what: str, count: int) -> np.ndarray:
+    """How often each of so many is drawn in each resample (count, resamples); the same ones every time."""
+    return (
+        np.random.default_rng([len(what), count])
+        .multinomial(count, np.full(count, 1 / count), RESAMPLES)
+        .T.astype(float)
+    )
 
 
 def _variance(deltas: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """How often each interval has in it what a recipe brings on average: python -m baselines.statistics.seeds
 
-It prints the table and writes it to seeds.md next to this file, out of some four minutes of processor time.
+It prints the table and writes it to seeds.md next to this file, out of some two minutes of processor time.
 """
 
 from pathlib import Path
