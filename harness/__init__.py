@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from harness.notebook import StoredRun
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load_run(path: "str | Path") -> "StoredRun":
