@@ -18,6 +18,7 @@ from harness.pairs import (
     asked_of_both,
     columns,
     made_otherwise,
+    of_several_adapters,
     other_weights,
     pair,
     paired_values,
@@ -42,14 +43,14 @@ MUCH_TRUNCATED = 0.10
 LANGUAGE_SAMPLES = 20
 
 
-def metrics_of(scores: Sequence[Score]) -> dict[str, Metric]:
+def metrics_of(scores: Sequence[Score], of_one_model: bool = True) -> dict[str, Metric]:
     """Every metric's mean with its interval: Wilson's from 0 to 1, else Student's t, both clustered by problem.
 
-    pass@k and maj@k are means over problems, where these have several replies each.
+    pass@k and maj@k are means over problems, where these have several replies each, all of one model.
     """
     _, problems = np.unique([score.problem_id for score in scores], return_inverse=True)
     metrics = {name: metric_of(measure(name), values, problems) for name, values in columns(scores).items()}
-    for name, values in repeats.metrics(scores).items():
+    for name, values in repeats.metrics(scores).items() if of_one_model else ():
         metrics[name] = metric_of(measure(name), np.array(list(values.values())), np.arange(len(values)))
     return metrics
 
@@ -99,7 +100,8 @@ def over_common_problems(sides: Sequence[Evaluation]) -> list[Evaluation]:
     for side in sides:
         scores = tuple(each for each in side.scores if each.problem_id in shared)
         completions = tuple(each for each in side.completions if each.problem_id in shared)
-        kept.append(replace(side, completions=completions, scores=scores, metrics=metrics_of(scores)))
+        metrics = metrics_of(scores, not of_several_adapters(side.settings, side.provenance))
+        kept.append(replace(side, completions=completions, scores=scores, metrics=metrics))
     return kept
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 from harness import headline, registry
 from harness.compare import compare_each, metrics_of
 from harness.errors import UserError
-from harness.pairs import as_asked_for, unlike
+from harness.pairs import as_asked_for, of_several_adapters, unlike
 from harness.power import POWER, needed_for_mean
 from harness.stats import QUANTILE, unchanged_needed
 from harness.stored import stopped_early
@@ -149,8 +149,10 @@ def _places(side: Evaluation) -> set[tuple[str, int]]:
 
 def _asked(side: Evaluation) -> int | None:
     """How many replies per problem a side was asked for; None where that is not recorded."""
-    of_base = None if side.provenance.get("adapter") else side.settings.get("baseline_samples")
-    return of_base or side.settings.get("samples")
+    samples, adapters = side.settings.get("samples"), side.settings.get("training_seeds")
+    if not side.provenance.get("adapter"):
+        return side.settings.get("baseline_samples") or samples
+    return samples and samples * (adapters or 1)
 
 
 def _compared(side: Evaluation, baseline: Evaluation) -> set[tuple[str, int]]:
@@ -171,9 +173,8 @@ def _only(side: Evaluation, places: Set[tuple[str, int]]) -> Evaluation:
     """A side with no other replies than those at the places, so that its means are of what is compared."""
     kept = [each for each in zip(side.completions, side.scores, strict=True) if each[0].place in places]
     scores = tuple(score for _, score in kept)
-    return replace(
-        side, completions=tuple(completion for completion, _ in kept), scores=scores, metrics=metrics_of(scores)
-    )
+    metrics = metrics_of(scores, not of_several_adapters(side.settings, side.provenance))
+    return replace(side, completions=tuple(completion for completion, _ in kept), scores=scores, metrics=metrics)
 
 
 def _tolerances(baseline: Evaluation, side: Evaluation, named: Mapping[str, float]) -> dict[str, float]:

@@ -39,7 +39,7 @@ def of_replies(settings: Mapping) -> tuple[str, ...]:
     """How many replies each side of a run is the mean of, where those are not as many on both."""
     adapted, adapters = settings.get("samples", 1), settings.get("training_seeds")
     base = settings.get("baseline_samples") or adapted
-    if base == adapted * (adapters or 1):
+    if base == adapted and not adapters:
         return ()
     of_adapted = f"{_of_replies(adapted)} of each of {adapters} adapters" if adapters else _of_replies(adapted)
     return (
@@ -70,8 +70,8 @@ def of_looks(stopped: StoppedEarly) -> str:
     return (
         f"Stopped at look {stopped.look} of {stopped.looks}, after {stopped.problems:,} of {stopped.of:,} problems: "
         f"the difference in {stopped.metric} was clear enough by then. The limits were fixed before the first reply "
-        "(O'Brien-Fleming), so looking early costs no honesty: its interval and its p-value allow for the looks. A "
-        "difference that stops a run tends to be a little too large."
+        "(O'Brien-Fleming), so looking early does not raise the share of false verdicts: its interval and its p-value "
+        "allow for the looks. A difference that stops a run tends to be a little too large."
     )
 
 

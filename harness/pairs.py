@@ -115,6 +115,11 @@ def as_asked_for(one: Evaluation, other: Evaluation) -> bool:
     return asked and one.settings == other.settings and uneven(one, other)
 
 
+def of_several_adapters(settings: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
+    """Whether a side has the replies of all adapters of several trainings."""
+    return settings.get("training_seeds") is not None and bool(provenance.get("adapter"))
+
+
 def common(one: Evaluation, other: Evaluation) -> int:
     """How many replies of two sides answer the same problem."""
     return len({each.place for each in one.completions} & {each.place for each in other.completions})

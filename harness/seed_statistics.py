@@ -45,9 +45,12 @@ def of_metric(name: str, seeds: Sequence[int], deltas: np.ndarray) -> OverSeeds:
     error, freedom = crossed_error(deltas)
     on_these = _interval(mean, spread / sqrt(len(seeds)), len(seeds) - 1, percent)
     # Of the recipe nothing is surer than of the adapters at hand.
-    of_these = stats.paired_interval(np.nanmean(deltas[:, known.any(axis=0)], axis=0), percent)
+    by_problem = np.nanmean(deltas[:, known.any(axis=0)], axis=0)
+    of_these = stats.paired_interval(by_problem, percent)
     of_recipe = _both(_interval(mean, error, freedom, percent), of_these)
-    p_value = float(2 * distributions.t.sf(abs(mean) / error, freedom)) if error else None
+    p_value = stats.sign_flip(by_problem) if by_problem.any() else None
+    if error and p_value is not None:
+        p_value = max(p_value, float(2 * distributions.t.sf(abs(mean) / error, freedom)))
     differences = {str(seed): float(each) for seed, each in zip(seeds, by_seed, strict=True)}
     problems = int(known.any(axis=0).sum())
     return OverSeeds(differences, mean, spread, *on_these, *of_recipe, problems, p_value, None, DESCRIBED)

@@ -16,6 +16,7 @@ from harness.compare import metrics_of
 from harness.errors import UserError
 from harness.files import read_json, write_text
 from harness.formats import prompt_sha
+from harness.pairs import of_several_adapters
 from harness.samples import NoReplies, Reading, Sample, read_samples, rendered_prompt
 from harness.scoring import grade, ungraded
 from harness.store import Run, run_and_side
@@ -102,9 +103,8 @@ def read_baseline(path: Path) -> Evaluation:
             raise ValueError("a reply stands there twice")
         if not {values.get(FLIPS_BY, "missing") for *_, values in rows} <= {0, 1, None}:
             raise ValueError(f"a reply without {FLIPS_BY} of 0, 1 or null")
-        return Evaluation(
-            stored["name"], completions, scores, metrics_of(scores), stored["provenance"], stored["settings"]
-        )
+        metrics = metrics_of(scores, not of_several_adapters(stored["settings"], stored["provenance"]))
+        return Evaluation(stored["name"], completions, scores, metrics, stored["provenance"], stored["settings"])
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: not a whole baseline file ({error}): write it again") from error
 

@@ -124,7 +124,8 @@ class Run:
 
     def unfinished(self) -> str | None:
         """The first stage that is begun, or has to follow what is done, and is not finished; the report aside."""
-        begun = dict.fromkeys((*self.record["stages"], *((ADAPTED[-1],) if self.is_done("train") else ())))
+        trains = self.is_done("train") or self.config.training_seeds is not None
+        begun = dict.fromkeys((*self.record["stages"], *((ADAPTED[-1],) if trains else ())))
         return next((stage for stage in begun if stage != "report" and not self.is_done(stage)), None)
 
     @contextmanager

@@ -15,9 +15,9 @@ from harness.store import ADAPTED, ALSO, BASE, SIDE_FILES, Run
 from harness.types import Completion, Evaluation
 
 AFTER = ADAPTED[-1]
+LARGEST_SEED = 2**32 - 1
 # What is of one adapter alone, and what is summed over all.
 OF_ONE_ADAPTER = ("adapter", "adapter_effect", "agreement", "seconds", "earlier_paces", "drawn_again", "unasked")
-OF_SEVERAL_REPLIES = ("pass@", "maj@")
 
 
 def check(config: Configuration, before_after: bool) -> None:
@@ -27,9 +27,14 @@ def check(config: Configuration, before_after: bool) -> None:
     if config.adapter:
         raise UserError("--training-seeds trains adapters: leave it out with --adapter, or leave --adapter out")
     if not before_after:
-        raise UserError("--training-seeds is for `harness run --before-after`, which trains and measures: leave it out")
+        raise UserError(
+            "--training-seeds (recipe key training_seeds) is for `harness run --before-after`, which trains and "
+            "measures: leave it out"
+        )
     if config.stop_early:
         raise UserError("--stop-early stops for one adapter's difference: leave it out with --training-seeds")
+    if config.seed + config.training_seeds > LARGEST_SEED + 1:
+        raise UserError(f"seed = {config.seed}: the seeds of --training-seeds go beyond {LARGEST_SEED}: lower it")
     if config.training_seed is not None:
         raise UserError("training_seed names one training, --training-seeds asks for several: leave one of them out")
 
@@ -52,6 +57,8 @@ def begin(run: Run, seed: int) -> Run:
     """One seed's run, made or gone on with, locked, with the base's replies of the whole run."""
     one = Run.create(folder(run, seed), configuration_of(run.config, seed), run.record["command"])
     one.lock()
+    if not one.is_done(AFTER):
+        one.remember(run.record["command"], configuration_of(run.config, seed))
     for stage, places in ((BASE, [BASE]), (f"{ALSO}{BASE}", ["also"])):
         if run.is_done(stage) and not one.is_done(stage):
             one.take_over(run, stage, places)
@@ -62,9 +69,11 @@ def members(run: Run) -> dict[int, Run]:
     """Each seed's run. Raises UserError if one of them is missing or not finished."""
     found = {}
     for seed in seeds(run.config):
-        one = Run.open(folder(run, seed))
-        if not one.is_done(AFTER):
-            raise UserError(f"{one.path}: not finished: the command of the whole run goes on from there")
+        one = Run(folder(run, seed))
+        if not (one.path / "run.json").is_file() or not one.is_done(AFTER):
+            raise UserError(
+                f"{one.path}: this training is not finished: the command of the whole run goes on from there"
+            )
         found[seed] = one
     return found
 
@@ -73,7 +82,8 @@ def gather(run: Run) -> None:
     """Make the side `after` of a run out of those of its seeds' runs."""
     from harness.compare import metrics_of
 
-    of_seed = {seed: one.evaluation(AFTER) for seed, one in members(run).items()}
+    runs = members(run)
+    of_seed = {seed: one.evaluation(AFTER) for seed, one in runs.items()}
     samples, all_samples = run.config.samples, run.config.samples * len(of_seed)
 
     def moved(each: Completion, seed_place: int) -> Completion:
@@ -87,11 +97,11 @@ def gather(run: Run) -> None:
             scores += [replace(each, index=place * samples + each.index) for each in side.scores]
         write_lines(run.path / AFTER / SIDE_FILES[0], map(asdict, completions))
         write_lines(run.path / AFTER / SIDE_FILES[1], map(asdict, scores))
-        # pass@k over replies of several adapters would be of no model.
-        metrics = {name: each for name, each in metrics_of(scores).items() if not name.startswith(OF_SEVERAL_REPLIES)}
+        metrics = metrics_of(scores, of_one_model=False)
         write_json(run.path / AFTER / SIDE_FILES[2], {name: asdict(each) for name, each in metrics.items()})
         run.keep(*(run.path / AFTER / name for name in SIDE_FILES))
-        provenance |= _provenance(of_seed)
+        trained = {seed: one.record["provenance"].get("train", {}) for seed, one in runs.items()}
+        provenance |= _provenance(of_seed) | _of_trainings(trained)
 
 
 def _provenance(of_seed: dict[int, Evaluation]) -> dict:
@@ -106,6 +116,13 @@ def _provenance(of_seed: dict[int, Evaluation]) -> dict:
     return alike | {"adapter": adapters, "unasked": unasked, "training_seeds": list(of_seed)}
 
 
+def _of_trainings(trained: dict[int, dict]) -> dict:
+    """What the trainings warn of, each with its seed, and what of the evaluated problems they have nearly seen."""
+    health = [f"seed {seed}: {warning}" for seed, known in trained.items() for warning in known.get("health", ())]
+    near_copies = next((known["near_copies"] for known in trained.values() if known.get("near_copies")), None)
+    return {"health": health} | ({"near_copies": near_copies} if near_copies else {})
+
+
 def compare_seeds(run: Run) -> None:
     """Write seeds.json: what one metric's difference is for each seed, and what that says of the recipe."""
     from harness.seed_statistics import over_seeds
@@ -117,5 +134,8 @@ def compare_seeds(run: Run) -> None:
 
 
 def finished(run: Run) -> Sequence[Run]:
-    """The seeds' runs of a run that has several trainings, all finished; none of another run."""
-    return list(members(run).values()) if run.config.training_seeds else ()
+    """The seeds' runs of a run whose trainings are all finished and there; none of another run."""
+    if run.config.training_seeds is None or not run.is_done(AFTER):
+        return ()
+    there = all((folder(run, seed) / "run.json").is_file() for seed in seeds(run.config))
+    return list(members(run).values()) if there else ()

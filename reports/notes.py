@@ -20,7 +20,8 @@ def warnings(run: Run, provenances: Provenances, comparison: Mapping[str, Any]) 
     record = run.record
     alone = ((side, record["configuration"], known) for side, known in provenances.items())
     said = comparison["warnings"] if comparison["metrics"] else other_weights(alone)
-    return *_trusted(run), *said, *record["provenance"].get("train", {}).get("health", ())
+    health = (text for stage in ("train", "after") for text in record["provenance"].get(stage, {}).get("health", ()))
+    return *_trusted(run), *said, *health
 
 
 def of_sides(provenances: Provenances, settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -32,7 +33,8 @@ def of_sides(provenances: Provenances, settings: Mapping[str, Any]) -> tuple[str
     looks = (headline.of_looks(stopped),) if (stopped := stopped_early(last)) else ()
     data = dict.fromkeys(note for known in provenances.values() for note in known.get("data_notes", ()))
     each = (note for side, known in provenances.items() for note in _of_side(side, known))
-    return *about, *looks, *_quantized_checkpoint(base.get("checkpoint") or {}), *data, *each
+    near = _near_copies("GRPO", last) if several else ()
+    return *about, *looks, *near, *_quantized_checkpoint(base.get("checkpoint") or {}), *data, *each
 
 
 def of_finished(sides: Sequence[Evaluation]) -> Iterator[str]:

@@ -118,7 +118,9 @@ def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Mapping]) -> Plo
         axes.set_yticks(range(len(over)), [label(name) for name in over])
         axes.set_ylim(len(over) - 0.5, -0.5)
         axes.margins(x=0.08)
-        axes.set_xlabel("difference in percentage points")
+        axes.set_xlabel(
+            "difference in percentage points" if all(measure(name).percent for name in over) else "difference"
+        )
         handles = [
             Line2D([], [], marker="o", linestyle="", color=INK, markerfacecolor="none", label="one adapter"),
             Line2D([], [], color=SIDE_COLORS["after"], linewidth=2.2, label="these adapters"),

@@ -155,6 +155,8 @@ def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
 
 
 def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
+    if run.config.training_seeds:
+        return None  # the adapters' are on each seed's page
     files = [run.path / "also" / f"{side.name}.json" for side in sides]
     run.verify(*files)
     means = [stored.read(AlsoMeans, file, DRAW_AGAIN) for file in files if file.is_file()]

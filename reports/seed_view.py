@@ -29,6 +29,7 @@ class Seeds:
     metrics: tuple[str, ...]
     rows: tuple[SeedRow, ...]
     over: dict[str, OverSeeds]
+    also: bool
     adapters: Mapping[str, Mapping]
 
 
@@ -38,7 +39,9 @@ def build(run: Run, differences: Mapping[str, Mapping]) -> Seeds | None:
     if not found:
         return None
     over = {name: each for name, each in found.items() if each.verdict not in WITHOUT_VERDICT and name in differences}
-    return Seeds(sentences(over, differences), tuple(over), _rows(over, differences), over, differences)
+    return Seeds(
+        sentences(over, differences), tuple(over), _rows(over, differences), over, bool(run.config.also), differences
+    )
 
 
 def sentences_of(run: Run, differences: Mapping[str, Mapping]) -> tuple[str, ...]:

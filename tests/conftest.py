@@ -14,6 +14,10 @@ from unittest.mock import patch
 import pytest
 from hypothesis import settings
 
+# Before torch is imported: threads of several tests that share the cores wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from harness import checkpoints, evaluate
 from harness.config import Configuration, configure
 from harness.datasets import settle_split

@@ -352,5 +352,5 @@ def test_a_plan_says_the_looks(command, capsys, tmp_path, monkeypatch):
     assert exit_code_of(lambda: app(arguments, standalone_mode=False)) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])["stop early"]
     assert said["looks"].startswith("10, after 132, 264, ")
-    assert said["at most"] == "1,319 replies a side"
+    assert said["at most"] == "1,319 replies with the adapter"
     assert said["for +10 points"].startswith("about 500 problems on average (30 % of the problems changing sides")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from conftest import configuration
 from scipy import stats
 
 from baselines.statistics import seeds as simulated
-from harness import sides, training_seeds
+from harness import gate, sides, training_seeds
 from harness.cli import exit_code_of
 from harness.cli.app import app
+from harness.compare import metrics_of, over_common_problems
 from harness.errors import UserError
 from harness.notebook import load_run
 from harness.seed_statistics import of_metric, over_seeds
@@ -43,6 +45,7 @@ def test_the_figures_of_three_trainings():
 @pytest.mark.parametrize(
     ("deltas", "verdict", "low"),
     [
+        (np.ones((3, 100)), DESCRIBED, pytest.approx(0.926, abs=1e-3)),
         (np.zeros((3, 5)), DESCRIBED, pytest.approx(-0.522, abs=1e-3)),
         (np.full((3, 5), np.nan), NOT_COMPARED, None),
         (np.array([[np.nan, 1.0, 0.0], [np.nan, np.nan, np.nan]]), NOT_COMPARED, None),
@@ -56,7 +59,7 @@ def test_what_shows_no_spread_has_no_interval(deltas, verdict, low):
 
 def side(name: str, right: list[int]) -> Evaluation:
     places = [(f"p{number}", 0) for number in range(len(right))]
-    completions = tuple(Completion(problem, index, "?", "1", "", 1, "stop", "", 0) for problem, index in places)
+    completions = tuple(Completion(problem, index, "?", "1", "", 1, "stop", "sha", 0) for problem, index in places)
     scores = tuple(
         Score(
             problem, index, None, "en", {"accuracy_flexible": value, "accuracy_strict": 0.0, "format_strict": 0.0}, {}
@@ -71,6 +74,8 @@ def side(name: str, right: list[int]) -> Evaluation:
     ("afters", "verdict"),
     [
         ([[1] * 28 + [0] * 12, [1] * 27 + [0] * 13, [1] * 29 + [0] * 11], "better"),
+        ([[1] * 40] * 3, "better"),  # all the same: nothing varies
+        ([[1] * 15 + [0] * 25] * 3, NO_EVIDENCE),  # 5 of 40 gained: nor is there evidence of these very adapters
         ([[1] * 36 + [0] * 4, [1] * 4 + [0] * 36], NO_EVIDENCE),  # one seed alone says better, the other worse
     ],
 )
@@ -81,6 +86,51 @@ def test_the_verdict_is_about_the_recipe(afters, verdict):
     # What never differs is no test that the others would pay for.
     assert found["accuracy_flexible"].p_adjusted == pytest.approx(found["accuracy_flexible"].p_value)
     assert found["format_strict"].verdict == NO_EVIDENCE
+
+
+def test_the_gate_looks_at_every_adapter():
+    settings = {"samples": 1, "training_seeds": 3, "dataset": "d", "limit": None, "split": None}
+    before = side("before", [1] * 200)
+    places = [(each, index) for each in before.completions for index in range(3)]
+    completions = tuple(replace(each, index=index) for each, index in places)
+    right = {"accuracy_flexible": 1.0, "accuracy_strict": 1.0, "format_strict": 1.0}
+    scores = tuple(
+        Score(each.problem_id, index, None, "en", right if index == 0 else dict.fromkeys(right, 0.0), {})
+        for each, index in places
+    )
+    after = Evaluation("after", completions, scores, metrics_of(scores, False), {"adapter": {"a": "b"}}, settings)
+    baseline = replace(
+        before,
+        scores=tuple(replace(each, scores=right) for each in before.scores),
+        metrics=metrics_of(tuple(replace(each, scores=right) for each in before.scores)),
+        settings=settings | {"training_seeds": None},
+    )
+    verdict = gate.judge(after, baseline, {})
+    assert verdict.result != "holds"
+    (compared,) = over_common_problems([after])
+    assert not [name for name in compared.metrics if name.startswith(("pass@", "maj@"))]
+
+
+def test_a_training_that_is_not_finished_is_not_passed_over(tmp_path):
+    config = configuration("training_seeds=2", limit=2)
+    run = Run.create(tmp_path / "run", config, "harness run")
+    with run.stage("before"):
+        pass
+    assert run.unfinished() == "after"
+    assert list(training_seeds.finished(run)) == []
+    with pytest.raises(UserError, match="seed-3407: this training is not finished: the command of the whole run"):
+        training_seeds.members(run)
+
+
+def test_a_seeds_run_goes_on_at_another_pace(tmp_path):
+    config = configuration("training_seeds=2", limit=2, engine="transformers", engine_args={"batch_size": "64"})
+    run = Run.create(tmp_path / "run", config, "harness run")
+    one = training_seeds.begin(run, 3407)
+    one.lock_file.close()
+    run.remember("harness run again", config.model_copy(update={"engine_args": {"batch_size": "8"}}))
+    again = training_seeds.begin(run, 3407)
+    assert again.config.engine_args == {"batch_size": "8"}
+    assert again.record["command"] == "harness run again"
 
 
 def test_the_recipes_interval_has_what_the_recipe_brings_and_one_adapters_has_not():
@@ -94,12 +144,16 @@ def test_the_recipes_interval_has_what_the_recipe_brings_and_one_adapters_has_no
     ("arguments", "message"),
     [
         (("run", "--before-after", "--training-seeds", "1"), "one training shows no spread: give at least 2"),
-        (("run", "--training-seeds", "2"), "--training-seeds is for `harness run --before-after`"),
-        (("eval", "--training-seeds", "2"), "--training-seeds is for `harness run --before-after`"),
-        (("train", "--training-seeds", "2"), "--training-seeds is for `harness run --before-after`"),
+        (("run", "--training-seeds", "2"), "is for `harness run --before-after`, which trains and measures"),
+        (("eval", "--training-seeds", "2"), "is for `harness run --before-after`, which trains and measures"),
+        (("train", "--training-seeds", "2"), "is for `harness run --before-after`, which trains and measures"),
         (("run", "--before-after", "--training-seeds", "2", "--adapter", "."), "leave --adapter out"),
         (("run", "--before-after", "--training-seeds", "2", "--set", "training_seed=1"), "leave one of them out"),
         (("run", "--before-after", "--training-seeds", "2", "--stop-early"), "stops for one adapter's difference"),
+        (
+            ("run", "--before-after", "--training-seeds", "2", "--seed", str(2**32 - 1)),
+            "go beyond 4294967295: lower it",
+        ),
         (("run", "--before-after", "--training-seeds", "101"), "less than or equal to 100"),
     ],
 )
@@ -222,7 +276,7 @@ def test_scores_and_page_are_made_again(killed, harness):
 
 def test_a_seed_that_is_gone_is_one_line(killed, tmp_path):
     run, _ = killed
-    with pytest.raises(UserError, match="not a run folder"):
+    with pytest.raises(UserError, match="seed-3408: this training is not finished"):
         training_seeds.members(_without_second(run, tmp_path))
 
 

@@ -81,6 +81,11 @@ def _check_primary(config: Configuration, rewards: list[str]) -> None:
 
 
 def _check_figures(config: Configuration) -> None:
+    if config.temperature == 0 and (config.baseline_samples or 1) > 1:
+        raise UserError(
+            f"baseline_samples = {config.baseline_samples}: at temperature 0 the base gives the same reply each time: "
+            "leave it out, or raise the temperature"
+        )
     completions = config.prompts_per_step * config.generations
     if completions % config.accumulation:
         raise UserError(

@@ -34,6 +34,8 @@ def languages(
         raise UserError("--target none: there is nothing to count: give a language")
     if config.baseline_samples is not None:
         raise UserError("baseline_samples: this command asks one reply per problem of each side: leave it out")
+    if config.stop_early:
+        raise UserError("--stop-early: this command counts all of its few samples: leave it out")
     config = check(config.model_dump() | {"limit": samples, "samples": 1, "language": language})
     target = config.target_language
     stage = BOTH if config.adapter else "before"

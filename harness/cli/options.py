@@ -39,7 +39,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "primary": (str, _option("--primary", help="The one metric that gets a verdict: accuracy_flexible."), "primary"),
     "stop_early": (
         bool,
-        _option("--stop-early", help="Stop once that metric's difference is clear: fewer replies, no less honest."),
+        _option("--stop-early", help="Stop once that metric's difference is clear: fewer replies."),
         "stop_early",
     ),
     "engine": (str, _option("--engine", help="auto, transformers, vllm, openai or scripted."), "engine"),

@@ -47,6 +47,8 @@ def _score_again(run: "Run") -> None:
         else:
             score_side(run, side, quiet=False)
     compare_run(run, run.evaluations())
+    if training_seeds.finished(run):
+        training_seeds.compare_seeds(run)
     if run.report.is_file():
         run_stage(run, "report", quiet=True)
 

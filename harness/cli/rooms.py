@@ -32,10 +32,12 @@ def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], N
         from reports.page import write_report
 
         with run.stage("report"):
+            trainings = training_seeds.finished(run)
+            if trainings:
+                training_seeds.gather(run)
+                training_seeds.compare_seeds(run)
             sides = run.evaluations()
             compare_run(run, sides)
-            if run.config.training_seeds:
-                training_seeds.compare_seeds(run)
             compare_tasks(run)
             write_report(run, sides)
     elif run.config.training_seeds and stage == training_seeds.AFTER:

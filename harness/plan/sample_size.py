@@ -42,7 +42,7 @@ def looks(case: Case) -> dict[str, str]:
     named = {"metric": metric, "looks": f"{len(at)}, after {', '.join(first)} and {last} problems" if first else last}
     return (
         named
-        | {"at most": f"{case.problems * case.config.samples:,} replies a side"}
+        | {"at most": f"{case.problems * case.config.samples_of(adapted=True):,} replies with the adapter"}
         | {
             f"for +{100 * difference:g} points": _expected(case.problems, difference, *changed)
             for difference in EXPECTED_FOR
@@ -65,6 +65,7 @@ def _tests(case: Case) -> int:
 def _assumptions(case: Case, changed: float, source: str) -> str:
     several = max(case.config.samples_of(adapted) for adapted in (False, True)) > 1
     more = "; this is for one reply per problem, with more of them a smaller difference shows" if several else ""
+    more += "; of one adapter, not of the recipe" if case.config.training_seeds else ""
     among = "" if case.config.primary else f" as one of {_tests(case)} (Holm)"
     return (
         f"80 % power of the exact McNemar test{among}, {100 * changed:.2g} % of the problems changing sides, "

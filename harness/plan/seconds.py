@@ -70,6 +70,8 @@ def _source(run: Earlier, stage: str, whole: float, work: float) -> str:
 def _alike(case: Case, run: Earlier, stage: str) -> bool:
     """Whether a stage of an earlier run was done by what would do it now, where that is known."""
     provenance = run.provenance.get(stage, {})
+    if run.config.training_seeds and stage == SIDES[-1]:
+        return False  # gathered from its trainings' folders
     if stage in SIDES:
         means = provenance.get("engine", case.engine), provenance.get("device", case.device)
         return means == (case.engine, case.device) and not provenance.get("cached")
