@@ -85,9 +85,9 @@ def _run(command: list[str], run: Run) -> int:
     # A folder of the user's that is called train or reports must not be imported instead of ours.
     environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
     environment["PATH"] = _path()
-    # The stage inherits the folder's lock: should we be killed, the folder stays locked until it ends too.
-    descriptor = run.lock_file.fileno()
-    with subprocess.Popen(command, pass_fds=[descriptor], env=environment, preexec_fn=_ends_with_us()) as process:
+    # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.
+    locks = [each.lock_file.fileno() for each in (run, run.whole) if each]
+    with subprocess.Popen(command, pass_fds=locks, env=environment, preexec_fn=_ends_with_us()) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:

@@ -45,6 +45,8 @@ class Run:
     def __init__(self, path: Path):
         self.path = path
         self.lock_file: IO | None = None
+        # The run of several trainings that this one is a part of.
+        self.whole: Run | None = None
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -68,7 +70,8 @@ class Run:
             if (path / "run.json").is_file():
                 run._refuse_another(config)
                 return run
-            if path.exists() and any(path.iterdir()):
+            # What a kill left of a file under its temporary name is nothing.
+            if path.exists() and any(each.suffix != ".part" for each in path.iterdir()):
                 raise UserError(f"{path}: not empty and not a run folder: give another --output")
             path.mkdir(parents=True, exist_ok=True)
             run._write(

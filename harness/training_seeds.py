@@ -57,6 +57,7 @@ def begin(run: Run, seed: int) -> Run:
     """One seed's run, made or gone on with, locked, with the base's replies of the whole run."""
     one = Run.create(folder(run, seed), configuration_of(run.config, seed), run.record["command"])
     one.lock()
+    one.whole = run
     if not one.is_done(AFTER):
         one.remember(run.record["command"], configuration_of(run.config, seed))
     for stage, places in ((BASE, [BASE]), (f"{ALSO}{BASE}", ["also"])):

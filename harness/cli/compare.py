@@ -22,7 +22,7 @@ def compare(
         ),
     ],
     baseline: Annotated[
-        str | None, typer.Option("--baseline", help="Which of them the others are held against (default: the first).")
+        str | None, typer.Option("--baseline", help="Which of them the others are compared with (default: the first).")
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="The folder of the page.")] = Path("comparison"),
     dataset: Annotated[str | None, typer.Option("--dataset", help="For samples: how answers compare.")] = None,

@@ -19,7 +19,8 @@ REGRESSED = 3
 def gate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder (its last side), or a side: RUN/before.")],
     baseline: Annotated[
-        str | None, typer.Option("--baseline", metavar="RUN_OR_FILE", help="What RUN is held against: a run or a file.")
+        str | None,
+        typer.Option("--baseline", metavar="RUN_OR_FILE", help="What RUN is compared with: a run or a file."),
     ] = None,
     tolerance: Annotated[
         list[str] | None,
@@ -34,7 +35,7 @@ def gate(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Hold a run against a baseline: 0 holds, 3 not shown to be within the tolerances, 2 not comparable."""
+    """Check for regressions; exit 0: passed, 3: worse, or too few problems to tell, 2: not comparable."""
     if (baseline is None) == (write_baseline is None):
         raise UserError("give either --baseline RUN_OR_FILE to gate RUN, or --write-baseline FILE to make one of it")
     if write_baseline:

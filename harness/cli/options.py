@@ -30,7 +30,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "split": (str, _option("--split", help="The split to evaluate (default: test)."), "split"),
     "format": (str, _option("--format", help="Output format: working-out, think or xml."), "format"),
     "limit": (int, _option("--limit", help="Evaluate at most so many problems, drawn by hash."), "limit"),
-    "samples": (int, _option("--samples", help="Replies a problem."), "samples"),
+    "samples": (int, _option("--samples", help="Replies per problem."), "samples"),
     "baseline_samples": (
         int,
         _option("--baseline-samples", help="Replies per problem of the base model (default: as --samples)."),

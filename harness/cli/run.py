@@ -20,22 +20,22 @@ RUNS = Path("runs")
 NOT_REPEATED = ("--fresh", "--resume", "--quiet", "--json", "--verbose")
 
 Output = Annotated[Path | None, typer.Option("--output", help="The run folder (default: below runs/).")]
-Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Move an old folder aside, or go on in it.")]
+Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Start over (the old folder is kept), or continue.")]
 Json = Annotated[bool, typer.Option("--json", help="A machine-readable last line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="A line a reply.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="One line per reply.")]
 
 
 @takes_configuration
 def run(
     config: "Configuration",
-    before_after: Annotated[bool, typer.Option("--before-after", help="Train, and measure again.")] = False,
+    before_after: Annotated[bool, typer.Option("--before-after", help="Train, and evaluate again.")] = False,
     output: Output = None,
     fresh: Fresh = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """The whole job into one run folder; without --before-after the baseline evaluation alone."""
+    """Evaluate the base model; with --before-after also train, evaluate again and compare."""
     from harness import pipeline, training_seeds
     from train.trackers import tracked
 
