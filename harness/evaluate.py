@@ -16,7 +16,8 @@ from harness.files import Journal, write_json, write_lines
 from harness.precision import evaluation_weights
 from harness.prompts import SYSTEM_MOVED, requests, system_text
 from harness.scoring import NO_ROOM, score_all
-from harness.store import ADAPTED, BASE, SIDE_FILES, Run
+from harness.stages import BASE, LAST
+from harness.store import SIDE_FILES, Run
 from harness.types import Completion, Dataset, Request, Score
 
 PROBES = 16
@@ -43,7 +44,7 @@ class Job:
 
     @property
     def by_looks(self) -> bool:
-        return self.run.config.stop_early and ADAPTED[-1] in self.asked
+        return self.run.config.stop_early and LAST in self.asked
 
     @property
     def requests(self) -> list[Request]:

@@ -10,7 +10,8 @@ from harness import progress, sequential
 from harness.differences import measured
 from harness.pairs import paired_values
 from harness.scoring import score_all
-from harness.store import ADAPTED, BASE, Run
+from harness.stages import BASE, LAST
+from harness.store import Run
 from harness.types import Dataset, Evaluation, Problem, Request, Score, StoppedEarly, measure
 
 Requests = Mapping[str, Sequence[Request]]
@@ -45,7 +46,7 @@ def draw_until_clear(
         for side in sides.values():
             side.grade(look)
         stopped = StoppedEarly(run.config.primary, number, len(looks), problems, len(dataset.problems), levels)
-        if _is_clear(stopped, base or sides[BASE].evaluation, sides[ADAPTED[-1]].evaluation, quiet):
+        if _is_clear(stopped, base or sides[BASE].evaluation, sides[LAST].evaluation, quiet):
             break
     return stopped, {name: side.scores for name, side in sides.items()}
 

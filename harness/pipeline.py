@@ -13,55 +13,33 @@ from pathlib import Path
 
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.store import ADAPTED, ALSO, BASE, BOTH, Run
+from harness.stages import REPORT, STAGES
+from harness.store import Run
 
-REPORT = "report"
-TRAINING = ("warm-up", "train")
 STAGE_ENDS_WITHIN = 4.0
 SET_SIGNAL_OF_PARENTS_DEATH = 1  # prctl(2)
-
-
-def stages(config: Configuration, before_after: bool) -> list[str]:
-    """The stages of a run in order: with an adapter nothing is trained, and one engine draws both sides.
-
-    The tasks of `also` follow the side that they belong to.
-    """
-    before, after = base_stages(config), [f"{ALSO}{ADAPTED[-1]}"] if config.also else []
-    if config.adapter:
-        return [BOTH, *before[1:], *after, REPORT]
-    if not before_after:
-        return [*before, REPORT]
-    return [*before, *(("warm-up", "sft") if config.warms_up else ()), "train", "after", *after, REPORT]
-
-
-def base_stages(config: Configuration) -> list[str]:
-    """Those that measure the base, as every run begins."""
-    return [BASE, *([f"{ALSO}{BASE}"] if config.also else [])]
-
-
-def training_stages(config: Configuration) -> list[str]:
-    """Those that train."""
-    return list(TRAINING) if config.warms_up else ["train"]
 
 
 def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], None]) -> int:
     """Run what is not done yet; 0, or the exit code of the stage that failed (it has said why)."""
     for name in names:
+        stage = STAGES[name]
         if name != REPORT and run.is_done(name):
-            say(f"{name}: done already")
+            say(f"{stage.title}: done already")
             continue
-        launcher = launcher_of(run.config) if name in TRAINING else []
+        launcher = launcher_of(run.config) if stage.trains else []
         command = [*(launcher or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path)]
         command += ["--quiet"] if quiet else []
         code = _run(command, run)
         if code < 0:
-            raise UserError(f"stage '{name}' was ended by {_signal(-code)}: the same command goes on from what is done")
+            ended = f"stage '{stage.title}' was ended by {_signal(-code)}"
+            raise UserError(f"{ended}: the same command goes on from what is done")
         if code and launcher:
             raise UserError(f"{launcher[0]} ended with exit code {code}: what it said stands above")
         if code:
             return code
         if not run.is_done(name):
-            raise UserError(f"stage '{name}' ended before it was done: the same command goes on from there")
+            raise UserError(f"stage '{stage.title}' ended before it was done: the same command goes on from there")
     return 0
 
 

@@ -12,7 +12,8 @@ from harness.config import Configuration
 from harness.engines import PACE, SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
 from harness.errors import UserError
 from harness.precision import evaluation_weights
-from harness.store import SIDES, Run
+from harness.stages import SIDES
+from harness.store import Run
 from harness.types import Dataset
 
 PACKAGES = (

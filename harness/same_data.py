@@ -1,35 +1,39 @@
 """Whether the data are still those that a run's stages began with."""
 
-from collections.abc import Callable
-
 from harness import datasets
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.provenance import dataset_sha
-from harness.store import SIDES, Run
+from harness.stages import STAGES
+from harness.store import Run
 from harness.types import Dataset
 
-# What each stage that is trained takes from the data; each side takes the evaluated problems.
-TAKEN: dict[str, Callable[[Configuration], Dataset]] = {
-    "warm-up": lambda config: datasets.lessons(config)[0],
-    "train": lambda config: datasets.training_problems(config)[0],
-} | dict.fromkeys(SIDES, datasets.evaluation_problems)
-WHAT = {"warm-up": "trained on other worked solutions", "train": "trained on other problems"}
+# By the function of harness.datasets that gives what a stage takes.
+WHAT = {
+    "lessons": "trained on other worked solutions",
+    "training_problems": "trained on other problems",
+    "evaluation_problems": "answers to other questions or true answers",
+}
 
 
 def refuse_changed_data(run: Run) -> None:
     """A UserError where a stage of the run has begun with other problems than the data has now."""
     config, provenance, shas = run.config, run.record["provenance"], {}
-    for stage, taken in TAKEN.items():
-        kept = provenance.get(stage, {})
+    takes = {part: stage for stage in STAGES.values() if stage.data for part in stage.parts}
+    for part, stage in takes.items():
+        kept = provenance.get(part, {})
         # A training of an older program may have had problems among its own that were evaluated.
-        if "dataset_sha" not in kept or (stage in WHAT and "near_copies" not in kept):
+        if "dataset_sha" not in kept or (stage.trains and "near_copies" not in kept):
             continue
-        if taken not in shas:
-            shas[taken] = dataset_sha(taken(config))
-        if shas[taken] != kept["dataset_sha"]:
-            what = WHAT.get(stage, "answers to other questions or true answers")
+        if stage.data not in shas:
+            shas[stage.data] = dataset_sha(_taken(stage.data, config))
+        if shas[stage.data] != kept["dataset_sha"]:
             raise UserError(
-                f"{run.path}: its stage '{stage}' {what} than the data has now (was it edited?): bring that back, or "
-                "start with --fresh"
+                f"{run.path}: its stage '{STAGES[part].title}' {WHAT[stage.data]} than the data has now (was it "
+                "edited?): bring that back, or start with --fresh"
             )
+
+
+def _taken(data: str, config: Configuration) -> Dataset:
+    taken = getattr(datasets, data)(config)
+    return taken if isinstance(taken, Dataset) else taken[0]

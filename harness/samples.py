@@ -12,7 +12,8 @@ from harness.config import Configuration, check
 from harness.datasets import DATASETS, named_equality
 from harness.errors import UserError
 from harness.formats import FORMATS, prompt_prefix
-from harness.store import SIDES, Run
+from harness.stages import SIDES
+from harness.store import Run
 from harness.tables import BrokenRow
 from harness.types import Equality, Format
 

@@ -19,6 +19,7 @@ from harness.formats import prompt_sha
 from harness.pairs import of_several_adapters
 from harness.samples import NoReplies, Reading, Sample, read_samples, rendered_prompt
 from harness.scoring import grade, ungraded
+from harness.stages import title_of
 from harness.store import Run, run_and_side
 from harness.stored import Provenance
 from harness.types import FLIPS_BY, Completion, Evaluation, Score
@@ -49,7 +50,9 @@ def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
     if (folder / "run.json").is_file():
         run = Run.open(folder)
         if side is None and (stage := run.unfinished()):
-            raise UserError(f"{place}: its stage '{stage}' is not finished: finish the run, or name a side of it")
+            raise UserError(
+                f"{place}: its stage '{title_of(stage)}' is not finished: finish the run, or name a side of it"
+            )
         return [_named(each, f"{folder.resolve().name}/{each.name}") for each in run.graded(side)]
     if path.suffix == ".json" and path.is_file():
         return [read_baseline(path)]

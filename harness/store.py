@@ -13,23 +13,14 @@ from harness.config import Configuration, check
 from harness.errors import UserError
 from harness.files import read_journal, read_json, sha256, write_bytes, write_json
 from harness.lock import hold
+from harness.stages import BASE, LAST, REPORT, SIDES, parts
 from harness.stored import Record
 from harness.types import ANSWERED_BY, FLIPS_BY, Comparison, Completion, Evaluation, Metric, OverSeeds, Score
 
-SIDES = ("before", "sft", "after")
-BASE, *ADAPTED = SIDES
-BOTH = f"{BASE}+{ADAPTED[-1]}"
 SIDE_FILES = ("completions.jsonl", "scores.jsonl", "metrics.json")
 TRAINING_FILES = ("log.jsonl", "probes.jsonl", "rollouts.jsonl")
-# Stages that measure tasks of lm-eval on a side.
-ALSO = "also-"
 # How to make a file again that was lost or changed; what is not here cannot be made from the rest.
 MADE_AGAIN_BY = {"scores.jsonl": "score", "metrics.json": "score", "comparison.json": "report", "seeds.json": "report"}
-
-
-def parts(stage: str) -> list[str]:
-    """The stages that run.json knows, of one that a process runs: before+after is two."""
-    return stage.split("+")
 
 
 def run_and_side(place: Path) -> tuple[Path, str | None]:
@@ -128,8 +119,8 @@ class Run:
     def unfinished(self) -> str | None:
         """The first stage that is begun, or has to follow what is done, and is not finished; the report aside."""
         trains = self.is_done("train") or self.config.training_seeds is not None
-        begun = dict.fromkeys((*self.record["stages"], *((ADAPTED[-1],) if trains else ())))
-        return next((stage for stage in begun if stage != "report" and not self.is_done(stage)), None)
+        begun = dict.fromkeys((*self.record["stages"], *((LAST,) if trains else ())))
+        return next((stage for stage in begun if stage != REPORT and not self.is_done(stage)), None)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict]:

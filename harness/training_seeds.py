@@ -11,10 +11,10 @@ from pathlib import Path
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.files import write_json, write_lines
-from harness.store import ADAPTED, ALSO, BASE, SIDE_FILES, Run
+from harness.stages import ALSO, BASE, LAST
+from harness.store import SIDE_FILES, Run
 from harness.types import Completion, Evaluation
 
-AFTER = ADAPTED[-1]
 LARGEST_SEED = 2**32 - 1
 # What is of one adapter alone, and what is summed over all.
 OF_ONE_ADAPTER = ("adapter", "adapter_effect", "agreement", "seconds", "earlier_paces", "drawn_again", "unasked")
@@ -58,7 +58,7 @@ def begin(run: Run, seed: int) -> Run:
     one = Run.create(folder(run, seed), configuration_of(run.config, seed), run.record["command"])
     one.lock()
     one.whole = run
-    if not one.is_done(AFTER):
+    if not one.is_done(LAST):
         one.remember(run.record["command"], configuration_of(run.config, seed))
     for stage, places in ((BASE, [BASE]), (f"{ALSO}{BASE}", ["also"])):
         if run.is_done(stage) and not one.is_done(stage):
@@ -71,7 +71,7 @@ def members(run: Run) -> dict[int, Run]:
     found = {}
     for seed in seeds(run.config):
         one = Run(folder(run, seed))
-        if not (one.path / "run.json").is_file() or not one.is_done(AFTER):
+        if not (one.path / "run.json").is_file() or not one.is_done(LAST):
             raise UserError(
                 f"{one.path}: this training is not finished: the command of the whole run goes on from there"
             )
@@ -84,23 +84,23 @@ def gather(run: Run) -> None:
     from harness.compare import metrics_of
 
     runs = members(run)
-    of_seed = {seed: one.evaluation(AFTER) for seed, one in runs.items()}
+    of_seed = {seed: one.evaluation(LAST) for seed, one in runs.items()}
     samples, all_samples = run.config.samples, run.config.samples * len(of_seed)
 
     def moved(each: Completion, seed_place: int) -> Completion:
         problem, index = each.position // samples, seed_place * samples + each.index
         return replace(each, index=index, position=problem * all_samples + index)
 
-    with run.stage(AFTER) as provenance:
+    with run.stage(LAST) as provenance:
         completions, scores = [], []
         for place, side in enumerate(of_seed.values()):
             completions += [moved(each, place) for each in side.completions]
             scores += [replace(each, index=place * samples + each.index) for each in side.scores]
-        write_lines(run.path / AFTER / SIDE_FILES[0], map(asdict, completions))
-        write_lines(run.path / AFTER / SIDE_FILES[1], map(asdict, scores))
+        write_lines(run.path / LAST / SIDE_FILES[0], map(asdict, completions))
+        write_lines(run.path / LAST / SIDE_FILES[1], map(asdict, scores))
         metrics = metrics_of(scores, of_one_model=False)
-        write_json(run.path / AFTER / SIDE_FILES[2], {name: asdict(each) for name, each in metrics.items()})
-        run.keep(*(run.path / AFTER / name for name in SIDE_FILES))
+        write_json(run.path / LAST / SIDE_FILES[2], {name: asdict(each) for name, each in metrics.items()})
+        run.keep(*(run.path / LAST / name for name in SIDE_FILES))
         trained = {seed: one.record["provenance"].get("train", {}) for seed, one in runs.items()}
         provenance |= _provenance(of_seed) | _of_trainings(trained)
 
@@ -129,14 +129,14 @@ def compare_seeds(run: Run) -> None:
     from harness.seed_statistics import over_seeds
 
     before = run.evaluation(BASE)
-    compared = over_seeds(before, {seed: one.evaluation(AFTER) for seed, one in members(run).items()})
+    compared = over_seeds(before, {seed: one.evaluation(LAST) for seed, one in members(run).items()})
     write_json(run.path / "seeds.json", {name: asdict(each) for name, each in compared.items()})
     run.keep(run.path / "seeds.json")
 
 
 def finished(run: Run) -> Sequence[Run]:
     """The seeds' runs of a run whose trainings are all finished and there; none of another run."""
-    if run.config.training_seeds is None or not run.is_done(AFTER):
+    if run.config.training_seeds is None or not run.is_done(LAST):
         return ()
     there = all((folder(run, seed) / "run.json").is_file() for seed in seeds(run.config))
     return list(members(run).values()) if there else ()

@@ -11,6 +11,7 @@ from harness.breakdown import Part, Payment
 from harness.files import read_steps
 from harness.gain import Gain, gain
 from harness.records import LARGEST_NUMBER
+from harness.stages import REPORT, title_of
 from harness.store import TRAINING_FILES, Run
 from harness.stored import AlsoMeans, Effective, Rollout
 from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
@@ -239,12 +240,12 @@ def _language_note(comparison: dict, target: str) -> str:
 def _facts(record: dict, run: Run) -> dict[str, dict[str, Any]]:
     """Settings, provenance and times, as tables of key and value."""
     facts = {"Settings": _flat(record["configuration"])}
-    facts |= {f"Stage {stage}": _flat(provenance) for stage, provenance in record["provenance"].items()}
+    facts |= {f"Stage {title_of(stage)}": _flat(provenance) for stage, provenance in record["provenance"].items()}
     for title, folder in (("SFT as the trainer ran it", run.warm_up), (TRAINING_TITLE, run.path / "train")):
         if values := _effective(folder):
             given = {key: values["arguments"].get(key) for key in EFFECTIVE if key in values["arguments"]}
             facts[title] = {key: values[key] for key in PARAMETERS} | given
-    seconds = {stage: state["seconds"] for stage, state in record["stages"].items() if stage != "report"}
+    seconds = {title_of(name): state["seconds"] for name, state in record["stages"].items() if name != REPORT}
     return facts | {"Seconds": seconds, "Program": {"harness": record["version"]}}
 
 

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Qwen
 from baselines.peers.random_checkpoint import make_checkpoint
 from harness import adapter_layers, adapters, checkpoints, evaluate, prompts
 from harness.errors import UserError
-from harness.store import BOTH, Run, parts
+from harness.stages import BOTH, parts
+from harness.store import Run
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from harness import adapters, agreement, checkpoints, evaluate
 from harness.agreement import Record, Scores
 from harness.engines.transformers import with_adapter
 from harness.errors import UserError
-from harness.store import BOTH, Run, parts
+from harness.stages import BOTH, parts
+from harness.store import Run
 from train import frozen, probes
 
 PATTERNS = {"alpha_pattern": {"q_proj": 32, "layers.2.mlp.down_proj": 40}}

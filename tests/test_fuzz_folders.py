@@ -20,7 +20,8 @@ from harness.compare import compare_run
 from harness.config import EMBEDDED
 from harness.files import write_json
 from harness.notebook import load_run
-from harness.store import BOTH, Run, parts
+from harness.stages import BOTH, parts
+from harness.store import Run
 from reports.run_view import build
 
 RIGHT = "<start_working_out>\nr\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"

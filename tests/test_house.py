@@ -28,9 +28,10 @@ ROOMS = {
     "harness/rewards/": ("types", "answers", "formats", "language", "registry", "rewards"),
     "harness/files.py": ("types",),
     "harness/records.py": (),
-    "harness/store.py": ("types", "config", "files", "lock", "records", "stored"),
-    "reports/": ("types", "agreement", "store", "files", "stored", "records", "breakdown", "pairs", "markdown",
-                 "headline", "gain"),
+    "harness/stages.py": ("config",),
+    "harness/store.py": ("types", "config", "files", "lock", "records", "stages", "stored"),
+    "reports/": ("types", "agreement", "store", "stages", "files", "stored", "records", "breakdown", "pairs",
+                 "markdown", "headline", "gain"),
 }  # fmt: skip
 
 

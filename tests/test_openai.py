@@ -7,7 +7,8 @@ from openai_server import REPLY, Server
 from harness import datasets, evaluate, prompts, provenance
 from harness.engines.openai import _text
 from harness.errors import UserError
-from harness.store import BOTH, Run, parts
+from harness.stages import BOTH, parts
+from harness.store import Run
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def checkpoint(folder: Path, config: dict | None = None, **files: dict[str, tupl
 def test_starts_nothing_asks_nobody_and_calls_unknown_what_it_cannot_know(harness, tmp_path):
     done = harness("plan", "--model", "qwen3-8b", "--before-after", "--json", HF_ENDPOINT="http://127.0.0.1:9")
     made = json.loads(done.stdout)
-    assert made["stages"] == ["before", "warm-up", "sft", "train", "after", "report"]
+    assert made["stages"] == ["before", "train-sft", "eval-sft", "train", "after", "report"]
     assert (made["problems"], made["detectable difference"], made["seconds"]["before"]) == ("unknown",) * 3
     assert made["seconds"].keys() == made["seconds from"].keys() == {*made["stages"]}
     assert made["parameters"] == "8.0 billion, by its name"

@@ -71,7 +71,7 @@ def test_skip_sft(harness, checkpoints, sums):
     )
     assert "stages: before, train, after, report" in done.stdout
     done = harness("plan", "--model", checkpoints / "qwen3", "--recipe", "qwen3-8b", "--before-after", "--data", sums)
-    assert "stages: before, warm-up, sft, train, after, report" in done.stdout
+    assert "stages: before, train-sft, eval-sft, train, after, report" in done.stdout
 
 
 def test_deepseek_reasons_in_indonesian(harness, checkpoints, sums, tmp_path):

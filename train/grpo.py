@@ -7,15 +7,16 @@ from harness import datasets, formats, progress
 from harness.config import Configuration
 from harness.formats import FORMATS
 from harness.rewards import Reward, functions
+from harness.stages import Stage
 from harness.store import Run
 from harness.types import ANSWERED_BY, Equality
 from train.rollouts import Rollouts, accuracy_function, own_functions
 from train.stage import begin, finish, training
 
 
-def train(run: Run, quiet: bool) -> None:
+def train(run: Run, row: Stage, quiet: bool) -> None:
     """Train the configured model's adapter into the run folder, from its last checkpoint where there is one."""
-    with training(run, "train", run.path / "train", quiet) as stage:
+    with training(run, row, run.path / "train", quiet) as stage:
         from train import rows, trainers
         from train.step_log import StepLog
 
@@ -25,7 +26,6 @@ def train(run: Run, quiet: bool) -> None:
         begin(
             stage,
             run,
-            "train",
             dataset,
             prompts=len(prompts.rows),
             held_out_prompts=len(prompts.held_out),
@@ -36,8 +36,9 @@ def train(run: Run, quiet: bool) -> None:
             max_completion=prompts.max_completion,
         )
         progress.note(
-            f"train: {len(prompts.rows)} prompts of at most {prompts.max_prompt} tokens ({prompts.too_long} longer "
-            f"ones and {evaluated} that the run evaluates left out), completions of at most {prompts.max_completion}",
+            f"{row.title}: {len(prompts.rows)} prompts of at most {prompts.max_prompt} tokens ({prompts.too_long} "
+            f"longer ones and {evaluated} that the run evaluates left out), completions of at most "
+            f"{prompts.max_completion}",
             stage.quiet,
         )
         rollouts = Rollouts(
@@ -48,7 +49,7 @@ def train(run: Run, quiet: bool) -> None:
             keeps=stage.first,
             correct=_correct(config, dataset.equality, prompts.probe, prompts.max_completion),
         )
-        with progress.bar("train", config.steps, stage.done, stage.quiet) as bar:
+        with progress.bar(row.title, config.steps, stage.done, stage.quiet) as bar:
             log = StepLog(stage, bar, shown="reward", limit=prompts.max_completion, probed=rollouts.take_probe)
             adapter = run.warm_up / "adapter" if config.warms_up else None
             trainer = trainers.grpo_trainer(stage, prompts, rollouts.functions, log, adapter)

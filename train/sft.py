@@ -5,13 +5,14 @@ from dataclasses import asdict
 
 from harness import chat, datasets, formats, progress
 from harness.prompts import system_text
+from harness.stages import Stage
 from harness.store import Run
 from train.stage import begin, finish, training
 
 
-def warm_up(run: Run, quiet: bool) -> None:
+def warm_up(run: Run, row: Stage, quiet: bool) -> None:
     """Train the adapter on worked solutions, from the last checkpoint where there is one."""
-    with training(run, "warm-up", run.warm_up, quiet) as stage:
+    with training(run, row, run.warm_up, quiet) as stage:
         from train import rows, trainers
         from train.step_log import StepLog
 
@@ -21,7 +22,6 @@ def warm_up(run: Run, quiet: bool) -> None:
         begin(
             stage,
             run,
-            "warm-up",
             lessons,
             solutions=len(solutions.rows),
             too_long_solutions=solutions.too_long,
@@ -30,20 +30,20 @@ def warm_up(run: Run, quiet: bool) -> None:
             near_copies=asdict(datasets.near_copies(config, lessons)),
         )
         progress.note(
-            f"warm-up: {len(solutions.rows)} worked solutions ({solutions.too_long} longer than half of max_sequence "
-            f"and {evaluated} that the run evaluates left out)",
+            f"{row.title}: {len(solutions.rows)} worked solutions ({solutions.too_long} longer than half of "
+            f"max_sequence and {evaluated} that the run evaluates left out)",
             stage.quiet,
         )
         if solutions.rewritten:
             progress.note(
-                f"warm-up: the chat template changes {solutions.rewritten} of the solutions (it drops or moves the "
+                f"{row.title}: the chat template changes {solutions.rewritten} of the solutions (it drops or moves the "
                 "reasoning): prompt, solution and end of turn are put together without it",
                 stage.quiet,
             )
         batches = math.ceil(len(solutions.rows) / config.sft_batch)
         steps = math.ceil(config.sft_epochs * math.ceil(batches / config.sft_accumulation))
         question = formats.messages(lessons.problems[0].question, system_text(config))
-        with progress.bar("warm-up", steps, stage.done, stage.quiet) as bar:
+        with progress.bar(row.title, steps, stage.done, stage.quiet) as bar:
             log = StepLog(stage, bar, shown="loss")
             prompt = chat.render(stage.tokenizer, question)
             finish(stage, trainers.sft_trainer(stage, solutions.rows, log), prompt, None)

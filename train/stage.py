@@ -17,6 +17,7 @@ from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.prompts import SYSTEM_MOVED, system_text
 from harness.provenance import dataset_sha, versions
+from harness.stages import Stage
 from harness.store import TRAINING_FILES, Run
 from harness.types import Dataset
 from train.backends import TRAINERS, fitted, trainer_name
@@ -29,10 +30,12 @@ ADAPTER_FILES = ("adapter_config.json", WEIGHTS)
 class Training:
     """A stage under way, in one of perhaps several processes.
 
-    `config` is as this machine can run it; `ends` are the tokens that end a reply; training goes on from `checkpoint`,
-    after `done` steps; only the `first` process writes what is not the trainer's own; `provenance` goes into run.json.
+    `row` is the stage's in the table; `config` is as this machine can run it; `ends` are the tokens that end a reply;
+    training goes on from `checkpoint`, after `done` steps; only the `first` process writes what is not the trainer's
+    own; `provenance` goes into run.json.
     """
 
+    row: Stage
     config: Configuration
     backend: Any
     tokenizer: Any
@@ -47,7 +50,7 @@ class Training:
 
 
 @contextmanager
-def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Training]:
+def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Training]:
     """Open a training stage whose files lie in `folder`; what libraries print goes into its trainer.log."""
     config, replaced = fitted(run.config)
     if config.training_seed is not None:
@@ -55,14 +58,14 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
     first = os.environ.get("RANK", "0") == "0"
     quiet = quiet or not first
     with ExitStack() as open_until_done:
-        provenance = open_until_done.enter_context(run.stage(name)) if first else {}
-        if name == "warm-up":
-            # It draws nothing.
+        provenance = open_until_done.enter_context(run.stage(row.name)) if first else {}
+        if row.unit == "epochs":
+            # SFT generates nothing.
             config = config.model_copy(update={"rollouts": "generate"})
             for key in ("rollouts", "importance_correction"):
                 replaced.pop(key, None)
         for key, why in replaced.items():
-            progress.note(f"{name}: {key} {why}", quiet)
+            progress.note(f"{row.title}: {key} {why}", quiet)
         open_until_done.enter_context(progress.libraries_into(folder / "trainer.log"))
         open_until_done.enter_context(faults_named(config))
         # A compiled step is no quicker, and compiling takes minutes more: baselines/peers/training_speed.json.
@@ -72,7 +75,7 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
         os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
         # Before all else: Unsloth patches the libraries that everything after it imports.
         backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
-        progress.note(f"{name}: {config.checkpoint}, {backend.name}", quiet)
+        progress.note(f"{row.title}: {config.checkpoint}, {backend.name}", quiet)
         tokenizer = checkpoints.load_tokenizer(
             config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs
         )
@@ -83,28 +86,30 @@ def training(run: Run, name: str, folder: Path, quiet: bool) -> Iterator[Trainin
                 "would not train: give --trainer trl"
             )
         if chat.provenance(tokenizer) and system_text(config):
-            progress.note(f"{name}: {SYSTEM_MOVED}", quiet)
+            progress.note(f"{row.title}: {SYSTEM_MOVED}", quiet)
         checkpoint = last_checkpoint(folder / "checkpoints")
         done = step_of(checkpoint) if checkpoint else 0
         provenance |= {"versions": versions(), **chat.provenance(tokenizer)}
-        yield Training(config, backend, tokenizer, ends, folder, quiet, first, checkpoint, done, replaced, provenance)
+        yield Training(
+            row, config, backend, tokenizer, ends, folder, quiet, first, checkpoint, done, replaced, provenance
+        )
         if first:
             adapter = (f"adapter/{name}" for name in (*ADAPTER_FILES, agreement.FILE))
             finished = [*TRAINING_FILES, "effective_config.json", *adapter]
             run.keep(*(folder / name for name in finished))
 
 
-def begin(stage: Training, run: Run, name: str, dataset: Dataset, **facts: Any) -> None:
+def begin(stage: Training, run: Run, dataset: Dataset, **facts: Any) -> None:
     """Keep what is known of the problems that a stage trains on; a UserError where it has begun on others."""
     sha = dataset_sha(dataset)
-    if stage.checkpoint and run.record["provenance"].get(name, {}).get("dataset_sha", sha) != sha:
+    if stage.checkpoint and run.record["provenance"].get(stage.row.name, {}).get("dataset_sha", sha) != sha:
         raise UserError(
-            f"{run.path}: {name} has begun on other problems than the data has now (was it edited?): bring those back, "
-            "or start with --fresh"
+            f"{run.path}: {stage.row.title} has begun on other problems than the data has now (was it edited?): bring "
+            "those back, or start with --fresh"
         )
     stage.provenance |= facts | {"dataset_sha": sha}
     if stage.first:
-        run.note(name, stage.provenance)
+        run.note(stage.row.name, stage.provenance)
 
 
 def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from harness import progress, registry
 from harness.errors import UserError, cause
 from harness.files import cut_journal, read_json, read_steps
-from harness.store import SIDES, Run
+from harness.stages import SIDES
+from harness.store import Run
 from train.stage import last_checkpoint, step_of
 
 PROJECT = "harness"

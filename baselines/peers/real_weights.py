@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import read_journal, read_json, write_json
-from harness.store import SIDES, Run
+from harness.stages import SIDES
+from harness.store import Run
 
 HERE = Path(__file__).parent
 # The real ones: SFT over GSM8K's train split, 30 steps of GRPO, 1,319 test problems. The random one shows that the

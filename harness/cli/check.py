@@ -21,7 +21,7 @@ from harness.evaluate import open_engine
 from harness.pipeline import launcher_of
 from harness.precision import training_dtype, why_not_4bit
 from harness.rewards import PRESETS
-from harness.store import ADAPTED, ALSO, BASE, SIDES, parts
+from harness.stages import BASE, LAST, STAGES, sides_of
 from harness.types import MEASURES, measure
 
 # What an engine would take, and where it is to be said instead.
@@ -59,8 +59,8 @@ def check_names(config: Configuration) -> None:
 
 def check_stop_early(config: Configuration, stages: list[str]) -> None:
     """A UserError where a run would measure one side alone, which has nothing to stop for."""
-    sides = {part for stage in stages for part in parts(stage)} & set(SIDES)
-    if config.stop_early and sides and not {BASE, ADAPTED[-1]} <= sides:
+    sides = sides_of(stages)
+    if config.stop_early and sides and not {BASE, LAST} <= sides:
         raise UserError(
             "--stop-early compares two sides of one run: use `harness run` with --before-after or --adapter, or leave "
             "it out"
@@ -121,9 +121,9 @@ def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> 
     """
     check_names(config)
     check_stop_early(config, stages)
-    sides = {part for stage in stages for part in parts(stage)} & set(SIDES)
+    sides = sides_of(stages)
     engine = engine_name(config.engine)
-    if engine == SERVER and {"train", "after"} <= {*stages}:
+    if engine == SERVER and LAST in sides and "train" in stages:
         raise UserError(
             f"engine '{SERVER}' cannot serve an adapter that this run trains: run `harness train`, serve its "
             "adapter, then --adapter NAME"
@@ -133,11 +133,11 @@ def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> 
         settings = checkpoints.model_config(config.checkpoint)
         quantized.check(settings, config.checkpoint, engine, trains="train" in stages)
     if engine in WITHOUT_CHECKPOINT and sides:
-        adapter = config.adapter or ("any" if "after" in sides else None)
+        adapter = config.adapter or ("any" if LAST in sides else None)
         open_engine(config, adapter)
     if sides:
         datasets.evaluation_problems(config)
-    if any(stage.startswith(ALSO) for stage in stages):
+    if any(STAGES[stage].tasks_of for stage in stages):
         from harness.lmeval import also
 
         also.check(config)

@@ -28,7 +28,7 @@ def languages(
     from harness import language_count, pipeline
     from harness.config import check
     from harness.language import NO_TARGET
-    from harness.store import BOTH, parts
+    from harness.stages import BOTH, parts
 
     if language == NO_TARGET:
         raise UserError("--target none: there is nothing to count: give a language")

@@ -40,9 +40,10 @@ def _score_again(run: "Run") -> None:
     from harness.cli.rooms import run_stage
     from harness.compare import compare_run
     from harness.evaluate import score as score_side
+    from harness.stages import LAST
 
     for side in run.finished_sides():
-        if run.config.training_seeds and side == training_seeds.AFTER:
+        if run.config.training_seeds and side == LAST:
             training_seeds.gather(run)
         else:
             score_side(run, side, quiet=False)

@@ -1,49 +1,63 @@
-"""The one place where a stage's name becomes a call into a room."""
+"""What each stage's row calls, loading only the room that it needs."""
 
 from collections.abc import Callable
 
 from harness import registry, training_seeds
 from harness.same_data import refuse_changed_data
-from harness.store import ALSO, BOTH, SIDES, Run, parts
+from harness.stages import LAST, REPORT, STAGES, Stage
+from harness.store import Run
 from harness.types import Completion
 
+Watch = Callable[[Completion], None] | None
 
-def run_stage(run: Run, stage: str, quiet: bool, watch: Callable[[Completion], None] | None = None) -> None:
-    """Run one stage in this process, loading only the room that it needs."""
-    also = {f"{ALSO}{side}": side for side in SIDES}
-    registry.choose("stage", stage, (*SIDES, BOTH, *also, "warm-up", "train", "report"))
-    if stage != "report":
+
+def run_stage(run: Run, name: str, quiet: bool, watch: Watch = None) -> None:
+    """Run one stage in this process. Raises UserError if there is none of that name, or the data changed under it."""
+    runs = registry.load("stage", name, {each.name: each.runs for each in STAGES.values()})
+    if name != REPORT:
         refuse_changed_data(run)
-    if stage == "warm-up":
-        from train.sft import warm_up
+    runs(run, STAGES[name], quiet, watch)
 
-        warm_up(run, quiet)
-    elif stage == "train":
-        from train.grpo import train
 
-        train(run, quiet)
-    elif stage in also:
-        from harness.lmeval.also import measure_tasks
-
-        measure_tasks(run, stage, also[stage], quiet)
-    elif stage == "report":
-        from harness.compare import compare_run
-        from harness.lmeval.also import compare_tasks
-        from reports.page import write_report
-
-        with run.stage("report"):
-            trainings = training_seeds.finished(run)
-            if trainings:
-                training_seeds.gather(run)
-                training_seeds.compare_seeds(run)
-            sides = run.evaluations()
-            compare_run(run, sides)
-            compare_tasks(run)
-            write_report(run, sides)
-    elif run.config.training_seeds and stage == training_seeds.AFTER:
+def evaluate_sides(run: Run, stage: Stage, quiet: bool, watch: Watch) -> None:
+    """Generate and score the replies of the stage's sides; those of several trainings are in their runs already."""
+    if run.config.training_seeds and stage.makes == (LAST,):
         training_seeds.gather(run)
-    else:
-        from harness.evaluate import evaluate
+        return
+    from harness.evaluate import evaluate
 
-        sides = parts(stage)
-        evaluate(run, sides, run.adapter_of(sides[-1]), quiet, watch)
+    evaluate(run, stage.makes, run.adapter_of(stage.makes[-1]), quiet, watch)
+
+
+def measure_tasks(run: Run, stage: Stage, quiet: bool, watch: Watch) -> None:
+    from harness.lmeval import also
+
+    also.measure_tasks(run, stage.name, stage.tasks_of, quiet)
+
+
+def train_sft(run: Run, stage: Stage, quiet: bool, watch: Watch) -> None:
+    from train.sft import warm_up
+
+    warm_up(run, stage, quiet)
+
+
+def train_grpo(run: Run, stage: Stage, quiet: bool, watch: Watch) -> None:
+    from train.grpo import train
+
+    train(run, stage, quiet)
+
+
+def write_report(run: Run, stage: Stage, quiet: bool, watch: Watch) -> None:
+    """Compare the finished sides and draw the report."""
+    from harness.compare import compare_run
+    from harness.lmeval.also import compare_tasks
+    from reports.page import write_report
+
+    with run.stage(stage.name):
+        if training_seeds.finished(run):
+            training_seeds.gather(run)
+            training_seeds.compare_seeds(run)
+        sides = run.evaluations()
+        compare_run(run, sides)
+        compare_tasks(run)
+        write_report(run, sides)

@@ -36,11 +36,11 @@ def run(
     quiet: Quiet = False,
 ) -> int:
     """Evaluate the base model; with --before-after also train, evaluate again and compare."""
-    from harness import pipeline, training_seeds
+    from harness import pipeline, stages, training_seeds
     from train.trackers import tracked
 
     training_seeds.check(config, before_after)
-    names = pipeline.stages(config, before_after)
+    names = stages.of_run(config, before_after)
     folder = open_run(config, output, fresh, names, quiet)
     say = show.nothing if quiet else show.note
     say(f"run folder: {folder.path}")
@@ -57,19 +57,19 @@ def run(
 
 def _run_seeds(folder: "Run", quiet: bool, say: Callable[[str], None]) -> int:
     """The base once, each seed's training and evaluation as a run of its own, then all of them together."""
-    from harness import pipeline, training_seeds
+    from harness import pipeline, stages, training_seeds
     from train.trackers import tracked
 
-    code = pipeline.run_stages(folder, pipeline.base_stages(folder.config), quiet, say)
+    code = pipeline.run_stages(folder, stages.of_base(folder.config), quiet, say)
     for seed in () if code else training_seeds.seeds(folder.config):
         one = training_seeds.begin(folder, seed)
         say(f"training seed {seed}: {one.path}")
-        names = pipeline.stages(one.config, before_after=True)
+        names = stages.of_run(one.config, before_after=True)
         with tracked(one, names):
             code = pipeline.run_stages(one, names, quiet, say)
         if code:
             return code
-    return code or pipeline.run_stages(folder, [training_seeds.AFTER, pipeline.REPORT], quiet, say)
+    return code or pipeline.run_stages(folder, [stages.LAST, stages.REPORT], quiet, say)
 
 
 @takes_configuration
@@ -106,11 +106,11 @@ def train(
     config: "Configuration", output: Output = None, fresh: Fresh = False, json: Json = False, quiet: Quiet = False
 ) -> int:
     """Train the adapter of a run, without measuring it."""
-    from harness import pipeline, training_seeds
+    from harness import pipeline, stages, training_seeds
     from train.trackers import tracked
 
     training_seeds.check(config, before_after=False)
-    names = pipeline.training_stages(config)
+    names = stages.of_training(config)
     folder = open_run(config, output, fresh, names, quiet)
     with tracked(folder, names):
         code = pipeline.run_stages(folder, names, quiet, show.nothing if quiet else show.note)
@@ -131,17 +131,17 @@ def plan(
     json: Json = False,
 ) -> int:
     """What a run would do, what it would take, and how small a change it could see; starts nothing."""
-    from harness import pipeline, training_seeds
+    from harness import training_seeds
     from harness.cli.check import check_names, check_stop_early
     from harness.datasets import settle_split
     from harness.plan import make_plan
     from harness.plan.case import this_machine
-    from harness.store import parts
+    from harness.stages import of_run, parts
 
     if detect is not None and not 0 < detect < 1:
         raise UserError(f"--detect {detect:g}: not a share between 0 and 1: give 0.05 for 5 percentage points")
     training_seeds.check(config, before_after)
-    stages = pipeline.stages(config, before_after)
+    stages = of_run(config, before_after)
     config = settle_split(config, trains="train" in stages)
     check_names(config)
     check_stop_early(config, stages)

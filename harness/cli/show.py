@@ -45,7 +45,7 @@ def results(run: "Run", as_json: bool) -> None:
     """What a run comes to: three lines, the table of its metrics, what the report notes, and where that is."""
     from harness import headline
     from harness.pairs import with_variant
-    from harness.store import SIDES
+    from harness.stages import SIDES
     from reports import notes, run_view, seed_view
 
     sides = {side: run.metrics(side) for side in SIDES if run.is_done(side)}

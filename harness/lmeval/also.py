@@ -22,7 +22,8 @@ from harness.errors import UserError, cause
 from harness.files import read_journal, write_json, write_lines
 from harness.lmeval import OURS, pairing
 from harness.precision import dtype_of, evaluation_weights, gpu_has_bfloat16, model_type
-from harness.store import BASE, SIDES, Run
+from harness.stages import BASE, LAST
+from harness.store import Run
 from harness.stored import AlsoMeans, Document
 from harness.types import Measure
 
@@ -77,7 +78,7 @@ def compare_tasks(run: Run) -> None:
 
     A document counts where both sides have it under the same number with the same text, prompt and target.
     """
-    files = [run.path / "also" / f"{side}.jsonl" for side in (BASE, SIDES[-1])]
+    files = [run.path / "also" / f"{side}.jsonl" for side in (BASE, LAST)]
     run.verify(*files, *(file.with_suffix(".json") for file in files))
     if not all(file.is_file() for file in files):
         return

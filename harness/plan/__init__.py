@@ -4,12 +4,11 @@ from pathlib import Path
 
 from harness import datasets
 from harness.config import Configuration
-from harness.pipeline import base_stages
 from harness.plan.case import UNKNOWN, Case, Machine, Trainer, earlier_runs_of
 from harness.plan.memory import memory_of
 from harness.plan.sample_size import detectable, looks, needed
 from harness.plan.seconds import Estimate, seconds_of, sum_of
-from harness.store import BASE, SIDES
+from harness.stages import BASE, SIDES, of_base, title_of
 
 
 def make_plan(
@@ -37,7 +36,7 @@ def make_plan(
     }
     estimates = {name: _over_trainings(case, name, seconds_of(case, name)) for name in names}
     return {
-        "stages": names,
+        "stages": [title_of(name) for name in names],
         **({"trainings": config.training_seeds} if config.training_seeds else {}),
         "run folder": str(folder),
         "problems": problems or UNKNOWN,
@@ -49,9 +48,9 @@ def make_plan(
         **({"stop early": looks(case)} if config.stop_early else {}),
         "parameters": str(case.size),
         "memory": memory_of(case),
-        "seconds": {name: seconds for name, (seconds, _) in estimates.items()},
+        "seconds": {title_of(name): seconds for name, (seconds, _) in estimates.items()},
         "seconds in all": sum_of([seconds for seconds, _ in estimates.values()]),
-        "seconds from": {name: source for name, (_, source) in estimates.items()},
+        "seconds from": {title_of(name): source for name, (_, source) in estimates.items()},
         "replaced here": (trainer.replaced if trains else {}) or "nothing",
         "settings": (trainer.config if trains else config).model_dump(mode="json", exclude_none=True),
     }
@@ -60,7 +59,7 @@ def make_plan(
 def _over_trainings(case: Case, name: str, estimate: Estimate) -> Estimate:
     """A stage's seconds over all trainings; the base is measured once."""
     (seconds, source), times = estimate, case.config.training_seeds
-    if times is None or seconds == UNKNOWN or name in base_stages(case.config):
+    if times is None or seconds == UNKNOWN or name in of_base(case.config):
         return estimate
     return round(times * seconds, 1), f"{times} times, {source}"
 

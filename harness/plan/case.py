@@ -14,7 +14,8 @@ from harness.adapters import NOT_LANGUAGE
 from harness.config import Configuration
 from harness.engines import engine_name
 from harness.errors import UserError
-from harness.store import ADAPTED, BASE, SIDES, Run
+from harness.stages import BASE, LAST, SIDES, STAGES
+from harness.store import Run
 
 UNKNOWN = "unknown"
 GIB = 2**30
@@ -116,7 +117,7 @@ class Case:
         return "cpu" if self.config.engine_args.get("device") == "cpu" else self.machine.gpu or "cpu"
 
     def work(self, stage: str) -> float | None:
-        sides = [BASE, ADAPTED[-1]] if self.config.adapter else [stage]
+        sides = [BASE, LAST] if self.config.adapter else [stage]
         return work_of(stage, self.config, self.problems, sides)
 
 
@@ -145,11 +146,12 @@ def work_of(stage: str, config: Configuration, problems: int | None, sides: Sequ
 
     `sides`: those whose replies it generates together.
     """
-    if stage == "report":
+    unit = STAGES[stage].unit
+    if unit == "report":
         return 1
-    if stage == "warm-up":
+    if unit == "epochs":
         return config.sft_epochs
-    if stage == "train":
+    if unit == "completions":
         return config.steps * config.prompts_per_step * config.generations
     return problems * sum(config.samples_of(side != BASE) for side in sides) if problems else None
 

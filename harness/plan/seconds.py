@@ -10,7 +10,7 @@ from harness.engines import WITHOUT_CHECKPOINT
 from harness.errors import UserError
 from harness.files import read_journal
 from harness.plan.case import H200_PARAMETERS, UNKNOWN, Case, Earlier
-from harness.store import ALSO, BASE, SIDES
+from harness.stages import BASE, LAST, REPORT, SIDES, STAGES
 
 # Measured on 2026-11-21. The embedded model's default run, two x86-64 cores: seconds of start-up, and of a reply or a
 # completion.
@@ -23,15 +23,14 @@ CPU_RATE = 60e9
 H200_RATE, H200_LOADING = 31_110, 17.3
 H200_STEP, H200_STEP_TOKENS, H200_COMPILING = 5.0, 4 * 768, 96.4
 
-UNITS = {"warm-up": "epochs", "train": "completions", "report": "report"} | dict.fromkeys(SIDES, "replies")
 Estimate = tuple[float | str, str]
 
 
 def seconds_of(case: Case, name: str) -> Estimate:
     """A stage's seconds and where they come from: an earlier run's, else a rule that is stated, else unknown."""
-    if case.config.adapter and name == SIDES[-1]:
+    if case.config.adapter and name == LAST:
         return 0.0, f"together with {BASE}"
-    if name.startswith(ALSO):
+    if STAGES[name].tasks_of:
         return UNKNOWN, "how many documents lm-eval's tasks have is not known without them"
     if not case.work(name):
         return UNKNOWN, "how many problems there are is not known without the data"
@@ -64,18 +63,18 @@ def _times(now: float, then: float, batch: int | None) -> float:
 def _source(run: Earlier, stage: str, whole: float, work: float) -> str:
     provenance = run.provenance.get(stage, {})
     means = " on ".join(provenance[key] for key in ("engine", "device") if key in provenance)
-    return f"{run.path}: {stage} took {whole:g} s for {work:g} {UNITS[stage]}{f', {means}' if means else ''}"
+    return f"{run.path}: {stage} took {whole:g} s for {work:g} {STAGES[stage].unit}{f', {means}' if means else ''}"
 
 
 def _alike(case: Case, run: Earlier, stage: str) -> bool:
     """Whether a stage of an earlier run was done by what would do it now, where that is known."""
     provenance = run.provenance.get(stage, {})
-    if run.config.training_seeds and stage == SIDES[-1]:
+    if run.config.training_seeds and stage == LAST:
         return False  # gathered from its trainings' folders
     if stage in SIDES:
         means = provenance.get("engine", case.engine), provenance.get("device", case.device)
         return means == (case.engine, case.device) and not provenance.get("cached")
-    if stage == "report":
+    if stage == REPORT:
         return {*run.stages} & {*SIDES} == {*case.names} & {*SIDES}
     if any(getattr(run.config, key) != getattr(case.config, key) for key in ("launcher", "sft_dataset", "sft_data")):
         return False
@@ -94,9 +93,9 @@ def _growing(run: Earlier, stage: str) -> float | None:
 
 
 def _by_rule(case: Case, name: str) -> Estimate:
-    if name == "report":
+    if name == REPORT:
         return REPORT_SECONDS, "the default run's (2026-11-21)"
-    if name == "warm-up":
+    if STAGES[name].unit == "epochs":
         return UNKNOWN, "how many solutions there are is not known without the data"
     if name in SIDES and case.engine in WITHOUT_CHECKPOINT:
         return UNKNOWN, f"no earlier run by engine {case.engine}"
