@@ -6,7 +6,8 @@
 MODEL: a checkpoint's folder, a GGUF file or a hub id. OUT.json keeps all cases, by name. A case that is stopped or
 fails is started again, up to `--tries` times within `--seconds`, and goes on where it was; several cases may share a
 GPU, where one can disturb another's start. Their replies stay what they are then, their seconds do not: `alone` says
-which they are. What a case is made of stands in CASES and in the recipes that it names.
+which they are. With `--training-seeds S` behind it a case has what S trainings say of its recipe. What a case is made
+of stands in CASES and in the recipes that it names.
 """
 
 import argparse
@@ -84,6 +85,8 @@ def figures(run: Run) -> dict[str, Any]:
         comparison = run.comparison()
         found["comparison"] = {name: comparison["metrics"][name] for name in METRICS if name in comparison["metrics"]}
         found["warnings"] = comparison["warnings"]
+    if over_seeds := run.seeds():
+        found["seeds"] = {name: vars(over_seeds[name]) for name in METRICS if name in over_seeds}
     if (run.path / "train" / "effective_config.json").is_file():
         effective = read_json(run.path / "train" / "effective_config.json")
         found["trainer"] = {key: effective.get(key) for key in ("trainer", "replaced", "parameters", "rollouts")}
