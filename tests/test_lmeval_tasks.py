@@ -182,9 +182,9 @@ def test_lm_eval_finds_them():
 def test_the_embedded_model_is_asked_as_by_harness(task, results, data, model):
     dataset, format = parts(task)
     config = configuration(dataset=dataset, data=str(data[dataset]), format=format, limit=3, limit_order="file")
-    prompts, tokenizer = harness_prompts(config), checkpoints.load_tokenizer("embedded")
+    rendered, tokenizer = harness_prompts(config), checkpoints.load_tokenizer("embedded")
     samples = results["samples"][task]
-    assert {sample["doc"]["id"]: sample["arguments"][0][0] for sample in samples} == prompts
+    assert {sample["doc"]["id"]: sample["arguments"][0][0] for sample in samples} == rendered
     for sample in samples:
         prompt, settings = sample["arguments"][0]
         assert model.tok_encode(prompt) == tokenizer(prompt, add_special_tokens=False)["input_ids"]
