@@ -25,7 +25,7 @@ RECIPES = resources.files("harness") / "recipes"
 # What a chat template may leave to the format.
 DEFAULT_SYSTEM, OPENING_TAG = "HARNESS_DEFAULT_SYSTEM", "HARNESS_OPENING_TAG"
 NOTHING = "none"
-CAME_LATER = ("primary", "stop_early", "baseline_samples", "training_seed", "training_seeds")
+CAME_LATER = ("primary", "stop_early", "training_seed", "training_seeds")
 # What models are told, as it stands.
 TEXTS = ("system_prompt", "chat_template")
 TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_]\w*$")]

@@ -150,8 +150,9 @@ def _record_generated(job: Job, seconds: dict[str, float], missing: int) -> None
     for side, record in job.records.items():
         record["seconds"] = dict(seconds)
         if missing and job.run.config.sampling.temperature == 0:
-            first_look = looks.of(job.run, job.dataset)[0] if job.by_looks else ()
-            some = looks.asked_at(first_look, job.asked[side]) if job.by_looks else job.asked[side]
+            some = job.asked[side]
+            if job.by_looks:
+                some = looks.asked_at(looks.of(job.run, job.dataset)[0], some)
             record["drawn_again"] = draw_again(job.run, side, job.engine, some)
 
 
@@ -271,7 +272,7 @@ def score(run: Run, side: str, quiet: bool, graded: Sequence[Score] = ()) -> Non
     `graded` are the scores that are there already.
     """
     config, completions = run.config, run.completions(side)
-    known = {(each.problem_id, each.index): each for each in graded}
+    known = {each.place: each for each in graded}
     missing = [each for each in completions if each.place not in known]
     equality = run.record["provenance"].get(side, {}).get("equality")
     if equality is None:

@@ -11,6 +11,7 @@ as large as the tolerance passes is in baselines/statistics/gate.md.
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
 from pathlib import PurePath
 from typing import Literal
 
@@ -200,7 +201,7 @@ def _at_worst(
 ) -> tuple[Evaluation, list[Evaluation]]:
     """Both sides with all that is lost, or scored on one side only, as bad as it can have been."""
     # Replies pair one by one, or all of a problem with all.
-    partner = _place if _asked(old) == _asked(new) else _problem
+    partner = attrgetter("place" if _asked(old) == _asked(new) else "problem_id")
     gone = [each for each in _replies(baseline) if each[0].place in lost]
     alone, kept = {partner(score) for _, score in gone}, _places(old)
     then = [each for each in _replies(baseline) if each[0].place in kept or partner(each[1]) in alone]
@@ -211,14 +212,6 @@ def _at_worst(
 
 def _replies(side: Evaluation) -> list[Reply]:
     return [*zip(side.completions, side.scores, strict=True)]
-
-
-def _place(score: Score) -> tuple[str, int]:
-    return score.problem_id, score.index
-
-
-def _problem(score: Score) -> str:
-    return score.problem_id
 
 
 def _filled(

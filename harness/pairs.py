@@ -41,7 +41,7 @@ class Pairs:
 def pair(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> Pairs:
     """The pairs of two sides; with `same_prompts` only those that answer to the same rendered prompt."""
     prompts = {each.place: each.prompt_sha for each in after.completions}
-    graded = {(score.problem_id, score.index): score for score in after.scores}
+    graded = {score.place: score for score in after.scores}
     matched = [
         (completion, score, graded[completion.place])
         for completion, score in zip(before.completions, before.scores, strict=True)

@@ -27,7 +27,8 @@ Ends = tuple[float | None, float | None]
 def over_seeds(before: Evaluation, afters: Mapping[int, Evaluation]) -> dict[str, OverSeeds]:
     """Each metric that all sides have, over the adapters of `afters` by seed, against the base's replies."""
     asked = [asked_of_both(before, after) for after in afters.values()]
-    problems = [each for each in asked[0] if all(each in other for other in map(set, asked))]
+    shared = set.intersection(*map(set, asked))
+    problems = [each for each in asked[0] if each in shared]
     old = problem_means(before.scores, problems)
     new = [problem_means(after.scores, problems) for after in afters.values()]
     names = [name for name in before.metrics if name in old and all(name in each for each in new)]
@@ -69,9 +70,10 @@ def crossed_error(deltas: np.ndarray) -> tuple[float, float]:
     sums = (of_seeds * (np.where(known, deltas, 0.0) @ of_problems)).sum(axis=0)
     counts = (of_seeds * (known.astype(float) @ of_problems)).sum(axis=0)
     means = sums[counts > 0] / counts[counts > 0]
+    by_seed, by_problem = np.nanmean(deltas, axis=1), np.nanmean(deltas[:, known.any(axis=0)], axis=0)
     variances = [
-        (float(np.nanmean(deltas, axis=1).var(ddof=1)) / seeds, seeds - 1),
-        (_variance(deltas[:, known.any(axis=0)]), max(int(known.any(axis=0).sum()) - 1, 1)),
+        (stats.clustered_error(each, np.arange(len(each))) ** 2, max(len(each) - 1, 1))
+        for each in (by_seed, by_problem)
     ]
     whole = sum(variance for variance, _ in variances)
     if not whole:
@@ -88,12 +90,6 @@ def _drawn(what: str, count: int) -> np.ndarray:
         .multinomial(count, np.full(count, 1 / count), RESAMPLES)
         .T.astype(float)
     )
-
-
-def _variance(deltas: np.ndarray) -> float:
-    """Of the mean over problems of what all adapters come to on each."""
-    by_problem = np.nanmean(deltas, axis=0)
-    return float(by_problem.var(ddof=1)) / len(by_problem) if len(by_problem) > 1 else 0.0
 
 
 def _interval(mean: float, error: float, freedom: float, percent: bool) -> Ends:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from harness.config import Configuration
 
 SIDES = ("before", "sft", "after")
-BASE, *ADAPTED = SIDES
-LAST = SIDES[-1]
+BASE, LAST = SIDES[0], SIDES[-1]
 BOTH, ALSO = f"{BASE}+{LAST}", "also-"
 REPORT = "report"
 

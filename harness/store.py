@@ -305,7 +305,7 @@ def _scores(path: Path) -> dict[tuple[str, int], Score]:
                 raise ValueError("an accuracy that is not 0, 1 or null")
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{path}: a line is not a score ({error}): run `harness score`") from error
-    return {(score.problem_id, score.index): score for score in scores}
+    return {score.place: score for score in scores}
 
 
 def _metrics(path: Path) -> dict[str, Metric]:

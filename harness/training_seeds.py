@@ -55,11 +55,12 @@ def folder(run: Run, seed: int) -> Path:
 
 def begin(run: Run, seed: int) -> Run:
     """One seed's run, made or gone on with, locked, with the base's replies of the whole run."""
-    one = Run.create(folder(run, seed), configuration_of(run.config, seed), run.record["command"])
+    config, command = configuration_of(run.config, seed), run.record["command"]
+    one = Run.create(folder(run, seed), config, command)
     one.lock()
     one.whole = run
     if not one.is_done(LAST):
-        one.remember(run.record["command"], configuration_of(run.config, seed))
+        one.remember(command, config)
     for stage, places in ((BASE, [BASE]), (f"{ALSO}{BASE}", ["also"])):
         if run.is_done(stage) and not one.is_done(stage):
             one.take_over(run, stage, places)
@@ -79,8 +80,8 @@ def members(run: Run) -> dict[int, Run]:
     return found
 
 
-def gather(run: Run) -> None:
-    """Make the side `after` of a run out of those of its seeds' runs."""
+def gather(run: Run) -> dict[int, Evaluation]:
+    """Make the side `after` of a run out of those of its seeds' runs, and return these by seed."""
     from harness.compare import metrics_of
 
     runs = members(run)
@@ -103,6 +104,7 @@ def gather(run: Run) -> None:
         run.keep(*(run.path / LAST / name for name in SIDE_FILES))
         trained = {seed: one.record["provenance"].get("train", {}) for seed, one in runs.items()}
         provenance |= _provenance(of_seed) | _of_trainings(trained)
+    return of_seed
 
 
 def _provenance(of_seed: dict[int, Evaluation]) -> dict:
@@ -125,11 +127,12 @@ def _of_trainings(trained: dict[int, dict]) -> dict:
 
 
 def compare_seeds(run: Run) -> None:
-    """Write seeds.json: what one metric's difference is for each seed, and what that says of the recipe."""
+    """Gather the seeds' sides anew, and write seeds.json: each metric's difference for each seed, and what that says
+    of the recipe."""
     from harness.seed_statistics import over_seeds
 
-    before = run.evaluation(BASE)
-    compared = over_seeds(before, {seed: one.evaluation(LAST) for seed, one in members(run).items()})
+    of_seed = gather(run)
+    compared = over_seeds(run.evaluation(BASE), of_seed)
     write_json(run.path / "seeds.json", {name: asdict(each) for name, each in compared.items()})
     run.keep(run.path / "seeds.json")
 

@@ -206,6 +206,10 @@ class Score:
     scores: dict[str, float | None]
     reasons: dict[str, str]
 
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.problem_id, self.index
+
     def flip(self, after: "Score") -> str | None:
         """`gained`, `lost`, `both` or `neither`, by being right in the layout; None where a side is unscored."""
         values = self.scores[FLIPS_BY], after.scores[FLIPS_BY]

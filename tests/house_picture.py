@@ -26,8 +26,11 @@ def modules() -> dict[str, Path]:
     return dict(zip([place.replace("/", ".") for place in places], files, strict=True))
 
 
-def imported(file: Path, known: dict[str, Path]) -> set[str]:
-    """Our modules that a file imports, wherever in it; not what is imported for type checkers alone."""
+def imports(file: Path, top_only: bool = False) -> set[str]:
+    """What a file imports, wherever in it or at its top only; not what is imported for type checkers alone.
+
+    `import a.b` is a.b, `from a import b` is a.b too.
+    """
     tree = ast.parse(file.read_text(encoding="utf-8"))
     typing_only = {
         id(inner)
@@ -36,11 +39,19 @@ def imported(file: Path, known: dict[str, Path]) -> set[str]:
         for inner in ast.walk(node)
     }
     found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found |= {name if name in known else node.module for name in names}
-    return found & known.keys()
+    for node in tree.body if top_only else ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def imported(file: Path, known: dict[str, Path]) -> set[str]:
+    """Our modules that a file imports, whole or a name of theirs."""
+    return {name if name in known else name.rpartition(".")[0] for name in imports(file)} & known.keys()
 
 
 def node_of(module: str) -> str | None:

@@ -1,12 +1,12 @@
 """The import rules: one direction, no cycles, heavy libraries only in leaves or inside functions, instant start-up."""
 
-import ast
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from house_picture import imports
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "train", "reports", "baselines")
@@ -33,25 +33,6 @@ ROOMS = {
     "reports/": ("types", "agreement", "store", "stages", "files", "stored", "records", "breakdown", "pairs",
                  "markdown", "headline", "gain"),
 }  # fmt: skip
-
-
-def imports(file: Path, top_only: bool = False) -> set[str]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    found = set()
-    for node in tree.body if top_only else ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
 
 
 def name_of(file: Path) -> str:

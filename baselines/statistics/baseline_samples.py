@@ -19,7 +19,8 @@ from baselines.statistics.simulation import write_page
 from harness import datasets, stats
 from harness.config import Configuration, configure
 from harness.differences import PRIMARY, SIGNIFICANT, measured
-from harness.evaluate import open_engine, requests
+from harness.evaluate import open_engine
+from harness.prompts import requests
 from harness.scoring import score_all
 from harness.types import ANSWERED_BY, FLIPS_BY, Request, measure
 

@@ -37,21 +37,19 @@ def score(
 def _score_again(run: "Run") -> None:
     """Score every side of a run, compare them, and draw the report where there is one."""
     from harness import training_seeds
-    from harness.cli.rooms import run_stage
-    from harness.compare import compare_run
+    from harness.cli.rooms import compare_sides, run_stage
     from harness.evaluate import score as score_side
-    from harness.stages import LAST
+    from harness.stages import LAST, REPORT
 
     for side in run.finished_sides():
         if run.config.training_seeds and side == LAST:
-            training_seeds.gather(run)
+            training_seeds.members(run)  # scored in their own runs, and gathered where sides are compared
         else:
             score_side(run, side, quiet=False)
-    compare_run(run, run.evaluations())
-    if training_seeds.finished(run):
-        training_seeds.compare_seeds(run)
     if run.report.is_file():
-        run_stage(run, "report", quiet=True)
+        run_stage(run, REPORT, quiet=True)
+    else:
+        compare_sides(run)
 
 
 def _refuse_unnamed_code(run: "Run", rewards: Path | None) -> None:

@@ -6,7 +6,7 @@ from harness import registry, training_seeds
 from harness.same_data import refuse_changed_data
 from harness.stages import LAST, REPORT, STAGES, Stage
 from harness.store import Run
-from harness.types import Completion
+from harness.types import Completion, Evaluation
 
 Watch = Callable[[Completion], None] | None
 
@@ -47,17 +47,23 @@ def train_grpo(run: Run, stage: Stage, quiet: bool, watch: Watch) -> None:
     train(run, stage, quiet)
 
 
+def compare_sides(run: Run) -> list[Evaluation]:
+    """Compare the finished sides, those of several trainings gathered first, and return them."""
+    from harness.compare import compare_run
+
+    if training_seeds.finished(run):
+        training_seeds.compare_seeds(run)
+    sides = run.evaluations()
+    compare_run(run, sides)
+    return sides
+
+
 def write_report(run: Run, stage: Stage, quiet: bool, watch: Watch) -> None:
     """Compare the finished sides and draw the report."""
-    from harness.compare import compare_run
     from harness.lmeval.also import compare_tasks
     from reports.page import write_report
 
     with run.stage(stage.name):
-        if training_seeds.finished(run):
-            training_seeds.gather(run)
-            training_seeds.compare_seeds(run)
-        sides = run.evaluations()
-        compare_run(run, sides)
+        sides = compare_sides(run)
         compare_tasks(run)
         write_report(run, sides)
