@@ -12,12 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from harness import formats, registry
-from harness.engines import PACE
+from harness import registry
 from harness.errors import UserError, refuse_secrets
-from harness.files import file_name
-from harness.formats import FORMATS
-from harness.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
+from harness.parsing import formats
+from harness.parsing.formats import FORMATS
+from harness.parsing.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
 from harness.types import ANSWERED_BY, Sampling
 
 EMBEDDED = "embedded"
@@ -25,6 +24,11 @@ RECIPES = resources.files("harness") / "recipes"
 # What a chat template may leave to the format.
 DEFAULT_SYSTEM, OPENING_TAG = "HARNESS_DEFAULT_SYSTEM", "HARNESS_OPENING_TAG"
 NOTHING = "none"
+LONGEST_NAME = 80
+# Arguments of any engine's that decide how fast replies are drawn and in how much memory. A run goes on where these are
+# changed: what is drawn is kept, what is not drawn yet may differ in the last bits of a logit, or with an engine whose
+# replies depend on the company in a batch be another draw of the same distribution.
+PACE = frozenset({"batch_size", "concurrency", "gpu_memory_utilization", "max_num_seqs", "retries", "timeout"})
 CAME_LATER = ("primary", "stop_early", "training_seed", "training_seeds")
 # What models are told, as it stands.
 TEXTS = ("system_prompt", "chat_template")
@@ -357,3 +361,9 @@ def read_system_prompt(name_or_file: str) -> str:
         return Path(name_or_file).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--system-prompt {name_or_file}: give 'default', 'none' or a UTF-8 text file") from error
+
+
+def file_name(text: str) -> str:
+    """Anybody's text as a part of a file's name: it leads nowhere, hides nothing, and is short enough for any disk."""
+    kept = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in text).lstrip(".-")
+    return kept.encode()[:LONGEST_NAME].decode(errors="ignore") or "unnamed"

@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import headline
-from harness.compare import compare
+from harness.console.markdown import one_line
 from harness.errors import UserError
-from harness.markdown import one_line
-from harness.pairs import columns
-from harness.store import Run
-from harness.stored import stopped_early
-from harness.types import FLIPS_BY, Comparison, Completion, Difference, Evaluation, Metric, OverSeeds, Score, measure
+from harness.statistics import headline
+from harness.statistics.compare import compare
+from harness.statistics.pairs import columns
+from harness.storage.store import Run
+from harness.types import (
+    FLIPS_BY,
+    Comparison,
+    Completion,
+    Difference,
+    Evaluation,
+    Metric,
+    OverSeeds,
+    Score,
+    measure,
+    stopped_early,
+)
 
 if TYPE_CHECKING:
     import pandas

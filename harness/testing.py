@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness import corpora
+from harness.data.samples import Sample
+from harness.rewards import corpora
 from harness.rewards.own import OwnRewards
-from harness.samples import Sample
 
 SHOWN = 20
 

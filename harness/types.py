@@ -1,7 +1,8 @@
 """The nouns of the program. Standard library only; every other room speaks in these."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 FinishReason = Literal["stop", "length"]
 Equality = Literal["number", "math"]
@@ -11,6 +12,10 @@ ANSWERED_BY = "accuracy_flexible"
 NO_EVIDENCE = "no evidence either way"
 DESCRIBED = "described"
 NOT_COMPARED = "not compared"
+# How often the base's disagreement the adapter's must be, and at least which share of what the adapter changes.
+FAR, SHARE = 3.0, 0.1
+# Weights that are quantized in the checkpoint already.
+AS_STORED = "as stored"
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,54 @@ class AdapterEffect:
 
 
 @dataclass(frozen=True)
+class NearCopy:
+    """An evaluated question, the training question nearest to it, and the share of its n-grams that training has."""
+
+    evaluated: str
+    trained: str
+    share: float
+
+
+@dataclass(frozen=True)
+class NearCopies:
+    """How many of the evaluated problems are nearly in the training, with the nearest as examples."""
+
+    count: int
+    evaluated: int
+    examples: tuple[NearCopy, ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two engines are apart, in nats a token: mean absolute differences over so many `tokens`.
+
+    `effect` is how far the adapter moves the one that it moves more; `ratio`, how much of the first engine's effect
+    the second one has (1: the same, 2: twice as much, 0: none or another).
+    """
+
+    engines: tuple[str, str]
+    base: float
+    adapter: float
+    effect: float
+    ratio: float
+    tokens: int
+    rounding: float
+
+    @property
+    def fails(self) -> bool:
+        return self.adapter > max(self.resolution, SHARE * self.effect)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether another adapter would have shown: the effect is more than what the engines differ by anyway."""
+        return self.effect > self.resolution
+
+    @property
+    def resolution(self) -> float:
+        return FAR * max(self.base, self.rounding)
+
+
+@dataclass(frozen=True)
 class StoppedEarly:
     """Where a comparison with --stop-early ended: at the `look` (from 1) of `looks`, after `problems` of all `of`.
 
@@ -190,6 +243,12 @@ class StoppedEarly:
     def is_early(self) -> bool:
         """Whether problems were left."""
         return self.look < self.looks
+
+
+def stopped_early(provenance: Mapping[str, Any]) -> StoppedEarly | None:
+    """Where a side's own comparison ended that looked early, out of its provenance; None where it did not look."""
+    kept = provenance.get("stopped_early")
+    return StoppedEarly(**kept) if kept else None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness import headline
-from harness.pairs import NOT_RECORDED, as_asked_for, shown, uneven
+from harness.statistics import headline
+from harness.statistics.pairs import NOT_RECORDED, as_asked_for, shown, uneven
 from harness.types import FLIPS_BY, Comparison, Evaluation
 from reports import explorer
 from reports.explorer import Explorer

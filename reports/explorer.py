@@ -13,7 +13,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from harness.breakdown import total_rewards
+from harness.statistics.breakdown import total_rewards
 from harness.types import ANSWERED_BY, Completion, Evaluation, Score
 
 LARGEST = 6_000_000

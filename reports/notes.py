@@ -4,13 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import breakdown, headline
-from harness.agreement import Agreement
-from harness.pairs import other_weights
-from harness.records import make
-from harness.store import Run
-from harness.stored import stopped_early
-from harness.types import Evaluation, measure
+from harness.statistics import breakdown, headline
+from harness.statistics.pairs import other_weights
+from harness.storage.records import make
+from harness.storage.store import Run
+from harness.types import Agreement, Evaluation, measure, stopped_early
 
 Provenances = Mapping[str, Mapping[str, Any]]
 

@@ -7,9 +7,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.files import write_bytes, write_text
-from harness.markdown import escaped, one_line, visible
-from harness.store import Run
+from harness.console.markdown import escaped, one_line, visible
+from harness.storage.files import write_bytes, write_text
+from harness.storage.store import Run
 from harness.types import Comparison, Evaluation, measure
 from reports import comparison_view, explorer, plots, run_view, training_plots
 from reports.comparison_view import ComparisonView

@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.markdown import one_line
+from harness.console.markdown import one_line
 from harness.types import Evaluation, Metric, OverSeeds, measure
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 
-from harness.pairs import with_variant
+from harness.statistics.pairs import with_variant
 from harness.types import ANSWERED_BY, FLIPS_BY, NO_EVIDENCE, Evaluation, Measure, Metric, measure
 
 HEADLINE = (FLIPS_BY, "format_strict", ANSWERED_BY, "language_ratio")

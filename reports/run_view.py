@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import breakdown, headline, stored
-from harness.breakdown import Part, Payment
-from harness.files import read_steps
-from harness.gain import Gain, gain
-from harness.records import LARGEST_NUMBER
-from harness.stages import REPORT, title_of
-from harness.store import TRAINING_FILES, Run
-from harness.stored import AlsoMeans, Effective, Rollout
-from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure
+from harness.statistics import breakdown, headline
+from harness.statistics.breakdown import Part, Payment
+from harness.statistics.gain import Gain, gain
+from harness.storage import stored
+from harness.storage.files import read_steps
+from harness.storage.records import LARGEST_NUMBER
+from harness.storage.stages import REPORT, title_of
+from harness.storage.store import TRAINING_FILES, Run
+from harness.storage.stored import AlsoMeans, Effective, Rollout
+from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure, stopped_early
 from reports import explorer, notes, seed_view
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, Row, difference_row, metric_row, sentence
@@ -103,7 +104,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     rows = tuple(metric_row(name, sides, differences) for name in names)
     config, provenances = run.config, {side.name: side.provenance for side in sides}
     split = gain(sides[0], sides[-1]) if len(sides) > 1 else None
-    primary, stopped = config.primary or FLIPS_BY, stored.stopped_early(sides[-1].provenance)
+    primary, stopped = config.primary or FLIPS_BY, stopped_early(sides[-1].provenance)
     return View(
         title=f"{config.name} on {config.dataset}, {config.format}",
         lines=headline.lines(differences, split.as_shares() if split else None)

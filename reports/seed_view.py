@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from harness import headline
-from harness.store import Run
+from harness.statistics import headline
+from harness.storage.store import Run
 from harness.types import ANSWERED_BY, DESCRIBED, NOT_COMPARED, Measure, OverSeeds, measure
 
 # The primary metrics have a verdict.

@@ -18,10 +18,12 @@ from hypothesis import settings
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from harness import checkpoints, evaluate
 from harness.config import Configuration, configure
-from harness.datasets import settle_split
-from harness.store import Run
+from harness.data import datasets
+from harness.data.datasets import settle_split
+from harness.evaluation import evaluate, prompts
+from harness.models import checkpoints
+from harness.storage.store import Run
 
 Server = TypeVar("Server", bound=ThreadingHTTPServer)
 # The same cases each time, or many new ones: HYPOTHESIS_PROFILE=nightly.
@@ -144,6 +146,13 @@ def evaluate_until(run: Run, text: str) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         evaluate.evaluate(run, ["before"], None, True, stop)
+
+
+def generate(engine, config, done=frozenset(), adapted=False):
+    """The completions of an engine to all problems but those `done`, by place."""
+    wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, adapted)
+    done = {(adapted, *place) for place in done}
+    return {each.place: each for batch in engine.generate(wanted, done, config.sampling) for _, each in batch}
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> Path:

@@ -1,7 +1,7 @@
 """Texts that act where somebody forgets that they are texts: in a page, Markdown, a terminal, a path, a table.
 
-Each must come out as text wherever a model, a dataset or a name can put it; test_hostile.py holds every report to
-that, test_hostile_words.py the command line.
+Each must come out as text wherever a model, a dataset or a name can put it; test_hostile_texts.py holds every report to
+that, test_hostile_arguments.py the command line.
 A new way to act is a line here.
 """
 
@@ -19,7 +19,7 @@ BY_ITSELF = re.compile(r"\w://|www\.\w|@\w", re.IGNORECASE)
 FAR = "https://far.example/x"
 
 TEXTS = {
-    # The first seven also go through a real browser, in test_page.py.
+    # The first seven also go through a real browser, in test_report_page.py.
     "script": "<script>document.title = 'hurt'</script><img src=x onerror=\"document.title='hurt'\">",
     "end of the data": "</script><script>document.title = 'hurt'</script><!--",
     "broken UTF-8": "\ud800 half a pair \udfff",

@@ -1,4 +1,4 @@
-"""The picture of harness/README.md: which of the main modules imports which, as Mermaid text.
+"""The picture of harness/README.md: which folder imports which, as Mermaid text.
 
     python tests/house_picture.py          # writes it into harness/README.md
 
@@ -12,9 +12,9 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "harness" / "README.md"
 PACKAGES = ("harness", "train", "reports")
 SHOWN = (
-    "harness.cli", "train", "reports", "harness.gate", "harness.pipeline", "harness.evaluate", "harness.compare",
-    "harness.datasets", "harness.engines", "harness.scoring", "harness.rewards", "harness.formats", "harness.stats",
-    "harness.store", "harness.types",
+    "harness.cli", "train", "reports", "harness.plan", "harness.lmeval", "harness.evaluation", "harness.statistics",
+    "harness.engines", "harness.rewards", "harness.data", "harness.models", "harness.storage", "harness.config",
+    "harness.parsing", "harness.types",
 )  # fmt: skip
 START, END = "```mermaid\n", "```\n"
 

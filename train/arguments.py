@@ -9,7 +9,7 @@ import trl
 
 from harness.config import Configuration
 from harness.errors import UserError, cause
-from harness.precision import training_dtype
+from harness.models.precision import training_dtype
 from train.stage import processes
 from train.trackers import TRAINERS_OWN
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, said_by
+from harness.models.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, said_by
 
 NO_DISK = ("no space left", "disk quota", "file write failed", "unexpected pos", "file too large")
 

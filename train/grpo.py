@@ -3,12 +3,14 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from harness import datasets, formats, progress
 from harness.config import Configuration
-from harness.formats import FORMATS
+from harness.console import progress
+from harness.data import datasets
+from harness.parsing import formats
+from harness.parsing.formats import FORMATS
 from harness.rewards import Reward, functions
-from harness.stages import Stage
-from harness.store import Run
+from harness.storage.stages import Stage
+from harness.storage.store import Run
 from harness.types import ANSWERED_BY, Equality
 from train.rollouts import Rollouts, accuracy_function, own_functions
 from train.stage import begin, finish, training

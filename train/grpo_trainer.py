@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import trl
 
-from harness.turn_ends import without_end
+from harness.models.turn_ends import without_end
 
 
 class GrpoTrainer(trl.GRPOTrainer):

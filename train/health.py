@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from harness import stats as harness_stats
 from harness.config import Configuration
+from harness.statistics import stats as harness_stats
 
 # No word before so many steps: the first ones say little.
 FIRST_STEPS = 8

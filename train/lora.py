@@ -8,8 +8,8 @@ import torch
 from peft import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import load_file
 
-from harness.adapters import NOT_LANGUAGE, WEIGHTS
 from harness.errors import UserError
+from harness.models.adapters import NOT_LANGUAGE, WEIGHTS
 
 
 def check_targets(model: Any, targets: Sequence[str]) -> None:

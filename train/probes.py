@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft.helpers import rescale_adapter_scale
 
-from harness import agreement, chat, formats
-from harness.agreement import Record, Scores, Text
 from harness.config import Configuration
+from harness.engines import agreement
+from harness.engines.agreement import Record, Scores, Text
 from harness.errors import cause
-from harness.formats import FORMATS
-from harness.prompts import system_text
+from harness.evaluation.prompts import system_text
+from harness.models import chat
+from harness.parsing import formats
+from harness.parsing.formats import FORMATS
 
 if TYPE_CHECKING:
     from train.stage import Training

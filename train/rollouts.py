@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError, cause
-from harness.files import cut_journal, json_line
+from harness.evaluation.scoring import grade
 from harness.rewards import Reward, finished_within
 from harness.rewards.own import load_own
-from harness.scoring import grade
+from harness.storage.files import cut_journal, json_line
 from harness.types import Equality, Format
 
 ACCURACY = "accuracy_strict"

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from harness import chat, formats, overlap
 from harness.config import Configuration
-from harness.datasets import held_out_problems
+from harness.data import overlap
+from harness.data.datasets import held_out_problems
 from harness.errors import UserError
-from harness.formats import FORMATS
-from harness.prompts import system_text
+from harness.evaluation.prompts import system_text
+from harness.models import chat
+from harness.parsing import formats
+from harness.parsing.formats import FORMATS
 from harness.types import Dataset
 
 

@@ -3,10 +3,13 @@
 import math
 from dataclasses import asdict
 
-from harness import chat, datasets, formats, progress
-from harness.prompts import system_text
-from harness.stages import Stage
-from harness.store import Run
+from harness.console import progress
+from harness.data import datasets
+from harness.evaluation.prompts import system_text
+from harness.models import chat
+from harness.parsing import formats
+from harness.storage.stages import Stage
+from harness.storage.store import Run
 from train.stage import begin, finish, training
 
 

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import agreement, cache, chat, checkpoints, progress, registry
-from harness.adapters import WEIGHTS
+from harness import registry
 from harness.config import Configuration
+from harness.console import progress
+from harness.engines import agreement
 from harness.errors import UserError
-from harness.files import read_json, write_json
-from harness.prompts import SYSTEM_MOVED, system_text
-from harness.provenance import dataset_sha, versions
-from harness.stages import Stage
-from harness.store import TRAINING_FILES, Run
+from harness.evaluation.prompts import SYSTEM_MOVED, system_text
+from harness.evaluation.provenance import dataset_sha, versions
+from harness.models import chat, checkpoints
+from harness.models.adapters import WEIGHTS
+from harness.storage.files import cache_folder, read_json, write_json
+from harness.storage.stages import Stage
+from harness.storage.store import TRAINING_FILES, Run
 from harness.types import Dataset
 from train.backends import TRAINERS, fitted, trainer_name
 from train.faults import faults_named
@@ -70,7 +73,7 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
         open_until_done.enter_context(faults_named(config))
         # A compiled step is no quicker, and compiling takes minutes more: baselines/peers/training_speed.json.
         os.environ.setdefault("UNSLOTH_COMPILE_DISABLE", "1")
-        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache.folder() / "unsloth"))
+        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_folder() / "unsloth"))
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
         os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
         # Before all else: Unsloth patches the libraries that everything after it imports.

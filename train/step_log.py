@@ -5,8 +5,8 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from harness import progress
-from harness.files import cut_journal, json_line
+from harness.console import progress
+from harness.storage.files import cut_journal, json_line
 from train import health
 from train.stage import Training
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness import progress, registry
+from harness import registry
+from harness.console import progress
 from harness.errors import UserError, cause
-from harness.files import cut_journal, read_json, read_steps
-from harness.stages import SIDES
-from harness.store import Run
+from harness.storage.files import cut_journal, read_json, read_steps
+from harness.storage.stages import SIDES
+from harness.storage.store import Run
 from train.stage import last_checkpoint, step_of
 
 PROJECT = "harness"

@@ -23,10 +23,12 @@ from typing import Any
 from vllm.platforms import current_platform
 
 from baselines.peers.vllm_speed import configuration
-from harness import adapters, datasets, evaluate, prompts, provenance
 from harness.config import pairs
+from harness.data import datasets
 from harness.engines.vllm_settings import value_of
-from harness.files import write_lines
+from harness.evaluation import evaluate, prompts, provenance
+from harness.models import adapters
+from harness.storage.files import write_lines
 
 
 def run_ours(given: argparse.Namespace, folder: Path) -> dict[str, Any]:

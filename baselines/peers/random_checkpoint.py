@@ -28,7 +28,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from harness import checkpoints
+from harness.models import checkpoints
 
 TEXT = {
     "vocab_size": 262208, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,

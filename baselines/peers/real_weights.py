@@ -1,13 +1,14 @@
 """The whole job on real weights: before, SFT, after SFT, GRPO, after, report, each case a `harness run` of its own.
 
     python -m baselines.peers.real_weights OUT.json --case NAME --model MODEL --data GSM8K_FOLDER --runs FOLDER
-        [--seconds 900] [--tries 3] [any further option of `harness run`]
+        [--seconds 900] [--tries 3] [--seeds-beside] [any further option of `harness run`]
 
 MODEL: a checkpoint's folder, a GGUF file or a hub id. OUT.json keeps all cases, by name. A case that is stopped or
 fails is started again, up to `--tries` times within `--seconds`, and goes on where it was; several cases may share a
 GPU, where one can disturb another's start. Their replies stay what they are then, their seconds do not: `alone` says
-which they are. With `--training-seeds S` behind it a case has what S trainings say of its recipe. What a case is made
-of stands in CASES and in the recipes that it names.
+which they are. With `--training-seeds S` behind it a case has what S trainings say of its recipe; `--seeds-beside` then
+runs these beside one another, once the baseline is there, instead of in turn. What a case is made of stands in CASES
+and in the recipes that it names.
 """
 
 import argparse
@@ -20,9 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.files import read_journal, read_json, write_json
-from harness.stages import SIDES
-from harness.store import Run
+from harness.evaluation import pipeline, training_seeds
+from harness.storage import stages
+from harness.storage.files import read_journal, read_json, write_json
+from harness.storage.stages import BASE, SIDES
+from harness.storage.store import Run
 
 HERE = Path(__file__).parent
 # The real ones: SFT over GSM8K's train split, 30 steps of GRPO, 1,319 test problems. The random one shows that the
@@ -48,6 +51,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=900)
     parser.add_argument("--tries", type=int, default=3)
     parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--seeds-beside", action="store_true")
     given, options = parser.parse_known_args()
     folder = given.runs / given.case
     command = [
@@ -56,7 +60,11 @@ def main() -> None:
     ]  # fmt: skip
     command = [str(HERE / word) if word.endswith(".toml") else word for word in command]
     started = time.monotonic()
-    ends = _ends_of_tries(command, given.seconds, given.tries, given.runs / f"{given.case}.log")
+    log = given.runs / f"{given.case}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if given.seeds_beside:
+        train_seeds_beside(command, folder, log)
+    ends = _ends_of_tries(command, given.seconds - (time.monotonic() - started), given.tries, log)
     result = {"date": time.strftime("%Y-%m-%d"), "gpu": _gpu(), "options": [*CASES[given.case], *options],
               "alone": given.alone, "ends_of_tries": ends, "whole_seconds": time.monotonic() - started}  # fmt: skip
     result |= figures(Run.open(folder))
@@ -126,10 +134,45 @@ def _short(provenance: dict) -> dict:
     return {key: value for key, value in provenance.items() if key not in ("checkpoint", "engine_args")}
 
 
+def train_seeds_beside(command: list[str], folder: Path, log: Path) -> None:
+    """Generate the baseline, then run each seed's training and measurement in a process of its own, all at once.
+
+    What of them fails or is missing, the command does afterwards. Each has a cache of vLLM's compiled code of its own,
+    which is not made for two writers.
+    """
+    one_seed = "import sys; from pathlib import Path; from baselines.peers.real_weights import run_seed; "
+    one_seed += "sys.exit(run_seed(Path(sys.argv[1]), int(sys.argv[2])))"
+    with log.open("a") as said:
+        with subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT) as process:
+            while process.poll() is None and not _has_baseline(folder):
+                time.sleep(0.5)
+            process.terminate()
+        if not _has_baseline(folder):
+            return
+        seeds, compiled = training_seeds.seeds(Run.open(folder).config), os.environ.get("VLLM_CACHE_ROOT", "")
+        processes = []
+        for seed in seeds:
+            environment = os.environ | ({"VLLM_CACHE_ROOT": f"{compiled}-{seed}"} if compiled else {})
+            words = [sys.executable, "-c", one_seed, str(folder), str(seed)]
+            processes.append(subprocess.Popen(words, stdout=said, stderr=subprocess.STDOUT, env=environment))
+        for process in processes:
+            process.wait()
+
+
+def run_seed(folder: Path, seed: int) -> int:
+    """One seed's training and measurement, as the whole run's command would run them; the exit code of its stages."""
+    one = training_seeds.begin(Run.open(folder), seed)
+    one.whole = None
+    return pipeline.run_stages(one, stages.of_run(one.config, before_after=True), quiet=True, say=print)
+
+
+def _has_baseline(folder: Path) -> bool:
+    return (folder / "run.json").is_file() and Run.open(folder).is_done(BASE)
+
+
 def _ends_of_tries(command: list[str], seconds: float, tries: int, log: Path) -> list[int | str]:
     """The exit code of each try, or that it was stopped when its time was over."""
     end, ends = time.monotonic() + seconds, []
-    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as said:
         while len(ends) < tries and (left := end - time.monotonic()) > 0:
             with subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=os.environ) as process:

@@ -21,11 +21,11 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.compare import metrics_of
 from harness.config import configure
-from harness.datasets import settle_split
-from harness.files import write_json, write_lines
-from harness.store import Run
+from harness.data.datasets import settle_split
+from harness.statistics.compare import metrics_of
+from harness.storage.files import write_json, write_lines
+from harness.storage.store import Run
 from harness.types import Score
 
 # Problems, replies a problem.

@@ -28,10 +28,10 @@ import time
 from pathlib import Path
 
 from harness.config import configure
-from harness.datasets import settle_split
-from harness.files import read_journal, read_json, write_json
-from harness.provenance import versions
-from harness.store import Run
+from harness.data.datasets import settle_split
+from harness.evaluation.provenance import versions
+from harness.storage.files import read_journal, read_json, write_json
+from harness.storage.store import Run
 
 CASES = {
     "recipe": ("trainer=unsloth", "rollouts=vllm"),

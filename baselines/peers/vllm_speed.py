@@ -26,11 +26,12 @@ from unittest.mock import patch
 import torch
 from vllm import LLM
 
-from harness import datasets, prompts, provenance
 from harness.config import Configuration, configure, pairs
-from harness.datasets import settle_split
+from harness.data import datasets
+from harness.data.datasets import settle_split
 from harness.engines import Setup, vllm
 from harness.engines.vllm import VllmEngine, _parameters
+from harness.evaluation import prompts, provenance
 from harness.types import Request
 
 WARM_UP = 32

@@ -14,7 +14,7 @@ from datetime import date
 
 import numpy as np
 
-from harness.language import label, raw_label
+from harness.parsing.language import label, raw_label
 from harness.rewards import PRESETS, VARIANTS, Reward, functions
 
 SIZES = (1_000, 4_000, 16_000, 64_000)

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from baselines.statistics.simulation import write_page
-from harness import datasets, stats
 from harness.config import Configuration, configure
-from harness.differences import PRIMARY, SIGNIFICANT, measured
-from harness.evaluate import open_engine
-from harness.prompts import requests
-from harness.scoring import score_all
+from harness.data import datasets
+from harness.evaluation.evaluate import open_engine
+from harness.evaluation.prompts import requests
+from harness.evaluation.scoring import score_all
+from harness.statistics import stats
+from harness.statistics.differences import PRIMARY, SIGNIFICANT, measured
 from harness.types import ANSWERED_BY, FLIPS_BY, Request, measure
 
 PAGE = Path(__file__).parent / "baseline_samples.md"

@@ -1,4 +1,4 @@
-"""How often the 95 % intervals of harness.stats hold the true value: python -m baselines.statistics.coverage
+"""How often the 95 % intervals of harness.statistics.stats hold the true value: python -m baselines.statistics.coverage
 
 It prints the table and writes it to coverage.md next to this file, out of some 130 s of processor time.
 """
@@ -14,7 +14,7 @@ from scipy.special import beta as betafn
 from scipy.stats import binom, multinomial
 
 from baselines.statistics.simulation import write_page
-from harness import stats
+from harness.statistics import stats
 
 PAGE = Path(__file__).parent / "coverage.md"
 SIZES = (20, 100, 300, 1319)
@@ -26,12 +26,13 @@ INTERVALS = ("wilson", "paired_share_interval", "share_interval", "pass@4 of 4",
              "mean_interval")  # fmt: skip
 TEXT = """# Coverage of the intervals
 
-How often a 95 % interval of harness/stats.py holds the true value. The mean and the lowest are over the true shares
+How often a 95 % interval of harness/statistics/stats.py holds the true value. The mean and the lowest are over the
+true shares
 0.05, 0.10, … 0.95, at n problems.
 
 {table}
 
-The means are held to 94 to 96 % from n = 100 on and to at least 93 % at n = 20 (tests/test_stats.py).
+The means are held to 94 to 96 % from n = 100 on and to at least 93 % at n = 20 (tests/unit/test_stats.py).
 
 - wilson: one reply a problem. Exact, the sum of the binomial distribution.
 - paired_share_interval: 10, 20 or 30 % of the problems change sides, of which 10, 25, 40, 60, 75 or 90 % become right,

@@ -11,7 +11,7 @@ from scipy.special import bdtr
 from scipy.stats import norm
 
 from baselines.statistics.simulation import write_page
-from harness import sequential, stats
+from harness.statistics import sequential, stats
 
 PAGE = Path(__file__).parent / "early.md"
 SIZES, UNCHANGED = (100, 300, 1319), (0.1, 0.4, 0.7)

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.stats import binom
 
 from baselines.statistics.simulation import write_page
-from harness import stats
-from harness.gate import TOLERANCE
+from harness.statistics import stats
+from harness.statistics.gate import TOLERANCE
 
 PAGE = Path(__file__).parent / "gate.md"
 SIZES = (38, 72, 100, 300, 1319)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from baselines.statistics.simulation import write_page
-from harness import stats
-from harness.differences import PRIMARY, SIGNIFICANT
-from harness.power import problems_needed
+from harness.statistics import stats
+from harness.statistics.differences import PRIMARY, SIGNIFICANT
+from harness.statistics.power import problems_needed
 
 PAGE = Path(__file__).parent / "power.md"
 CHANGED, CORRECT, LAYOUT = 0.3, 0.6, 0.5

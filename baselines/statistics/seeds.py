@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import expit
 
 from baselines.statistics.simulation import write_page
-from harness import stats
-from harness.seed_statistics import of_metric
+from harness.statistics import stats
+from harness.statistics.seed_statistics import of_metric
 
 PAGE = Path(__file__).parent / "seeds.md"
 # Spread of the base's log-odds over problems, of what training adds to them over problems, and of what one training

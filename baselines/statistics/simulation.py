@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.differences import adjusted, measured
+from harness.statistics.differences import adjusted, measured
 from harness.types import Difference, measure
 
 MACHINE = "two x86-64 cores, no GPU"

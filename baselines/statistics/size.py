@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from baselines.statistics.simulation import drawn, verdicts, write_page
-from harness.differences import PRIMARY
+from harness.statistics.differences import PRIMARY
 from harness.types import DESCRIBED, NO_EVIDENCE
 
 PAGE = Path(__file__).parent / "size.md"

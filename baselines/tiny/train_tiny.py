@@ -18,9 +18,9 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from harness.formats import FORMATS, messages, system_prompt
+from harness.data.word_problems import WordProblem, generate
+from harness.parsing.formats import FORMATS, messages, system_prompt
 from harness.types import Format
-from harness.word_problems import WordProblem, generate
 
 SEED = 3407
 DOCUMENTS = 300_000

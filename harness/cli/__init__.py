@@ -13,8 +13,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn, TextIO
 
+from harness.console.markdown import one_line
 from harness.errors import UserError, redacted
-from harness.markdown import one_line
 
 LIBRARY_SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",

@@ -18,12 +18,12 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question.", show_default=False)],
 ) -> int:
     """Ask one question; the reply as it is drawn, then its parsed parts."""
-    from harness import formats
     from harness.cli.check import check_run
-    from harness.columns import whole_text
-    from harness.evaluate import open_engine
-    from harness.formats import FORMATS
-    from harness.prompts import requests
+    from harness.data.columns import whole_text
+    from harness.evaluation.evaluate import open_engine
+    from harness.evaluation.prompts import requests
+    from harness.parsing import formats
+    from harness.parsing.formats import FORMATS
     from harness.types import Dataset, Problem
 
     check_run(config, [])

@@ -4,8 +4,9 @@ import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness import adapters, checkpoints, datasets, model_files, quantized, registry, scoring
+from harness import registry
 from harness.config import Configuration
+from harness.data import datasets
 from harness.engines import (
     ARGUMENTS,
     AUTO,
@@ -17,11 +18,13 @@ from harness.engines import (
     server_address,
 )
 from harness.errors import UserError
-from harness.evaluate import open_engine
-from harness.pipeline import launcher_of
-from harness.precision import training_dtype, why_not_4bit
+from harness.evaluation import scoring
+from harness.evaluation.evaluate import open_engine
+from harness.evaluation.pipeline import launcher_of
+from harness.models import adapters, checkpoints, model_files, quantized
+from harness.models.precision import training_dtype, why_not_4bit
 from harness.rewards import PRESETS
-from harness.stages import BASE, LAST, STAGES, sides_of
+from harness.storage.stages import BASE, LAST, STAGES, sides_of
 from harness.types import MEASURES, measure
 
 # What an engine would take, and where it is to be said instead.

@@ -34,10 +34,10 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare any number of stored runs, paired by problem, on one page."""
-    from harness.compare import compare_each, over_common_problems
-    from harness.files import write_json
-    from harness.pairs import common
-    from harness.samples import Reading
+    from harness.data.samples import Reading
+    from harness.statistics.compare import compare_each, over_common_problems
+    from harness.statistics.pairs import common
+    from harness.storage.files import write_json
     from reports.page import write_comparison
 
     reading = Reading.of(dataset, format, language, question_column) if dataset and format else None
@@ -70,7 +70,7 @@ def _sides(places: list[str], reading) -> dict:
     """Each place's side by its name: of one run alone all its sides, of several the last side of each."""
     from dataclasses import replace
 
-    from harness.sides import load
+    from harness.evaluation.sides import load
 
     loaded = {place: load(place, reading) for place in dict.fromkeys(places)}
     if len(loaded) == 1:
@@ -99,7 +99,7 @@ def _baseline(sides: dict, places: list[str], wanted: str | None):
 
 def _refuse_output(output: Path) -> None:
     """A UserError where a folder cannot be written, or is not an older page of ours."""
-    from harness.files import read_json
+    from harness.storage.files import read_json
 
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -33,8 +33,8 @@ def crosscheck(
     math-verify reads no number that follows a tag without a space. "only they" and "only we" count the replies that one
     alone calls right; all of them go to RUN/crosscheck.jsonl. Replies that we could not score are left out.
     """
-    from harness.files import write_lines
     from harness.lmeval import crosscheck as room
+    from harness.storage.files import write_lines
 
     graders = room.graders()
     run, sides = room.stored_sides(place)

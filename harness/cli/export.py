@@ -14,7 +14,7 @@ from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.config import Configuration
-    from harness.store import Run
+    from harness.storage.store import Run
 
 EXPORTS = Path("export")
 DEFAULT_QUANT = "q8_0"
@@ -55,7 +55,7 @@ def export(
     quants = _quants(quant, to)
     run, config, its_adapter = _source(folder, model, recipe, adapter)
 
-    from harness.files import file_name
+    from harness.config import file_name
     from train.export import Export, write
 
     name = file_name(config.name)
@@ -117,7 +117,7 @@ def _source(
 ) -> tuple["Run | None", "Configuration", str]:
     """The run, where one is given, the configuration that names the base, and the adapter's folder."""
     from harness.config import configure
-    from harness.store import Run
+    from harness.storage.store import Run
 
     if folder and (model or recipe or adapter):
         raise UserError("a RUN has its model, recipe and adapter: leave those options out, or the RUN")

@@ -10,7 +10,7 @@ from harness.cli.results import Json
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.gate import Verdict
+    from harness.statistics.gate import Verdict
     from harness.types import Evaluation
 
 REGRESSED = 3
@@ -42,10 +42,10 @@ def gate(
         if tolerance or junit or summary:
             raise UserError("--tolerance, --junit and --summary are for --baseline: leave them out")
         return _write(run, write_baseline, json)
-    from harness import gate as gates
-    from harness import gate_reports
     from harness.config import pairs
-    from harness.files import write_text
+    from harness.statistics import gate as gates
+    from harness.storage.files import write_text
+    from reports import gate as gate_reports
 
     named = {name: gates.tolerance(name, text) for name, text in pairs("--tolerance", tolerance or []).items()}
     side, held_against = _side(run), _side(baseline)
@@ -61,7 +61,7 @@ def gate(
 
 
 def _write(run: str, path: Path, json: bool) -> int:
-    from harness import sides
+    from harness.evaluation import sides
 
     if path.suffix != ".json":
         raise UserError(f"--write-baseline {path}: give a .json file's name")
@@ -90,7 +90,7 @@ def _append(path: Path, text: str) -> None:
 
 def _side(place: str) -> "Evaluation":
     """The side at a place. UserError: none, or one of a run that is not finished."""
-    from harness import sides
+    from harness.evaluation import sides
 
     if Path(place).suffix == ".jsonl":
         raise UserError(f"{place}: samples are not gated: give a run folder, a side of one or a baseline .json")
@@ -98,7 +98,7 @@ def _side(place: str) -> "Evaluation":
 
 
 def _print(verdict: "Verdict", json: bool) -> None:
-    from harness.gate import HEAD
+    from harness.statistics.gate import HEAD
 
     for note in verdict.notes:
         show.note(note)

@@ -32,12 +32,12 @@ def grade(
     json: Json = False,
 ) -> None:
     """Grade replies made by any other tool, one line per reply."""
-    from harness import progress
-    from harness.columns import true_answer
-    from harness.files import write_lines
-    from harness.samples import Reading, read_samples
-    from harness.scoring import grade as grade_reply
-    from harness.scoring import ungraded
+    from harness.console import progress
+    from harness.data.columns import true_answer
+    from harness.data.samples import Reading, read_samples
+    from harness.evaluation.scoring import grade as grade_reply
+    from harness.evaluation.scoring import ungraded
+    from harness.storage.files import write_lines
     from harness.types import CUT_OFF
 
     show.refuse_output(output)

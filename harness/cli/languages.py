@@ -25,10 +25,11 @@ def languages(
     quiet: Quiet = False,
 ) -> int:
     """Count the languages of the reasoning, with and without the adapter, and say whether so few samples can tell."""
-    from harness import language_count, pipeline
     from harness.config import check
-    from harness.language import NO_TARGET
-    from harness.stages import BOTH, parts
+    from harness.evaluation import pipeline
+    from harness.parsing.language import NO_TARGET
+    from harness.statistics import language_count
+    from harness.storage.stages import BOTH, parts
 
     if language == NO_TARGET:
         raise UserError("--target none: there is nothing to count: give a language")

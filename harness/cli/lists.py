@@ -15,7 +15,7 @@ def models() -> None:
 
 def datasets() -> None:
     """The datasets that have a name."""
-    from harness.datasets import DATASETS, about
+    from harness.data.datasets import DATASETS, about
 
     for name in DATASETS:
         print(f"{name}: {about(name)}")
@@ -42,7 +42,7 @@ def presets() -> None:
 
 def doctor() -> None:
     """What this machine can run, with the fix for what is missing."""
-    from harness.doctor import examine
+    from harness.plan.doctor import examine
 
     findings = examine()
     for finding in findings:

@@ -1,7 +1,7 @@
 """A reply on the terminal, with its parsed parts marked."""
 
-from harness import formats
 from harness.cli.show import printable
+from harness.parsing import formats
 from harness.types import Format
 
 LONGEST_SHOWN = 4000

@@ -9,7 +9,7 @@ from harness.cli import show
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.store import Run
+    from harness.storage.store import Run
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="A machine-readable last line.")]
@@ -23,8 +23,8 @@ def score(
     json: Json = False,
 ) -> None:
     """Grade the stored replies of a run again."""
-    from harness import training_seeds
-    from harness.store import Run
+    from harness.evaluation import training_seeds
+    from harness.storage.store import Run
 
     run = Run.open(folder)
     run.lock()
@@ -36,10 +36,10 @@ def score(
 
 def _score_again(run: "Run") -> None:
     """Score every side of a run, compare them, and draw the report where there is one."""
-    from harness import training_seeds
     from harness.cli.rooms import compare_sides, run_stage
-    from harness.evaluate import score as score_side
-    from harness.stages import LAST, REPORT
+    from harness.evaluation import training_seeds
+    from harness.evaluation.evaluate import score as score_side
+    from harness.storage.stages import LAST, REPORT
 
     for side in run.finished_sides():
         if run.config.training_seeds and side == LAST:
@@ -65,7 +65,7 @@ def _refuse_unnamed_code(run: "Run", rewards: Path | None) -> None:
 def report(folder: RunFolder, json: Json = False) -> None:
     """Draw the report of a run again, from its stored scores."""
     from harness.cli.rooms import run_stage
-    from harness.store import Run
+    from harness.storage.store import Run
 
     run = Run.open(folder)
     run.lock()

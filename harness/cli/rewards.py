@@ -11,7 +11,7 @@ from harness.cli.results import Json
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.corpora import Check
+    from harness.rewards.corpora import Check
 
 DRIFTED = 3
 
@@ -58,10 +58,10 @@ def score(
     json: Json = False,
 ) -> None:
     """Every reward function of a preset on every reply, one line per reply."""
-    from harness import corpora, progress
-    from harness.files import write_lines
-    from harness.rewards import PRESETS
-    from harness.samples import read_samples
+    from harness.console import progress
+    from harness.data.samples import read_samples
+    from harness.rewards import PRESETS, corpora
+    from harness.storage.files import write_lines
 
     show.refuse_output(output)
     preset, variant, options = _settings(input, preset, variant, prefix, language)
@@ -90,10 +90,10 @@ def _settings(
     input: Path, preset: str | None, variant: str | None, prefix: str | None, language: str | None
 ) -> tuple[str, str, dict]:
     """Preset, variant and what goes with them: as named, else those of the run that the input is of."""
-    from harness.corpora import ROBUST
-    from harness.formats import FORMATS
+    from harness.data.samples import settings_beside
+    from harness.parsing.formats import FORMATS
     from harness.rewards import PRESETS
-    from harness.samples import settings_beside
+    from harness.rewards.corpora import ROBUST
 
     config, equality = settings_beside(input)
     if preset is None and (config is None or config.has_own_rewards):
@@ -121,7 +121,7 @@ def check(
     json: Json = False,
 ) -> int:
     """Hold the rewards against rows whose scores are known."""
-    from harness import corpora
+    from harness.rewards import corpora
 
     if corpus is None and preset and preset.endswith(".py"):
         raise UserError(f"--preset {preset} has no corpus of ours: name yours with --corpus")
@@ -163,7 +163,7 @@ def explain(
     plain: Plain = False,
 ) -> None:
     """Score one completion and show which part of it earned what, and why."""
-    from harness import corpora
+    from harness.rewards import corpora
 
     judges = corpora.open_rewards(preset, variant, eos, prefix, language, plain)
     text = _read(completion)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from harness import registry, training_seeds
-from harness.same_data import refuse_changed_data
-from harness.stages import LAST, REPORT, STAGES, Stage
-from harness.store import Run
+from harness import registry
+from harness.evaluation import training_seeds
+from harness.evaluation.same_data import refuse_changed_data
+from harness.storage.stages import LAST, REPORT, STAGES, Stage
+from harness.storage.store import Run
 from harness.types import Completion, Evaluation
 
 Watch = Callable[[Completion], None] | None
@@ -24,7 +25,7 @@ def evaluate_sides(run: Run, stage: Stage, quiet: bool, watch: Watch) -> None:
     if run.config.training_seeds and stage.makes == (LAST,):
         training_seeds.gather(run)
         return
-    from harness.evaluate import evaluate
+    from harness.evaluation.evaluate import evaluate
 
     evaluate(run, stage.makes, run.adapter_of(stage.makes[-1]), quiet, watch)
 
@@ -49,12 +50,13 @@ def train_grpo(run: Run, stage: Stage, quiet: bool, watch: Watch) -> None:
 
 def compare_sides(run: Run) -> list[Evaluation]:
     """Compare the finished sides, those of several trainings gathered first, and return them."""
-    from harness.compare import compare_run
+    from harness.statistics.compare import compare
 
     if training_seeds.finished(run):
         training_seeds.compare_seeds(run)
     sides = run.evaluations()
-    compare_run(run, sides)
+    if len(sides) > 1:
+        run.write_comparison(compare(*sides))
     return sides
 
 

@@ -14,7 +14,7 @@ from harness.errors import UserError, refuse_secrets
 
 if TYPE_CHECKING:
     from harness.config import Configuration
-    from harness.store import Run
+    from harness.storage.store import Run
 
 RUNS = Path("runs")
 NOT_REPEATED = ("--fresh", "--resume", "--quiet", "--json", "--verbose")
@@ -36,7 +36,8 @@ def run(
     quiet: Quiet = False,
 ) -> int:
     """Evaluate the base model; with --before-after also train, evaluate again and compare."""
-    from harness import pipeline, stages, training_seeds
+    from harness.evaluation import pipeline, training_seeds
+    from harness.storage import stages
     from train.trackers import tracked
 
     training_seeds.check(config, before_after)
@@ -57,7 +58,8 @@ def run(
 
 def _run_seeds(folder: "Run", quiet: bool, say: Callable[[str], None]) -> int:
     """The base once, each seed's training and evaluation as a run of its own, then all of them together."""
-    from harness import pipeline, stages, training_seeds
+    from harness.evaluation import pipeline, training_seeds
+    from harness.storage import stages
     from train.trackers import tracked
 
     code = pipeline.run_stages(folder, stages.of_base(folder.config), quiet, say)
@@ -82,8 +84,8 @@ def eval(
     verbose: Verbose = False,
 ) -> int:
     """Evaluate one model: the base, or base + --adapter."""
-    from harness import training_seeds
     from harness.cli.rooms import run_stage
+    from harness.evaluation import training_seeds
 
     training_seeds.check(config, before_after=False)
     side = "after" if config.adapter else "before"
@@ -106,7 +108,8 @@ def train(
     config: "Configuration", output: Output = None, fresh: Fresh = False, json: Json = False, quiet: Quiet = False
 ) -> int:
     """Train the adapter of a run, without measuring it."""
-    from harness import pipeline, stages, training_seeds
+    from harness.evaluation import pipeline, training_seeds
+    from harness.storage import stages
     from train.trackers import tracked
 
     training_seeds.check(config, before_after=False)
@@ -131,12 +134,12 @@ def plan(
     json: Json = False,
 ) -> int:
     """What a run would do, what it would take, and how small a change it could see; starts nothing."""
-    from harness import training_seeds
     from harness.cli.check import check_names, check_stop_early
-    from harness.datasets import settle_split
+    from harness.data.datasets import settle_split
+    from harness.evaluation import training_seeds
     from harness.plan import make_plan
     from harness.plan.case import this_machine
-    from harness.stages import of_run, parts
+    from harness.storage.stages import of_run, parts
 
     if detect is not None and not 0 < detect < 1:
         raise UserError(f"--detect {detect:g}: not a share between 0 and 1: give 0.05 for 5 percentage points")
@@ -153,8 +156,8 @@ def plan(
 
 def _trainer(config: "Configuration"):
     """What would train here; a hub id that is not on this machine is taken for a text-only model."""
-    from harness import checkpoints
     from harness.config import EMBEDDED
+    from harness.models import checkpoints
     from harness.plan.case import Trainer
     from train.backends import LARGEST_ON_CPU, fitted, trainer_name
 
@@ -166,10 +169,10 @@ def _trainer(config: "Configuration"):
 
 def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: list[str], quiet: bool):
     """The run folder of a configuration whose names, files and figures are all there."""
-    from harness import datasets
     from harness.cli.check import check_run
-    from harness.same_data import refuse_changed_data
-    from harness.store import Run
+    from harness.data import datasets
+    from harness.evaluation.same_data import refuse_changed_data
+    from harness.storage.store import Run
 
     config = datasets.settle_split(config, trains="train" in stages)
     check_run(config, stages, quiet)

@@ -5,15 +5,15 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from harness.console.markdown import one_line
 from harness.errors import UserError, redacted
-from harness.markdown import one_line
 from harness.types import FLIPS_BY, Completion, Measure, measure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from harness.store import Run
+    from harness.storage.store import Run
     from harness.types import Comparison, Evaluation, Metric
 
 FAULTS_SHOWN = 10
@@ -43,9 +43,9 @@ def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
 
 def results(run: "Run", as_json: bool) -> None:
     """What a run comes to: three lines, the table of its metrics, what the report notes, and where that is."""
-    from harness import headline
-    from harness.pairs import with_variant
-    from harness.stages import SIDES
+    from harness.statistics import headline
+    from harness.statistics.pairs import with_variant
+    from harness.storage.stages import SIDES
     from reports import notes, run_view, seed_view
 
     sides = {side: run.metrics(side) for side in SIDES if run.is_done(side)}
@@ -84,7 +84,7 @@ def results(run: "Run", as_json: bool) -> None:
 
 
 def _row_notes(compared: dict[str, dict], settings: dict[str, Any]) -> list[str]:
-    from harness.pairs import with_variant
+    from harness.statistics.pairs import with_variant
     from reports import rows
 
     noted = {name: " ".join(rows.notes(measure(name), each)) for name, each in compared.items()}
@@ -210,7 +210,7 @@ class Replies:
     """A line a reply: n/N, right or not, running accuracy, prediction, truth; k/N with the last one."""
 
     def __init__(self, run: "Run"):
-        from harness import datasets
+        from harness.data import datasets
 
         dataset = datasets.evaluation_problems(run.config)
         self.config, self.equality = run.config, dataset.equality
@@ -218,7 +218,7 @@ class Replies:
         self.seen = self.graded = self.right = 0
 
     def __call__(self, completion: Completion) -> None:
-        from harness.scoring import score_all
+        from harness.evaluation.scoring import score_all
 
         score = score_all([completion], self.config, self.equality)[0]
         value = score.scores["accuracy_strict"]

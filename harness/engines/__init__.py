@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from harness.agreement import Scores, Text
+from harness.engines.agreement import Scores, Text
 from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -25,10 +25,6 @@ ARGUMENTS: dict[str, tuple[str, ...] | None] = {
     "openai": ("base_url", "model", "tokenizer", "concurrency", "timeout", "retries"),
     "scripted": ("replies",),
 }
-# Arguments of any engine's that decide how fast replies are drawn and in how much memory. A run goes on where these are
-# changed: what is drawn is kept, what is not drawn yet may differ in the last bits of a logit, or with an engine whose
-# replies depend on the company in a batch be another draw of the same distribution.
-PACE = frozenset({"batch_size", "concurrency", "gpu_memory_utilization", "max_num_seqs", "retries", "timeout"})
 # What vLLM takes.
 MOST_LORA_RANK = 512
 AUTO = "auto"

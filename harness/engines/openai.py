@@ -9,8 +9,6 @@ from typing import Any
 
 import openai
 
-from harness import chat, checkpoints
-from harness.agreement import Scores, Text
 from harness.engines import (
     PROBE_CONTINUATION,
     Drawn,
@@ -21,9 +19,11 @@ from harness.engines import (
     server_address,
     whole_number,
 )
+from harness.engines.agreement import Scores, Text
 from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, read
 from harness.engines.servers import identify
 from harness.errors import UserError, cause
+from harness.models import chat, checkpoints
 from harness.types import AdapterEffect, Completion, FinishReason, Request, Sampling
 
 TIMEOUT_SECONDS = "600"

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from harness.agreement import Scores, Text
+from harness.data.tables import read_rows
 from harness.engines import Drawn, OnText, Setup
+from harness.engines.agreement import Scores, Text
 from harness.errors import UserError
-from harness.tables import read_rows
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 

@@ -14,12 +14,13 @@ import transformers
 from transformers import GenerationConfig, LogitsProcessorList, TextStreamer
 from transformers.generation import logits_process
 
-from harness import chat, checkpoints, model_files, quantized, registry
-from harness.agreement import Scores, Text
+from harness import registry
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_key, whole_number
+from harness.engines.agreement import Scores, Text
 from harness.errors import UserError, cause
-from harness.faults import lacks_memory, said_by
-from harness.precision import dtype_of, four_bit, gpu_has_bfloat16, model_type
+from harness.models import chat, checkpoints, model_files, quantized
+from harness.models.faults import lacks_memory, said_by
+from harness.models.precision import dtype_of, four_bit, gpu_has_bfloat16, model_type
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 BATCH_SIZE = "64"

@@ -25,12 +25,12 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from harness import chat, checkpoints, model_files
-from harness.agreement import Scores, Text
 from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_seed, vllm_adapters
+from harness.engines.agreement import Scores, Text
 from harness.engines.vllm_settings import refuse_too_large, settings_of, weights_of
 from harness.errors import UserError, cause
-from harness.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, said_by
+from harness.models import chat, checkpoints, model_files
+from harness.models.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, said_by
 from harness.types import AdapterEffect, Completion, Problem, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")

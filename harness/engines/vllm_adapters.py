@@ -7,8 +7,8 @@ from typing import Any
 from vllm.config.lora import LoRAConfig
 from vllm.lora.peft_helper import PEFTHelper
 
-from harness import checkpoints
 from harness.errors import UserError, cause
+from harness.models import checkpoints
 
 # The ranks that vLLM has room for.
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)

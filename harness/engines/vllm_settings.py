@@ -12,10 +12,11 @@ import torch
 from vllm import EngineArgs
 from vllm.platforms import current_platform
 
-from harness import adapters, checkpoints, registry
+from harness import registry
 from harness.engines import Setup, vllm_adapters, whole_number
 from harness.errors import UserError
-from harness.precision import dtype_of, model_type
+from harness.models import adapters, checkpoints
+from harness.models.precision import dtype_of, model_type
 
 OURS = {"model", "seed", "enable_lora", "tokenizer", "trust_remote_code", "hf_token"}
 ON_GPU = current_platform.is_cuda_alike()

@@ -13,18 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from harness import adapters, checkpoints, progress, registry, stored
-from harness.compare import metric_of
+from harness import registry
 from harness.config import Configuration
-from harness.differences import judge
+from harness.console import progress
 from harness.engines import engine_name
+from harness.engines.base_weights import evaluation_weights
 from harness.errors import UserError, cause
-from harness.files import read_journal, write_json, write_lines
 from harness.lmeval import OURS, pairing
-from harness.precision import dtype_of, evaluation_weights, gpu_has_bfloat16, model_type
-from harness.stages import BASE, LAST
-from harness.store import Run
-from harness.stored import AlsoMeans, Document
+from harness.models import adapters, checkpoints
+from harness.models.precision import dtype_of, gpu_has_bfloat16, model_type
+from harness.statistics.compare import metric_of
+from harness.statistics.differences import judge
+from harness.storage import stored
+from harness.storage.files import read_journal, write_json, write_lines
+from harness.storage.stages import BASE, LAST
+from harness.storage.store import Run
+from harness.storage.stored import AlsoMeans, Document
 from harness.types import Measure
 
 BACKENDS = {"transformers": "hf", "vllm": "vllm"}

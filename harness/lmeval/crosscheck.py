@@ -11,8 +11,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from harness import answers, progress, registry
-from harness.store import Run, run_and_side
+from harness import registry
+from harness.console import progress
+from harness.parsing import answers
+from harness.storage.store import Run, run_and_side
 from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Score
 
 TASK = "tasks/gsm8k/gsm8k.yaml"

@@ -9,13 +9,13 @@ from functools import cached_property
 from math import prod
 from pathlib import Path
 
-from harness import checkpoints
-from harness.adapters import NOT_LANGUAGE
 from harness.config import Configuration
 from harness.engines import engine_name
 from harness.errors import UserError
-from harness.stages import BASE, LAST, SIDES, STAGES
-from harness.store import Run
+from harness.models import checkpoints
+from harness.models.adapters import NOT_LANGUAGE
+from harness.storage.stages import BASE, LAST, SIDES, STAGES
+from harness.storage.store import Run
 
 UNKNOWN = "unknown"
 GIB = 2**30

@@ -2,11 +2,11 @@
 
 from contextlib import suppress
 
-from harness import power, sequential
-from harness.differences import primary_metrics
 from harness.errors import UserError
 from harness.plan.case import UNKNOWN, Case
-from harness.store import Run
+from harness.statistics import power, sequential
+from harness.statistics.differences import primary_metrics
+from harness.storage.store import Run
 
 ASSUMED_CHANGED, FEWEST_PAIRS = 0.3, 50
 EXPECTED_FOR = (0.05, 0.1)

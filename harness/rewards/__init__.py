@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from harness import registry
-from harness.answers import NO_TRUTH, Unscorable
-from harness.formats import FORMATS
+from harness.parsing.answers import NO_TRUTH, Unscorable
+from harness.parsing.formats import FORMATS
 from harness.rewards import robust, tutorial
 from harness.rewards.payment import EMPTY, NO_TEXT, Judgement, Payment, Reward
 from harness.types import CUT_OFF, Equality, Format

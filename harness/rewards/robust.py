@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Number
 
-from harness import answers, formats
-from harness.answers import Unscorable
-from harness.language import UNDETERMINED, label, prose
+from harness.parsing import answers, formats
+from harness.parsing.answers import Unscorable
+from harness.parsing.language import UNDETERMINED, label, prose
 from harness.rewards.payment import Payment
 from harness.types import Equality, Format
 

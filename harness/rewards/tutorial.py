@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from harness.answers import NO_TRUTH, Unscorable
-from harness.language import raw_label
+from harness.parsing.answers import NO_TRUTH, Unscorable
+from harness.parsing.language import raw_label
 from harness.rewards.payment import Payment
 
 OPEN, CLOSE = "<start_working_out>", "<end_working_out>"

@@ -2,9 +2,9 @@
 
 from importlib.util import find_spec
 
-from harness import adapters
 from harness.config import Configuration
-from harness.precision import why_not_4bit
+from harness.models import adapters
+from harness.models.precision import why_not_4bit
 
 TRAINERS = {
     "trl": "train.backends.trl:TrlBackend",

@@ -7,9 +7,9 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
 
-from harness import adapters, checkpoints
 from harness.config import Configuration
-from harness.precision import four_bit, training_dtype
+from harness.models import adapters, checkpoints
+from harness.models.precision import four_bit, training_dtype
 
 
 class TrlBackend:

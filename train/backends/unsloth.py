@@ -8,9 +8,9 @@ from typing import Any
 import torch
 import transformers
 
-from harness import checkpoints
 from harness.config import Configuration
-from harness.precision import training_dtype
+from harness.models import checkpoints
+from harness.models.precision import training_dtype
 from train.backends.trl import continued
 
 # Architectures that Unsloth has kernels of its own for; it compiles the others.

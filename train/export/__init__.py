@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import checkpoints
 from harness.config import EMBEDDED
-from harness.store import Run
+from harness.models import checkpoints
+from harness.storage.store import Run
 
 TARGETS = {
     "lora": "train.export.weights:write_lora",

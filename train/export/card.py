@@ -6,11 +6,11 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from harness import headline, stored
-from harness.datasets import DATASETS
-from harness.markdown import escaped, one_line
-from harness.store import Run
-from harness.types import measure
+from harness.console.markdown import escaped, one_line
+from harness.data.datasets import DATASETS
+from harness.statistics import headline
+from harness.storage.store import Run
+from harness.types import measure, stopped_early
 from train.export import Export
 
 LIBRARIES = {"lora": "peft", "merged-16bit": "transformers", "merged-4bit": "transformers", "gguf": "gguf"}
@@ -87,7 +87,7 @@ def _results(export: Export, run: Run) -> list[EvalResult]:
 
 def _measured(export: Export, run: Run) -> list[str]:
     provenance = run.record["provenance"].get("after", {})
-    stopped = stored.stopped_early(provenance)
+    stopped = stopped_early(provenance)
     problems = stopped.problems if stopped else provenance.get("problems")
     facts = f"{escaped(_dataset(run))}, split {escaped(str(run.config.split))}, {problems} problems"
     how = f"{run.config.samples} replies each" if run.config.samples > 1 else "one reply each"

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from harness import checkpoints, progress
+from harness.console import progress
 from harness.errors import UserError, cause
+from harness.models import checkpoints
 from train.export import Export
 
 # What the converter writes by itself; the others are made from a 16-bit file by the quantizer.

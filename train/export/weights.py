@@ -11,10 +11,11 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 from transformers.utils import cached_file
 
-from harness import adapters, chat, checkpoints, progress
+from harness.console import progress
 from harness.engines.transformers import with_adapter
 from harness.errors import UserError
-from harness.files import write_json
+from harness.models import adapters, chat, checkpoints
+from harness.storage.files import write_json
 from train.export import Export
 
 # What transformers does not write itself, or not as it was: llama.cpp reads a Gemma's words from tokenizer.model.

@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, adapters, checkpoints, registry
+from harness import __version__, registry
 from harness.errors import UserError
-from harness.files import write_json, write_text
+from harness.models import adapters, checkpoints
+from harness.storage.files import write_json, write_text
 from train.export import TARGETS, Export, llama_cpp
 
 RECORD = "export.json"

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from harness import columns, formats
 from harness.config import EMBEDDED, Configuration
-from harness.datasets import DATASETS, held_out_split, named_equality
-from harness.formats import FORMATS
-from harness.prompts import system_text
-from harness.scoring import score_all
+from harness.data import columns
+from harness.data.datasets import DATASETS, held_out_split, named_equality
+from harness.evaluation.prompts import system_text
+from harness.evaluation.scoring import score_all
+from harness.parsing import formats
+from harness.parsing.formats import FORMATS
 from harness.types import Completion
 
 if TYPE_CHECKING:

@@ -1,0 +1,82 @@
+"""Datasets of the hub, by their ids: what they consist of, and their rows."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from harness.errors import UserError, cause
+from harness.models import checkpoints
+
+DEFAULT = "default"
+_ID = re.compile(r"(?P<address>[A-Za-z0-9][\w.-]*/[\w.-]+?)(?::(?P<config>[\w.+-]+))?")
+
+
+@dataclass(frozen=True)
+class Address:
+    """A dataset of the hub: owner/name, its config where it has several, and our name for it where it has one."""
+
+    address: str
+    config: str | None
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return self.name or (f"{self.address}:{self.config}" if self.config else self.address)
+
+
+def parse(dataset: str) -> Address | None:
+    """What `owner/name` or `owner/name:config` names; None for what is spelled otherwise."""
+    found = _ID.fullmatch(dataset)
+    return Address(found["address"], found["config"]) if found else None
+
+
+def whole(place: Address) -> Address:
+    """The address with its config: the one named, the only one, or `default`. UserError: several, none named."""
+    if place.config:
+        return place
+    import datasets
+
+    with _reached(place):
+        configs = datasets.get_dataset_config_names(place.address)
+    if len(configs) > 1 and DEFAULT not in configs:
+        raise UserError(f"{place}: has the configs {', '.join(configs)}: name one, as in {place.address}:{configs[0]}")
+    return Address(place.address, configs[0] if len(configs) == 1 else DEFAULT)
+
+
+def splits(place: Address) -> list[str]:
+    """The splits that a whole address has."""
+    import datasets
+
+    with _reached(place):
+        return list(datasets.get_dataset_split_names(place.address, place.config))
+
+
+def rows(place: Address, split: str) -> list[dict]:
+    """The rows of a split of a whole address."""
+    import datasets
+
+    with _reached(place):
+        return list(datasets.load_dataset(place.address, place.config, split=split))
+
+
+@contextmanager
+def _reached(place: Address) -> Iterator[None]:
+    """A UserError where the hub cannot be asked, or has no such dataset."""
+    checkpoints.go_offline_without_network()
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+
+    datasets.disable_progress_bars()
+    try:
+        yield
+    except DatasetNotFoundError as error:
+        raise UserError(
+            f"{place}: not on the hub, or only for those let in: check its name, or set HF_TOKEN to your token"
+        ) from error
+    except (OSError, DatasetsError, ValueError, RuntimeError) as error:
+        # A ValueError is how the library says that an offline machine has no cached copy; a RuntimeError, that a
+        # dataset is Python code, which it no longer runs.
+        here = "point --data at a local copy (file or folder)" if place.name else "give a downloaded folder"
+        raise UserError(
+            f"{place}: cannot be downloaded ({cause(error, 100)}): set HF_ENDPOINT to a mirror, or {here}"
+        ) from error

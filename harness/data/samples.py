@@ -1,0 +1,268 @@
+"""Replies made elsewhere: our own rows and journals, lm-eval's samples, TRL's logged completions."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.config import Configuration, check
+from harness.data import columns, tables
+from harness.data.columns import true_answer
+from harness.data.datasets import DATASETS, named_equality
+from harness.data.tables import BrokenRow
+from harness.errors import UserError
+from harness.parsing.formats import FORMATS, prompt_prefix
+from harness.storage.stages import SIDES
+from harness.storage.store import Run
+from harness.types import Equality, Format
+
+# Where others keep a reply and a true answer, the likeliest first.
+COMPLETION = (
+    "completion", "response", "output", "reply", "generation", "generated_text", "prediction", "model_output", "text",
+)  # fmt: skip
+ANSWER = (*columns.ANSWER, "gold", "label", "truth", "reference")
+
+
+class NoReplies(UserError):
+    """A file of lm-eval's that has none: where its model only weighed texts."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a kind of file keeps things: it is known by `marks`, columns that it always has.
+
+    `worked_answer`: a true answer may stand behind a worked solution and `####`.
+    """
+
+    marks: tuple[str, ...]
+    completion: str
+    answer: str
+    answer_may_lack: bool = False
+    worked_answer: bool = False
+
+
+# {"id": "1", "question": "…", "completion": "…", "answer": "72"}
+OURS = Layout(("completion", "answer"), "completion", "answer")
+# {"problem_id": "gsm8k-test-00000", "index": 0, "answer": "18", "text": "…", "prompt_sha": "…", "prefix": "", …}
+JOURNAL = Layout(("problem_id", "index", "text", "prompt_sha"), "text", "answer")
+# {"doc_id": 3, "doc": {…}, "target": "… #### 72", "resps": [["…"]], "filtered_resps": ["72"], "filter": "…"}
+LM_EVAL = Layout(("doc_id", "resps", "target"), "resps", "target", worked_answer=True)
+# {"step": 5, "prompt": "…", "completion": "…", <reward function>: 3.0, …, "advantage": 0.7}
+TRL = Layout(("step", "completion", "advantage"), "completion", "answer", answer_may_lack=True)
+LAYOUTS = (LM_EVAL, TRL, JOURNAL, OURS)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How replies that come without settings are graded."""
+
+    dataset: str
+    format: Format
+    equality: Equality
+    language: str | None
+    question_column: str | None
+
+    @classmethod
+    def of(
+        cls,
+        dataset: str | None,
+        format: str | None,
+        language: str | None,
+        question_column: str | None = None,
+        input: Path | None = None,
+    ) -> "Reading":
+        """The reading that options name, and for what they leave out, the run that `input` is of.
+
+        A UserError where there is no such dataset or format, or none is named.
+        """
+        config, equality = settings_beside(input) if input else (None, None)
+        if dataset:
+            equality = named_equality(dataset)
+        missing = [name for name, known in (("--dataset", equality), ("--format", format or config)) if not known]
+        if missing:
+            raise UserError(f"{input}: says not how to grade its replies: add {' and '.join(missing)}")
+        named = {"format": format or config.format, "language": language or (config.language if config else "")}
+        chosen = check({"name": "grade", "checkpoint": ""} | named)
+        return cls(dataset or config.dataset, FORMATS[chosen.format], equality, chosen.target_language, question_column)
+
+
+def settings_beside(path: Path) -> tuple[Configuration | None, Equality | None]:
+    """The configuration of the run that a completions.jsonl is of, and how its answers compare; None for another."""
+    folder, side = path.resolve().parent.parent, path.resolve().parent.name
+    if path.name != "completions.jsonl" or side not in SIDES or not (folder / "run.json").is_file():
+        return None, None
+    run = Run.open(folder)
+    equality = run.record["provenance"].get(side, {}).get("equality")
+    return run.config, equality or (named_equality(run.config.dataset) if run.config.dataset in DATASETS else None)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One reply of a row of a file. `fault` says what keeps it from being judged whole, where something does.
+
+    `index` is its place where the row has several; `prompt` is what it replies to, as far as it can end with a part of
+    the reply, `rendered` where that is the whole prompt; `prefix` is that part, where the row names it.
+    """
+
+    name: str
+    row: dict[str, Any]
+    completion: str | None
+    answer: str | int | float | None
+    fault: str | None
+    index: int | None = None
+    prompt: str | None = None
+    rendered: bool = False
+    prefix: str | None = None
+
+    def opening(self, format: Format) -> str | None:
+        """What the prompt already ended with of the reply: the opening tag, or nothing; None where nobody knows."""
+        if self.prefix is not None:
+            return self.prefix
+        found = prompt_prefix(self.prompt, format) if self.prompt else ""
+        return found if found or self.rendered else None
+
+    def with_scores(self, scored: dict[str, Any]) -> dict[str, Any]:
+        """The row of an output file."""
+        place = {} if self.index is None else {"index": self.index}
+        return (self.row or {"line": self.name}) | place | scored
+
+
+def read_samples(path: Path, completion_column: str | None = None, answer_column: str | None = None) -> list[Sample]:
+    """Every reply of a file in one of LAYOUTS, or with its columns named; a broken line becomes a faulty row.
+
+    A row may have several replies; its `index` then says of which it is. lm-eval writes a row once for each of its
+    filters: the replies are taken once. UserError: the file cannot be read, has no rows, its columns are neither known
+    nor named, or it has log-likelihoods instead of replies.
+    """
+    found: list[tuple[str, dict] | BrokenRow] = []
+    for named in tables.named_rows(path, lambda error: found.append(error)):
+        found.append(named)
+    rows = [each for each in found if not isinstance(each, BrokenRow)]
+    present = columns.present_in(row for _, row in rows)
+    if not present:
+        broken = (each for each in found if isinstance(each, BrokenRow))
+        raise next(broken, UserError(f"{path}: no rows with anything in them: give a file that has some"))
+    layout = _layout(path, present, completion_column, answer_column)
+    seen: dict[str, Any] = {}
+    samples = []
+    for each in found:
+        if isinstance(each, BrokenRow):
+            samples.append(Sample(each.where, {}, None, None, each.cause))
+        elif layout.marks != LM_EVAL.marks:
+            samples += _samples(*each, layout)
+        elif not _is_repeated(each[1], seen):
+            _refuse_log_likelihoods(*each)
+            samples += _samples(*each, layout)
+    return samples
+
+
+def _layout(path: Path, present: list[str], completion: str | None, answer: str | None) -> Layout:
+    known = next((layout for layout in LAYOUTS if set(layout.marks) <= set(present)), OURS)
+    layout = replace(known, completion=completion or known.completion, answer=answer or known.answer)
+    needed = [("completion", completion, layout.completion, COMPLETION)]
+    if answer or not layout.answer_may_lack:
+        needed.append(("answer", answer, layout.answer, ANSWER))
+    for what, named, column, usual in needed:
+        if column not in present:
+            said = columns.no_column(f"--{what}-column", (column,), present, () if named else usual)
+            raise UserError(f"{path}: {said}")
+    return layout
+
+
+def _is_repeated(row: dict[str, Any], seen: dict[str, Any]) -> bool:
+    """Whether lm-eval has written these replies of this document already, for another filter or for none."""
+    replies = [row.get(key) for key in ("doc_id", "doc_hash", "doc", "resps", "index")]
+    key, filter = json.dumps(replies, sort_keys=True, default=str), row.get("filter")
+    if key not in seen:
+        seen[key] = filter
+        return False
+    return filter is None or filter != seen[key]
+
+
+def _refuse_log_likelihoods(name: str, row: dict[str, Any]) -> None:
+    """A UserError where a row of lm-eval's has no replies: its tasks of choices and of perplexity only weigh texts."""
+    arguments = _arguments(row)
+    # A request to generate has settings behind its prompt; one to weigh has a continuation, or nothing.
+    weighed = arguments and not any(isinstance(each, dict) for each in arguments[1:])
+    if weighed or _is_weight(row.get("resps")):
+        raise NoReplies(
+            f"{name}: has log-likelihoods, not replies: give samples of a task that generates (generate_until)"
+        )
+
+
+def _is_weight(replies: Any) -> bool:
+    """Whether replies are pairs of a log-likelihood and whether it is the greatest, as numbers or lm-eval's texts."""
+    while isinstance(replies, list) and len(replies) > 0 and isinstance(replies[0], list):
+        replies = replies[0]
+    is_pair = isinstance(replies, list) and len(replies) == 2 and str(replies[1]) in ("True", "False")
+    try:
+        return is_pair and float(replies[0]) <= 0
+    except (TypeError, ValueError):
+        return False
+
+
+def _samples(name: str, row: dict[str, Any], layout: Layout) -> Iterator[Sample]:
+    answer = columns.cell(row, layout.answer)
+    if layout.worked_answer:
+        answer = true_answer(answer)
+    texts = _texts(columns.cell(row, layout.completion))
+    places: list[int | None] = [*range(len(texts))] if len(texts) > 1 else [None]
+    if type(row.get("index")) is int and row["index"] in places:
+        places = [row["index"]]
+    prompt, rendered = _prompt(row)
+    prefix = row.get("prefix") if isinstance(row.get("prefix"), str) else None
+    for index in places:
+        completion = texts[index or 0] if texts else None
+        fault = None
+        if layout.completion.partition(".")[0] not in row:
+            fault = f"the row has no field '{layout.completion}'"
+        elif completion is None:
+            fault = f"'{layout.completion}' is no text"
+        elif layout.answer.partition(".")[0] not in row:
+            fault = f"the row has no field '{layout.answer}'"
+        elif not _is_answer(answer):
+            fault = f"'{layout.answer}' is {'null' if answer is None else 'no text or number'}"
+        known = answer if _is_answer(answer) else None
+        yield Sample(name, row, completion, known, fault, index, prompt, rendered, prefix)
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool) and value == value
+
+
+def _texts(value: Any) -> list[str | None]:
+    """Every reply: the text itself; all in lm-eval's nested lists; of TRL's messages the last one's content."""
+    if isinstance(value, dict):
+        value = columns.content_of(value)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return _texts(value[-1])
+    if isinstance(value, list):
+        return [text for each in value for text in _texts(each)]
+    return [value] if isinstance(value, str) else []
+
+
+def _arguments(row: dict[str, Any]) -> list[Any]:
+    """Of lm-eval's first request: in a file {"gen_args_0": {"arg_0": …}}, in Python [(…, settings)]."""
+    arguments = row.get("arguments")
+    if isinstance(arguments, dict):
+        arguments = [list(each.values()) for each in arguments.values() if isinstance(each, dict)]
+    first = next(iter(arguments), None) if isinstance(arguments, list) else None
+    return list(first) if isinstance(first, list | tuple) else []
+
+
+def rendered_prompt(row: dict[str, Any]) -> str | None:
+    """The prompt of a row of lm-eval's as the model got it; None where the row has none."""
+    prompt = next(iter(_arguments(row)), None)
+    return prompt if isinstance(prompt, str) else None
+
+
+def _prompt(row: dict[str, Any]) -> tuple[str | None, bool]:
+    """What may end with the beginning of the reply, and whether that is known to be the whole prompt."""
+    if rendered := rendered_prompt(row):
+        return rendered, True
+    prompt = row.get("prompt")
+    if isinstance(prompt, list) and prompt:
+        last = prompt[-1]
+        prompt = columns.content_of(last) if isinstance(last, dict) and last.get("role") == "assistant" else None
+    return prompt if isinstance(prompt, str) else None, False

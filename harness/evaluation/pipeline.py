@@ -1,0 +1,92 @@
+"""before -> train -> after -> report, each stage a process of its own that speaks through the run folder."""
+
+import ctypes
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from harness.config import Configuration
+from harness.errors import UserError
+from harness.storage.stages import REPORT, STAGES
+from harness.storage.store import Run
+
+STAGE_ENDS_WITHIN = 4.0
+SET_SIGNAL_OF_PARENTS_DEATH = 1  # prctl(2)
+
+
+def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], None]) -> int:
+    """Run what is not done yet; 0, or the exit code of the stage that failed (it has said why)."""
+    for name in names:
+        stage = STAGES[name]
+        if name != REPORT and run.is_done(name):
+            say(f"{stage.title}: done already")
+            continue
+        launcher = launcher_of(run.config) if stage.trains else []
+        command = [*(launcher or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path)]
+        command += ["--quiet"] if quiet else []
+        code = _run(command, run)
+        if code < 0:
+            ended = f"stage '{stage.title}' was ended by {_signal(-code)}"
+            raise UserError(f"{ended}: the same command goes on from what is done")
+        if code and launcher:
+            raise UserError(f"{launcher[0]} ended with exit code {code}: what it said stands above")
+        if code:
+            return code
+        if not run.is_done(name):
+            raise UserError(f"stage '{stage.title}' ended before it was done: the same command goes on from there")
+    return 0
+
+
+def launcher_of(config: Configuration) -> list[str]:
+    """The words that start the training's processes, none where there is no launcher; a UserError where they cannot."""
+    try:
+        words = shlex.split(config.launcher)
+    except ValueError as error:
+        raise UserError(f"launcher = {config.launcher}: {error}: mend its quotes") from error
+    if words and shutil.which(words[0], path=_path()) is None:
+        raise UserError(f"launcher = {words[0]}: no such program: install it, or leave launcher out")
+    return words
+
+
+def _path() -> str:
+    """Where programs are looked for: a launcher comes with torch or accelerate, beside this Python."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+
+def _run(command: list[str], run: Run) -> int:
+    # A folder of the user's that is called train or reports must not be imported instead of ours.
+    environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
+    environment["PATH"] = _path()
+    # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.
+    locks = [each.lock_file.fileno() for each in (run, run.whole) if each]
+    with subprocess.Popen(command, pass_fds=locks, env=environment, preexec_fn=_ends_with_us()) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # Ctrl-C has reached the stage already, another signal has not; it ignores a second one.
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STAGE_ENDS_WITHIN)
+            process.kill()
+            raise
+
+
+def _ends_with_us() -> Callable[[], object] | None:
+    """What a stage does as its first thing, so that Linux tells it to stop when we are killed."""
+    if sys.platform != "linux":
+        return None
+    # Looked up before the fork, which is no place to load a library.
+    control = ctypes.CDLL(None).prctl
+    return lambda: control(SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
+
+
+def _signal(number: int) -> str:
+    """Its name; SIGKILL is most often the system's, for want of memory."""
+    name = signal.Signals(number).name
+    return f"{name} (out of memory?)" if name == "SIGKILL" else name

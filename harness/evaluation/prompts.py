@@ -1,0 +1,30 @@
+"""The prompts of an evaluation: every reply that is asked for, with its rendered prompt."""
+
+from harness.config import Configuration
+from harness.engines import Engine
+from harness.parsing import formats
+from harness.parsing.formats import FORMATS
+from harness.types import Dataset, Request
+
+SYSTEM_MOVED = "the chat template has no system role: the instructions open the user's turn"
+
+
+def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: bool) -> list[Request]:
+    """Every reply that a side consists of: each problem's, as often as the base or the adapter is asked."""
+    format = FORMATS[config.format]
+    system = system_text(config)
+    made = []
+    for problem in dataset.problems:
+        prompt = engine.render(formats.messages(problem.question, system))
+        sha = formats.prompt_sha(prompt)
+        prefix = formats.prompt_prefix(prompt, format)
+        for index in range(config.samples_of(adapted)):
+            made.append(Request(problem, index, prompt, sha, prefix, config.seed, position=len(made), adapted=adapted))
+    return made
+
+
+def system_text(config: Configuration) -> str | None:
+    """The system prompt in force: the format's own, the user's, or none."""
+    if config.system_prompt == "default":
+        return formats.system_prompt(FORMATS[config.format], config.target_language)
+    return None if config.system_prompt == "none" else config.system_prompt

@@ -1,0 +1,197 @@
+"""What an adapter's files say of it, no model loaded: its rank, whether it fits a base, why it would do nothing."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.models import adapter_layers, checkpoints
+
+WEIGHTS = "adapter_model.safetensors"
+# base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight -> the module's path, A or B
+_KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])(?:\.default)?\.weight$")
+# What names a layer whatever it is wrapped in: layers.0.self_attn.q_proj
+_LAYER = re.compile(r"(?:^|\.)(layers\.\d+\..+?)(?:\.weight)?$")
+# A copy of the base's own weight beside a LoRA on an embedding; rows that stand for single tokens.
+COPY_OF_BASE, TOKENS_ALONE = ".base_layer.weight", ".trainable_tokens_delta"
+ON_EMBEDDINGS = (".lora_embedding_A", TOKENS_ALONE)
+NOT_LANGUAGE = ("vision", "audio", "multi_modal", "visual")
+
+
+def check(adapter: str, checkpoint: str, beside_base: bool = True) -> None:
+    """A UserError where a folder holds no whole LoRA adapter, or one that was made for another base.
+
+    `beside_base`: the base answers too, so the adapter may not hold weights in place of the base's own.
+    """
+    folder = Path(adapter)
+    settings = _settings(folder)
+    if settings.get("peft_type") != "LORA":
+        raise UserError(f"--adapter {adapter}: no adapter_config.json of a LoRA there: give a PEFT adapter's folder")
+    adapter_layers.check_settings(adapter, settings)
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"--adapter {adapter}: no {WEIGHTS} there: save the adapter as safetensors")
+    checkpoints.check_weights(folder)
+    if beside_base:
+        _refuse_whole_weights(adapter, checkpoint, settings)
+    base = _base_shapes(checkpoint)
+    if base is None:
+        return
+    halves = _halves(folder)
+    if not halves and not any(part in key for key in _shapes(folder / WEIGHTS) for part in ON_EMBEDDINGS):
+        raise UserError(f"--adapter {adapter}: no lora_A or lora_B in its {WEIGHTS}: give a PEFT adapter's folder")
+    try:
+        _check_fit(adapter, checkpoint, settings, halves, base)
+    except re.error as error:
+        raise UserError(
+            f"--adapter {adapter}: a pattern of its adapter_config.json is none ({error}): copy the adapter again"
+        ) from error
+
+
+def _check_fit(
+    adapter: str,
+    checkpoint: str,
+    settings: dict[str, Any],
+    halves: dict[tuple[str, str], list[int]],
+    base: dict[str, list[int]],
+) -> None:
+    """A UserError where shapes or layers are not those that the base and the adapter's configuration have."""
+    modules = {}
+    for (module, half), shape in halves.items():
+        layer = _LAYER.search(module)
+        if not layer or any(part in module for part in NOT_LANGUAGE):
+            continue
+        if len(shape) != 2:
+            raise UserError(f"--adapter {adapter}: its lora_{half} of {layer[1]} is no matrix: copy the adapter again")
+        if layer[1] not in base:
+            if settings.get("target_parameters") and _holds_parameters(layer[1], base):
+                continue
+            raise UserError(
+                f"--adapter {adapter}: made for another base: {checkpoint} has no {layer[1]}: give its own adapter"
+            )
+        modules[module] = layer[1]
+        (width, rank), there = (shape[::-1], base[layer[1]][1]) if half == "A" else (shape, base[layer[1]][0])
+        if width != there:
+            raise UserError(
+                f"--adapter {adapter}: made for another base: its {layer[1]} is {width} wide, that of {checkpoint} "
+                f"{there}: give its own adapter"
+            )
+        said = adapter_layers.rank_of(settings, module)
+        if rank != said:
+            raise UserError(
+                f"--adapter {adapter}: its lora_{half} of {layer[1]} has rank {rank}, its adapter_config.json says "
+                f"{said}: bring the file that belongs to this configuration"
+            )
+    if modules:
+        text = checkpoints.model_config(checkpoint)
+        layers = (text.get("text_config") or text).get("num_hidden_layers")
+        adapter_layers.check_layers(adapter, settings, modules, base, layers if type(layers) is int else None)
+
+
+def _holds_parameters(layer: str, base: dict[str, list[int]]) -> bool:
+    """Whether a module holds weights of its own that PEFT adapts as they are, several in one place: experts."""
+    module = layer.removesuffix(".base_layer")
+    return any(name.startswith(f"{module}.") for name in base)
+
+
+def _refuse_whole_weights(adapter: str, checkpoint: str, settings: dict[str, Any]) -> None:
+    """A UserError for weights that replace the base's own: then the base could not answer beside the adapter."""
+    wrapped = tuple(settings.get("modules_to_save") or ())
+    for key in _shapes(Path(adapter) / WEIGHTS):
+        if "lora_" in key or any(f".{module}." in key for module in wrapped) or key.endswith(TOKENS_ALONE):
+            continue
+        if key.endswith(COPY_OF_BASE) and _is_of_base(Path(adapter), key, checkpoint):
+            continue
+        raise UserError(
+            f"--adapter {adapter}: holds {key}, which replaces a weight of the base itself: merge it (harness export "
+            f"--to merged-16bit --model {checkpoint} --adapter {adapter}) and give the merged checkpoint as --model"
+        )
+
+
+def _is_of_base(adapter: Path, key: str, checkpoint: str) -> bool:
+    """Whether a weight that PEFT saves with a LoRA on an embedding is what the base has there.
+
+    Of a base whose files are not here it is taken to be.
+    """
+    from safetensors import safe_open
+
+    folder = Path(checkpoints.locate(checkpoint))
+    # Where both ends of a model share one weight, its files have the embedding alone.
+    names = (f"{key.removesuffix(COPY_OF_BASE).rpartition('.')[2]}.weight", "embed_tokens.weight")
+    with safe_open(adapter / WEIGHTS, framework="pt") as tensors:
+        here = tensors.get_tensor(key)
+    for name in names:
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as tensors:
+                for found in filter(lambda each: each.endswith(name), tensors.keys()):
+                    there = tensors.get_tensor(found)
+                    if not any(part in found for part in NOT_LANGUAGE) and there.is_floating_point():
+                        return here.shape == there.shape and bool((here.to(there.dtype) == there).all())
+    return True
+
+
+def rank(adapter: str) -> int:
+    """The largest rank of its layers."""
+    settings = _settings(Path(adapter))
+    return max([settings["r"], *(settings.get("rank_pattern") or {}).values()])
+
+
+def why_inert(adapter: str, checkpoint: str) -> str:
+    """The likeliest reason that a base with this adapter says what the base says."""
+    from safetensors.torch import load_file
+
+    folder = Path(adapter)
+    moved = [bool(tensor.any()) for key, tensor in load_file(folder / WEIGHTS).items() if "lora_B" in key]
+    if not any(moved):
+        return f"all its {len(moved)} lora_B are zero: it was never trained"
+    modules = {module for module, _ in _halves(folder)}
+    wrapped = is_wrapper(checkpoint)
+    if wrapped and not any("language_model" in module for module in modules):
+        return (
+            "its keys lack `language_model`, which this multimodal checkpoint puts around its layers: "
+            "it was trained on the text-only model; rename its keys or evaluate it on that model"
+        )
+    if not wrapped and any("language_model" in module for module in modules):
+        return "its keys name a `language_model`, which this text-only checkpoint lacks: it was trained on the wrapper"
+    return f"the engine takes no notice of its {len(modules)} modules (the first: {sorted(modules)[0]})"
+
+
+def is_wrapper(checkpoint: str) -> bool:
+    """Whether a checkpoint is a multimodal wrapper around a language model."""
+    return "text_config" in checkpoints.model_config(checkpoint)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    settings = checkpoints.read_json(folder / "adapter_config.json")
+    return settings if isinstance(settings, dict) else {}
+
+
+def _halves(folder: Path) -> dict[tuple[str, str], list[int]]:
+    """The shape of each lora_A and lora_B, by (module, half)."""
+    found = {}
+    for key, shape in _shapes(folder / WEIGHTS).items():
+        match = _KEY.match(key)
+        if match:
+            found[match["module"], match["half"]] = shape
+    return found
+
+
+def _base_shapes(checkpoint: str) -> dict[str, list[int]] | None:
+    """The shape of each layer's weight by `layers.N.…`; None where no file here shows it (a hub id, 4-bit weights)."""
+    folder = Path(checkpoints.locate(checkpoint))
+    if not folder.is_dir() or "quantization_config" in checkpoints.model_config(checkpoint):
+        return None
+    shapes = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        for key, shape in _shapes(file).items():
+            layer = _LAYER.search(key)
+            if layer and not any(part in key for part in NOT_LANGUAGE):
+                shapes[layer[1]] = shape
+    return shapes
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    """Out of the header alone, which is JSON behind its length."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return {key: entry["shape"] for key, entry in header.items() if key != "__metadata__"}

@@ -1,0 +1,107 @@
+"""Checkpoints whose weights are stored quantized: which library reads them, and whether a LoRA can be trained on them.
+
+The methods are those of transformers/quantizers. vLLM has kernels of its own for most of them and says itself what it
+lacks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from harness.errors import UserError
+from harness.models.model_files import language_model
+
+BITSANDBYTES = "bitsandbytes"
+FIX = "give the model's 16-bit checkpoint"
+
+
+@dataclass(frozen=True)
+class Method:
+    """What transformers needs for it: `libraries` by the name that pip has them by, a GPU or not; whether a LoRA can be
+    trained on such a base."""
+
+    libraries: Mapping[str, str]
+    needs_gpu: bool = False
+    trains: bool = True
+
+
+METHODS = {
+    "aqlm": Method({"aqlm": "aqlm"}),
+    "auto-round": Method({"auto_round": "auto-round"}, trains=False),
+    "awq": Method({"gptqmodel": "gptqmodel"}),
+    "bitnet": Method({}, trains=False),
+    BITSANDBYTES: Method({"bitsandbytes": "bitsandbytes"}),
+    "compressed-tensors": Method({"compressed_tensors": "compressed-tensors"}),
+    "eetq": Method({"kernels": "kernels"}, needs_gpu=True),
+    "fbgemm_fp8": Method({"fbgemm_gpu": "fbgemm-gpu"}, needs_gpu=True, trains=False),
+    "fouroversix": Method({"fouroversix": "fouroversix"}, trains=False),
+    "fp8": Method({}, trains=False),
+    "fp_quant": Method({"fp_quant": "fp_quant"}, needs_gpu=True, trains=False),
+    "gemma": Method({}, trains=False),
+    "gptq": Method({"optimum": "optimum", "gptqmodel": "gptqmodel"}),
+    "higgs": Method(
+        {"flute": "flute-kernel", "fast_hadamard_transform": "fast_hadamard_transform"}, needs_gpu=True, trains=False
+    ),
+    "hqq": Method({"hqq": "hqq"}),
+    "metal": Method({}, trains=False),
+    "mxfp4": Method({}, trains=False),
+    "mxfp8": Method({}, trains=False),
+    "quanto": Method({"optimum": "optimum-quanto"}),
+    "quark": Method({"quark": "amd-quark"}, trains=False),
+    "sinq": Method({"sinq": "sinq"}),
+    "spqr": Method({"spqr_quant": "spqr_quant"}, needs_gpu=True, trains=False),
+    "torchao": Method({"torchao": "torchao"}),
+    "vptq": Method({"vptq": "vptq"}, needs_gpu=True, trains=False),
+}
+
+
+def method_of(config: Mapping[str, Any], where: str) -> str:
+    """The name of the method that a config.json says its weights are quantized by; '' where they are not.
+
+    A UserError where transformers does not know it: it would load what it understands and fill in the rest at random.
+    """
+    settings = language_model(config).get("quantization_config")
+    if settings is None:
+        return ""
+    if not isinstance(settings, dict):
+        raise UserError(f"{where}: config.json: quantization_config is no table: copy the file again")
+    name = BITSANDBYTES if _is_bitsandbytes(config) else settings.get("quant_method")
+    if not isinstance(name, str) or name not in METHODS:
+        said = "without quant_method" if name is None else f"by {name}"
+        raise UserError(f"{where}: its weights are quantized {said}, which transformers does not read: {FIX}")
+    return name
+
+
+def _is_bitsandbytes(config: Mapping[str, Any]) -> bool:
+    """Its first checkpoints do not name it, and transformers goes by these keys whatever the name says."""
+    settings = language_model(config).get("quantization_config")
+    return isinstance(settings, dict) and (
+        settings.get("quant_method") == BITSANDBYTES or any(settings.get(f"load_in_{bits}bit") for bits in (4, 8))
+    )
+
+
+def check(config: Mapping[str, Any], where: str, engine: str, trains: bool) -> None:
+    """A UserError where the engine cannot load these weights here, or, if asked, no LoRA can be trained on them."""
+    if engine == "vllm" and not trains and not _is_bitsandbytes(config):
+        return
+    name = method_of(config, where)
+    if not name:
+        return
+    method = METHODS[name]
+    missing = [pip for module, pip in method.libraries.items() if find_spec(module) is None]
+    if missing:
+        raise UserError(
+            f"{where}: its weights are quantized by {name}, which needs {' and '.join(missing)}: pip install "
+            f"{' '.join(missing)}, or {FIX}"
+        )
+    if trains and not method.trains:
+        raise UserError(f"{where}: no LoRA can be trained on weights quantized by {name}: {FIX}")
+    if method.needs_gpu and not _has_gpu():
+        raise UserError(f"{where}: weights quantized by {name} need a GPU, torch sees none: {FIX}, or run it on one")
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

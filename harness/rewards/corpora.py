@@ -1,0 +1,203 @@
+"""Regression checks: rewards held against rows whose scores are known."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness import registry
+from harness.data.samples import Sample, read_samples
+from harness.errors import UserError
+from harness.parsing.formats import FORMATS
+from harness.parsing.language import LANGUAGE_CODES, LANGUAGES
+from harness.rewards import PRESETS, load_rewards
+from harness.rewards.own import load_own
+from harness.rewards.payment import Judgement
+from harness.storage.files import write_lines
+from harness.types import Equality, Format
+
+TOLERANCE = 1e-9
+MISSING = "missing"
+# The columns of a corpus that are no columns of the dataset: they are not handed to a user's functions.
+OUR_COLUMNS = {"completion", "answer", "scores", "reasons", "extracted", "preset", "variant", "eos", "prefix"}
+# What is in force where neither a command nor a row names a variant.
+ROBUST = "robust"
+
+
+class Judges(Protocol):
+    """The rewards of a preset, or a user's own."""
+
+    @property
+    def names(self) -> list[str]: ...
+
+    @property
+    def format(self) -> Format | None: ...
+
+    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = ...) -> Judgement: ...
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A function that no longer pays a row what is expected: None is unscored, MISSING not there at all."""
+
+    sample: Sample
+    function: str
+    expected: float | str | None
+    got: float | str | None
+    why: str
+    format: Format | None
+
+    @property
+    def row(self) -> str:
+        return str(self.sample.row.get("id", self.sample.name))
+
+
+@dataclass
+class Check:
+    """One corpus held against its rewards; `faults` are rows that could not be checked, with the reason."""
+
+    path: Path
+    rows: list[tuple[Sample, Judgement]] = field(default_factory=list)
+    drifts: list[Drift] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    left_out: int = 0
+
+
+def stored_corpora() -> list[Path]:
+    """The corpora that come with the program."""
+    return sorted(Path(str(resources.files("baselines") / "rewards")).glob("*/*.jsonl"))
+
+
+@cache
+def open_rewards(
+    preset: str,
+    variant: str,
+    eos: str | None = None,
+    prefix: str | None = None,
+    language: str | None = None,
+    plain: bool = False,
+    format: Format | None = None,
+    equality: Equality = "number",
+) -> Judges:
+    """The rewards of a preset, or of a user's .py file, which then is run; `language`: a code or an English name.
+
+    `format` and `equality` are for the robust variant, where they are not the preset's own.
+    """
+    if preset.endswith(".py"):
+        if eos or prefix or language:
+            raise UserError(f"--preset {preset}: --eos, --prefix and --language are for our presets: leave them out")
+        return load_own(Path(preset), plain)
+    if plain:
+        raise UserError("--plain is for reward functions of your own: leave it out")
+    if variant == "tutorial" and (prefix or language):
+        raise UserError("--prefix and --language are for the robust variant: add --variant robust, or leave them out")
+    if language:
+        language = registry.choose("language", LANGUAGE_CODES.get(language.casefold(), language), LANGUAGES)
+    return load_rewards(preset, variant, eos=eos, prefix=prefix, language=language, format=format, equality=equality)
+
+
+def open_rewards_for(sample: Sample, preset: str, variant: str, eos: str | None = None, **options: Any) -> Judges:
+    """The rewards as one row needs them: the robust ones read a reply from where its prompt is known to end."""
+    if variant == ROBUST and preset in PRESETS and options.get("prefix") is None:
+        format = options.get("format") or FORMATS[PRESETS[preset].format]
+        options |= {"prefix": sample.opening(format)}
+    return open_rewards(preset, variant, eos, **options)
+
+
+def rewards_of_rows(
+    preset: str | None, variant: str | None, eos: str | None = None, **options: str | bool | None
+) -> Callable[[Sample], Judges | None]:
+    """How `check` finds a row's rewards: its own `preset`, `variant`, `eos` and `prefix` win over those given.
+
+    None for a row that names another preset or variant than was asked for.
+    """
+
+    def rewards_of(sample: Sample) -> Judges | None:
+        named = {key: sample.row[key] for key in ("preset", "variant", "eos", "prefix") if key in sample.row}
+        wrong = [key for key, value in named.items() if not isinstance(value, str)]
+        if wrong or named.get("preset", "xml") not in PRESETS:
+            key = wrong[0] if wrong else "preset"
+            known = f" (known: {', '.join(PRESETS)})" if key == "preset" else ""
+            raise UserError(f"{sample.name}: {key} = {named[key]!r:.60} is none{known}: mend the row")
+        chosen, kind = named.get("preset", preset), named.get("variant", variant or ROBUST)
+        if chosen is None:
+            raise UserError(f"{sample.name}: the row names no preset: say which with --preset")
+        if (preset and chosen != preset) or (variant and kind != variant):
+            return None
+        ours = options if "prefix" not in named else options | {"prefix": named["prefix"]}
+        if kind != ROBUST and chosen in PRESETS and "prefix" in named:
+            ours = ours | {"prefix": None}  # the tutorial's functions know but their own prompt's end
+        return open_rewards_for(sample, chosen, kind, named.get("eos", eos), **ours)
+
+    return rewards_of
+
+
+def judge(rewards: Judges, sample: Sample) -> Judgement:
+    """One row by every function; where something is wrong with the row, that is the reason of what is unscored."""
+    columns = {key: value for key, value in sample.row.items() if key not in OUR_COLUMNS}
+    judged = rewards.judge(sample.completion, sample.answer, columns)
+    if not sample.fault:
+        return judged
+    return Judgement(judged.scores, dict.fromkeys(judged.reasons, sample.fault), judged.whys, judged.extracted)
+
+
+def check(path: Path, rewards_of: Callable[[Sample], Judges | None]) -> Check:
+    """Hold every row of a corpus against the rewards that `rewards_of` gives for it; None leaves the row out."""
+    checked = Check(path)
+    for sample in read_samples(path):
+        expected = sample.row.get("scores")
+        if not isinstance(expected, dict):
+            checked.faults.append(f"{sample.name}: {sample.fault or 'the row has no scores to be held against'}")
+            continue
+        rewards = rewards_of(sample)
+        if rewards is None:
+            checked.left_out += 1
+            continue
+        judged = judge(rewards, sample)
+        checked.rows.append((sample, judged))
+        checked.drifts += _drifts(sample, expected, judged, rewards.format)
+    return checked
+
+
+def update(checked: Check) -> None:
+    """Write what the rewards pay today into the corpus; nothing else in it changes."""
+    if checked.faults:
+        raise UserError(f"{checked.faults[0]}: mend the row before --update")
+    if checked.path.suffix != ".jsonl":
+        raise UserError(f"{checked.path}: --update writes .jsonl files: keep the corpus as one")
+    today = {sample.name: sample.row | _expectations(sample, judged) for sample, judged in checked.rows}
+    write_lines(checked.path, (today.get(sample.name, sample.row) for sample in read_samples(checked.path)))
+
+
+def _expectations(sample: Sample, judged: Judgement) -> dict[str, Any]:
+    """What a row says of its rewards, as they are today."""
+    now = {"scores": judged.scores, "extracted": judged.extracted, "reasons": judged.reasons}
+    return {key: value for key, value in now.items() if key in sample.row}
+
+
+def _drifts(sample: Sample, expected: dict[str, Any], judged: Judgement, format: Format | None) -> list[Drift]:
+    found = []
+    for name in {**expected, **judged.scores}:
+        wanted = _number(expected[name]) if name in expected else MISSING
+        got = judged.scores.get(name, MISSING)
+        if not _same(wanted, got):
+            why = judged.whys.get(name) or judged.reasons.get(name) or "there is no function of that name"
+            found.append(Drift(sample, name, wanted, got, why, format))
+    return found
+
+
+def _number(value: Any) -> float | None:
+    """A stored score; a text such as "error" stands for a function that raised: unscored."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
+
+
+def _same(wanted: float | str | None, got: float | str | None) -> bool:
+    if isinstance(wanted, float) and isinstance(got, int | float):
+        return math.isclose(wanted, got, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return wanted == got

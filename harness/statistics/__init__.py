@@ -1,0 +1,1 @@
+"""Intervals, tests and comparisons over scores in memory; nothing here reads or writes a file."""

@@ -1,0 +1,170 @@
+"""Where a difference lies, what it is made of, and whether the rewards tell right from wrong."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from harness.statistics import stats
+from harness.statistics.pairs import by_problem, paired_values
+from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation
+
+MOST_KINDS = 20
+NUMBER = re.compile(r"\d[\d,.]*")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the problems: how many pairs (problems, where the sides have different numbers of replies), each side's
+    share right in the layout, and the paired difference."""
+
+    name: str
+    n: int
+    before: float
+    after: float | None
+    delta: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Payment:
+    """What a reward function pays replies with a right and a wrong answer, on one side.
+
+    `separation` is the probability that a right reply is paid more than a wrong one, half of the ties counted (the
+    area under the ROC curve; Mann and Whitney 1947). `overpaid` wrong replies earn at least what the median right one
+    does, `underpaid` right ones at most what the median wrong one does.
+    """
+
+    name: str
+    right: float
+    wrong: float
+    n_right: int
+    n_wrong: int
+    separation: float
+    overpaid: int
+    underpaid: int
+
+
+def parts(sides: Sequence[Evaluation]) -> dict[str, tuple[Part, ...]]:
+    """The share right in the layout by kind of problem, length of the question and numbers in it.
+
+    Of the first and the last side; none of these follows from the replies, so no regression to the mean is shown as a
+    change.
+    """
+    found = paired_values(sides[0], sides[-1])
+    if FLIPS_BY not in found.before.keys() & found.after.keys():
+        return {}
+    before, after = found.before[FLIPS_BY], found.after[FLIPS_BY]
+    scored = np.flatnonzero(~np.isnan(before) & ~np.isnan(after))
+    if not len(scored):
+        return {}
+    completions = [found.asked[place] for place in scored]
+    before, after, problems = before[scored], after[scored], found.problems[scored]
+    groups = {
+        "kind of problem": _kinds(completions),
+        "length of the question": _thirds(completions, lambda text: len(text.split()), "words"),
+        "numbers in the question": _thirds(completions, lambda text: len(NUMBER.findall(text)), "numbers"),
+    }
+    return {
+        title: tuple(
+            _paired_part(name, before[places], after[places], problems[places])
+            if len(sides) > 1
+            else Part(name, len(places), float(before[places].mean()), None)
+            for name, places in named.items()
+        )
+        for title, named in groups.items()
+        if len(named) > 1
+    }
+
+
+def by_language(side: Evaluation) -> tuple[Part, ...]:
+    """A side's replies by the language of their reasoning, most frequent first, with their share of right answers."""
+    values: dict[str, list[float]] = {}
+    for score in side.scores:
+        if score.scores.get(ANSWERED_BY) is not None:
+            values.setdefault(score.language, []).append(score.scores[ANSWERED_BY])
+    ordered = sorted(values.items(), key=lambda item: -len(item[1]))
+    return tuple(Part(language, len(each), float(np.mean(each)), None) for language, each in ordered)
+
+
+def among_finished(side: Evaluation) -> dict[str, Part]:
+    """The shares of right answers among a side's replies that were not cut off; empty where none was."""
+    whole = [score.scores for score in side.scores if score.scores.get("truncated") == 0]
+    if not whole or len(whole) == len(side.scores):
+        return {}
+    values = {
+        name: [scores[name] for scores in whole if scores.get(name) is not None] for name in (ANSWERED_BY, FLIPS_BY)
+    }
+    return {name: Part(name, len(each), float(np.mean(each)), None) for name, each in values.items() if each}
+
+
+def payments(side: Evaluation) -> tuple[Payment, ...]:
+    """What each reward function of a side, and all of them together, pay right and wrong answers."""
+    names = [name for name in side.metrics if name.startswith("reward/")]
+    right = np.array([score.scores.get(ANSWERED_BY) for score in side.scores], dtype=float)
+    paid = {name: np.array([score.scores.get(name) for score in side.scores], dtype=float) for name in names}
+    together = {"all together": total_rewards(side)} if len(names) > 1 else {}
+    found = (_payment(name.removeprefix("reward/"), values, right) for name, values in (paid | together).items())
+    return tuple(payment for payment in found if payment)
+
+
+def total_rewards(side: Evaluation) -> np.ndarray:
+    """What all reward functions together pay each reply of a side; NaN where none does."""
+    names = [name for name in side.metrics if name.startswith("reward/")]
+    paid = np.array([[score.scores.get(name) for name in names] for score in side.scores], dtype=float)
+    paid = paid.reshape(len(side.scores), len(names))
+    return np.where(np.isnan(paid).all(axis=1), np.nan, np.nansum(paid, axis=1))
+
+
+def _payment(name: str, paid: np.ndarray, right: np.ndarray) -> Payment | None:
+    known = ~np.isnan(paid)
+    hits, misses = paid[known & (right == 1)], paid[known & (right == 0)]
+    if not len(hits) or not len(misses):
+        return None
+    ranks = scipy_stats.rankdata(np.concatenate([hits, misses]))
+    above = ranks[: len(hits)].sum() - len(hits) * (len(hits) + 1) / 2
+    return Payment(
+        name,
+        float(hits.mean()),
+        float(misses.mean()),
+        len(hits),
+        len(misses),
+        float(above / (len(hits) * len(misses))),
+        int((misses >= np.median(hits)).sum()),
+        int((hits <= np.median(misses)).sum()),
+    )
+
+
+def _kinds(completions: Sequence[Completion]) -> dict[str, list[int]]:
+    """Places by kind, the most frequent first, the rest of many kinds together."""
+    places: dict[str, list[int]] = {}
+    for place, completion in enumerate(completions):
+        if completion.kind:
+            places.setdefault(completion.kind, []).append(place)
+    ordered = sorted(places, key=lambda kind: (-len(places[kind]), kind))
+    shown = {kind: places[kind] for kind in sorted(ordered[:MOST_KINDS])}
+    rest = [place for kind in ordered[MOST_KINDS:] for place in places[kind]]
+    return shown | ({f"{len(ordered) - MOST_KINDS} other kinds": rest} if rest else {})
+
+
+def _thirds(completions: Sequence[Completion], size: Callable[[str], int], unit: str) -> dict[str, list[int]]:
+    """Places in three parts, as even as equal sizes let them be, named by their range."""
+    sizes = np.array([size(completion.question) for completion in completions])
+    edges = np.quantile(sizes, [1 / 3, 2 / 3])
+    third = np.searchsorted(edges, sizes, side="left")
+    parts = {}
+    for which in range(3):
+        places = np.flatnonzero(third == which)
+        if len(places):
+            low, high = sizes[places].min(), sizes[places].max()
+            parts[f"{low} {unit}" if low == high else f"{low} to {high} {unit}"] = places.tolist()
+    return parts
+
+
+def _paired_part(name: str, before: np.ndarray, after: np.ndarray, problems: np.ndarray) -> Part:
+    deltas = by_problem(after - before, problems)
+    low, high = stats.paired_interval(deltas, bounded=True)
+    return Part(name, len(before), float(before.mean()), float(after.mean()), float((after - before).mean()), low, high)

@@ -1,0 +1,306 @@
+"""One side against a baseline: has it become worse by more than is tolerated?
+
+A metric holds where its whole 95 % interval lies within the tolerance: non-inferiority decided on the interval, not on
+the point (ICH E9 1998, section 3.3.2; Piaggio et al. 2012, JAMA 308:2594). One of which neither more nor less is better
+holds where both ends do: equivalence (Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15:657, with
+95 % in place of his 90). Every gated metric has to hold, so none is adjusted for the others (Berger 1982, Technometrics
+24:295). A reply that is lost, or scored on one side only, counts at its worst before a metric holds. How often a loss
+as large as the tolerance passes is in baselines/statistics/gate.md.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
+from pathlib import PurePath
+from typing import Literal
+
+from harness import registry
+from harness.errors import UserError
+from harness.statistics import headline
+from harness.statistics.compare import compare_each, metrics_of
+from harness.statistics.pairs import as_asked_for, of_several_adapters, unlike
+from harness.statistics.power import POWER, needed_for_mean
+from harness.statistics.stats import QUANTILE, unchanged_needed
+from harness.types import Completion, Difference, Evaluation, Score, measure, stopped_early
+
+GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
+TOLERANCE = 0.05
+
+Reply = tuple[Completion, Score]
+Result = Literal["holds", "worse", "differs", "not shown"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A metric held against its tolerance, which is in the metric's own unit; `reason` is in words, empty where it
+    simply holds. `needed`: about how many problems would show that it holds, were there no difference in truth."""
+
+    name: str
+    difference: Difference
+    tolerance: float
+    result: Result
+    reason: str = ""
+    needed: int | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.result == "holds"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """A row for people: metric, baseline, now, difference, 95 % interval, tolerance, result."""
+        show, each = measure(self.name).show, self.difference
+        interval = measure(self.name).interval(each.low, each.high, signed=True)
+        values = show(each.before), show(each.after), show(each.delta, signed=True), interval
+        return self.name, *values, _amount(self.name, self.tolerance), self.result
+
+
+HEAD = ("metric", "baseline", "now", "difference", "95 % interval", "tolerance", "result")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate says of a side, over the `problems` that the baseline has too."""
+
+    side: str
+    baseline: str
+    problems: int
+    metrics: tuple[Judged, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def result(self) -> Literal["holds", "regressed", "not shown"]:
+        if all(each.holds for each in self.metrics):
+            return "holds"
+        return "regressed" if any(each.result in ("worse", "differs") for each in self.metrics) else "not shown"
+
+    @property
+    def title(self) -> str:
+        return f"{self.side} against {self.baseline}, {self.problems} problems"
+
+    @property
+    def line(self) -> str:
+        """The verdict in words, with the metrics that do not hold."""
+        if self.result == "holds":
+            return "gate: holds"
+        shown = [each.name for each in self.metrics if each.result in ("worse", "differs")]
+        unsure = [each.name for each in self.metrics if each.result == "not shown"]
+        named = {"regressed": shown, "not shown": unsure}
+        return "gate: " + "; ".join(f"{word} ({', '.join(names)})" for word, names in named.items() if names)
+
+    @property
+    def reasons(self) -> list[str]:
+        return [f"{each.name}: {each.result}: {each.reason}" for each in self.metrics if each.reason]
+
+    def as_dict(self) -> dict:
+        return {"gate": self.result} | asdict(self)
+
+
+def judge(side: Evaluation, baseline: Evaluation, named: Mapping[str, float]) -> Verdict:
+    """The verdict on a side; `named` are tolerances by metric besides the usual ones.
+
+    UserError: the two are not comparable, or a tolerance names a metric that not both have.
+    """
+    side, baseline = _file_by_name(side), _file_by_name(baseline)
+    _refuse_unlike(side, baseline)
+    places = _compared(side, baseline)
+    old, new = _only(baseline, places), _only(side, places)
+    tolerances = _tolerances(old, new, named)
+    lost = _lost(side, baseline)
+    comparison, worst = compare_each(old, [new])[0], compare_each(*_at_worst(baseline, old, new, lost))[0]
+    problems = len({problem for problem, _ in places})
+    about = headline.of_replies(side.settings) if as_asked_for(old, new) else ()
+    judged = (
+        _judged(name, comparison.metrics[name], worst.metrics[name], allowed, len(lost))
+        for name, allowed in tolerances.items()
+    )
+    notes = (*_left_out(side, new, baseline.name), *_left_out(baseline, old, side.name), *about, *comparison.warnings)
+    return Verdict(side.name, baseline.name, problems, tuple(judged), notes)
+
+
+def tolerance(name: str, text: str) -> float:
+    """A tolerance as a user writes it. UserError: not a number from 0 on, or one that any share would meet."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise UserError(f"--tolerance {name}={text}: give a number from 0 on, as in {name}={TOLERANCE}")
+    if measure(name).percent and value >= 1:
+        raise UserError(f"--tolerance {name}={text}: a share cannot fall by more than 1: 5 percentage points are 0.05")
+    return value
+
+
+def _refuse_unlike(side: Evaluation, baseline: Evaluation) -> None:
+    """A UserError where something besides model, engine and library versions differs."""
+    found = [text for setting, text in unlike(side, baseline).items() if setting != "engine"]
+    if not found and not _places(side) & _places(baseline):
+        found = ["no problem is in both"]
+    if found:
+        raise UserError(
+            f"{side.name} is not comparable with {baseline.name}: {'; '.join(found)}: run it with the settings of the "
+            "baseline, or write another baseline"
+        )
+
+
+def _places(side: Evaluation) -> set[tuple[str, int]]:
+    return {each.place for each in side.completions}
+
+
+def _asked(side: Evaluation) -> int | None:
+    """How many replies per problem a side was asked for; None where that is not recorded."""
+    samples, adapters = side.settings.get("samples"), side.settings.get("training_seeds")
+    if not side.provenance.get("adapter"):
+        return side.settings.get("baseline_samples") or samples
+    return samples and samples * (adapters or 1)
+
+
+def _compared(side: Evaluation, baseline: Evaluation) -> set[tuple[str, int]]:
+    """The places that both have; where one was asked for more replies than the other, all of the problems of both."""
+    now, then = _places(side), _places(baseline)
+    if _asked(side) == _asked(baseline):
+        return now & then
+    problems = {problem for problem, _ in now} & {problem for problem, _ in then}
+    return {place for place in now | then if place[0] in problems}
+
+
+def _file_by_name(side: Evaluation) -> Evaluation:
+    """A side whose dataset goes by its name alone: a file lies elsewhere on another machine."""
+    return replace(side, settings=side.settings | {"dataset": PurePath(str(side.settings.get("dataset"))).name})
+
+
+def _only(side: Evaluation, places: Set[tuple[str, int]]) -> Evaluation:
+    """A side with no other replies than those at the places, so that its means are of what is compared."""
+    kept = [each for each in zip(side.completions, side.scores, strict=True) if each[0].place in places]
+    scores = tuple(score for _, score in kept)
+    metrics = metrics_of(scores, not of_several_adapters(side.settings, side.provenance))
+    return replace(side, completions=tuple(completion for completion, _ in kept), scores=scores, metrics=metrics)
+
+
+def _tolerances(baseline: Evaluation, side: Evaluation, named: Mapping[str, float]) -> dict[str, float]:
+    """The gated metrics, each with its tolerance; the usual ones where the baseline has a value."""
+    both = [name for name in baseline.metrics if name in side.metrics]
+    usual = {name: TOLERANCE for name in GATED if name in both and baseline.metrics[name].mean is not None}
+    gated = usual | {registry.choose("metric", name, both): value for name, value in named.items()}
+    if not gated:
+        raise UserError(f"{baseline.name} has no value of {', '.join(GATED)}: name a metric with --tolerance NAME=X")
+    return gated
+
+
+def _lost(side: Evaluation, baseline: Evaluation) -> set[tuple[str, int]]:
+    """The replies that the side should have as the baseline has them; where fewer problems were asked none is lost."""
+    alike = all(side.settings.get(key) == baseline.settings.get(key) for key in ("limit", "split"))
+    whole = alike and not stopped_early(side.provenance)
+    missing, asked = _places(baseline) - _places(side), _asked(side)
+    return {place for place in missing if asked is None or place[1] < asked} if whole else set()
+
+
+def _at_worst(
+    baseline: Evaluation, old: Evaluation, new: Evaluation, lost: Set[tuple[str, int]]
+) -> tuple[Evaluation, list[Evaluation]]:
+    """Both sides with all that is lost, or scored on one side only, as bad as it can have been."""
+    # Replies pair one by one, or all of a problem with all.
+    partner = attrgetter("place" if _asked(old) == _asked(new) else "problem_id")
+    gone = [each for each in _replies(baseline) if each[0].place in lost]
+    alone, kept = {partner(score) for _, score in gone}, _places(old)
+    then = [each for each in _replies(baseline) if each[0].place in kept or partner(each[1]) in alone]
+    unscored = [(completion, replace(score, scores=dict.fromkeys(score.scores))) for completion, score in gone]
+    now = [*_replies(new), *unscored]
+    return _filled(old, then, now, partner, 1), [_filled(new, now, then, partner, 0)]
+
+
+def _replies(side: Evaluation) -> list[Reply]:
+    return [*zip(side.completions, side.scores, strict=True)]
+
+
+def _filled(
+    side: Evaluation, replies: Sequence[Reply], others: Sequence[Reply], partner: Callable[[Score], object], good: int
+) -> Evaluation:
+    """A side of these replies; gaps that their partners have not are 1 where more is better and `good` is, else 0."""
+    known = {(partner(each), name) for _, each in others for name, value in each.scores.items() if value is not None}
+
+    def whole(score: Score) -> Score:
+        gaps = {
+            name: float(good if measure(name).better > 0 else 1 - good)
+            for name, value in score.scores.items()
+            if value is None and (partner(score), name) in known and measure(name).percent
+        }
+        return replace(score, scores=score.scores | gaps) if gaps else score
+
+    completions, scores = zip(*replies, strict=True)
+    return replace(side, completions=completions, scores=tuple(map(whole, scores)))
+
+
+def _judged(name: str, difference: Difference, worst: Difference, allowed: float, lost: int) -> Judged:
+    def judged(result: Result, reason: str = "", needed: int | None = None) -> Judged:
+        return Judged(name, difference, allowed, result, reason, needed)
+
+    if difference.delta is None:
+        return judged("not shown", "no reply is scored on both sides")
+    unknown = difference.one_sided + lost
+    gaps = f"{unknown or 'some'} replies are lost or scored on one side only"
+    if unknown and not measure(name).percent:
+        return judged("not shown", f"{gaps}, and {name} knows no worst value")
+    if difference.low is None or difference.high is None:
+        if difference.problems > 1 and allowed and not difference.delta:
+            return judged("holds", "no pair differs")
+        few = "one problem gives" if difference.problems == 1 else "differences that are all the same give"
+        return judged("not shown", f"{few} no interval")
+    better = measure(name).better
+    word = "worse" if better else "differs"
+    least, most = _wrong_way(better, difference)
+    if most < allowed <= (at_most := _wrong_way(better, worst)[1]):
+        return judged("not shown", f"{gaps}: counted at their worst, {_as_large(name, at_most, allowed)}")
+    if most < allowed:
+        return judged("holds", f"{word}, but within the tolerance" if least > 0 else "")
+    reason = _as_large(name, most, allowed)
+    if least > 0:
+        return judged(word, f"{reason}, and is at least {_amount(name, least)}")
+    needed = _needed(name, difference, allowed)
+    if needed is None:
+        hope = "no number of problems can show that it is none"
+    elif needed <= difference.problems:
+        hope = "so many problems usually show less where nothing has changed"
+    else:
+        hope = f"even if nothing changed, about {needed:,} problems are needed to show less"
+    return judged("not shown", f"{reason}; {hope}", needed)
+
+
+def _wrong_way(better: int, difference: Difference) -> tuple[float, float]:
+    """How far at the least and at the most it went the wrong way."""
+    low, high = difference.low, difference.high
+    if better:
+        return (-high, -low) if better > 0 else (low, high)
+    return (-high, -low) if -low > high else (low, high)
+
+
+def _as_large(name: str, most: float, allowed: float) -> str:
+    kind = {1: "loss", -1: "rise", 0: "difference"}[measure(name).better]
+    return f"the {kind} may be as large as {_amount(name, most)} ({_amount(name, allowed)} allowed)"
+
+
+def _needed(name: str, difference: Difference, allowed: float) -> int | None:
+    """About how many problems show with 80 % power that a metric holds whose true difference is 0.
+
+    The interval is taken to shrink with the square root of their number; where no pair differs its bound is exact.
+    None where nothing is allowed.
+    """
+    if not difference.changed:
+        return unchanged_needed(allowed)
+    spread = (difference.high - difference.low) / 2 / QUANTILE * math.sqrt(difference.problems)
+    # Where both ends have to hold, each has half of the failures.
+    return needed_for_mean(allowed, spread, POWER if measure(name).better else (1 + POWER) / 2)
+
+
+def _left_out(whole: Evaluation, compared: Evaluation, other: str) -> list[str]:
+    """What of a side has no partner in the other one, in words."""
+    replies = len(whole.completions)
+    alone = replies - len(compared.completions)
+    said = f"{alone} of {replies} replies of {whole.name} have no partner in {other} and are left out"
+    return [said] if alone else []
+
+
+def _amount(name: str, value: float) -> str:
+    """A difference in the metric's unit, exact enough to be told from the tolerance."""
+    return f"{100 * value:.2f} pp" if measure(name).percent else f"{value:.2f}"

@@ -1,0 +1,50 @@
+"""What several replies to one problem come to: pass@k and maj@k."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from harness.parsing import answers
+from harness.statistics import stats
+from harness.types import ANSWERED_BY, Score
+
+
+def metrics(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
+    """pass@k and maj@k of every problem, by name and problem; empty where problems have one reply each.
+
+    k doubles from 2 up to the number of replies; a problem with fewer replies, or with one that could not be graded,
+    is left out.
+    """
+    by_problem = defaultdict(list)
+    for score in scores:
+        by_problem[score.problem_id].append(score)
+    most = max(map(len, by_problem.values()), default=0)
+    whole = {
+        problem: replies
+        for problem, replies in by_problem.items()
+        if len(replies) == most and all(reply.scores.get(ANSWERED_BY) is not None for reply in replies)
+    }
+    if most < 2 or not whole:
+        return {}
+    found = {}
+    for k in sorted({most, *(2**power for power in range(1, most.bit_length()))}):
+        found[f"pass@{k}"] = {problem: _pass_at(k, replies) for problem, replies in whole.items()}
+        found[f"maj@{k}"] = {problem: _majority_at(k, replies) for problem, replies in whole.items()}
+    return found
+
+
+def _pass_at(k: int, replies: list[Score]) -> float:
+    return stats.pass_at_k(len(replies), sum(reply.scores[ANSWERED_BY] == 1 for reply in replies), k)
+
+
+def _majority_at(k: int, replies: list[Score]) -> float:
+    """Right answers count as one, however they are written; so do equal numbers."""
+    right = [reply.scores[ANSWERED_BY] == 1 for reply in replies]
+    labels = [True if hit else _label(reply.extracted) for hit, reply in zip(right, replies, strict=True)]
+    return stats.majority_at_k(labels, right, k)
+
+
+def _label(extracted: str | None) -> object:
+    if extracted is None:
+        return None
+    number = answers.number(extracted)
+    return extracted.strip() if number is None else str(number)

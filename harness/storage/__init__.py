@@ -1,0 +1,1 @@
+"""The run folder on disk: its files, its lock, its record, its stages."""

@@ -1,0 +1,124 @@
+"""The stages of a run, a row each, in order: what a stage is called, who runs it, what it reads, writes and makes.
+
+To add a stage, add its row where it comes. The function behind `runs` is called with the run, the row, whether to be
+quiet, and what watches new replies.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.config import Configuration
+
+SIDES = ("before", "sft", "after")
+BASE, LAST = SIDES[0], SIDES[-1]
+BOTH, ALSO = f"{BASE}+{LAST}", "also-"
+REPORT = "report"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. `name` is the one in run.json and of its process, `title` the one that people read.
+
+    `when` says whether a run of a configuration, with or without --before-after, has the stage. `reads` and `writes`
+    are places in the run folder; `data` is the function of harness.data.datasets that gives its problems. It makes
+    the sides in `makes`, or the scores of extra tasks on the side `tasks_of`, or it `trains`. `unit` is what its work
+    is counted in.
+    """
+
+    name: str
+    title: str
+    when: Callable[[Configuration, bool], bool]
+    runs: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    data: str | None = None
+    makes: tuple[str, ...] = ()
+    tasks_of: str | None = None
+    trains: bool = False
+    unit: str = "replies"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names under which run.json keeps its state: the sides of a stage that makes two are two."""
+        return self.makes if len(self.makes) > 1 else (self.name,)
+
+
+def _trains(config: Configuration, before_after: bool) -> bool:
+    return before_after and not config.adapter
+
+
+def _warms_up(config: Configuration, before_after: bool) -> bool:
+    return _trains(config, before_after) and config.warms_up
+
+
+EVALUATE, TASKS = "harness.cli.rooms:evaluate_sides", "harness.cli.rooms:measure_tasks"
+ROWS = (
+    Stage(
+        BASE, "before", lambda config, _: not config.adapter, EVALUATE,
+        reads=(), writes=("before/",), data="evaluation_problems", makes=(BASE,),
+    ),
+    Stage(
+        BOTH, "before and after", lambda config, _: bool(config.adapter), EVALUATE,
+        reads=(), writes=("before/", "after/"), data="evaluation_problems", makes=(BASE, LAST),
+    ),
+    Stage(
+        f"{ALSO}{BASE}", "extra tasks before", lambda config, _: bool(config.also), TASKS,
+        reads=(), writes=("also/",), tasks_of=BASE, unit="documents",
+    ),
+    Stage(
+        "warm-up", "train-sft", _warms_up, "harness.cli.rooms:train_sft",
+        reads=(), writes=("train/sft/",), data="lessons", trains=True, unit="epochs",
+    ),
+    Stage(
+        "sft", "eval-sft", _warms_up, EVALUATE,
+        reads=("train/sft/adapter",), writes=("sft/",), data="evaluation_problems", makes=("sft",),
+    ),
+    Stage(
+        "train", "train", _trains, "harness.cli.rooms:train_grpo",
+        reads=("train/sft/adapter",), writes=("train/",), data="training_problems", trains=True, unit="completions",
+    ),
+    Stage(
+        LAST, "after", _trains, EVALUATE,
+        reads=("train/adapter",), writes=("after/",), data="evaluation_problems", makes=(LAST,),
+    ),
+    Stage(
+        f"{ALSO}{LAST}", "extra tasks after",
+        lambda config, before_after: bool(config.also) and (before_after or bool(config.adapter)), TASKS,
+        reads=("train/adapter",), writes=("also/",), tasks_of=LAST, unit="documents",
+    ),
+    Stage(
+        REPORT, "report", lambda *_: True, "harness.cli.rooms:write_report",
+        reads=("before/", "sft/", "after/", "also/", "train/"), writes=("comparison.json", "report/"), unit="report",
+    ),
+)  # fmt: skip
+STAGES = {stage.name: stage for stage in ROWS}
+
+
+def parts(name: str) -> tuple[str, ...]:
+    """The names under which run.json keeps a stage's state."""
+    return STAGES[name].parts if name in STAGES else (name,)
+
+
+def title_of(name: str) -> str:
+    """What people read for a name in run.json."""
+    return STAGES[name].title if name in STAGES else name
+
+
+def of_run(config: Configuration, before_after: bool) -> list[str]:
+    """The names of a run's stages, in order: with an adapter nothing is trained, and one engine makes both sides."""
+    return [each.name for each in ROWS if each.when(config, before_after)]
+
+
+def of_base(config: Configuration) -> list[str]:
+    """Those that measure the base, as every run begins."""
+    return [name for name in of_run(config, before_after=False) if name != REPORT]
+
+
+def of_training(config: Configuration) -> list[str]:
+    """Those that train."""
+    return [name for name in of_run(config, before_after=True) if STAGES[name].trains]
+
+
+def sides_of(names: list[str]) -> set[str]:
+    """The sides that stages make."""
+    return {side for name in names for side in STAGES[name].makes}

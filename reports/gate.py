@@ -1,0 +1,42 @@
+"""What a gate says, as CI reads it: JUnit XML and a section of Markdown."""
+
+import re
+from xml.etree import ElementTree
+
+from harness.console.markdown import escaped
+from harness.statistics.gate import HEAD, Verdict
+
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(verdict: Verdict) -> str:
+    """The verdict as JUnit XML, a test case a metric."""
+    failed = [each for each in verdict.metrics if not each.holds]
+    counts = {"tests": str(len(verdict.metrics)), "failures": str(len(failed)), "errors": "0", "skipped": "0"}
+    suite = ElementTree.Element("testsuite", {"name": "harness", **counts, "time": "0"})
+    properties = ElementTree.SubElement(suite, "properties")
+    for key in ("side", "baseline", "problems"):
+        value = _xml(str(getattr(verdict, key)))
+        ElementTree.SubElement(properties, "property", {"name": key, "value": value})
+    for each in verdict.metrics:
+        named = {"classname": "harness.statistics.gate", "name": _xml(each.name), "time": "0"}
+        case = ElementTree.SubElement(suite, "testcase", named)
+        if not each.holds:
+            failure = ElementTree.SubElement(case, "failure", {"type": each.result, "message": _xml(each.reason)})
+            failure.text = _xml("\n".join(f"{head}: {cell}" for head, cell in zip(HEAD, each.cells, strict=True)))
+    ElementTree.SubElement(suite, "system-out").text = _xml("\n".join((verdict.line, *verdict.notes)))
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, "utf-8", xml_declaration=True).decode() + "\n"
+
+
+def markdown(verdict: Verdict) -> str:
+    """The verdict as a section of Markdown."""
+    rows = [HEAD, (":--", *["--:"] * (len(HEAD) - 2), ":--"), *(each.cells for each in verdict.metrics)]
+    table = "\n".join("| " + " | ".join(map(escaped, row)) + " |" for row in rows)
+    said = "".join(f"- {escaped(text)}\n" for text in (*verdict.reasons, *verdict.notes))
+    return f"### harness {escaped(verdict.line)}\n\n{escaped(verdict.title)}\n\n{table}\n\n{said}\n"
+
+
+def _xml(text: str) -> str:
+    """Without the characters that XML 1.0 has no place for."""
+    return NOT_IN_XML.sub("", text)

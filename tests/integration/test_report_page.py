@@ -1,0 +1,197 @@
+"""The report's page in a real Chromium: it filters, fits a phone, and no text of a model's does anything."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+from conftest import write_jsonl
+from hostile import TEXTS
+
+from harness.statistics.compare import metrics_of
+from harness.storage.files import write_json
+from harness.types import Completion, Evaluation, Score
+from reports import explorer
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+HOSTILE = {name: TEXTS[name] for name in list(TEXTS)[:7]}
+LAYOUT = "<start_working_out>\n{}\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None or find_spec("playwright") is None:
+        pytest.skip("no Chromium here: install Debian's package chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page that keeps what it asks for and what goes wrong on it in `seen`."""
+    opened = browser.new_page(viewport={"width": 1100, "height": 900})
+    opened.seen = []
+    opened.on("request", lambda request: opened.seen.append(request.url))
+    opened.on("pageerror", lambda error: opened.seen.append(f"error: {error}"))
+    opened.on("console", lambda message: opened.seen.append(f"console: {message.text}"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of 40 problems with two sides, the adapter's replies written by hand."""
+    folder = tmp_path_factory.mktemp("page")
+    hostile = list(HOSTILE.values())
+    rows = [{"question": f"Question {n}: {hostile[n % len(hostile)]}", "answer": str(n)} for n in range(40)]
+    data = write_jsonl(folder / "d.jsonl", rows)
+    replies = write_jsonl(folder / "r.jsonl", [{"text": f"{text} 3"} for text in hostile])
+    command = ["run", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--dataset", str(data)]
+    subprocess.run([f"{sys.prefix}/bin/harness", *command, "--output", "r"], cwd=folder, check=True, env=os.environ)
+    made = folder / "r"
+    shutil.copytree(made / "before", made / "after")
+    journal = [json.loads(line) for line in (made / "after/completions.jsonl").read_text().splitlines()]
+    for row in journal:
+        place = row["position"]
+        row["text"] = LAYOUT.format(hostile[place % len(hostile)], row["answer"] if place % 4 else "0")
+    write_jsonl(made / "after/completions.jsonl", journal)
+    record = json.loads((made / "run.json").read_text())
+    for part in ("stages", "provenance"):
+        record[part]["after"] = record[part]["before"]
+    write_json(made / "run.json", record)
+    for stage in ("score", "report"):
+        subprocess.run([f"{sys.prefix}/bin/harness", stage, made], cwd=folder, check=True, env=os.environ)
+    return made
+
+
+def counts(page, text):
+    from playwright.sync_api import expect
+
+    expect(page.locator("#count")).to_have_text(text)
+
+
+def opened(page, run):
+    page.goto((run / "report/index.html").as_uri())
+    page.locator("#found li").first.wait_for()
+    return page
+
+
+def test_it_asks_nobody_and_stays_quiet(page, run):
+    opened(page, run)
+    assert page.seen == [(run / "report/index.html").as_uri()]
+    assert "default-src 'none'" in page.locator("meta[http-equiv]").get_attribute("content")
+
+
+def test_every_reply_can_be_found(page, run):
+    opened(page, run)
+    assert page.locator("#count").text_content() == "40 of 40"
+    assert page.locator("#found li").count() == 20
+    page.locator("#more").click()
+    assert page.locator("#found li").count() == 40
+    page.get_by_label("Search").fill("question 17:")
+    counts(page, "1 of 40")
+    page.get_by_label("Search").fill("")
+    page.get_by_label("Change").select_option("gained")
+    counts(page, "31 of 40")
+    page.get_by_label("The last reply is").select_option("layout")
+    counts(page, "0 of 40")
+
+
+def test_a_counter_filters_and_replies_open_side_by_side(page, run):
+    opened(page, run).locator("button[data-change=neither]").click()
+    assert page.locator("#count").text_content() == "9 of 40"
+    page.locator("#found summary").first.click()
+    assert page.locator("#found article h4").all_text_contents() == ["before", "after"]
+    before, after = (page.locator("#found article").nth(place).bounding_box() for place in (0, 1))
+    assert before["y"] == after["y"]
+    assert page.locator("#found ins", has_text="<SOLUTION>0</SOLUTION>").count() == 1
+
+
+def test_the_keyboard_is_enough(page, run):
+    opened(page, run).get_by_label("Search").focus()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.tagName") == "SUMMARY":
+            break
+    page.keyboard.press("Enter")
+    page.locator("#found article").first.wait_for()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_reply_changes_nothing_but_its_own_box(page, run, name):
+    title = opened(page, run).title()
+    place = list(HOSTILE).index(name)
+    page.get_by_label("Search").fill(f"question {place}:")
+    counts(page, "1 of 40")
+    page.locator("#found summary").click()
+    shown = page.locator("#found article pre").nth(1)
+    assert "<SOLUTION>" in shown.text_content()
+    assert page.title() == title
+    assert page.evaluate("getComputedStyle(document.body).display") == "block"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1100
+    assert shown.bounding_box()["height"] <= 600
+    assert len(page.seen) == 1
+    assert page.evaluate("document.querySelectorAll('img, iframe, object, script:not([type])').length") == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_whole_in_both_schemes(browser, run, scheme):
+    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    opened(page, run).locator("#found summary").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (light == "rgb(251, 250, 248)") == (scheme == "light")
+    page.close()
+
+
+def test_plots_say_what_they_show(page, run):
+    labels = opened(page, run).locator("svg[role=img]").evaluate_all("each => each.map(one => one.ariaLabel)")
+    assert len(labels) >= 3
+    assert all(len(label) > 30 for label in labels)
+
+
+def test_it_prints_without_its_controls(page, run):
+    opened(page, run).emulate_media(media="print")
+    assert not page.locator("#explorer").is_visible()
+    assert page.locator("h1").is_visible()
+
+
+def side(name: str, n: int) -> Evaluation:
+    texts = [random.Random(f"{name}{k}").randbytes(200).hex() for k in range(n)]
+    completions = tuple(
+        Completion(f"q{k}", 0, f"question {k}", "1", text, 9, "stop", "p", 0) for k, text in enumerate(texts)
+    )
+    scores = tuple(
+        Score(
+            f"q{k}",
+            0,
+            "1",
+            "en",
+            {"accuracy_strict": float(k % 2 == (name == "after")), "accuracy_flexible": 1},
+            {},
+        )
+        for k in range(n)
+    )
+    return Evaluation(name, completions, scores, metrics_of(scores), {})
+
+
+def test_a_page_holds_as_many_replies_as_it_may(monkeypatch):
+    sides = [side("before", 1000), side("after", 1000)]
+    whole = explorer.pack(sides)
+    assert (whole.shown, whole.total) == (1000, 1000)
+    monkeypatch.setattr(explorer, "LARGEST", 100_000)
+    cut = explorer.pack(sides)
+    assert 100 < cut.shown < 900
+    assert cut.changes["gained"] == pytest.approx(cut.changes["lost"], abs=1)
+    assert 130_000 < len(cut.data) < 200_000
+    data = explorer.unpack(cut)
+    assert data["sides"] == ["before", "after"]
+    assert len(data["rows"]) == cut.shown

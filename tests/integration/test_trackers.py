@@ -1,0 +1,104 @@
+"""Trackers, each in a mode that needs no account, on what a run left behind and on a whole run."""
+
+import json
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from conftest import configuration, write_jsonl
+
+from harness.storage.store import Run
+from train import trackers
+
+SMALL = ("--limit=4", "--set=steps=2", "--set=prompts_per_step=2", "--set=generations=2", "--set=eval_every=1",
+         "--set=eval_problems=2", "--before-after")  # fmt: skip
+
+
+def has_all(records: bytes) -> bool:
+    """Whether the curves of training and probes, the metrics of both sides and the plots are in a tracker's file."""
+    wanted = ("train/reward", "probe/rewards/accuracy_strict/mean", "before/accuracy_strict", "after/accuracy_strict",
+              "report/training")  # fmt: skip
+    return [name for name in wanted if name.encode() not in records] == []
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A whole run that SwanLab followed, and what it said."""
+    pytest.importorskip("swanlab")
+    folder = tmp_path_factory.mktemp("job")
+    command = [f"{sys.prefix}/bin/harness", "run", *SMALL, "--set", "tracker=swanlab", "--output", "r", "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "r", done
+
+
+def test_swanlab_has_curves_metrics_and_plots_in_one_run(job):
+    run, done = job
+    json.loads(done.stdout.strip().split("\n")[-1])
+    (kept,) = (run / "tracker").rglob("run-*.swanlab")
+    assert has_all(kept.read_bytes())
+    assert len(list((run / "tracker").rglob("*.png"))) == len(list((run / "report/plots").iterdir())) == 5
+
+
+def test_wandb_has_them_too(job, tmp_path):
+    """Following the same run: it logs what is there already, as after a kill."""
+    pytest.importorskip("wandb")
+    shutil.copytree(job[0], tmp_path / "r", ignore=shutil.ignore_patterns("tracker"))
+    record = json.loads((tmp_path / "r/run.json").read_text())
+    record["configuration"]["tracker"] = "wandb"
+    record["stages"]["report"]["state"] = "running"
+    (tmp_path / "r/run.json").write_text(json.dumps(record))
+    code = "from pathlib import Path; from harness.storage.store import Run; from train.trackers import tracked\n"
+    code += f"with tracked(Run(Path({str(tmp_path / 'r')!r})), ['report']): pass"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ignored" not in done.stderr
+    (kept,) = (tmp_path / "r/tracker").rglob("run-*.wandb")
+    assert has_all(kept.read_bytes())
+    assert len(list((tmp_path / "r/tracker").rglob("*.png"))) == 5
+
+
+def test_tensorboard_has_the_curves(harness, tmp_path):
+    pytest.importorskip("tensorboard")
+    done = harness("train", *SMALL[:-1], "--set", "tracker=tensorboard", "--output", "r")
+    assert done.returncode == 0, done.stderr
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "r/train/tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/reward")] == [1, 2]
+
+
+def test_swanlabs_board_is_asked_for_in_a_line(harness):
+    pytest.importorskip("swanlab")
+    done = harness("train", *SMALL[:-1], "--set", "tracker=swanlab", "--output", "r", SWANLAB_MODE="local")
+    assert done.returncode == 2
+    assert "SWANLAB_MODE=local needs swanboard: pip install 'swanlab[dashboard]'" in done.stderr
+
+
+def test_a_tracker_without_a_login_is_asked_for_in_a_line(harness):
+    pytest.importorskip("wandb")
+    done = harness(
+        "train", *SMALL[:-1], "--set", "tracker=wandb", "--output", "r", WANDB_MODE="online", WANDB_API_KEY="",
+        WANDB_BASE_URL="http://127.0.0.1:9", NETRC="nowhere",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "tracker wandb does not start" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_steps_that_come_again_are_logged_once(tmp_path, monkeypatch):
+    """Killed at step 3, going on from the checkpoint of step 2."""
+    run = Run.create(tmp_path / "r", configuration("tracker=swanlab"), "harness run")
+    checkpoint = run.path / "train/checkpoints/checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 2, "max_steps": 4}')
+    write_jsonl(run.path / "train/log.jsonl", [{"step": step, "reward": 0.0} for step in (1, 2, 3)])
+    logged = []
+    tracker = SimpleNamespace(log=lambda values, step: logged.append((step, values)), image=None, close=lambda: None)
+    monkeypatch.setattr(trackers, "_opened", lambda name, run: tracker)
+    with trackers.tracked(run, ["train"]), (run.path / "train/log.jsonl").open("a") as log:
+        log.writelines(json.dumps({"step": step, "reward": 1.0}) + "\n" for step in (3, 4))
+    assert logged == [(step, {"train/reward": float(step > 2)}) for step in (1, 2, 3, 4)]

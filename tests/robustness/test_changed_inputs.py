@@ -1,0 +1,136 @@
+"""What a run stands on stays the same under it: its data, its checkpoint, its engine; or it says what changed."""
+
+import json
+import shutil
+
+import pytest
+from conftest import configuration, evaluate_until, write_jsonl
+from safetensors.torch import load_file, save_file
+
+from harness.cli.rooms import run_stage
+from harness.errors import UserError
+from harness.evaluation import evaluate, provenance
+from harness.evaluation.same_data import refuse_changed_data
+from harness.models import checkpoints
+from harness.storage.store import Run
+
+
+def rows(answers):
+    return [{"question": f"{place} + 1?", "answer": answer} for place, answer in enumerate(answers)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run whose base has replied to two of four problems."""
+    data = write_jsonl(tmp_path / "d.jsonl", rows("1234"))
+    texts = [{"text": f"reply {n}", "adapter": adapted} for adapted in (False, True) for n in range(4)]
+    replies = write_jsonl(tmp_path / "r.jsonl", texts)
+    config = configuration(dataset=str(data), engine="scripted", engine_args={"replies": str(replies)})
+    run = Run.create(tmp_path / "run", config, "harness eval")
+
+    evaluate_until(run, "reply 1")
+    assert len(run.completions("before")) == 2
+    return run
+
+
+OTHER = "answer to other questions or true answers than the data has now"
+
+
+def test_answers_that_were_edited_under_half_a_side_stop_it(run, tmp_path):
+    write_jsonl(tmp_path / "d.jsonl", rows("1239"))
+    with pytest.raises(UserError, match=f"the replies of before {OTHER}.*--fresh"):
+        evaluate.evaluate(run, ["before"], None, True, None)
+    assert len(run.completions("before")) == 2
+    write_jsonl(tmp_path / "d.jsonl", rows("1234"))
+    evaluate.evaluate(run, ["before"], None, True, None)
+
+
+def test_answers_that_were_edited_between_the_sides_stop_the_second(run, tmp_path):
+    evaluate.evaluate(run, ["before"], None, True, None)
+    write_jsonl(tmp_path / "d.jsonl", rows("9999"))
+    with pytest.raises(UserError, match=f"the replies of before {OTHER}"):
+        evaluate.evaluate(run, ["after"], None, True, None)
+    assert not run.has_replies("after")
+
+
+def test_weights_that_were_changed_between_the_sides_stop_the_second(tmp_path):
+    model = shutil.copytree(checkpoints.locate("embedded"), tmp_path / "m")
+    config = configuration("max_tokens=2", model=str(model), recipe="tiny", limit=1, engine="transformers")
+    run = Run.create(tmp_path / "run", config, "harness run")
+    evaluate.evaluate(run, ["before"], None, True, None)
+    weights = load_file(model / "model.safetensors")
+    save_file({name: tensor * 2 for name, tensor in weights.items()}, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="the replies of before are of another checkpoint than there is now"):
+        evaluate.evaluate(run, ["after"], None, True, None)
+
+
+def test_problems_that_were_edited_under_a_training_stop_it(harness, tmp_path):
+    data = write_jsonl(tmp_path / "d.jsonl", rows("12345678"))
+    command = ["train", "--dataset", data, "--set=steps=2", "--set=save_steps=1", "--set=prompts_per_step=2",
+               "--set=generations=2", "--set=eval_every=0", "--set=max_completion=4", "--output", "r"]  # fmt: skip
+    assert harness(*command).returncode == 0
+    record = json.loads((tmp_path / "r/run.json").read_text())
+    record["stages"]["train"]["state"] = "running"
+    (tmp_path / "r/run.json").write_text(json.dumps(record))
+    write_jsonl(data, rows("12345679"))
+    done = harness(*command)
+    assert done.returncode == 2
+    assert "its stage 'train' trained on other problems than the data has now" in done.stderr.splitlines()[-1]
+
+
+def test_the_same_command_on_a_finished_run_notices_other_data(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = write_jsonl(tmp_path / "d.jsonl", rows("1234"))
+    replies = write_jsonl(tmp_path / "r.jsonl", [{"text": "1"}])
+    evaluation = (
+        "eval",
+        "--dataset",
+        data,
+        "--engine",
+        "scripted",
+        "--engine-arg",
+        f"replies={replies}",
+        "--output",
+        "r",
+    )
+    assert command(*evaluation)[0] == command(*evaluation)[0] == 0
+    write_jsonl(data, rows("1239"))
+    code, said = command(*evaluation)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "r: its stage 'before' answers to other questions or true answers than the data has now" in said
+
+
+def test_data_that_changed_after_a_stage_stop_the_next_before_anything_is_trained(run, tmp_path):
+    evaluate.evaluate(run, ["before"], None, True, None)
+    write_jsonl(tmp_path / "d.jsonl", rows("9999"))
+    for stage in ("train", "warm-up", "after", "also-before"):
+        with pytest.raises(UserError, match="its stage 'before' answers to other questions"):
+            run_stage(run, stage, quiet=True)
+    assert not (run.path / "train").exists()
+
+
+def test_a_training_of_an_older_program_is_not_held_to_what_it_did_not_leave_out(tmp_path):
+    for name, answers in (("train.jsonl", "12345"), ("test.jsonl", "12")):
+        write_jsonl(tmp_path / name, rows(answers))
+    run = Run.create(tmp_path / "run", configuration(dataset=str(tmp_path), trains=True), "harness train")
+    run.note("train", {"dataset_sha": "of all its problems"})
+    refuse_changed_data(run)
+    run.note("train", {"dataset_sha": "of others", "near_copies": {"count": 0, "evaluated": 4, "examples": []}})
+    with pytest.raises(UserError, match="its stage 'train' trained on other problems"):
+        refuse_changed_data(run)
+
+
+def test_a_pace_that_drew_nothing_is_not_told_of():
+    drawn = [{"replies": 2, "arguments": {"batch_size": 64}}]
+    earlier = {"engine": "transformers", "batch_size": 32, "earlier_paces": drawn}
+
+    class Half:
+        """As much of a run as is asked."""
+
+        path = "r"
+
+        def completions(self, side):
+            return [1, 2]
+
+    begun = provenance.carried_over(Half(), "before", earlier, {"engine": "transformers", "batch_size": 16})
+    assert begun["earlier_paces"] == drawn

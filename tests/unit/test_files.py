@@ -1,0 +1,35 @@
+import pytest
+from conftest import write_jsonl
+
+from harness.errors import UserError
+from harness.storage.files import Journal, cut_journal, read_journal
+from harness.types import Completion
+
+REPLY = Completion("p-1", 0, "Why?", "1", "because\u2028 \ud800", 3, "stop", "abc", 7)
+
+
+def test_a_line_that_a_kill_cut_short_is_dropped_and_written_again(tmp_path):
+    path = tmp_path / "before" / "completions.jsonl"
+    with Journal(path) as journal:
+        journal.append([REPLY, REPLY])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    assert len(read_journal(path)) == 1
+    with Journal(path) as journal:
+        journal.append([REPLY])
+    assert path.read_bytes() == whole
+    assert Completion(**read_journal(path)[1]) == REPLY
+
+
+def test_a_broken_line_inside_the_journal_is_named(tmp_path):
+    path = tmp_path / "completions.jsonl"
+    path.write_text('{"a": 1}\n{"a":\n{"a": 2}\n')
+    with pytest.raises(UserError, match=r"completions\.jsonl:2: broken line"):
+        read_journal(path)
+
+
+def test_a_training_killed_before_its_first_checkpoint_begins_again(tmp_path):
+    write_jsonl(tmp_path / "probes.jsonl", [{"step": 0}, {"step": 2}])
+    assert cut_journal(tmp_path / "probes.jsonl", 0) == []
+    write_jsonl(tmp_path / "probes.jsonl", [{"step": 0}, {"step": 2}])
+    assert cut_journal(tmp_path / "probes.jsonl", 1) == [{"step": 0}]

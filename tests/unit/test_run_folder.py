@@ -1,0 +1,104 @@
+import errno
+import fcntl
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import configuration
+
+from harness.errors import UserError
+from harness.storage.files import Journal
+from harness.storage.store import Run
+from harness.types import Completion
+
+
+def test_another_configuration_never_writes_into_a_run(tmp_path):
+    Run.create(tmp_path / "run", configuration(seed=1), "harness run")
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    with pytest.raises(UserError, match=r"seed: 1 there, 2 now"):
+        Run.create(tmp_path / "run", configuration(seed=2), "harness run")
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+    fresh = Run.create(tmp_path / "run", configuration(seed=2), "harness run", fresh=True)
+    assert fresh.config.seed == 2
+    aside = [folder for folder in tmp_path.iterdir() if folder.name.startswith("run.")]
+    assert json.loads((aside[0] / "run.json").read_bytes())["configuration"]["seed"] == 1
+
+
+@pytest.mark.parametrize("record", ["{}", "[]", "{", '{"configuration": {}}'])
+def test_a_damaged_record_is_named(tmp_path, record):
+    (tmp_path / "run.json").write_text(record)
+    with pytest.raises(UserError, match=r"run\.json"):
+        Run.open(tmp_path).record  # noqa: B018
+
+
+def test_a_side_whose_replies_are_gone_is_not_graded_as_nothing(tmp_path):
+    run = Run.create(tmp_path / "run", configuration(), "harness run")
+    with run.stage("before"):
+        pass
+    with pytest.raises(UserError, match="its replies are gone"):
+        run.finished_sides()
+
+
+def test_two_processes_never_share_a_folder(tmp_path):
+    Run.create(tmp_path / "run", configuration(), "harness run")
+    code = "import sys, pathlib; from harness.storage import lock; it = lock.hold(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-u", "-c", f"{code}; print('!'); input()", tmp_path / "run"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "!\n"
+        with pytest.raises(UserError, match=f"process {other.pid} is at work"):
+            Run.create(tmp_path / "run", configuration(), "harness run").lock()
+        with pytest.raises(UserError, match=f"process {other.pid} is at work"):
+            Run.create(tmp_path / "run", configuration(), "harness run", fresh=True)
+        other.communicate("\n")
+
+
+def test_a_reply_that_stands_twice_is_refused(tmp_path):
+    run = Run.create(tmp_path / "run", configuration(), "harness run")
+    with Journal(run.path / "before" / "completions.jsonl") as journal:
+        journal.append([Completion("p-1", 0, "Why?", "1", "because", 3, "stop", "abc", 7)] * 2)
+    with pytest.raises(UserError, match="stands there twice"):
+        run.completions("before")
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="not empty and not a run folder"):
+        Run.create(tmp_path, configuration(), "harness run")
+
+
+def test_a_stage_remembers_its_state_and_its_seconds(tmp_path):
+    run = Run.create(tmp_path / "run", configuration(), "harness run")
+    with pytest.raises(KeyboardInterrupt), run.stage("before"):
+        raise KeyboardInterrupt
+    assert run.record["stages"]["before"]["state"] == "stopped"
+    with run.stage("before") as provenance:
+        provenance["engine"] = "scripted"
+    assert run.is_done("before")
+    assert run.record["provenance"]["before"] == {"engine": "scripted"}
+
+
+def test_grading_and_drawing_a_run_that_is_at_work_is_refused(tmp_path, harness):
+    run = Run.create(tmp_path / "r", configuration(), "harness eval")
+    run.lock()
+    for name in ("score", "report"):
+        done = harness(name, run.path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "is at work in it: wait" in done.stderr
+
+
+def test_this_process_goes_on_in_a_folder_that_it_holds(tmp_path):
+    run = Run.create(tmp_path / "r", configuration(), "harness eval")
+    run.lock()
+    again = Run.open(run.path)
+    again.lock()
+    assert again.lock_file is run.lock_file
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def unable(file, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    with pytest.raises(UserError, match=r"this file system keeps no locks .*: give another --output"):
+        Run.create(tmp_path / "r", configuration(), "harness eval").lock()
