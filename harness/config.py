@@ -28,7 +28,9 @@ LONGEST_NAME = 80
 # Arguments of any engine's that decide how fast replies are drawn and in how much memory. A run goes on where these are
 # changed: what is drawn is kept, what is not drawn yet may differ in the last bits of a logit, or with an engine whose
 # replies depend on the company in a batch be another draw of the same distribution.
-PACE = frozenset({"batch_size", "concurrency", "gpu_memory_utilization", "max_num_seqs", "retries", "timeout"})
+THROUGHPUT_SETTINGS = frozenset(
+    {"batch_size", "concurrency", "gpu_memory_utilization", "max_num_seqs", "retries", "timeout"}
+)
 CAME_LATER = ("primary", "stop_early", "training_seed", "training_seeds")
 # What models are told, as it stands.
 TEXTS = ("system_prompt", "chat_template")
@@ -215,7 +217,7 @@ class Configuration(BaseModel):
     @property
     def identity(self) -> dict[str, Any]:
         """All that makes a run another one."""
-        arguments = {name: value for name, value in self.engine_args.items() if name not in PACE}
+        arguments = {name: value for name, value in self.engine_args.items() if name not in THROUGHPUT_SETTINGS}
         irrelevant = {"limit_order"} if self.limit is None else set()
         if self.samples_of(adapted=False) == self.samples:
             irrelevant.add("baseline_samples")

@@ -22,10 +22,10 @@ from harness.types import (
     Completion,
     Difference,
     Evaluation,
-    Metric,
+    MetricValue,
     OverSeeds,
     Score,
-    measure,
+    definition_of,
     stopped_early,
 )
 
@@ -103,7 +103,7 @@ class StoredRun:
         import pandas
 
         rows = {(side.name, name): metric for side in self.sides for name, metric in side.metrics.items()}
-        return _frame(Metric, list(rows.values()), pandas.MultiIndex.from_tuples(rows, names=["side", "metric"]))
+        return _frame(MetricValue, list(rows.values()), pandas.MultiIndex.from_tuples(rows, names=["side", "metric"]))
 
     @cached_property
     def comparison(self) -> Comparison | None:
@@ -153,17 +153,22 @@ class StoredRun:
         With one side, its mean and that one's interval.
         """
         found = [side.metrics.get(name) for side in self.sides]
-        means = tuple(measure(name).show(each.mean if each else None) for each in found)
+        means = tuple(definition_of(name).show(each.mean if each else None) for each in found)
         if not self.comparison:
-            return *means, measure(name).interval(found[0].low, found[0].high)
+            return *means, definition_of(name).interval(found[0].low, found[0].high)
         difference = self.comparison.metrics.get(name)
         if not difference:
             return *means, "", "", "not compared"
         if difference.delta is not None:
-            ends = (measure(name).show(each) for each in (difference.before, difference.after))
+            ends = (definition_of(name).show(each) for each in (difference.before, difference.after))
             means = next(ends), *means[1:-1], next(ends)
-        delta = measure(name).show(difference.delta, signed=True)
-        return *means, delta, measure(name).interval(difference.low, difference.high, signed=True), difference.verdict
+        delta = definition_of(name).show(difference.delta, signed=True)
+        return (
+            *means,
+            delta,
+            definition_of(name).interval(difference.low, difference.high, signed=True),
+            difference.verdict,
+        )
 
     def _notes(self) -> list[str]:
         """What a reader of the table must know."""
@@ -199,7 +204,9 @@ def _texts(values: Iterable[str | None]) -> "pandas.api.extensions.ExtensionArra
     return pandas.array(whole, dtype=pandas.StringDtype(na_value=np.nan))
 
 
-def _frame(kind: type, rows: Sequence[Metric | Difference | OverSeeds], index: "pandas.Index") -> "pandas.DataFrame":
+def _frame(
+    kind: type, rows: Sequence[MetricValue | Difference | OverSeeds], index: "pandas.Index"
+) -> "pandas.DataFrame":
     """A column a field of `kind` that is one value."""
     import pandas
 

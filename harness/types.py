@@ -278,7 +278,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Measure:
+class MetricDefinition:
     """What a metric says of one reply.
 
     `share`: each reply is 0 or 1; `percent`: its mean is shown in percent; `better`: 1 where more is better, -1
@@ -305,29 +305,35 @@ class Measure:
         return f"{self.show(low, signed).removesuffix(' pp')} … {self.show(high, signed)}"
 
 
-MEASURES = {
-    "format_strict": Measure("the whole reply is exactly the layout"),
-    "format_tags": Measure("share of the format's tags that occur exactly once", share=False),
-    "accuracy_strict": Measure("in the layout, and its answer is right"),
-    "accuracy_flexible": Measure("the final answer is right, wherever it stands"),
-    "language_ratio": Measure("the reasoning is in the target language"),
-    "language_raw": Measure("the whole reply, as it is, is labelled as the target language"),
-    "truncated": Measure("cut off at the token limit", better=-1),
-    "tokens": Measure("tokens a reply", share=False, percent=False, better=0),
+METRIC_DEFINITIONS = {
+    "format_strict": MetricDefinition("the whole reply is exactly the layout"),
+    "format_tags": MetricDefinition("share of the format's tags that occur exactly once", share=False),
+    "accuracy_strict": MetricDefinition("in the layout, and its answer is right"),
+    "accuracy_flexible": MetricDefinition("the final answer is right, wherever it stands"),
+    "language_ratio": MetricDefinition("the reasoning is in the target language"),
+    "language_raw": MetricDefinition("the whole reply, as it is, is labelled as the target language"),
+    "truncated": MetricDefinition("cut off at the token limit", better=-1),
+    "tokens": MetricDefinition("tokens a reply", share=False, percent=False, better=0),
 }
 
 
-def measure(name: str) -> Measure:
+def definition_of(name: str) -> MetricDefinition:
     """The measure behind a metric's name; a reward function's is its mean."""
     if name.startswith("pass@"):
-        return Measure(f"at least one of {name.removeprefix('pass@')} replies has the right answer", share=False)
+        return MetricDefinition(
+            f"at least one of {name.removeprefix('pass@')} replies has the right answer", share=False
+        )
     if name.startswith("maj@"):
-        return Measure(f"the answer that most of {name.removeprefix('maj@')} replies give is right", share=False)
-    return MEASURES.get(name) or Measure(f"mean of {name.removeprefix('reward/')}", share=False, percent=False)
+        return MetricDefinition(
+            f"the answer that most of {name.removeprefix('maj@')} replies give is right", share=False
+        )
+    return METRIC_DEFINITIONS.get(name) or MetricDefinition(
+        f"mean of {name.removeprefix('reward/')}", share=False, percent=False
+    )
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricValue:
     """A mean over `n` scored replies with its 95 % interval; `unscored` replies are left out of it."""
 
     mean: float | None
@@ -344,7 +350,7 @@ class Evaluation:
     name: str
     completions: tuple[Completion, ...]
     scores: tuple[Score, ...]
-    metrics: dict[str, Metric]
+    metrics: dict[str, MetricValue]
     provenance: dict
     settings: dict = field(default_factory=dict)
 

@@ -99,7 +99,7 @@ def _change(graded: Sequence[_Graded], place: Place) -> str:
     first, last = graded[0].get(place), graded[-1].get(place)
     if not first or not last:
         return "unpaired"
-    return first[1].flip(last[1]) or "ungraded"
+    return first[1].flip(last[1]) or "unscored_text"
 
 
 def _row(graded: Sequence[_Graded], place: Place, change: str) -> list:

@@ -8,7 +8,7 @@ from harness.statistics import breakdown, headline
 from harness.statistics.pairs import other_weights
 from harness.storage.records import make
 from harness.storage.store import Run
-from harness.types import Agreement, Evaluation, measure, stopped_early
+from harness.types import Agreement, Evaluation, definition_of, stopped_early
 
 Provenances = Mapping[str, Mapping[str, Any]]
 
@@ -39,7 +39,7 @@ def of_finished(sides: Sequence[Evaluation]) -> Iterator[str]:
     """How often the replies that were not cut off are right, of each side where some were."""
     for side in sides:
         if among := breakdown.among_finished(side):
-            shares = [f"{name} is {measure(name).show(part.before)}" for name, part in among.items()]
+            shares = [f"{name} is {definition_of(name).show(part.before)}" for name, part in among.items()]
             whole = max(part.n for part in among.values())
             yield f"{side.name}: among the {whole} replies that were not cut off at the limit {' and '.join(shares)}."
 

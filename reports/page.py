@@ -10,7 +10,7 @@ from markupsafe import Markup
 from harness.console.markdown import escaped, one_line, visible
 from harness.storage.files import write_bytes, write_text
 from harness.storage.store import Run
-from harness.types import Comparison, Evaluation, measure
+from harness.types import Comparison, Evaluation, definition_of
 from reports import comparison_view, explorer, plots, run_view, training_plots
 from reports.comparison_view import ComparisonView
 from reports.plots import Plot
@@ -25,7 +25,11 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.globals |= {"measure": measure, "script": Markup(explorer.SCRIPT), "script_sha": explorer.SCRIPT_SHA}
+TEMPLATES.globals |= {
+    "definition_of": definition_of,
+    "script": Markup(explorer.SCRIPT),
+    "script_sha": explorer.SCRIPT_SHA,
+}
 
 
 TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.console.markdown import one_line
-from harness.types import Evaluation, Metric, OverSeeds, measure
+from harness.types import Evaluation, MetricValue, OverSeeds, definition_of
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 SIDE_COLORS = {"before": "#0072B2", "sft": "#009E73", "after": "#E69F00"}
@@ -24,7 +24,7 @@ NO_VERDICT = (INK, "o")
 # Hollow, so that an equal dot in it is seen.
 BEFORE = {"marker": "D", "linestyle": "", "color": SIDE_COLORS["before"], "markerfacecolor": "none"}
 LONGEST_LABEL = 60
-NOTHING = Metric(None, None, None, 0, 0)
+NOTHING = MetricValue(None, None, None, 0, 0)
 
 SVG = "http://www.w3.org/2000/svg"
 ElementTree.register_namespace("", SVG)
@@ -48,9 +48,9 @@ class Plot:
     png: bytes
 
 
-def metric_bars(sides: Mapping[str, Mapping[str, Metric]]) -> Plot:
+def metric_bars(sides: Mapping[str, Mapping[str, MetricValue]]) -> Plot:
     """The metrics in percent, a bar a side, with their 95 % intervals."""
-    names = dict.fromkeys(name for metrics in sides.values() for name in metrics if measure(name).percent)
+    names = dict.fromkeys(name for metrics in sides.values() for name in metrics if definition_of(name).percent)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.62 * len(names) + 1.0), layout="constrained")
         axes = figure.subplots()
@@ -77,7 +77,7 @@ def metric_bars(sides: Mapping[str, Mapping[str, Metric]]) -> Plot:
 
 def differences(rows: Mapping[str, Mapping], first: str, last: str) -> Plot:
     """A forest plot: every difference that is in percent, with its 95 % interval and its verdict's marker."""
-    names = [name for name, row in rows.items() if measure(name).percent and row["delta"] is not None]
+    names = [name for name, row in rows.items() if definition_of(name).percent and row["delta"] is not None]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.42 * len(names) + 1.1), layout="constrained")
         axes = figure.subplots()
@@ -106,7 +106,7 @@ def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Mapping]) -> Plo
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, (name, each) in enumerate(over.items()):
-            scale = 100 if measure(name).percent else 1
+            scale = 100 if definition_of(name).percent else 1
             for low, high, color, width, below in (
                 (adapters[name]["low"], adapters[name]["high"], SIDE_COLORS["after"], 2.2, 0.14),
                 (each.low, each.high, SIDE_COLORS["before"], 2.2, 0.28),
@@ -119,7 +119,7 @@ def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Mapping]) -> Plo
         axes.set_ylim(len(over) - 0.5, -0.5)
         axes.margins(x=0.08)
         axes.set_xlabel(
-            "difference in percentage points" if all(measure(name).percent for name in over) else "difference"
+            "difference in percentage points" if all(definition_of(name).percent for name in over) else "difference"
         )
         handles = [
             Line2D([], [], marker="o", linestyle="", color=INK, markerfacecolor="none", label="one adapter"),
@@ -161,7 +161,7 @@ def parts(groups: Mapping[str, Sequence], first: str, last: str | None) -> Plot:
 
 def standings(sides: Sequence[Evaluation], name: str) -> Plot:
     """One metric of any number of sides, best first, with 95 % intervals."""
-    kind = measure(name)
+    kind = definition_of(name)
     scale = 100 if kind.percent else 1
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.42 * len(sides) + 1.0), layout="constrained")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isclose
 
 from harness.statistics.pairs import with_variant
-from harness.types import ANSWERED_BY, FLIPS_BY, NO_EVIDENCE, Evaluation, Measure, Metric, measure
+from harness.types import ANSWERED_BY, FLIPS_BY, NO_EVIDENCE, Evaluation, MetricDefinition, MetricValue, definition_of
 
 HEADLINE = (FLIPS_BY, "format_strict", ANSWERED_BY, "language_ratio")
 MARKS = {"better": "good", "worse": "bad"}
@@ -31,14 +31,14 @@ def metric_row(name: str, sides: Sequence[Evaluation], differences: Mapping[str,
     shown = tuple(mean_and_interval(name, side.metrics.get(name)) for side in sides)
     difference, called = differences.get(name), with_variant(name, [side.settings for side in sides])
     if difference is None or difference["delta"] is None:
-        return Row(called, measure(name).about, shown)
+        return Row(called, definition_of(name).about, shown)
     if on_fewer(name, sides, difference):
         first, last = (
-            (measure(name).show(difference[side]), f"of {difference['n_pairs']:,} pairs")
+            (definition_of(name).show(difference[side]), f"of {difference['n_pairs']:,} pairs")
             for side in ("before", "after")
         )
         shown = (first, *shown[1:-1], last)
-    return difference_row(called, shown, difference, measure(name))
+    return difference_row(called, shown, difference, definition_of(name))
 
 
 def on_fewer(name: str, sides: Sequence[Evaluation], difference: Mapping) -> bool:
@@ -50,16 +50,16 @@ def on_fewer(name: str, sides: Sequence[Evaluation], difference: Mapping) -> boo
     return any(metric.n != difference["n_pairs"] and not isclose(metric.mean, end) for metric, end in ends)
 
 
-def mean_and_interval(name: str, metric: Metric | None) -> tuple[str, str]:
+def mean_and_interval(name: str, metric: MetricValue | None) -> tuple[str, str]:
     """A mean, and its interval with what is left out of it."""
     if metric is None:
         return "", ""
     left_out = f"{metric.unscored} unscored" if metric.unscored else ""
-    about = ", ".join(filter(None, (measure(name).interval(metric.low, metric.high), left_out)))
-    return measure(name).show(metric.mean), about
+    about = ", ".join(filter(None, (definition_of(name).interval(metric.low, metric.high), left_out)))
+    return definition_of(name).show(metric.mean), about
 
 
-def difference_row(name: str, shown: tuple[tuple[str, str], ...], difference: Mapping, kind: Measure) -> Row:
+def difference_row(name: str, shown: tuple[tuple[str, str], ...], difference: Mapping, kind: MetricDefinition) -> Row:
     return Row(
         name,
         kind.about,
@@ -79,7 +79,7 @@ def _p(value: float | None) -> str:
     return f"= {value:.3f}" if value >= 0.001 else "< 0.001"
 
 
-def notes(kind: Measure, difference: Mapping) -> list[str]:
+def notes(kind: MetricDefinition, difference: Mapping) -> list[str]:
     """What the verdict alone does not say."""
     notes = [f"{difference['note']}."] if difference.get("note") else []
     if difference.get("one_sided"):
@@ -93,7 +93,7 @@ def notes(kind: Measure, difference: Mapping) -> list[str]:
     return notes
 
 
-def _one_sided(kind: Measure, difference: Mapping) -> str:
+def _one_sided(kind: MetricDefinition, difference: Mapping) -> str:
     """What is scored on one side only, and how far it could move the difference."""
     left_out = f"{difference['one_sided']} replies are scored on one side only and left out"
     if difference.get("lowest") is None:
@@ -110,7 +110,7 @@ def takes_more(difference: Mapping) -> bool:
 
 def sentence(difference: Mapping, name: str = FLIPS_BY) -> str:
     """The verdict on a metric, on being right and in the layout unless another is named."""
-    kind, about = measure(name), "right and in the layout" if name == FLIPS_BY else name
+    kind, about = definition_of(name), "right and in the layout" if name == FLIPS_BY else name
     if difference["delta"] is None:
         return "The two sides have no graded problem in common."
     interval = kind.interval(difference["low"], difference["high"], signed=True).replace(" … ", " to ")

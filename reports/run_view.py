@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.statistics import breakdown, headline
-from harness.statistics.breakdown import Part, Payment
+from harness.statistics.breakdown import Part, RewardScore
 from harness.statistics.gain import Gain, gain
 from harness.storage import stored
 from harness.storage.files import read_steps
@@ -15,7 +15,7 @@ from harness.storage.records import LARGEST_NUMBER
 from harness.storage.stages import REPORT, title_of
 from harness.storage.store import TRAINING_FILES, Run
 from harness.storage.stored import AlsoMeans, Effective, Rollout
-from harness.types import FLIPS_BY, Evaluation, Measure, Metric, measure, stopped_early
+from harness.types import FLIPS_BY, Evaluation, MetricDefinition, MetricValue, definition_of, stopped_early
 from reports import explorer, notes, seed_view
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, Row, difference_row, metric_row, sentence
@@ -68,7 +68,7 @@ class View:
     parts: dict[str, tuple[Part, ...]]
     by_language: dict[str, tuple[Part, ...]]
     gain: Gain | None
-    payments: tuple[Payment, ...]
+    payments: tuple[RewardScore, ...]
     paid_by: str
     flips: dict[str, int]
     flips_of: str
@@ -119,7 +119,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         parts=breakdown.parts(sides),
         by_language={side.name: breakdown.by_language(side) for side in sides},
         gain=split,
-        payments=breakdown.payments(sides[-1]),
+        payments=breakdown.reward_separations(sides[-1]),
         paid_by="reward" if config.has_own_rewards else f"reward ({config.variant})",
         flips=comparison["flips"],
         flips_of=headline.FLIPS_OF_PAIRS if split and split.by_problem else "",
@@ -141,14 +141,14 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
 
 def _standing(side: Evaluation) -> str:
     metric = side.metrics[FLIPS_BY]
-    return f"{measure(FLIPS_BY).show(metric.mean)} of {metric.n} replies are right and in the layout."
+    return f"{definition_of(FLIPS_BY).show(metric.mean)} of {metric.n} replies are right and in the layout."
 
 
 def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
     """The headline metrics from each side to the next, where there are more than two."""
     return {
         f"{step['before']} → {step['after']}": tuple(
-            difference_row(name, (), step["metrics"][name], measure(name))
+            difference_row(name, (), step["metrics"][name], definition_of(name))
             for name in HEADLINE
             if step["metrics"].get(name, {}).get("delta") is not None
         )
@@ -170,7 +170,8 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
         of_sides = [side["tasks"].get(task, {}) for side in means]
         differences = found["tasks"].get(task, {})
         tasks[task] = tuple(
-            _also_row(title, Measure(**kind), of_sides, differences.get(title)) for title, kind in kinds.items()
+            _also_row(title, MetricDefinition(**kind), of_sides, differences.get(title))
+            for title, kind in kinds.items()
         )
     unpaired = tuple(
         f"{task}: {title} is not compared: {reason}."
@@ -180,8 +181,8 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
     return Also(tasks, found["left_out"], unpaired)
 
 
-def _also_row(title: str, kind: Measure, means: Sequence[dict[str, dict]], difference: dict | None) -> Row:
-    metrics = [Metric(**side[title]) for side in means if title in side]
+def _also_row(title: str, kind: MetricDefinition, means: Sequence[dict[str, dict]], difference: dict | None) -> Row:
+    metrics = [MetricValue(**side[title]) for side in means if title in side]
     shown = tuple((kind.show(metric.mean), kind.interval(metric.low, metric.high)) for metric in metrics)
     if difference is None or difference["delta"] is None:
         return Row(title, "", shown)
@@ -230,7 +231,7 @@ def _language_note(comparison: dict, target: str) -> str:
         f"Of the first {samples} replies, {before} reason in the target language ({target}) before and {after} after."
     )
     if full["delta"] is not None:
-        show = measure("language_ratio").show
+        show = definition_of("language_ratio").show
         note += (
             f" {samples} samples are too few to believe a small difference; over all {full['n_pairs']} pairs it is "
             f"{show(full['before'])} before and {show(full['after'])} after: {full['verdict']}."

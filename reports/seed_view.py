@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from harness.statistics import headline
 from harness.storage.store import Run
-from harness.types import ANSWERED_BY, DESCRIBED, NOT_COMPARED, Measure, OverSeeds, measure
+from harness.types import ANSWERED_BY, DESCRIBED, NOT_COMPARED, MetricDefinition, OverSeeds, definition_of
 
 # The primary metrics have a verdict.
 WITHOUT_VERDICT = (DESCRIBED, NOT_COMPARED)
-Named = Mapping[str, tuple[Measure, OverSeeds]]
+Named = Mapping[str, tuple[MetricDefinition, OverSeeds]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def sentences(over: Mapping[str, OverSeeds], differences: Mapping[str, Mapping])
 
 
 def _rows(over: Mapping[str, OverSeeds], differences: Mapping[str, Mapping]) -> tuple[SeedRow, ...]:
-    named = {name: (measure(name), each) for name, each in over.items()}
+    named = {name: (definition_of(name), each) for name, each in over.items()}
     seeds = list(next(iter(over.values())).deltas) if over else []
     known = [(kind, each, differences[name]) for name, (kind, each) in named.items()]
     single = [

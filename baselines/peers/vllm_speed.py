@@ -43,7 +43,7 @@ def configuration(given: argparse.Namespace) -> Configuration:
     return settle_split(configure(given.model, "gemma3-4b", options, settings), trains=False)
 
 
-def drawn_by_us(engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
+def generated_by_us(engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
     started, first, tokens = time.perf_counter(), None, 0
     for finished in engine.generate(requests, frozenset(), config.sampling):
         first = first or time.perf_counter() - started
@@ -52,7 +52,7 @@ def drawn_by_us(engine: VllmEngine, requests: list[Request], config: Configurati
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds, "first_reply": first}
 
 
-def drawn_by_peer(llm: LLM, engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
+def generated_by_peer(llm: LLM, engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
     started = time.perf_counter()
     tokens = engine.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
     prompts = [{"prompt_token_ids": ids} for ids in tokens]
@@ -62,9 +62,9 @@ def drawn_by_peer(llm: LLM, engine: VllmEngine, requests: list[Request], config:
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
 
 
-def drawn_unseeded(engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
+def generated_unseeded(engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
     with patch.object(vllm, "SEEDED", False):
-        return drawn_by_us(engine, requests, config)
+        return generated_by_us(engine, requests, config)
 
 
 @contextmanager
@@ -119,8 +119,8 @@ def main() -> None:
     with vllms_own_process():
         llm = LLM(model=config.checkpoint, **engine.settings)
     result["load_seconds"]["peer"] = time.perf_counter() - started
-    drawn_by_peer(llm, engine, requests[:WARM_UP], config)
-    result["peer"] = [drawn_by_peer(llm, engine, requests, config) for _ in range(given.repeats)]
+    generated_by_peer(llm, engine, requests[:WARM_UP], config)
+    result["peer"] = [generated_by_peer(llm, engine, requests, config) for _ in range(given.repeats)]
     llm.llm_engine.engine_core.shutdown()
     del llm
     gc.collect()
@@ -128,8 +128,8 @@ def main() -> None:
     started = time.perf_counter()
     engine.load(requests, config.max_tokens)
     result["load_seconds"]["ours"] = time.perf_counter() - started
-    drawn_by_us(engine, requests[:WARM_UP], config)
-    ways = {"ours": drawn_by_us} | ({"ours_unseeded": drawn_unseeded} if given.unseeded else {})
+    generated_by_us(engine, requests[:WARM_UP], config)
+    ways = {"ours": generated_by_us} | ({"ours_unseeded": generated_unseeded} if given.unseeded else {})
     result |= {name: [] for name in ways}
     for _ in range(given.repeats):
         for name, draw in ways.items():
@@ -137,7 +137,7 @@ def main() -> None:
     if given.adapter:
         result["adapter_effect"] = vars(engine.adapter_effect(requests[:4]))
         both = requests + prompts.requests(config, dataset, engine, adapted=True)
-        result["ours_both_sides"] = [drawn_by_us(engine, both, config) for _ in range(given.repeats)]
+        result["ours_both_sides"] = [generated_by_us(engine, both, config) for _ in range(given.repeats)]
     result["gpu_memory_gib"] = memory_used()
     medians = {name: statistics.median(each["tokens_per_second"] for each in result[name]) for name in (*ways, "peer")}
     result["median_tokens_per_second"] = medians

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.statistics.differences import adjusted, measured
-from harness.types import Difference, measure
+from harness.types import Difference, definition_of
 
 MACHINE = "two x86-64 cores, no GPU"
 
@@ -22,7 +22,7 @@ def drawn(draw: np.random.Generator, right: np.ndarray, layout: np.ndarray) -> d
 def verdicts(old: dict[str, np.ndarray], new: dict[str, np.ndarray], primary: Sequence[str]) -> dict[str, Difference]:
     """What the program itself says of two such sides."""
     problems = np.arange(len(next(iter(old.values()))))
-    return adjusted([{name: measured(measure(name), old[name], new[name], problems) for name in old}], primary)[0]
+    return adjusted([{name: measured(definition_of(name), old[name], new[name], problems) for name in old}], primary)[0]
 
 
 def write_page(page: Path, text: str) -> None:

@@ -8,7 +8,7 @@ from harness import __version__
 from harness.cli import ask, compare, crosscheck, export, gate, grade, languages, lists, lm_eval, results, rewards, run
 
 app = typer.Typer(
-    help="Measure a base model, train it with GRPO, measure it again, and say what changed.",
+    help="MetricDefinition a base model, train it with GRPO, measure it again, and say what changed.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -25,7 +25,7 @@ from harness.models import adapters, checkpoints, model_files, quantized
 from harness.models.precision import training_dtype, why_not_4bit
 from harness.rewards import PRESETS
 from harness.storage.stages import BASE, LAST, STAGES, sides_of
-from harness.types import MEASURES, measure
+from harness.types import METRIC_DEFINITIONS, definition_of
 
 # What an engine would take, and where it is to be said instead.
 NOT_HERE = {
@@ -73,10 +73,10 @@ def check_stop_early(config: Configuration, stages: list[str]) -> None:
 def _check_primary(config: Configuration, rewards: list[str]) -> None:
     if not config.primary:
         return
-    known = [*MEASURES, *(f"reward/{name}" for name in rewards)]
+    known = [*METRIC_DEFINITIONS, *(f"reward/{name}" for name in rewards)]
     lacking = {name: "the run has no target language" for name in known if name.startswith("language")}
     lacking = {} if config.target_language else lacking
-    lacking |= {name: "neither more nor less of it is better" for name in known if not measure(name).better}
+    lacking |= {name: "neither more nor less of it is better" for name in known if not definition_of(name).better}
     names = [name for name in known if name not in lacking]
     if config.primary in lacking:
         raise UserError(f"--primary {config.primary}: {lacking[config.primary]}: give one of {', '.join(names)}")

@@ -9,7 +9,7 @@ import typer
 
 from harness.cli import show
 from harness.cli.results import Json
-from harness.types import ANSWERED_BY, FLIPS_BY, Evaluation, measure
+from harness.types import ANSWERED_BY, FLIPS_BY, Evaluation, definition_of
 
 if TYPE_CHECKING:
     from harness.lmeval.crosscheck import Checked, Standing
@@ -26,7 +26,7 @@ def crosscheck(
     ],
     json: Json = False,
 ) -> None:
-    """Grade a run's replies with lm-eval's own gsm8k filters and with math-verify; show where they disagree with us.
+    """Score a run's replies with lm-eval's own gsm8k filters and with math-verify; show where they disagree.
 
     Each reads the whole reply as it is stored, where lm-eval would have stopped at "Question:". Its filters read plain
     numbers whatever the dataset, strict-match none but those behind "####", which no layout of ours asks for;
@@ -60,7 +60,7 @@ def _print_table(sides: Sequence[Evaluation], standings: Mapping[str, Mapping[st
     for side in sides:
         for name in (FLIPS_BY, ANSWERED_BY):
             ours = side.metrics[name]
-            rows.append((side.name, name, measure(name).show(ours.mean), str(ours.n), "", "", "", "", ""))
+            rows.append((side.name, name, definition_of(name).show(ours.mean), str(ours.n), "", "", "", "", ""))
         rows += [(side.name, grader, *_cells(each)) for grader, each in standings[side.name].items()]
     show.table(HEAD, rows)
     for side in sides:
@@ -69,7 +69,7 @@ def _print_table(sides: Sequence[Evaluation], standings: Mapping[str, Mapping[st
 
 
 def _cells(standing: "Standing") -> tuple[str, ...]:
-    share = measure(ANSWERED_BY).show
+    share = definition_of(ANSWERED_BY).show
     counts = (standing.only_they, standing.only_we, standing.no_answer, standing.too_long)
     return share(standing.right), str(standing.n), share(standing.agreement), *map(str, counts)
 

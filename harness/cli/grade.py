@@ -1,4 +1,4 @@
-"""Grade replies that any other tool made."""
+"""Score replies that any other tool made."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,12 +31,12 @@ def grade(
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Grade replies made by any other tool, one line per reply."""
+    """Score replies made by any other tool, one line per reply."""
     from harness.console import progress
     from harness.data.columns import true_answer
     from harness.data.samples import Reading, read_samples
     from harness.evaluation.scoring import grade as grade_reply
-    from harness.evaluation.scoring import ungraded
+    from harness.evaluation.scoring import unscored_text
     from harness.storage.files import write_lines
     from harness.types import CUT_OFF
 
@@ -49,7 +49,7 @@ def grade(
     rows = []
     with progress.bar("grade", len(samples)) as bar:
         for sample in samples:
-            graded = ungraded(sample.fault, reading.language)
+            graded = unscored_text(sample.fault, reading.language)
             if sample.completion is not None:
                 truth = true_answer(sample.answer)
                 graded = grade_reply(

@@ -22,7 +22,7 @@ def score(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Grade the stored replies of a run again."""
+    """Score the stored replies of a run again."""
     from harness.evaluation import training_seeds
     from harness.storage.store import Run
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.console.markdown import one_line
 from harness.errors import UserError, redacted
-from harness.types import FLIPS_BY, Completion, Measure, measure
+from harness.types import FLIPS_BY, Completion, MetricDefinition, definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from harness.storage.store import Run
-    from harness.types import Comparison, Evaluation, Metric
+    from harness.types import Comparison, Evaluation, MetricValue
 
 FAULTS_SHOWN = 10
 
@@ -62,7 +62,7 @@ def results(run: "Run", as_json: bool) -> None:
             (
                 with_variant(name, [settings]),
                 *_means(name, list(sides.values()), compared.get(name)),
-                *_difference(compared.get(name), measure(name)),
+                *_difference(compared.get(name), definition_of(name)),
             )
             for name in dict.fromkeys(name for side in sides.values() for name in side)
         ],
@@ -87,7 +87,7 @@ def _row_notes(compared: dict[str, dict], settings: dict[str, Any]) -> list[str]
     from harness.statistics.pairs import with_variant
     from reports import rows
 
-    noted = {name: " ".join(rows.notes(measure(name), each)) for name, each in compared.items()}
+    noted = {name: " ".join(rows.notes(definition_of(name), each)) for name, each in compared.items()}
     return [f"{with_variant(name, [settings])}: {note}" for name, note in noted.items() if note]
 
 
@@ -99,7 +99,7 @@ def _also(run: "Run") -> dict[str, Any]:
     rows = []
     for task, metrics in found["tasks"].items():
         for title, each in metrics.items():
-            kind = Measure(**found["measures"][task][title])
+            kind = MetricDefinition(**found["measures"][task][title])
             means = (kind.show(each[side]) for side in ("before", "after"))
             rows.append((f"{task}: {title}", *means, *_difference(each, kind)))
     table(("lm-eval", "before", "after", "difference", "95 % interval", "verdict"), rows)
@@ -130,7 +130,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 def standings(sides: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
     """Each side's headline metric and its difference from the first, best first."""
     found = {side.name: each.metrics[FLIPS_BY] for side, each in zip(sides[1:], comparisons, strict=True)}
-    kind = measure(FLIPS_BY)
+    kind = definition_of(FLIPS_BY)
     rows = []
     for side in sorted(sides, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0)):
         metric, difference = side.metrics[FLIPS_BY], found.get(side.name)
@@ -225,7 +225,7 @@ class Replies:
         self.seen += 1
         self.graded += value is not None
         self.right += value == 1
-        mark = {1: "right", 0: "wrong", None: "ungraded"}[value]
+        mark = {1: "right", 0: "wrong", None: "unscored_text"}[value]
         if value == 0 and score.scores["accuracy_flexible"] == 1:
             mark = "right, out of layout"
         print(
@@ -241,15 +241,17 @@ def printable(text: str | None) -> str:
     return "nothing" if text is None else one_line(text)
 
 
-def _means(name: str, sides: "list[dict[str, Metric]]", difference: dict | None) -> tuple[str, ...]:
+def _means(name: str, sides: "list[dict[str, MetricValue]]", difference: dict | None) -> tuple[str, ...]:
     """Each side's mean; the first's and the last's over the pairs that their difference is of, where there is one."""
     means = [side[name].mean if name in side else None for side in sides]
     if difference and difference["delta"] is not None:
         means = [difference["before"], *means[1:-1], difference["after"]]
-    return tuple("" if name not in side else measure(name).show(mean) for side, mean in zip(sides, means, strict=True))
+    return tuple(
+        "" if name not in side else definition_of(name).show(mean) for side, mean in zip(sides, means, strict=True)
+    )
 
 
-def _difference(difference: dict | None, kind: Measure) -> tuple[str, ...]:
+def _difference(difference: dict | None, kind: MetricDefinition) -> tuple[str, ...]:
     if not difference:
         return ()
     interval = kind.interval(difference["low"], difference["high"], signed=True)

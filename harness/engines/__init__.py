@@ -37,7 +37,7 @@ WITHOUT_CHECKPOINT = ("scripted", SERVER)
 # What the probes of an adapter's effect have the model go on with; any text does, as long as it stays the same.
 PROBE_CONTINUATION = " First we look at the numbers, then the answer follows."
 OnText = Callable[[str], None]
-Drawn = list[tuple[Request, Completion]]
+Finished = list[tuple[Request, Completion]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Engine(Protocol):
 
     def generate(
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
-    ) -> Iterator[Drawn]:
+    ) -> Iterator[Finished]:
         """Replies as they finish, for the requests whose key is not in `done`.
 
         `requests` is always the whole run, so that what a place draws does not depend on what is done already.

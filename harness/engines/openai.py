@@ -11,7 +11,7 @@ import openai
 
 from harness.engines import (
     PROBE_CONTINUATION,
-    Drawn,
+    Finished,
     OnText,
     Setup,
     effect_of,
@@ -97,7 +97,7 @@ class OpenAIEngine:
 
     def generate(
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
-    ) -> Iterator[Drawn]:
+    ) -> Iterator[Finished]:
         missing = [request for request in requests if request.key not in done]
         yield from self.server.each(lambda client, each: self._reply(client, each, sampling), missing, GOES_ON)
 

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from harness.data.tables import read_rows
-from harness.engines import Drawn, OnText, Setup
+from harness.engines import Finished, OnText, Setup
 from harness.engines.agreement import Scores, Text
 from harness.errors import UserError
 from harness.types import AdapterEffect, Completion, Request, Sampling
@@ -47,7 +47,7 @@ class ScriptedEngine:
 
     def generate(
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
-    ) -> Iterator[Drawn]:
+    ) -> Iterator[Finished]:
         for request in requests:
             if request.key not in done:
                 yield [(request, _complete(request, self._row(request)))]

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, LogitsProcessorList, TextStreamer
 from transformers.generation import logits_process
 
 from harness import registry
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_key, whole_number
+from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, effect_of, random_key, whole_number
 from harness.engines.agreement import Scores, Text
 from harness.errors import UserError, cause
 from harness.models import chat, checkpoints, model_files, quantized
@@ -95,7 +95,7 @@ class TransformersEngine:
 
     def generate(
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
-    ) -> Iterator[Drawn]:
+    ) -> Iterator[Finished]:
         ids = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
         full = [request for request, each in zip(requests, ids, strict=True) if not self._room(each, sampling)]
         if unasked := [(request, request.leave_unasked()) for request in full if request.key not in done]:
@@ -229,7 +229,7 @@ class TextParts(TextStreamer):
         self.on_text(text)
 
 
-class DrawByPlace(logits_process.LogitsProcessor):
+class SampleByPlace(logits_process.LogitsProcessor):
     """Sample by inverting the cumulative distribution at random numbers that belong to a reply's place.
 
     Row i, step t uses the t-th number of a Philox stream keyed by (seed, problem, index), so a reply does not
@@ -262,4 +262,4 @@ def _processors(requests: list[Request], sampling: Sampling, width: int, device:
         warpers.append(logits_process.TopPLogitsWarper(sampling.top_p))
     if sampling.min_p:
         warpers.append(logits_process.MinPLogitsWarper(sampling.min_p))
-    return LogitsProcessorList([*warpers, DrawByPlace(requests, sampling.max_tokens, width, device)])
+    return LogitsProcessorList([*warpers, SampleByPlace(requests, sampling.max_tokens, width, device)])

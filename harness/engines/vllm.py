@@ -25,7 +25,7 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from harness.engines import PROBE_CONTINUATION, Drawn, OnText, Setup, effect_of, random_seed, vllm_adapters
+from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, effect_of, random_seed, vllm_adapters
 from harness.engines.agreement import Scores, Text
 from harness.engines.vllm_settings import refuse_too_large, settings_of, weights_of
 from harness.errors import UserError, cause
@@ -103,7 +103,7 @@ class VllmEngine:
 
     def generate(
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
-    ) -> Iterator[Drawn]:
+    ) -> Iterator[Finished]:
         missing = [request for request in requests if request.key not in done]
         fitting = self._fitting(missing)
         asked = {request.key for request in fitting}

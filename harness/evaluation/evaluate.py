@@ -138,7 +138,7 @@ def _generate(job: Job, done: AbstractSet[tuple[bool, str, int]], missing: int, 
         if missing:
             draw(job.run, job.engine, job.asked, done, job.quiet, watch)
         return {}
-    stopped, scores = looks.draw_until_clear(
+    stopped, scores = looks.generate_until_clear(
         job.run,
         job.dataset,
         job.asked,
@@ -157,7 +157,7 @@ def _record_generated(job: Job, seconds: dict[str, float], missing: int) -> None
             some = job.asked[side]
             if job.by_looks:
                 some = looks.asked_at(looks.of(job.run, job.dataset)[0], some)
-            record["drawn_again"] = draw_again(job.run, side, job.engine, some)
+            record["drawn_again"] = generate_again(job.run, side, job.engine, some)
 
 
 def reuse_baseline(run: Run, decided_by: dict, wanted: list[Request], quiet: bool) -> bool:
@@ -251,7 +251,7 @@ def unasked(run: Run, side: str, quiet: bool) -> int:
     return count
 
 
-def draw_again(run: Run, side: str, engine: Engine, wanted: list[Request]) -> dict[str, int]:
+def generate_again(run: Run, side: str, engine: Engine, wanted: list[Request]) -> dict[str, int]:
     """How many of a few greedy replies come out otherwise when they are drawn a second time."""
     few = sorted(wanted, key=lambda request: len(request.prompt))[:DRAWN_AGAIN]
     done = {request.key for request in wanted} - {request.key for request in few}
@@ -271,7 +271,7 @@ def _done(run: Run, side: str, wanted: list[Request]) -> list[Request]:
 
 
 def score(run: Run, side: str, quiet: bool, graded: Sequence[Score] = ()) -> None:
-    """Grade a side's stored replies (again), no model loaded; writes scores.jsonl and metrics.json.
+    """Score a side's stored replies (again), no model loaded; writes scores.jsonl and metrics.json.
 
     `graded` are the scores that are there already.
     """

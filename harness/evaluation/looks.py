@@ -13,7 +13,7 @@ from harness.statistics.differences import measured
 from harness.statistics.pairs import paired_values
 from harness.storage.stages import BASE, LAST
 from harness.storage.store import Run
-from harness.types import Dataset, Evaluation, Problem, Request, Score, StoppedEarly, measure
+from harness.types import Dataset, Evaluation, Problem, Request, Score, StoppedEarly, definition_of
 
 Requests = Mapping[str, Sequence[Request]]
 
@@ -30,7 +30,7 @@ def asked_at(look: Sequence[Problem], wanted: Sequence[Request]) -> list[Request
     return [request for request in wanted if request.problem.id in added]
 
 
-def draw_until_clear(
+def generate_until_clear(
     run: Run, dataset: Dataset, wanted: Requests, draw: Callable[[Requests], None], quiet: bool
 ) -> tuple[StoppedEarly, dict[str, list[Score]]]:
     """Draw what is `wanted` look by look; where it ended, and the scores of each side's replies so far.
@@ -72,7 +72,7 @@ class _Graded:
 
 def _is_clear(stopped: StoppedEarly, before: Evaluation, after: Evaluation, quiet: bool) -> bool:
     """Whether the difference is significant at the look's own level."""
-    found, kind = paired_values(before, after), measure(stopped.metric)
+    found, kind = paired_values(before, after), definition_of(stopped.metric)
     values = (side.get(stopped.metric) for side in (found.before, found.after))
     difference = measured(kind, *values, found.problems, stopped.level) if len(found.problems) else {"p_value": None}
     p_value = difference["p_value"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
-from harness.config import PACE, Configuration
+from harness.config import THROUGHPUT_SETTINGS, Configuration
 from harness.engines import SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
 from harness.engines.base_weights import evaluation_weights
 from harness.errors import UserError
@@ -79,10 +79,10 @@ def carried_over(run: Run, side: str, earlier: dict, by: dict) -> dict:
 def _by_throughput(provenance: dict) -> tuple[dict, dict]:
     """What decides the replies, and what decides how fast they are drawn."""
     arguments = provenance.get("engine_args", {})
-    lasting = {key: value for key, value in provenance.items() if key not in PACE}
+    lasting = {key: value for key, value in provenance.items() if key not in THROUGHPUT_SETTINGS}
     if arguments:
-        lasting["engine_args"] = {key: value for key, value in arguments.items() if key not in PACE}
-    return lasting, {key: value for key, value in (provenance | arguments).items() if key in PACE}
+        lasting["engine_args"] = {key: value for key, value in arguments.items() if key not in THROUGHPUT_SETTINGS}
+    return lasting, {key: value for key, value in (provenance | arguments).items() if key in THROUGHPUT_SETTINGS}
 
 
 def dataset_record(dataset: Dataset) -> dict:

@@ -12,7 +12,7 @@ from harness.parsing.formats import FORMATS
 from harness.parsing.language import UNDETERMINED, label, prose, raw_label
 from harness.rewards import Rewards, load_rewards
 from harness.rewards.own import OwnRewards, load_own
-from harness.rewards.payment import Judgement
+from harness.rewards.reward_scores import RewardScores
 from harness.types import CUT_OFF, Completion, Equality, Format, Score
 
 NO_ROOM = "the question leaves no room in the model's context"
@@ -62,14 +62,14 @@ def _rewards(config: Configuration, equality: Equality, prefix: str) -> Rewards 
 
 
 def _unasked(completion: Completion, target: str | None, rewards: Sequence[str]) -> Score:
-    graded = ungraded(NO_ROOM, target)
+    graded = unscored_text(NO_ROOM, target)
     names = [*graded.scores, "truncated", "tokens", *(f"reward/{name}" for name in rewards)]
     unscored, reasons = dict.fromkeys(names), dict.fromkeys(names, NO_ROOM)
     return Score(completion.problem_id, completion.index, None, graded.language, unscored, reasons)
 
 
 @dataclass(frozen=True)
-class Grade:
+class TextScores:
     """What the metrics say of one reply; `reasons` has one for each score that is None."""
 
     extracted: str | None
@@ -87,7 +87,7 @@ def grade(
     *,
     eos: str | None = None,
     finished: bool = True,
-) -> Grade:
+) -> TextScores:
     """Every metric that a reply's text and its true answer decide; with no `target` no language is asked for.
 
     `eos` ends a reply as any known model's end token does; one that was cut off, not `finished`, has only the answer
@@ -108,16 +108,16 @@ def grade(
     if target:
         scores["language_ratio"] = float(language == target)
         scores["language_raw"] = float(raw_label(reply) == target)
-    return Grade(final.text if final else None, language, scores, reasons)
+    return TextScores(final.text if final else None, language, scores, reasons)
 
 
-def ungraded(reason: str | None, target: str | None) -> Grade:
+def unscored_text(reason: str | None, target: str | None) -> TextScores:
     """What `grade` says where there is no reply to read."""
     names = [name for name in TEXT_METRICS if target or not name.startswith("language")]
-    return Grade(None, UNDETERMINED, dict.fromkeys(names), dict.fromkeys(names, reason or "no reply"))
+    return TextScores(None, UNDETERMINED, dict.fromkeys(names), dict.fromkeys(names, reason or "no reply"))
 
 
-def _score(completion: Completion, graded: Grade, paid: Judgement) -> Score:
+def _score(completion: Completion, graded: TextScores, paid: RewardScores) -> Score:
     scores = graded.scores | {
         "truncated": float(completion.finish_reason == CUT_OFF),
         "tokens": float(completion.n_tokens),

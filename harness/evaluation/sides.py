@@ -15,7 +15,7 @@ from harness.console import progress
 from harness.data import columns
 from harness.data.samples import NoReplies, Reading, Sample, read_samples, rendered_prompt
 from harness.errors import UserError
-from harness.evaluation.scoring import grade, ungraded
+from harness.evaluation.scoring import grade, unscored_text
 from harness.parsing import answers
 from harness.parsing.formats import prompt_sha
 from harness.statistics.compare import metrics_of
@@ -158,7 +158,7 @@ def _graded_samples(path: Path, reading: Reading) -> Evaluation:
         for key, question, truth, sample in zip(keys, questions, truths, samples, strict=True):
             prompt, text, index = rendered_prompt(sample.row), sample.completion, sample.index or 0
             prefix, sha = sample.opening(reading.format) or "", prompt_sha(prompt) if prompt else ""
-            graded = ungraded("no reply", reading.language)
+            graded = unscored_text("no reply", reading.language)
             if text is not None:
                 graded = grade(prefix + text, truth, reading.format, reading.equality, reading.language)
             completions.append(Completion(key, index, question, truth, text or "", 0, "stop", sha, 0, prefix=prefix))

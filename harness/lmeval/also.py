@@ -1,7 +1,7 @@
 """Whether training changed anything else: tasks of lm-eval before and after, through its own backends.
 
 The run folder's also/ has for each side the samples, a line a document and filter, and their means; and, where there
-are two sides, their differences, paired by task, filter and document. Beside both stands each metric's Measure.
+are two sides, their differences, paired by task, filter and document. Beside both stands each metric's definition.
 """
 
 from collections import defaultdict
@@ -29,7 +29,7 @@ from harness.storage.files import read_journal, write_json, write_lines
 from harness.storage.stages import BASE, LAST
 from harness.storage.store import Run
 from harness.storage.stored import AlsoMeans, Document
-from harness.types import Measure
+from harness.types import MetricDefinition
 
 BACKENDS = {"transformers": "hf", "vllm": "vllm"}
 BATCH = 16
@@ -101,7 +101,7 @@ def compare_tasks(run: Run) -> None:
             values[key].append((old["scores"][metric], new["scores"][metric], weight))
     judged = judge(
         {
-            (task, title): (Measure(**measures[task][title]), *_over_weights(each))
+            (task, title): (MetricDefinition(**measures[task][title]), *_over_weights(each))
             for (task, title), each in sorted(values.items())
         }
     )
@@ -277,11 +277,11 @@ def _summary(rows: Iterable[Mapping[str, Any]], directions: Mapping[str, Mapping
     return {"tasks": means, "measures": measures}
 
 
-def kind_of(values: np.ndarray, higher_is_better: bool | None) -> Measure:
+def kind_of(values: np.ndarray, higher_is_better: bool | None) -> MetricDefinition:
     """A metric of lm-eval's by its values: a share where all are 0 or 1, in percent where none is beyond them."""
     better = 0 if higher_is_better is None else 1 if higher_is_better else -1
     share = bool(np.isin(values, (0, 1)).all())
-    return Measure("", share=share, percent=bool(((values >= 0) & (values <= 1)).all()), better=better)
+    return MetricDefinition("", share=share, percent=bool(((values >= 0) & (values <= 1)).all()), better=better)
 
 
 def _of_both(before: dict[str, dict[str, dict]], after: dict[str, dict[str, dict]]) -> dict[str, dict[str, dict]]:

@@ -27,14 +27,14 @@ NO_ARGUMENTS = ("metric", "aggregation", "higher_is_better", "hf_evaluate")
 
 
 @dataclass(frozen=True)
-class Ruling:
+class GraderScore:
     """What a grader read in a reply, and whether it takes that for right; None where it took too long."""
 
     extracted: str | None
     right: bool | None
 
 
-Grader = Callable[[str, str], Ruling]
+Grader = Callable[[str, str], GraderScore]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Checked:
     side: str
     completion: Completion
     score: Score
-    rulings: Mapping[str, Ruling]
+    rulings: Mapping[str, GraderScore]
 
     @property
     def is_right(self) -> bool:
@@ -164,17 +164,17 @@ def _metric(settings: Mapping[str, Any]) -> Callable[[str, str], bool]:
     return lambda extracted, truth: bool(function(predictions=[extracted], references=[truth], **arguments)[name])
 
 
-def _by_lm_eval(ensemble: Any, matches: Callable[[str, str], bool], reply: str, truth: str) -> Ruling:
+def _by_lm_eval(ensemble: Any, matches: Callable[[str, str], bool], reply: str, truth: str) -> GraderScore:
     from lm_eval.api.instance import Instance
 
     # One reply an instance: of several, take_first drops all but the first.
     instance = Instance("generate_until", {}, (), 0, resps=[reply])
     ensemble.apply([instance])
     extracted = instance.filtered_resps[ensemble.name]
-    return Ruling(extracted, matches(extracted, truth))
+    return GraderScore(extracted, matches(extracted, truth))
 
 
-def _by_math_verify(reply: str, truth: str) -> Ruling:
+def _by_math_verify(reply: str, truth: str) -> GraderScore:
     """As math-verify's defaults do it, gold first; what it read is the text of its last match in the reply."""
     from math_verify.errors import TimeoutException
 
@@ -182,10 +182,10 @@ def _by_math_verify(reply: str, truth: str) -> Ruling:
         # A bare answer is mathematics to it only between dollar signs.
         gold, given = _parsed(truth if "$" in truth else f"${truth}$"), _parsed(reply)
     except TimeoutException:
-        return Ruling(None, None)
+        return GraderScore(None, None)
     # An expression is never written out: 9^9^9 would take for ever.
     text = next((each for each in given if isinstance(each, str)), None)
-    return Ruling(text, _same(gold, given))
+    return GraderScore(text, _same(gold, given))
 
 
 def _parsed(text: str) -> list:

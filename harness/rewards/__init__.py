@@ -13,7 +13,7 @@ from harness import registry
 from harness.parsing.answers import NO_TRUTH, Unscorable
 from harness.parsing.formats import FORMATS
 from harness.rewards import robust, tutorial
-from harness.rewards.payment import EMPTY, NO_TEXT, Judgement, Payment, Reward
+from harness.rewards.reward_scores import EMPTY, NO_TEXT, Reward, RewardScore, RewardScores
 from harness.types import CUT_OFF, Equality, Format
 
 
@@ -51,7 +51,7 @@ class Rewards:
 
     format: Format
     opening: str
-    pays: dict[str, Callable[[object], Payment]]
+    pays: dict[str, Callable[[object], RewardScore]]
     reader: robust.Reader | tutorial.Reader
     need_truth: frozenset[str]
     limit: int | None = None
@@ -60,14 +60,14 @@ class Rewards:
     def names(self) -> list[str]:
         return list(self.pays)
 
-    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> Judgement:
+    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> RewardScores:
         """One reply; of the other columns of its row `finish_reason` says whether it was cut off.
 
         Where there is no true answer to compare with, the functions that need one are unscored.
         """
         truth = self.reader.truth_of(answer)
         if not isinstance(completion, str):
-            return Judgement(dict.fromkeys(self.pays), dict.fromkeys(self.pays, NO_TEXT), {}, None)
+            return RewardScores(dict.fromkeys(self.pays), dict.fromkeys(self.pays, NO_TEXT), {}, None)
         reply = self.reader(completion, truth, columns.get("finish_reason") != CUT_OFF)
         scores, reasons, whys = {}, {}, {}
         for name, pay in self.pays.items():
@@ -79,7 +79,7 @@ class Rewards:
                 scores[name], whys[name] = pay(reply)
             except Unscorable as error:
                 scores[name], reasons[name] = None, str(error)
-        return Judgement(scores, reasons, whys, reply.extracted)
+        return RewardScores(scores, reasons, whys, reply.extracted)
 
     @cached_property
     def functions(self) -> list[Reward]:
@@ -97,7 +97,7 @@ class Rewards:
 
         return [self._function(name, pay, read) for name, pay in self.pays.items()]
 
-    def _function(self, name: str, pay: Callable[[object], Payment], read: Callable[..., list[object]]) -> Reward:
+    def _function(self, name: str, pay: Callable[[object], RewardScore], read: Callable[..., list[object]]) -> Reward:
         def reward(prompts=(), completions=(), answer=(), completion_ids=None, **_):
             texts = tuple([_last_text(completion) for completion in _listed(completions)])
             truths = [self.reader.truth_of(each) for each in _listed(answer)][: len(texts)]
@@ -108,7 +108,7 @@ class Rewards:
         reward.__name__ = name
         return reward
 
-    def _tutorial_function(self, name: str, pay: Callable[[object], Payment]) -> Reward:
+    def _tutorial_function(self, name: str, pay: Callable[[object], RewardScore]) -> Reward:
         def reward(prompts=(), completions=(), answer=(), **_):
             # The tutorials pair replies with answers as far as the shorter of both goes.
             replies = _listed(completions)
@@ -212,7 +212,7 @@ def _last_text(completion: object) -> str | None:
     return completion if isinstance(completion, str) else None
 
 
-def _value(pay: Callable[[object], Payment], reply: object) -> float | None:
+def _value(pay: Callable[[object], RewardScore], reply: object) -> float | None:
     try:
         return pay(reply).value
     except Unscorable:

@@ -15,7 +15,7 @@ from harness.parsing.formats import FORMATS
 from harness.parsing.language import LANGUAGE_CODES, LANGUAGES
 from harness.rewards import PRESETS, load_rewards
 from harness.rewards.own import load_own
-from harness.rewards.payment import Judgement
+from harness.rewards.reward_scores import RewardScores
 from harness.storage.files import write_lines
 from harness.types import Equality, Format
 
@@ -36,7 +36,7 @@ class Judges(Protocol):
     @property
     def format(self) -> Format | None: ...
 
-    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = ...) -> Judgement: ...
+    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = ...) -> RewardScores: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Check:
     """One corpus held against its rewards; `faults` are rows that could not be checked, with the reason."""
 
     path: Path
-    rows: list[tuple[Sample, Judgement]] = field(default_factory=list)
+    rows: list[tuple[Sample, RewardScores]] = field(default_factory=list)
     drifts: list[Drift] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     left_out: int = 0
@@ -135,13 +135,13 @@ def rewards_of_rows(
     return rewards_of
 
 
-def judge(rewards: Judges, sample: Sample) -> Judgement:
+def judge(rewards: Judges, sample: Sample) -> RewardScores:
     """One row by every function; where something is wrong with the row, that is the reason of what is unscored."""
     columns = {key: value for key, value in sample.row.items() if key not in OUR_COLUMNS}
     judged = rewards.judge(sample.completion, sample.answer, columns)
     if not sample.fault:
         return judged
-    return Judgement(judged.scores, dict.fromkeys(judged.reasons, sample.fault), judged.whys, judged.extracted)
+    return RewardScores(judged.scores, dict.fromkeys(judged.reasons, sample.fault), judged.whys, judged.extracted)
 
 
 def check(path: Path, rewards_of: Callable[[Sample], Judges | None]) -> Check:
@@ -172,13 +172,13 @@ def update(checked: Check) -> None:
     write_lines(checked.path, (today.get(sample.name, sample.row) for sample in read_samples(checked.path)))
 
 
-def _expectations(sample: Sample, judged: Judgement) -> dict[str, Any]:
+def _expectations(sample: Sample, judged: RewardScores) -> dict[str, Any]:
     """What a row says of its rewards, as they are today."""
     now = {"scores": judged.scores, "extracted": judged.extracted, "reasons": judged.reasons}
     return {key: value for key, value in now.items() if key in sample.row}
 
 
-def _drifts(sample: Sample, expected: dict[str, Any], judged: Judgement, format: Format | None) -> list[Drift]:
+def _drifts(sample: Sample, expected: dict[str, Any], judged: RewardScores, format: Format | None) -> list[Drift]:
     found = []
     for name in {**expected, **judged.scores}:
         wanted = _number(expected[name]) if name in expected else MISSING

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import UserError, cause
-from harness.rewards.payment import EMPTY, NO_TEXT, Judgement
+from harness.rewards.reward_scores import EMPTY, NO_TEXT, RewardScores
 
 TRL_ONLY = {"trainer_state": None, "log_extra": lambda *_: None, "log_metric": lambda *_: None}
 
@@ -35,10 +35,10 @@ class OwnRewards:
     def names(self) -> list[str]:
         return list(self.functions)
 
-    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> Judgement:
+    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> RewardScores:
         """One reply. A function that raises, or returns no number, leaves it unscored with that reason."""
         if not isinstance(completion, str):
-            return Judgement(dict.fromkeys(self.names), dict.fromkeys(self.names, NO_TEXT), {}, None)
+            return RewardScores(dict.fromkeys(self.names), dict.fromkeys(self.names, NO_TEXT), {}, None)
         prompt = columns.get("prompt") or ""
         if not self.plain:
             completion = [{"role": "assistant", "content": completion}]
@@ -51,7 +51,7 @@ class OwnRewards:
             if reason:
                 reasons[name] = reason
         whys = {name: "as the function returned it" for name, value in scores.items() if value is not None}
-        return Judgement(scores, reasons, whys, None)
+        return RewardScores(scores, reasons, whys, None)
 
 
 def load_own(path: Path, plain: bool) -> OwnRewards:

@@ -12,7 +12,7 @@ from numbers import Number
 from harness.parsing import answers, formats
 from harness.parsing.answers import Unscorable
 from harness.parsing.language import UNDETERMINED, label, prose
-from harness.rewards.payment import Payment
+from harness.rewards.reward_scores import RewardScore
 from harness.types import Equality, Format
 
 
@@ -109,7 +109,7 @@ class Reply:
         return self.parsed.answer
 
 
-def pays(preset: str) -> dict[str, Callable[[Reply], Payment]]:
+def pays(preset: str) -> dict[str, Callable[[Reply], RewardScore]]:
     """The functions of a preset in its order, each from a reply to what it pays and why.
 
     They raise Unscorable where the true answer is needed and missing, or could not be compared with.
@@ -120,7 +120,7 @@ def pays(preset: str) -> dict[str, Callable[[Reply], Payment]]:
     return functions
 
 
-def _scaled(scale: Scale) -> dict[str, Callable[[Reply], Payment]]:
+def _scaled(scale: Scale) -> dict[str, Callable[[Reply], RewardScore]]:
     return {
         "match_format_exactly": lambda reply: _layout(reply, scale.exact),
         "match_format_approximately": lambda reply: _tags(reply, scale),
@@ -129,84 +129,84 @@ def _scaled(scale: Scale) -> dict[str, Callable[[Reply], Payment]]:
     }
 
 
-def _layout(reply: Reply, pay: float) -> Payment:
+def _layout(reply: Reply, pay: float) -> RewardScore:
     if reply.parsed.strict:
-        return Payment(pay, "the reply is exactly the layout")
-    return Payment(0.0, "the reply is not exactly the layout")
+        return RewardScore(pay, "the reply is exactly the layout")
+    return RewardScore(0.0, "the reply is not exactly the layout")
 
 
-def _tags(reply: Reply, scale: Scale) -> Payment:
+def _tags(reply: Reply, scale: Scale) -> RewardScore:
     """Each tag that the reply itself has to write; the one that its prompt ended with is not paid."""
     own = 1 if reply.reader.prefix else 0
     in_place = reply.parsed.in_place[own:]
     kept = sum(in_place)
     pay = kept * scale.tag_once + (len(in_place) - kept) * scale.tag_else
-    return Payment(pay, f"{kept} of {len(in_place)} tags once and in order")
+    return RewardScore(pay, f"{kept} of {len(in_place)} tags once and in order")
 
 
-def _answer(reply: Reply, scale: Scale) -> Payment:
+def _answer(reply: Reply, scale: Scale) -> RewardScore:
     right = reply.right
     if not reply.parsed.strict:
-        return Payment(scale.no_layout, "the reply is not exactly the layout")
+        return RewardScore(scale.no_layout, "the reply is not exactly the layout")
     if right:
-        return Payment(scale.right, "the answer is right")
+        return RewardScore(scale.right, "the answer is right")
     given, truth = reply.number, answers.number(reply.truth)
     if given is None:
-        return Payment(scale.no_number, "the answer is not one number")
+        return RewardScore(scale.no_number, "the answer is not one number")
     if truth:
         # Whole numbers on both sides: exact at any size, and several times faster than fractions.
         size = abs(truth.numerator * given.denominator)
         distance = abs(given.numerator * truth.denominator - truth.numerator * given.denominator)
         for parts, pay in scale.near:
             if distance * parts <= size:
-                return Payment(pay, f"wrong, within {100 // parts} % of the true answer")
-    return Payment(scale.other_number, "another number")
+                return RewardScore(pay, f"wrong, within {100 // parts} % of the true answer")
+    return RewardScore(scale.other_number, "another number")
 
 
-def _number(reply: Reply, scale: Scale) -> Payment:
+def _number(reply: Reply, scale: Scale) -> RewardScore:
     if reply.right:
-        return Payment(scale.number_right, "the answer is right")
+        return RewardScore(scale.number_right, "the answer is right")
     if reply.number is None:
-        return Payment(scale.number_none, "the answer is not one number")
-    return Payment(scale.number_wrong, "another number")
+        return RewardScore(scale.number_none, "the answer is not one number")
+    return RewardScore(scale.number_wrong, "another number")
 
 
-def _language(reply: Reply) -> Payment:
+def _language(reply: Reply) -> RewardScore:
     if not reply.parsed.strict:
-        return Payment(LANGUAGE_MALFORMED, "the reply is not exactly the layout")
+        return RewardScore(LANGUAGE_MALFORMED, "the reply is not exactly the layout")
     spoken = label(prose(reply.parsed.reasoning))
     if spoken == reply.reader.language:
-        return Payment(LANGUAGE_TARGET, f"the reasoning is in {spoken}")
+        return RewardScore(LANGUAGE_TARGET, f"the reasoning is in {spoken}")
     if spoken == UNDETERMINED:
-        return Payment(LANGUAGE_MALFORMED, "the reasoning has no words")
-    return Payment(LANGUAGE_OTHER, f"the reasoning is in {spoken}, not in {reply.reader.language}")
+        return RewardScore(LANGUAGE_MALFORMED, "the reasoning has no words")
+    return RewardScore(LANGUAGE_OTHER, f"the reasoning is in {spoken}, not in {reply.reader.language}")
 
 
-def _xml_tags(reply: Reply) -> Payment:
+def _xml_tags(reply: Reply) -> RewardScore:
     kept, outside = sum(reply.parsed.in_place), len(reply.parsed.trailing)
     pay = kept * XML_TAG - min(outside * XML_OUTSIDE_CHARACTER, XML_OUTSIDE_MOST)
-    return Payment(pay, f"{kept} of 4 tags once and in order, {outside} characters behind the layout")
+    return RewardScore(pay, f"{kept} of 4 tags once and in order, {outside} characters behind the layout")
 
 
-def _xml_soft(reply: Reply) -> Payment:
+def _xml_soft(reply: Reply) -> RewardScore:
     if reply.parsed.reasoning and reply.parsed.answer and all(reply.parsed.in_place):
-        return Payment(0.5, "each tag once and in order, both parts filled")
-    return Payment(0.0, "a tag is missing, repeated or out of order, or a part is empty")
+        return RewardScore(0.5, "each tag once and in order, both parts filled")
+    return RewardScore(0.0, "a tag is missing, repeated or out of order, or a part is empty")
 
 
-def _xml_integer(reply: Reply) -> Payment:
+def _xml_integer(reply: Reply) -> RewardScore:
     if not reply.right:
-        return Payment(0.0, "the answer is not right")
+        return RewardScore(0.0, "the answer is not right")
     if reply.number is None or reply.number.denominator != 1:
-        return Payment(0.0, "the answer is not an integer")
-    return Payment(0.5, "the answer is the right integer")
+        return RewardScore(0.0, "the answer is not an integer")
+    return RewardScore(0.5, "the answer is the right integer")
 
 
-def _xml_correct(reply: Reply) -> Payment:
-    return Payment(2.0, "the answer is right") if reply.right else Payment(0.0, "the answer is not right")
+def _xml_correct(reply: Reply) -> RewardScore:
+    return RewardScore(2.0, "the answer is right") if reply.right else RewardScore(0.0, "the answer is not right")
 
 
-_XML: dict[str, Callable[[Reply], Payment]] = {
+_XML: dict[str, Callable[[Reply], RewardScore]] = {
     "xmlcount_reward_func": _xml_tags,
     "soft_format_reward_func": _xml_soft,
     "strict_format_reward_func": lambda reply: _layout(reply, 0.5),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from harness.parsing.answers import NO_TRUTH, Unscorable
 from harness.parsing.language import raw_label
-from harness.rewards.payment import Payment
+from harness.rewards.reward_scores import RewardScore
 
 OPEN, CLOSE = "<start_working_out>", "<end_working_out>"
 SOLUTION, SOLUTION_END = "<SOLUTION>", "</SOLUTION>"
@@ -123,7 +123,7 @@ class Reply(NamedTuple):
         return self.reader.answer(self.text)
 
 
-def pays(preset: str) -> dict[str, Callable[[Reply], Payment]]:
+def pays(preset: str) -> dict[str, Callable[[Reply], RewardScore]]:
     """The functions of a preset in its order, each from a reply to what it pays and why.
 
     They raise Unscorable where the tutorials' raise: at a true answer that is no text.
@@ -146,54 +146,54 @@ def pays(preset: str) -> dict[str, Callable[[Reply], Payment]]:
     return functions
 
 
-def _matched(reply: Reply, pay: float) -> Payment:
-    return Payment(0, "no match") if reply.extracted is None else Payment(pay, "the layout matches")
+def _matched(reply: Reply, pay: float) -> RewardScore:
+    return RewardScore(0, "no match") if reply.extracted is None else RewardScore(pay, "the layout matches")
 
 
-def _tags(text: str, tags: tuple[str, ...], scale: Scale) -> Payment:
+def _tags(text: str, tags: tuple[str, ...], scale: Scale) -> RewardScore:
     once = sum([text.count(tag) == 1 for tag in tags])
-    return Payment(0.5 * once + scale.tag_else * (len(tags) - once), f"{once} of {len(tags)} tags exactly once")
+    return RewardScore(0.5 * once + scale.tag_else * (len(tags) - once), f"{once} of {len(tags)} tags exactly once")
 
 
-def _check_answer(guess: str | None, truth: str | None, scale: Scale) -> Payment:
+def _check_answer(guess: str | None, truth: str | None, scale: Scale) -> RewardScore:
     if guess is None:
-        return Payment(scale.no_layout, "no match")
+        return RewardScore(scale.no_layout, "no match")
     if truth is None:
         raise Unscorable(NO_TRUTH)
     if guess == truth:
-        return Payment(scale.same, "equal as text")
+        return RewardScore(scale.same, "equal as text")
     if guess.strip() == truth.strip():
-        return Payment(scale.same_stripped, "equal as text after stripping")
+        return RewardScore(scale.same_stripped, "equal as text after stripping")
     try:
         ratio = float(guess) / float(truth)
     except (ValueError, ZeroDivisionError, OverflowError):
-        return Payment(scale.no_number, "float() cannot read it, or the true answer is 0")
+        return RewardScore(scale.no_number, "float() cannot read it, or the true answer is 0")
     if 0.9 <= ratio <= 1.1:
-        return Payment(scale.near[0], "within 10 % of the true answer")
+        return RewardScore(scale.near[0], "within 10 % of the true answer")
     if 0.8 <= ratio <= 1.2:
-        return Payment(scale.near[1], "within 20 % of the true answer")
-    return Payment(scale.other_number, "another number")
+        return RewardScore(scale.near[1], "within 20 % of the true answer")
+    return RewardScore(scale.other_number, "another number")
 
 
-def _check_numbers(guess: str | None, truth: str | None, scale: Scale, cut_commas: bool) -> Payment:
+def _check_numbers(guess: str | None, truth: str | None, scale: Scale, cut_commas: bool) -> RewardScore:
     if guess is None:
-        return Payment(scale.number_none, "no number found")
+        return RewardScore(scale.number_none, "no number found")
     try:
         true = float((truth or "").strip())
         given = float(guess.strip().replace(",", "") if cut_commas else guess.strip())
     except ValueError:
-        return Payment(0, f"float() cannot read '{guess[:40]}' or the true answer")
+        return RewardScore(0, f"float() cannot read '{guess[:40]}' or the true answer")
     if given == true:
-        return Payment(scale.number_right, f"the first number found is '{guess[:40]}', which is right")
-    return Payment(scale.number_wrong, f"the first number found is '{guess[:40]}', which is wrong")
+        return RewardScore(scale.number_right, f"the first number found is '{guess[:40]}', which is right")
+    return RewardScore(scale.number_wrong, f"the first number found is '{guess[:40]}', which is wrong")
 
 
-def _language(text: str) -> Payment:
+def _language(text: str) -> RewardScore:
     spoken = raw_label(text)
-    return Payment({"id": 5.0, "en": -3.0, "zh": -3.0}.get(spoken, -5.0), f"langid labels the whole reply {spoken}")
+    return RewardScore({"id": 5.0, "en": -3.0, "zh": -3.0}.get(spoken, -5.0), f"langid labels the whole reply {spoken}")
 
 
-def _xml_count(text: str) -> Payment:
+def _xml_count(text: str) -> RewardScore:
     count = 0.0
     if text.count("<reasoning>\n") == 1:
         count += 0.125
@@ -205,7 +205,7 @@ def _xml_count(text: str) -> Payment:
     if text.count("\n</answer>") == 1:
         count += 0.125
         count -= (len(text.split("\n</answer>")[-1]) - 1) * 0.001
-    return Payment(count, "0.125 a tag with its line breaks, less 0.001 a character behind the end")
+    return RewardScore(count, "0.125 a tag with its line breaks, less 0.001 a character behind the end")
 
 
 def _soft(text: str) -> bool:
@@ -279,17 +279,17 @@ def _ends_a_line(text: str, place: int, eos: str) -> bool:
     return bool(eos) and text.startswith(eos, end) and _ends_a_line(text, end + len(eos), "")
 
 
-def _half(holds: bool, why: str, why_not: str) -> Payment:
-    return Payment(0.5, why) if holds else Payment(0.0, why_not)
+def _half(holds: bool, why: str, why_not: str) -> RewardScore:
+    return RewardScore(0.5, why) if holds else RewardScore(0.0, why_not)
 
 
-def _xml_correct(reply: Reply) -> Payment:
+def _xml_correct(reply: Reply) -> RewardScore:
     if reply.extracted == reply.truth:
-        return Payment(2.0, "equal as text")
-    return Payment(0.0, "not equal as text")
+        return RewardScore(2.0, "equal as text")
+    return RewardScore(0.0, "not equal as text")
 
 
-_XML: dict[str, Callable[[Reply], Payment]] = {
+_XML: dict[str, Callable[[Reply], RewardScore]] = {
     "xmlcount_reward_func": lambda reply: _xml_count(reply.text),
     "soft_format_reward_func": lambda reply: _half(_soft(reply.text), "matches on one line", "no match"),
     "strict_format_reward_func": lambda reply: _half(_strict(reply.text), "matches line by line", "no match"),

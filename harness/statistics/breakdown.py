@@ -30,7 +30,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Payment:
+class RewardSeparation:
     """What a reward function pays replies with a right and a wrong answer, on one side.
 
     `separation` is the probability that a right reply is paid more than a wrong one, half of the ties counted (the
@@ -101,13 +101,13 @@ def among_finished(side: Evaluation) -> dict[str, Part]:
     return {name: Part(name, len(each), float(np.mean(each)), None) for name, each in values.items() if each}
 
 
-def payments(side: Evaluation) -> tuple[Payment, ...]:
+def reward_separations(side: Evaluation) -> tuple[RewardSeparation, ...]:
     """What each reward function of a side, and all of them together, pay right and wrong answers."""
     names = [name for name in side.metrics if name.startswith("reward/")]
     right = np.array([score.scores.get(ANSWERED_BY) for score in side.scores], dtype=float)
     paid = {name: np.array([score.scores.get(name) for score in side.scores], dtype=float) for name in names}
     together = {"all together": total_rewards(side)} if len(names) > 1 else {}
-    found = (_payment(name.removeprefix("reward/"), values, right) for name, values in (paid | together).items())
+    found = (_separation(name.removeprefix("reward/"), values, right) for name, values in (paid | together).items())
     return tuple(payment for payment in found if payment)
 
 
@@ -119,14 +119,14 @@ def total_rewards(side: Evaluation) -> np.ndarray:
     return np.where(np.isnan(paid).all(axis=1), np.nan, np.nansum(paid, axis=1))
 
 
-def _payment(name: str, paid: np.ndarray, right: np.ndarray) -> Payment | None:
+def _separation(name: str, paid: np.ndarray, right: np.ndarray) -> RewardSeparation | None:
     known = ~np.isnan(paid)
     hits, misses = paid[known & (right == 1)], paid[known & (right == 0)]
     if not len(hits) or not len(misses):
         return None
     ranks = scipy_stats.rankdata(np.concatenate([hits, misses]))
     above = ranks[: len(hits)].sum() - len(hits) * (len(hits) + 1) / 2
-    return Payment(
+    return RewardSeparation(
         name,
         float(hits.mean()),
         float(misses.mean()),

@@ -29,11 +29,11 @@ from harness.types import (
     Comparison,
     Difference,
     Evaluation,
-    Measure,
-    Metric,
+    MetricDefinition,
+    MetricValue,
     Score,
     StoppedEarly,
-    measure,
+    definition_of,
     stopped_early,
 )
 
@@ -41,15 +41,15 @@ MUCH_TRUNCATED = 0.10
 LANGUAGE_SAMPLES = 20
 
 
-def metrics_of(scores: Sequence[Score], of_one_model: bool = True) -> dict[str, Metric]:
+def metrics_of(scores: Sequence[Score], of_one_model: bool = True) -> dict[str, MetricValue]:
     """Every metric's mean with its interval: Wilson's from 0 to 1, else Student's t, both clustered by problem.
 
     pass@k and maj@k are means over problems, where these have several replies each, all of one model.
     """
     _, problems = np.unique([score.problem_id for score in scores], return_inverse=True)
-    metrics = {name: metric_of(measure(name), values, problems) for name, values in columns(scores).items()}
+    metrics = {name: metric_of(definition_of(name), values, problems) for name, values in columns(scores).items()}
     for name, values in repeats.metrics(scores).items() if of_one_model else ():
-        metrics[name] = metric_of(measure(name), np.array(list(values.values())), np.arange(len(values)))
+        metrics[name] = metric_of(definition_of(name), np.array(list(values.values())), np.arange(len(values)))
     return metrics
 
 
@@ -115,12 +115,12 @@ def primary_of(sides: Sequence[Evaluation]) -> tuple[str, ...]:
     return primary_metrics(next((each for each in languages if each not in USUAL_LANGUAGES), None))
 
 
-def metric_of(kind: Measure, values: np.ndarray, problems: np.ndarray) -> Metric:
+def metric_of(kind: MetricDefinition, values: np.ndarray, problems: np.ndarray) -> MetricValue:
     """A mean over replies, with its interval clustered by problem; NaN is unscored."""
     scored = ~np.isnan(values)
     unscored = int((~scored).sum())
     if not scored.any():
-        return Metric(None, None, None, 0, unscored)
+        return MetricValue(None, None, None, 0, unscored)
     numbers, problems = values[scored], problems[scored]
     if kind.percent and len(np.unique(problems)) == len(numbers):
         low, high = stats.bounded_interval(numbers)
@@ -131,7 +131,7 @@ def metric_of(kind: Measure, values: np.ndarray, problems: np.ndarray) -> Metric
         low, high = stats.mean_interval(numbers, problems)
         if kind.percent:
             low, high = max(low, 0.0), min(high, 1.0)
-    return Metric(float(numbers.mean()), _finite(low), _finite(high), len(numbers), unscored)
+    return MetricValue(float(numbers.mean()), _finite(low), _finite(high), len(numbers), unscored)
 
 
 def language_counts(scores: Sequence[Score]) -> dict[str, int]:
@@ -186,7 +186,8 @@ def _differences(
     names = [name for name in before.metrics if name in after.metrics]
     levels = {stopped.metric: stopped.level} if stopped else {}
     return {
-        name: measured(measure(name), *values.get(name, nothing), level=levels.get(name, SIGNIFICANT)) for name in names
+        name: measured(definition_of(name), *values.get(name, nothing), level=levels.get(name, SIGNIFICANT))
+        for name in names
     }
 
 

@@ -21,7 +21,7 @@ from harness.types import (
     NO_EVIDENCE,
     NOT_COMPARED,
     Difference,
-    Measure,
+    MetricDefinition,
     StoppedEarly,
 )
 
@@ -36,13 +36,15 @@ def primary_metrics(language: str | None) -> tuple[str, ...]:
     return PRIMARY if language in USUAL_LANGUAGES else (*PRIMARY, LANGUAGE)
 
 
-def judge(values: Mapping[str, tuple[Measure, np.ndarray, np.ndarray]]) -> dict[str, Difference]:
-    """The differences of metrics that all get a verdict: each its Measure and both sides' values, a pair a problem."""
+def judge(values: Mapping[str, tuple[MetricDefinition, np.ndarray, np.ndarray]]) -> dict[str, Difference]:
+    """The differences of metrics that all get a verdict: its definition and both sides' values, a pair a problem."""
     family = {name: measured(kind, old, new, np.arange(len(old))) for name, (kind, old, new) in values.items()}
     return adjusted([family], family)[0]
 
 
-def measured(kind: Measure, old: np.ndarray, new: np.ndarray, problems: np.ndarray, level: float = SIGNIFICANT) -> dict:
+def measured(
+    kind: MetricDefinition, old: np.ndarray, new: np.ndarray, problems: np.ndarray, level: float = SIGNIFICANT
+) -> dict:
     """One metric over the pairs that are scored on both sides, each problem counting once; not yet adjusted.
 
     The interval is the one that holds all differences which are not significant at the level.
@@ -147,7 +149,7 @@ def _known(difference: dict) -> dict:
     return {key: value for key, value in difference.items() if key not in ("power", "kind")}
 
 
-def verdict_of(kind: Measure, delta: float, p_adjusted: float) -> str:
+def verdict_of(kind: MetricDefinition, delta: float, p_adjusted: float) -> str:
     """What a difference of a metric is called, by its p-value among all that are tested."""
     if p_adjusted >= SIGNIFICANT:
         return NO_EVIDENCE

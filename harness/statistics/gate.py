@@ -22,7 +22,7 @@ from harness.statistics.compare import compare_each, metrics_of
 from harness.statistics.pairs import as_asked_for, of_several_adapters, unlike
 from harness.statistics.power import POWER, needed_for_mean
 from harness.statistics.stats import QUANTILE, unchanged_needed
-from harness.types import Completion, Difference, Evaluation, Score, measure, stopped_early
+from harness.types import Completion, Difference, Evaluation, Score, definition_of, stopped_early
 
 GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
 TOLERANCE = 0.05
@@ -50,8 +50,8 @@ class Judged:
     @property
     def cells(self) -> tuple[str, ...]:
         """A row for people: metric, baseline, now, difference, 95 % interval, tolerance, result."""
-        show, each = measure(self.name).show, self.difference
-        interval = measure(self.name).interval(each.low, each.high, signed=True)
+        show, each = definition_of(self.name).show, self.difference
+        interval = definition_of(self.name).interval(each.low, each.high, signed=True)
         values = show(each.before), show(each.after), show(each.delta, signed=True), interval
         return self.name, *values, _amount(self.name, self.tolerance), self.result
 
@@ -127,7 +127,7 @@ def tolerance(name: str, text: str) -> float:
         value = math.nan
     if not 0 <= value < math.inf:
         raise UserError(f"--tolerance {name}={text}: give a number from 0 on, as in {name}={TOLERANCE}")
-    if measure(name).percent and value >= 1:
+    if definition_of(name).percent and value >= 1:
         raise UserError(f"--tolerance {name}={text}: a share cannot fall by more than 1: 5 percentage points are 0.05")
     return value
 
@@ -222,9 +222,9 @@ def _filled(
 
     def whole(score: Score) -> Score:
         gaps = {
-            name: float(good if measure(name).better > 0 else 1 - good)
+            name: float(good if definition_of(name).better > 0 else 1 - good)
             for name, value in score.scores.items()
-            if value is None and (partner(score), name) in known and measure(name).percent
+            if value is None and (partner(score), name) in known and definition_of(name).percent
         }
         return replace(score, scores=score.scores | gaps) if gaps else score
 
@@ -240,14 +240,14 @@ def _judged(name: str, difference: Difference, worst: Difference, allowed: float
         return judged("not shown", "no reply is scored on both sides")
     unknown = difference.one_sided + lost
     gaps = f"{unknown or 'some'} replies are lost or scored on one side only"
-    if unknown and not measure(name).percent:
+    if unknown and not definition_of(name).percent:
         return judged("not shown", f"{gaps}, and {name} knows no worst value")
     if difference.low is None or difference.high is None:
         if difference.problems > 1 and allowed and not difference.delta:
             return judged("holds", "no pair differs")
         few = "one problem gives" if difference.problems == 1 else "differences that are all the same give"
         return judged("not shown", f"{few} no interval")
-    better = measure(name).better
+    better = definition_of(name).better
     word = "worse" if better else "differs"
     least, most = _wrong_way(better, difference)
     if most < allowed <= (at_most := _wrong_way(better, worst)[1]):
@@ -276,7 +276,7 @@ def _wrong_way(better: int, difference: Difference) -> tuple[float, float]:
 
 
 def _as_large(name: str, most: float, allowed: float) -> str:
-    kind = {1: "loss", -1: "rise", 0: "difference"}[measure(name).better]
+    kind = {1: "loss", -1: "rise", 0: "difference"}[definition_of(name).better]
     return f"the {kind} may be as large as {_amount(name, most)} ({_amount(name, allowed)} allowed)"
 
 
@@ -290,7 +290,7 @@ def _needed(name: str, difference: Difference, allowed: float) -> int | None:
         return unchanged_needed(allowed)
     spread = (difference.high - difference.low) / 2 / QUANTILE * math.sqrt(difference.problems)
     # Where both ends have to hold, each has half of the failures.
-    return needed_for_mean(allowed, spread, POWER if measure(name).better else (1 + POWER) / 2)
+    return needed_for_mean(allowed, spread, POWER if definition_of(name).better else (1 + POWER) / 2)
 
 
 def _left_out(whole: Evaluation, compared: Evaluation, other: str) -> list[str]:
@@ -303,4 +303,4 @@ def _left_out(whole: Evaluation, compared: Evaluation, other: str) -> list[str]:
 
 def _amount(name: str, value: float) -> str:
     """A difference in the metric's unit, exact enough to be told from the tolerance."""
-    return f"{100 * value:.2f} pp" if measure(name).percent else f"{value:.2f}"
+    return f"{100 * value:.2f} pp" if definition_of(name).percent else f"{value:.2f}"

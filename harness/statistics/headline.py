@@ -6,14 +6,14 @@ from harness.types import (
     ANSWERED_BY,
     DESCRIBED,
     FLIPS_BY,
-    MEASURES,
+    METRIC_DEFINITIONS,
     NO_EVIDENCE,
     NOT_COMPARED,
-    Measure,
-    Metric,
+    MetricDefinition,
+    MetricValue,
     OverSeeds,
     StoppedEarly,
-    measure,
+    definition_of,
 )
 
 LAYOUT = "format_strict"
@@ -56,7 +56,7 @@ def lines(differences: Mapping[str, Mapping], gain: Mapping[str, float] | None) 
     tested = [name for name, each in differences.items() if each["verdict"] not in (DESCRIBED, NOT_COMPARED)]
     # A run's own primary metric is told whatever it is.
     if len(tested) == 1 and tested[0] not in (LAYOUT, ANSWERED_BY):
-        told.append(_difference(tested[0], differences[tested[0]], measure(tested[0])))
+        told.append(_difference(tested[0], differences[tested[0]], definition_of(tested[0])))
     return tuple(told)
 
 
@@ -87,7 +87,7 @@ def verdicts_by(primary: str, stopped: StoppedEarly | None) -> str:
     return f"Only {primary} has a verdict, as the run named it before the first reply; all else is described.{looks}"
 
 
-def lines_of_one(metrics: Mapping[str, Metric]) -> tuple[str, ...]:
+def lines_of_one(metrics: Mapping[str, MetricValue]) -> tuple[str, ...]:
     """Of one side alone."""
     named = {
         LAYOUT: "In the required format", ANSWERED_BY: "Correct answers, in whatever format", FLIPS_BY: "Both at once",
@@ -104,7 +104,7 @@ def of_seeds(name: str, seeds: OverSeeds, adapters: Mapping) -> tuple[str, ...]:
     recipe."""
     if seeds.delta is None:
         return ()
-    kind, what, each = measure(name), ABOUT.get(name, name), list(seeds.deltas.values())
+    kind, what, each = definition_of(name), ABOUT.get(name, name), list(seeds.deltas.values())
     of_these = kind.interval(adapters["low"], adapters["high"], signed=True) or "not known"
     of_recipe = kind.interval(seeds.low, seeds.high, signed=True) or "not known"
     return (
@@ -118,7 +118,7 @@ def of_seeds(name: str, seeds: OverSeeds, adapters: Mapping) -> tuple[str, ...]:
     )
 
 
-def _difference(about: str, difference: Mapping | None, kind: Measure = MEASURES[LAYOUT]) -> str:
+def _difference(about: str, difference: Mapping | None, kind: MetricDefinition = METRIC_DEFINITIONS[LAYOUT]) -> str:
     if difference is None or difference["delta"] is None:
         return f"{about}: nothing to compare."
     before, after = (kind.show(difference[side]) for side in ("before", "after"))
@@ -139,7 +139,7 @@ def _share_of_layout(gain: Mapping[str, float]) -> str:
     )
 
 
-def _unsigned(kind: Measure, spread: float) -> str:
+def _unsigned(kind: MetricDefinition, spread: float) -> str:
     return kind.show(spread, signed=True).removeprefix("+")
 
 

@@ -18,7 +18,7 @@ from harness.statistics.compare import primary_in_run
 from harness.statistics.differences import verdict_of
 from harness.statistics.pairs import asked_of_both, problem_means
 from harness.statistics.stats import CONFIDENCE, holm
-from harness.types import DESCRIBED, NOT_COMPARED, Evaluation, OverSeeds, measure
+from harness.types import DESCRIBED, NOT_COMPARED, Evaluation, OverSeeds, definition_of
 
 RESAMPLES = 2000
 Ends = tuple[float | None, float | None]
@@ -41,7 +41,7 @@ def of_metric(name: str, seeds: Sequence[int], deltas: np.ndarray) -> OverSeeds:
     known = ~np.isnan(deltas)
     if not known.any(axis=1).all():
         return OverSeeds({}, None, None, None, None, None, None, 0, None, None, NOT_COMPARED)
-    by_seed, percent = np.nanmean(deltas, axis=1), measure(name).percent
+    by_seed, percent = np.nanmean(deltas, axis=1), definition_of(name).percent
     mean, spread = float(by_seed.mean()), float(by_seed.std(ddof=1))
     error, freedom = crossed_error(deltas)
     on_these = _interval(mean, spread / sqrt(len(seeds)), len(seeds) - 1, percent)
@@ -115,6 +115,6 @@ def _judged(made: Mapping[str, OverSeeds], primary: Sequence[str]) -> dict[str, 
     for name in primary:
         if name in made and made[name].verdict != NOT_COMPARED:
             p_value = adjusted.get(name, 1.0)
-            verdict = verdict_of(measure(name), made[name].delta, p_value)
+            verdict = verdict_of(definition_of(name), made[name].delta, p_value)
             judged[name] = replace(made[name], p_adjusted=p_value, verdict=verdict)
     return judged

@@ -16,7 +16,7 @@ from harness.storage.files import read_journal, read_json, sha256, write_bytes, 
 from harness.storage.lock import hold
 from harness.storage.stages import BASE, LAST, REPORT, SIDES, parts
 from harness.storage.stored import Record
-from harness.types import ANSWERED_BY, FLIPS_BY, Comparison, Completion, Evaluation, Metric, OverSeeds, Score
+from harness.types import ANSWERED_BY, FLIPS_BY, Comparison, Completion, Evaluation, MetricValue, OverSeeds, Score
 
 SIDE_FILES = ("completions.jsonl", "scores.jsonl", "metrics.json")
 TRAINING_FILES = ("log.jsonl", "probes.jsonl", "rollouts.jsonl")
@@ -182,7 +182,7 @@ class Run:
             settings=record["configuration"],
         )
 
-    def metrics(self, side: str) -> dict[str, Metric]:
+    def metrics(self, side: str) -> dict[str, MetricValue]:
         """A side's metrics.json; a UserError where it is not there, or not one."""
         file = self.path / side / "metrics.json"
         self.verify(file)
@@ -313,9 +313,9 @@ def _scores(path: Path) -> dict[tuple[str, int], Score]:
     return {score.place: score for score in scores}
 
 
-def _metrics(path: Path) -> dict[str, Metric]:
+def _metrics(path: Path) -> dict[str, MetricValue]:
     try:
-        metrics = {name: records.make(Metric, row) for name, row in read_json(path).items()}
+        metrics = {name: records.make(MetricValue, row) for name, row in read_json(path).items()}
         if any((each.low is None) != (each.high is None) for each in metrics.values()):
             raise ValueError("an interval with one end")
     except (TypeError, ValueError, AttributeError) as error:

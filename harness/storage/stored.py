@@ -8,7 +8,16 @@ from typing import Any
 from harness.errors import UserError
 from harness.storage import records
 from harness.storage.files import read_json
-from harness.types import AdapterEffect, Agreement, Difference, Equality, Measure, Metric, NearCopies, StoppedEarly
+from harness.types import (
+    AdapterEffect,
+    Agreement,
+    Difference,
+    Equality,
+    MetricDefinition,
+    MetricValue,
+    NearCopies,
+    StoppedEarly,
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Pace:
+class ThroughputSettings:
     """How many of a side's replies were drawn with other engine arguments, before those were changed."""
 
     replies: int
@@ -53,7 +62,7 @@ class Provenance:
     adapter: dict[str, str] | None = None
     adapter_effect: AdapterEffect | None = None
     agreement: Agreements | None = None
-    earlier_paces: tuple[Pace, ...] = ()
+    earlier_paces: tuple[ThroughputSettings, ...] = ()
     drawn_again: dict[str, int] | None = None
     skipped_rows: dict[str, int] = field(default_factory=dict)
     system_prompt: str | None = None
@@ -117,8 +126,8 @@ class Document:
 class AlsoMeans:
     """also/SIDE.json: the means of lm-eval's tasks, what each metric says, and which cannot be compared, and why."""
 
-    tasks: dict[str, dict[str, Metric]]
-    measures: dict[str, dict[str, Measure]]
+    tasks: dict[str, dict[str, MetricValue]]
+    measures: dict[str, dict[str, MetricDefinition]]
     unpaired: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -127,7 +136,7 @@ class AlsoCompared:
     """also/comparison.json: their differences, and how many documents have no partner."""
 
     tasks: dict[str, dict[str, Difference]]
-    measures: dict[str, dict[str, Measure]]
+    measures: dict[str, dict[str, MetricDefinition]]
     left_out: int
     unpaired: dict[str, dict[str, str]] = field(default_factory=dict)
 

@@ -145,9 +145,9 @@ def test_a_run_without_a_true_answer(run, harness, tmp_path):
 def test_what_takes_math_verify_too_long_is_no_wrong_answer(monkeypatch):
     monkeypatch.setattr(answers, "MATH_VERIFY_SECONDS", 1)
     grade = crosscheck.graders()[MATH]
-    assert grade("\\boxed{9^{9^{9}}}", "12") == crosscheck.Ruling("9^{9^{9}}", None)
+    assert grade("\\boxed{9^{9^{9}}}", "12") == crosscheck.GraderScore("9^{9^{9}}", None)
     assert grade("\\boxed{12} or \\boxed{x^{", "12").right is not None
-    assert grade("$\\frac{1}{2}$", "0.5") == crosscheck.Ruling("\\frac{1}{2}", True)
+    assert grade("$\\frac{1}{2}$", "0.5") == crosscheck.GraderScore("\\frac{1}{2}", True)
 
 
 @needs_lm_eval
@@ -161,8 +161,8 @@ def test_the_filters_are_those_of_the_installed_task(monkeypatch, tmp_path):
     write_json(tmp_path / crosscheck.TASK, task)
     monkeypatch.setattr(crosscheck.resources, "files", lambda package: tmp_path)
     grade = crosscheck.graders()["lm-eval new"]
-    assert grade("= a", "a") == crosscheck.Ruling("a", True)
-    assert grade("= A", "a") == crosscheck.Ruling("A", False)
+    assert grade("= a", "a") == crosscheck.GraderScore("a", True)
+    assert grade("= A", "a") == crosscheck.GraderScore("A", False)
 
 
 @needs_lm_eval

@@ -125,4 +125,4 @@ def test_greedy_replies_that_do_not_repeat_are_counted(tmp_path):
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
     journal.write_text("".join(json.dumps(row | {"text": row["text"] + "."}) + "\n" for row in rows))
     run.keep(journal)
-    assert evaluate.draw_again(run, "before", engine, wanted) == {"replies": 8, "differ": 8}
+    assert evaluate.generate_again(run, "before", engine, wanted) == {"replies": 8, "differ": 8}

@@ -20,7 +20,7 @@ from harness.models import checkpoints
 from harness.parsing import formats
 from harness.parsing.formats import FORMATS
 from harness.rewards import load_rewards
-from harness.types import MEASURES
+from harness.types import METRIC_DEFINITIONS
 
 RECIPES = {
     "gsm8k_working_out": "gemma3-4b",
@@ -155,7 +155,7 @@ def test_the_files_say_what_harness_says(task):
     assert file["test_split"] == ("test" if "test" in source.splits else "train")
     rewards = load_rewards(FORMATS[format].rewards, format=FORMATS[format]).names
     assert [each["metric"] for each in file["metric_list"]] == [*TEXT_METRICS, *(f"reward/{name}" for name in rewards)]
-    assert set(TEXT_METRICS) == set(MEASURES) - {"tokens", "truncated"}
+    assert set(TEXT_METRICS) == set(METRIC_DEFINITIONS) - {"tokens", "truncated"}
     assert all((each["aggregation"], each["higher_is_better"]) == ("mean", True) for each in file["metric_list"])
     assert file["generation_kwargs"] == {
         "until": [],

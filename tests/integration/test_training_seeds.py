@@ -25,7 +25,7 @@ from harness.statistics import gate
 from harness.statistics.compare import metrics_of, over_common_problems
 from harness.statistics.seed_statistics import of_metric, over_seeds
 from harness.storage.store import Run
-from harness.types import DESCRIBED, NO_EVIDENCE, NOT_COMPARED, Completion, Evaluation, Metric, Score
+from harness.types import DESCRIBED, NO_EVIDENCE, NOT_COMPARED, Completion, Evaluation, MetricValue, Score
 
 SEEDS = (3407, 3408)
 COMMAND = ("run", "--before-after", "--training-seeds", "2", "--limit", "12", "--set", "steps=2", "--output", "run")
@@ -68,7 +68,7 @@ def side(name: str, right: list[int]) -> Evaluation:
         for (problem, index), value in zip(places, map(float, right), strict=True)
     )
     names = scores[0].scores
-    return Evaluation(name, completions, scores, dict.fromkeys(names, Metric(None, None, None, 0, 0)), {}, {})
+    return Evaluation(name, completions, scores, dict.fromkeys(names, MetricValue(None, None, None, 0, 0)), {}, {})
 
 
 @pytest.mark.parametrize(

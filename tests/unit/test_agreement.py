@@ -19,6 +19,7 @@ from harness.evaluation import evaluate
 from harness.models import adapters, checkpoints
 from harness.storage.stages import BOTH, parts
 from harness.storage.store import Run
+from harness.types import FAR
 from train import frozen, probes
 
 PATTERNS = {"alpha_pattern": {"q_proj": 32, "layers.2.mlp.down_proj": 40}}
@@ -101,7 +102,7 @@ def test_the_adapter_that_was_trained_passes_in_every_type(trained, kind):
     assert found["base"] < 1e-5 > found["adapter"]
     assert found["effect"] > 0.1
     (rounded,) = proven(trained[kind], "bfloat16")["compared"]
-    assert 0 < rounded["adapter"] < agreement.FAR * agreement.ROUNDING["bfloat16"] / 2
+    assert 0 < rounded["adapter"] < FAR * agreement.ROUNDING["bfloat16"] / 2
     assert abs(rounded["ratio"] - 1) < 0.1
 
 

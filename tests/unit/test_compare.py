@@ -10,7 +10,7 @@ from reports.rows import metric_row, takes_more
 
 
 def side(name: str, right: list[int | None], prompt="p", **more) -> Evaluation:
-    """An evaluation whose replies are right (1), wrong (0) or ungraded (None), one problem each."""
+    """An evaluation whose replies are right (1), wrong (0) or unscored_text (None), one problem each."""
     completions = [Completion(f"q{n}", 0, "?", "1", "x", 2, "stop", prompt, 0) for n in range(len(right))]
     scores = []
     for n, value in enumerate(right):

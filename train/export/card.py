@@ -10,7 +10,7 @@ from harness.console.markdown import escaped, one_line
 from harness.data.datasets import DATASETS
 from harness.statistics import headline
 from harness.storage.store import Run
-from harness.types import measure, stopped_early
+from harness.types import definition_of, stopped_early
 from train.export import Export
 
 LIBRARIES = {"lora": "peft", "merged-16bit": "transformers", "merged-4bit": "transformers", "gguf": "gguf"}
@@ -77,7 +77,7 @@ def _results(export: Export, run: Run) -> list[EvalResult]:
             dataset_config=source.config if source else None,
             dataset_split=config.split,
             metric_type=one_line(name),
-            metric_name=f"{measure(name).about}{rounded}",
+            metric_name=f"{definition_of(name).about}{rounded}",
             metric_value=round(metric.mean, 4),
         )
         for name, metric in run.metrics("after").items()
@@ -108,7 +108,7 @@ def _measured(export: Export, run: Run) -> list[str]:
 
 
 def _row(name: str, difference: dict) -> str:
-    show = measure(name).show
+    show = definition_of(name).show
     delta, low, high = (show(difference[key], signed=True) for key in ("delta", "low", "high"))
     cells = (
         name, show(difference["before"]), show(difference["after"]), delta,

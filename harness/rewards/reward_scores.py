@@ -9,7 +9,7 @@ NO_TEXT = "the completion is no text"
 EMPTY: Mapping[str, object] = {}
 
 
-class Payment(NamedTuple):
+class RewardScore(NamedTuple):
     """What one function pays, and why, in a few words."""
 
     value: float
@@ -17,7 +17,7 @@ class Payment(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RewardScores:
     """What every function pays by name, or None with the reason; `whys` has a line for each that pays.
 
     `extracted` is the answer that the preset's own layout gave.
