@@ -35,6 +35,7 @@ FOLDERS = {
     "plan": ("types", "config", "storage", "models", "data", "engines", "statistics"),
     "notebook": ("types", "console", "storage", "statistics"),
     "testing": ("data", "rewards"),
+    "examples": ("testing",),
     "__init__": (),
     "__main__": ("cli",),
     "train": ("types", "config", "registry", "console", "parsing", "storage", "models", "data", "rewards", "engines",

@@ -1,0 +1,149 @@
+"""harness/examples: each file is run as its page, its head or its cells say, in a copy as users make one."""
+
+import ast
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import harness as package
+
+EXAMPLES = Path(package.__file__).parent / "examples"
+ROW = re.compile(r"\| \[(.+?)\]\(\1\) \| .+ \| (.+) \|")
+ROWS = dict(ROW.findall((EXAMPLES / "README.md").read_text(encoding="utf-8")))
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+
+
+@pytest.fixture
+def examples(tmp_path, monkeypatch) -> Path:
+    """A copy, which is the working folder; the programs of this environment come first."""
+    copy = shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("PATH", f"{sys.prefix}/bin", prepend=":")
+    return copy
+
+
+def commands_of(name: str) -> list[list[str]]:
+    """The words of each command in a file's row of the page."""
+    return [shlex.split(each) for each in re.findall(r"`(.+?)`", ROWS[name])]
+
+
+def run_notebook(path: Path, parameters: dict[str, str]) -> tuple[dict, list]:
+    """Run the cells but the one that installs, with `parameters` for the notebook's own.
+
+    Returns the names that the cells made, and what each Python cell's last line shows. Raises where one fails.
+    """
+    names, shown = {}, []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source, tags = "".join(cell["source"]), cell["metadata"].get("tags", [])
+        if cell["cell_type"] == "markdown" or "install" in tags:
+            continue
+        if source.startswith("!"):
+            subprocess.run(source[1:].format(**names), shell=True, check=True, timeout=600)
+            continue
+        body = ast.parse(source).body
+        last = body.pop() if isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body, []), path.name, "exec"), names)
+        if last:
+            shown.append(eval(compile(ast.Expression(last.value), path.name, "eval"), names))
+        if "parameters" in tags:
+            assert parameters.keys() <= names.keys()
+            names |= parameters
+    return names, shown
+
+
+def test_the_page_names_every_file():
+    files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*") if path.is_file()}
+    assert {name for name in files if "__pycache__" not in name} == {*ROWS, "README.md"}
+
+
+def test_own_data(examples, command):
+    ((_, *words),) = commands_of("own_data/questions.csv")
+    code, said = command(*words, "--output", "own")
+    assert code == 0, said
+    metrics = json.loads((examples / "own" / "before" / "metrics.json").read_text())
+    assert metrics["accuracy_flexible"]["n"] == 12
+    assert metrics["accuracy_flexible"]["unscored"] == 0
+    assert metrics["accuracy_flexible"]["mean"] > 0
+
+
+def test_own_reward(examples, command):
+    (_, *words), (_, run, *more) = commands_of("own_reward.py")
+    code, said = command(*words, "--output", "own")
+    assert code == 0, said
+    metrics = json.loads((examples / "own" / "before" / "metrics.json").read_text())
+    rewards = {name: each["n"] for name, each in metrics.items() if name.startswith("reward/")}
+    assert rewards == {"reward/correct_answer": 20, "reward/right_sums": 20, "reward/not_too_long": 20}
+    assert run == "run"
+    assert command("plan", *more)[0] == 0
+
+
+def test_scored_replies(examples, command):
+    (_, *check), (_, *score) = commands_of("own_reward.jsonl")
+    assert command(*check)[0] == 0
+    assert command(*score)[0] == 0
+    assert (examples / "new.jsonl").read_text() == (examples / "own_reward.jsonl").read_text()
+    (tests,) = commands_of("test_own_reward.py")
+    pytest_run = [sys.executable, "-m", *tests]
+    assert subprocess.run(pytest_run, check=False, timeout=600).returncode == 0
+
+    rewards = examples / "own_reward.py"
+    rewards.write_text(rewards.read_text().replace("[2.0 if", "[1.25 if"))
+    done = subprocess.run(pytest_run, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 1
+    assert "right: correct_answer: expected 2.0, got 1.25" in done.stdout
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_in_order_and_without_outputs(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len({*ids}) == len(ids)
+    for cell in notebook["cells"]:
+        assert isinstance(cell["source"], list)
+        assert cell["cell_type"] == "markdown" or (cell["outputs"], cell["execution_count"]) == ([], None)
+    assert path.stat().st_size < 10_000
+
+
+def test_read_a_run(job):
+    names, (run, differences, wrong, changed, kinds) = run_notebook(EXAMPLES / "read_a_run.ipynb", {"folder": str(job)})
+    assert "accuracy_flexible" in run._repr_html_()
+    assert list(differences.index) == list(run.comparison.metrics)
+    after = names["replies"].query("side == 'after'")
+    assert len(wrong) == (after["accuracy_flexible"] == 0).sum()
+    assert len(changed) == sum(run.comparison.flips[each] for each in ("gained", "lost"))
+    assert list(kinds.columns) == ["before", "after"]
+
+
+def test_colab(job, examples):
+    """On a copy of the finished job, whose settings are the same: nothing is generated or trained again."""
+    shutil.copytree(job, "runs/small")
+    options = "--limit 4 --set steps=2 --set prompts_per_step=2 --set generations=2 --set save_steps=2"
+    _, (run, page) = run_notebook(examples / "colab.ipynb", {"options": options, "folder": "runs/small"})
+    assert "accuracy_flexible" in run._repr_html_()
+    shown = page._repr_html_()
+    assert shown.startswith("<iframe srcdoc=")
+    assert "&lt;html" in shown
+    stages = [json.loads((each / "run.json").read_text())["stages"] for each in (job, Path("runs/small"))]
+    assert all(stages[0][name] == stages[1][name] for name in ("before", "train", "after"))
+
+
+def test_gate(examples, command):
+    """The baseline is made as the head says; then every line of the workflow that calls harness."""
+    text = (examples / "gate.yml").read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    lines = [step["run"] for step in workflow["jobs"]["gate"]["steps"] if "run" in step]
+    head = re.findall(r"^#     (harness .+)$", text, re.MULTILINE)
+    for line in [*head, *(line for line in lines if line.startswith("harness "))]:
+        _, *words = shlex.split(line.replace("$GITHUB_STEP_SUMMARY", "summary.md"))
+        code, said = command(*words)
+        assert code == 0, f"{line}: {said}"
+    assert "harness gate: holds" in (examples / "summary.md").read_text()
+    assert (examples / "gate.xml").is_file()
