@@ -95,6 +95,9 @@ def figures(run: Run) -> dict[str, Any]:
         found["warnings"] = comparison["warnings"]
     if over_seeds := run.seeds():
         found["seeds"] = {name: vars(over_seeds[name]) for name in METRICS if name in over_seeds}
+        kept = ("stages", "sides", "sft", "grpo")
+        for seed, one in training_seeds.members(run).items():
+            found[f"seed {seed}"] = {key: value for key, value in figures(one).items() if key in kept}
     if (run.path / "train" / "effective_config.json").is_file():
         effective = read_json(run.path / "train" / "effective_config.json")
         found["trainer"] = {key: effective.get(key) for key in ("trainer", "replaced", "parameters", "rollouts")}
