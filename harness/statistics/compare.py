@@ -9,7 +9,14 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.statistics import repeats, stats
-from harness.statistics.differences import SIGNIFICANT, USUAL_LANGUAGES, adjusted, measured, primary_metrics
+from harness.statistics.differences import (
+    SIGNIFICANT,
+    USUAL_LANGUAGES,
+    Estimate,
+    estimate,
+    primary_metrics,
+    with_verdicts,
+)
 from harness.statistics.gain import gain
 from harness.statistics.pairs import (
     Pairs,
@@ -62,9 +69,8 @@ def compare(*sides: Evaluation) -> Comparison:
     """
     stopped = stopped_early(sides[-1].provenance)
     steps = [(sides[0], sides[-1]), *(pairwise(sides) if len(sides) > 2 else ())]
-    whole = _differences(*steps[0], stopped=stopped)
-    parts = [_differences(*step) for step in steps[1:]]
-    differences, others = adjusted([whole], primary_in_run(sides), stopped)[0], adjusted(parts, ())
+    (differences,) = with_verdicts([_estimates(*steps[0], stopped=stopped)], primary_in_run(sides), stopped)
+    others = with_verdicts([_estimates(*step) for step in steps[1:]], primary=())
     steps_between = tuple(
         {"before": old.name, "after": new.name, "metrics": metrics}
         for (old, new), metrics in zip(steps[1:], others, strict=True)
@@ -77,10 +83,11 @@ def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Com
 
     The metrics with a verdict are the usual ones, whatever each run named as its own.
     """
-    families = [_differences(baseline, other, same_prompts=False) for other in others]
+    families = [_estimates(baseline, other, same_prompts=False) for other in others]
+    differences = with_verdicts(families, primary_of((baseline, *others)))
     return [
-        _comparison((baseline, other), pair(baseline, other, same_prompts=False), differences, same_prompts=False)
-        for other, differences in zip(others, adjusted(families, primary_of((baseline, *others))), strict=True)
+        _comparison((baseline, other), pair(baseline, other, same_prompts=False), each, same_prompts=False)
+        for other, each in zip(others, differences, strict=True)
     ]
 
 
@@ -164,31 +171,39 @@ def _comparison(
     )
 
 
-def _differences(
+def _estimates(
     before: Evaluation, after: Evaluation, same_prompts: bool = True, stopped: StoppedEarly | None = None
-) -> dict[str, dict]:
-    """Each metric's difference, and what is judged of it once it is known how many are tested.
+) -> dict[str, Estimate]:
+    """The difference of each metric that both sides have.
 
     The metric that decided when to stop has the interval of its look.
     """
-    found = paired_values(before, after, same_prompts)
-    both = found.before.keys() & found.after.keys()
-    values = {name: (found.before[name], found.after[name], found.problems) for name in both}
-    asked = {each.problem_id for each in found.asked}
-    old_repeats, new_repeats = (
-        repeats.metrics([score for score in side.scores if score.problem_id in asked]) for side in (before, after)
-    )
-    for name in old_repeats.keys() & new_repeats.keys():
-        common = [each for each in old_repeats[name] if each in new_repeats[name]]
-        sides = (np.array([known[name][each] for each in common]) for known in (old_repeats, new_repeats))
-        values[name] = *sides, np.arange(len(common))
+    values = _values(before, after, same_prompts)
     nothing = np.array([]), np.array([]), np.array([], dtype=int)
     names = [name for name in before.metrics if name in after.metrics]
     levels = {stopped.metric: stopped.level} if stopped else {}
     return {
-        name: measured(definition_of(name), *values.get(name, nothing), level=levels.get(name, SIGNIFICANT))
+        name: estimate(definition_of(name), *values.get(name, nothing), level=levels.get(name, SIGNIFICANT))
         for name in names
     }
+
+
+def _values(
+    before: Evaluation, after: Evaluation, same_prompts: bool
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Each metric's values on both sides, pair by pair, and the number of each pair's problem."""
+    paired = paired_values(before, after, same_prompts)
+    both = paired.before.keys() & paired.after.keys()
+    values = {name: (paired.before[name], paired.after[name], paired.problems) for name in both}
+    asked = {each.problem_id for each in paired.asked}
+    old, new = (
+        repeats.metrics([score for score in side.scores if score.problem_id in asked]) for side in (before, after)
+    )
+    for name in old.keys() & new.keys():
+        common = [problem for problem in old[name] if problem in new[name]]
+        sides = (np.array([side[name][problem] for problem in common]) for side in (old, new))
+        values[name] = *sides, np.arange(len(common))
+    return values
 
 
 def _flips(pairs: Pairs) -> dict[str, int]:
