@@ -14,6 +14,7 @@ from harness.console.markdown import one_line
 from harness.errors import UserError
 from harness.statistics import headline
 from harness.statistics.compare import compare
+from harness.statistics.metric_rows import COLUMNS, MetricRow, metric_row
 from harness.statistics.pairs import columns
 from harness.storage.store import Run
 from harness.types import (
@@ -133,51 +134,44 @@ class StoredRun:
         )
 
     def __repr__(self) -> str:
-        row = zip(self._head, self._row(FLIPS_BY), strict=True)
+        row = zip(self._head, self._cells(FLIPS_BY), strict=True)
         return f"{one_line(self.path)}\n{FLIPS_BY}: {', '.join(' '.join(each) for each in row)}"
 
     def _repr_html_(self) -> str:
-        names = dict.fromkeys(name for side in self.sides for name in side.metrics)
-        table = _table(("metric", *self._head), [(name, *self._row(name)) for name in names])
-        return _paragraphs(repr(self).splitlines()) + table + _paragraphs(self._notes()) + self._plot()
+        rows = [(row.name, *self._cells(name)) for name, row in self._rows.items()]
+        notes = [f"{row.name}: {row.note}" for row in self._rows.values() if row.note]
+        table = _table(("metric", *self._head), rows)
+        return _paragraphs(repr(self).splitlines()) + table + _paragraphs([*self._notes(), *notes]) + self._plot()
 
     @property
     def _head(self) -> tuple[str, ...]:
-        """What the cells of `_row` are."""
+        """What stands over `_cells`."""
         names = tuple(side.name for side in self.sides)
-        return *names, *(("difference", "95 % interval", "verdict") if self.comparison else ("95 % interval",))
+        return *names, *(COLUMNS if self.comparison else ("95 % interval",))
 
-    def _row(self, name: str) -> tuple[str, ...]:
-        """A metric as people read it: each side's mean, then the difference, its interval and verdict.
+    @cached_property
+    def _rows(self) -> dict[str, MetricRow]:
+        """Every metric that a side has, as people see it."""
+        names = dict.fromkeys(name for side in self.sides for name in side.metrics)
+        differences = self.comparison.metrics if self.comparison else {}
+        sides = [side.metrics for side in self.sides]
+        return {name: metric_row(name, sides, [self.settings], differences.get(name)) for name in names}
 
-        With one side, its mean and that one's interval.
-        """
-        found = [side.metrics.get(name) for side in self.sides]
-        means = tuple(definition_of(name).show(each.mean if each else None) for each in found)
-        if not self.comparison:
-            return *means, definition_of(name).interval(found[0].low, found[0].high)
-        difference = self.comparison.metrics.get(name)
-        if not difference:
-            return *means, "", "", "not compared"
-        if difference.delta is not None:
-            ends = (definition_of(name).show(each) for each in (difference.before, difference.after))
-            means = next(ends), *means[1:-1], next(ends)
-        delta = definition_of(name).show(difference.delta, signed=True)
-        return (
-            *means,
-            delta,
-            definition_of(name).interval(difference.low, difference.high, signed=True),
-            difference.verdict,
-        )
+    def _cells(self, name: str) -> tuple[str, ...]:
+        """Each side's mean, then the difference, its interval and verdict; with one side, its mean's interval."""
+        row = self._rows[name]
+        if self.comparison:
+            return *row.means, *row.cells
+        value = self.sides[0].metrics[name]
+        return *row.means, definition_of(name).interval(value.low, value.high)
 
     def _notes(self) -> list[str]:
         """What a reader of the table must know."""
         if not self.comparison:
             return []
-        noted = {name: difference.note for name, difference in self.comparison.metrics.items() if difference.note}
         stopped = stopped_early(self.sides[-1].provenance)
         asked = *headline.of_replies(self.settings), *((headline.of_looks(stopped),) if stopped else ())
-        return [*self.comparison.warnings, *asked, *(f"{name}: {note}" for name, note in noted.items())]
+        return [*self.comparison.warnings, *asked]
 
     def _plot(self) -> str:
         """The report's plot as an image that needs no file; nothing where no report is drawn."""

@@ -1,7 +1,7 @@
 """The nouns of the program. Standard library only; every other room speaks in these."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length"]
@@ -382,6 +382,11 @@ class Difference:
     one_sided: int = 0
     lowest: float | None = None
     highest: float | None = None
+
+    @classmethod
+    def stored(cls, row: Mapping[str, Any]) -> "Difference":
+        """The difference that a row of comparison.json holds, a newer program's too."""
+        return cls(**{each.name: row[each.name] for each in fields(cls) if each.name in row})
 
 
 @dataclass(frozen=True)

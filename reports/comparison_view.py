@@ -1,15 +1,16 @@
 """What a page of any number of stored runs says, as plain values."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from harness.statistics import headline
+from harness.statistics.metric_rows import MetricRow
 from harness.statistics.pairs import NOT_RECORDED, as_asked_for, shown, uneven
 from harness.types import FLIPS_BY, Comparison, Evaluation
 from reports import explorer
 from reports.explorer import Explorer
-from reports.rows import Row, metric_row, sentence
+from reports.rows import metric_row, sentence
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Against:
     name: str
     lines: tuple[str, ...]
     verdict: str
-    rows: tuple[Row, ...]
+    rows: tuple[MetricRow, ...]
     warnings: tuple[str, ...]
     flips: dict[str, int]
     flips_of: str
@@ -34,7 +35,7 @@ class ComparisonView:
     baseline: str
     sides: tuple[Evaluation, ...]
     problems: int
-    standings: tuple[Row, ...]
+    standings: tuple[MetricRow, ...]
     against: tuple[Against, ...]
     settings: dict[str, tuple[str, ...]]
     in_order: tuple[str, ...]
@@ -69,7 +70,7 @@ def build(
 
 
 def _against(baseline: Evaluation, other: Evaluation, found: Comparison) -> Against:
-    differences = found.as_dict()["metrics"]
+    differences = found.metrics
     rows = tuple(metric_row(name, (baseline, other), differences) for name in differences)
     about = headline.of_replies(other.settings) if as_asked_for(baseline, other) else ()
     return Against(
@@ -78,7 +79,7 @@ def _against(baseline: Evaluation, other: Evaluation, found: Comparison) -> Agai
         sentence(differences[FLIPS_BY]),
         rows,
         found.warnings,
-        asdict(found)["flips"],
+        found.flips,
         headline.FLIPS_OF_PAIRS if uneven(baseline, other) else "",
     )
 

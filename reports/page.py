@@ -68,7 +68,7 @@ def _write(folder: Path, template: str, view: Any, drawn: Sequence[Plot]) -> Non
 
 def _plots_of_run(view: View) -> list[Plot]:
     drawn = [plots.metric_bars({side.name: side.metrics for side in view.sides})]
-    if any(row["delta"] is not None for row in view.differences.values()):
+    if any(row.delta is not None for row in view.differences.values()):
         drawn.append(plots.differences(view.differences, view.first, view.last))
     if view.seeds and view.seeds.over:
         drawn.append(plots.seeds(view.seeds.over, view.seeds.adapters))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.console.markdown import one_line
-from harness.types import Evaluation, MetricValue, OverSeeds, definition_of
+from harness.types import Difference, Evaluation, MetricValue, OverSeeds, definition_of
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 SIDE_COLORS = {"before": "#0072B2", "sft": "#009E73", "after": "#E69F00"}
@@ -75,21 +75,21 @@ def metric_bars(sides: Mapping[str, Mapping[str, MetricValue]]) -> Plot:
         return drawn(figure, "metrics", f"Metrics {' and '.join(sides)} training, in percent, with 95 % intervals.")
 
 
-def differences(rows: Mapping[str, Mapping], first: str, last: str) -> Plot:
+def differences(rows: Mapping[str, Difference], first: str, last: str) -> Plot:
     """A forest plot: every difference that is in percent, with its 95 % interval and its verdict's marker."""
-    names = [name for name, row in rows.items() if definition_of(name).percent and row["delta"] is not None]
+    names = [name for name, row in rows.items() if definition_of(name).percent and row.delta is not None]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.42 * len(names) + 1.1), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, name in enumerate(names):
             row = rows[name]
-            color, marker = VERDICTS.get(row["verdict"], NO_VERDICT)
-            if row["low"] is not None:
-                axes.plot((100 * row["low"], 100 * row["high"]), (place, place), color=color, linewidth=2.2)
-            axes.plot(100 * row["delta"], place, marker, color=color, markersize=8, markerfacecolor=_fill(row, color))
+            color, marker = VERDICTS.get(row.verdict, NO_VERDICT)
+            if row.low is not None:
+                axes.plot((100 * row.low, 100 * row.high), (place, place), color=color, linewidth=2.2)
+            axes.plot(100 * row.delta, place, marker, color=color, markersize=8, markerfacecolor=_fill(row, color))
             axes.annotate(
-                f"{100 * row['delta']:+.1f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9
+                f"{100 * row.delta:+.1f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9
             )
         axes.set_yticks(range(len(names)), [label(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
@@ -99,7 +99,7 @@ def differences(rows: Mapping[str, Mapping], first: str, last: str) -> Plot:
         return drawn(figure, "differences", caption)
 
 
-def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Mapping]) -> Plot:
+def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Difference]) -> Plot:
     """Each adapter's difference as a dot, their mean with the interval of these adapters and that of the recipe."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.8 * len(over) + 1.3), layout="constrained")
@@ -108,7 +108,7 @@ def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Mapping]) -> Plo
         for place, (name, each) in enumerate(over.items()):
             scale = 100 if definition_of(name).percent else 1
             for low, high, color, width, below in (
-                (adapters[name]["low"], adapters[name]["high"], SIDE_COLORS["after"], 2.2, 0.14),
+                (adapters[name].low, adapters[name].high, SIDE_COLORS["after"], 2.2, 0.14),
                 (each.low, each.high, SIDE_COLORS["before"], 2.2, 0.28),
             ):
                 if low is not None:
@@ -194,8 +194,8 @@ def label(name: str) -> str:
     return shown if len(shown) <= LONGEST_LABEL else f"{shown[:LONGEST_LABEL]}…"
 
 
-def _fill(row: Mapping, color: str) -> str:
-    return color if row["verdict"] in VERDICTS else "none"
+def _fill(row: Difference, color: str) -> str:
+    return color if row.verdict in VERDICTS else "none"
 
 
 def drawn(figure: Figure, name: str, caption: str) -> Plot:

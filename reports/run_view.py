@@ -9,16 +9,17 @@ from typing import Any
 from harness.statistics import breakdown, headline
 from harness.statistics.breakdown import Part, RewardSeparation
 from harness.statistics.gain import Gain, gain
+from harness.statistics.metric_rows import MetricRow, mean_and_interval, row_of
 from harness.storage import stored
 from harness.storage.files import read_steps
 from harness.storage.records import LARGEST_NUMBER
 from harness.storage.stages import REPORT, title_of
 from harness.storage.store import TRAINING_FILES, Run
 from harness.storage.stored import AlsoMeans, Effective, Rollout
-from harness.types import FLIPS_BY, Evaluation, MetricDefinition, MetricValue, definition_of, stopped_early
+from harness.types import FLIPS_BY, Difference, Evaluation, MetricDefinition, MetricValue, definition_of, stopped_early
 from reports import explorer, notes, seed_view
 from reports.explorer import Explorer
-from reports.rows import HEADLINE, Row, difference_row, metric_row, sentence
+from reports.rows import HEADLINE, metric_row, sentence
 from reports.seed_view import Seeds
 
 NO_COMPARISON = {"metrics": {}, "flips": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
@@ -48,7 +49,7 @@ class Also:
     """What tasks of lm-eval say: a row a metric by task, how many documents had no like on the other side, and why
     some metrics are not compared."""
 
-    tasks: dict[str, tuple[Row, ...]]
+    tasks: dict[str, tuple[MetricRow, ...]]
     left_out: int
     unpaired: tuple[str, ...]
 
@@ -62,9 +63,9 @@ class View:
     verdict: str
     verdicts_by: str
     p_named: str
-    headline: tuple[Row, ...]
-    rows: tuple[Row, ...]
-    differences: dict[str, dict]
+    headline: tuple[MetricRow, ...]
+    rows: tuple[MetricRow, ...]
+    differences: dict[str, Difference]
     parts: dict[str, tuple[Part, ...]]
     by_language: dict[str, tuple[Part, ...]]
     gain: Gain | None
@@ -77,7 +78,7 @@ class View:
     samples: int
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    steps: dict[str, tuple[Row, ...]]
+    steps: dict[str, tuple[MetricRow, ...]]
     also: Also | None
     training: Training | None
     seeds: Seeds | None
@@ -99,7 +100,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     """The view of a stored run's sides, one or more."""
     record = run.record
     comparison = run.comparison() if len(sides) > 1 else NO_COMPARISON
-    differences = comparison["metrics"]
+    differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
     names = dict.fromkeys(name for side in sides for name in side.metrics)
     rows = tuple(metric_row(name, sides, differences) for name in names)
     config, provenances = run.config, {side.name: side.provenance for side in sides}
@@ -144,11 +145,11 @@ def _standing(side: Evaluation) -> str:
     return f"{definition_of(FLIPS_BY).show(metric.mean)} of {metric.n} replies are right and in the layout."
 
 
-def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
+def _steps(comparison: dict) -> dict[str, tuple[MetricRow, ...]]:
     """The headline metrics from each side to the next, where there are more than two."""
     return {
         f"{step['before']} → {step['after']}": tuple(
-            difference_row(name, (), step["metrics"][name], definition_of(name))
+            row_of(name, definition_of(name), (), Difference.stored(step["metrics"][name]))
             for name in HEADLINE
             if step["metrics"].get(name, {}).get("delta") is not None
         )
@@ -170,7 +171,7 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
         of_sides = [side["tasks"].get(task, {}) for side in means]
         differences = found["tasks"].get(task, {})
         tasks[task] = tuple(
-            _also_row(title, MetricDefinition(**kind), of_sides, differences.get(title))
+            _extra_task_row(title, MetricDefinition(**kind), of_sides, differences.get(title))
             for title, kind in kinds.items()
         )
     unpaired = tuple(
@@ -181,12 +182,12 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
     return Also(tasks, found["left_out"], unpaired)
 
 
-def _also_row(title: str, kind: MetricDefinition, means: Sequence[dict[str, dict]], difference: dict | None) -> Row:
-    metrics = [MetricValue(**side[title]) for side in means if title in side]
-    shown = tuple((kind.show(metric.mean), kind.interval(metric.low, metric.high)) for metric in metrics)
-    if difference is None or difference["delta"] is None:
-        return Row(title, "", shown)
-    return difference_row(title, shown, difference, kind)
+def _extra_task_row(
+    title: str, definition: MetricDefinition, means: Sequence[dict[str, dict]], difference: dict | None
+) -> MetricRow:
+    values = [MetricValue(**side[title]) for side in means if title in side]
+    shown = tuple(mean_and_interval(definition, value) for value in values)
+    return row_of(title, definition, shown, Difference.stored(difference) if difference else None)
 
 
 def _training(run: Run) -> Training | None:

@@ -19,6 +19,7 @@ from harness import registry
 from harness.errors import UserError
 from harness.statistics import headline
 from harness.statistics.compare import compare_each, metrics_of
+from harness.statistics.metric_rows import pair_means, row_of
 from harness.statistics.pairs import as_asked_for, of_several_adapters, unlike
 from harness.statistics.power import POWER, needed_for_mean
 from harness.statistics.stats import QUANTILE, unchanged_needed
@@ -53,10 +54,10 @@ class MetricCheck:
     @property
     def cells(self) -> tuple[str, ...]:
         """A row for people: metric, baseline, now, difference, 95 % interval, tolerance, result."""
-        show, each = definition_of(self.name).show, self.difference
-        interval = definition_of(self.name).interval(each.low, each.high, signed=True)
-        values = show(each.before), show(each.after), show(each.delta, signed=True), interval
-        return self.name, *values, _amount(self.name, self.tolerance), self.result
+        definition = definition_of(self.name)
+        delta, interval, _ = row_of(self.name, definition, (), self.difference).cells
+        means = pair_means(definition, self.difference)
+        return self.name, *means, delta, interval, _amount(self.name, self.tolerance), self.result
 
 
 HEAD = ("metric", "baseline", "now", "difference", "95 % interval", "tolerance", "result")

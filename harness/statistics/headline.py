@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from harness.statistics.metric_rows import pair_means
 from harness.types import (
     ANSWERED_BY,
     DESCRIBED,
@@ -9,6 +10,7 @@ from harness.types import (
     METRIC_DEFINITIONS,
     NO_EVIDENCE,
     NOT_COMPARED,
+    Difference,
     MetricDefinition,
     MetricValue,
     OverSeeds,
@@ -48,12 +50,12 @@ def of_replies(settings: Mapping) -> tuple[str, ...]:
     )
 
 
-def lines(differences: Mapping[str, Mapping], gain: Mapping[str, float] | None) -> tuple[str, ...]:
+def lines(differences: Mapping[str, Difference], gain: Mapping[str, float] | None) -> tuple[str, ...]:
     """Of two sides; `gain` is Comparison's, None where nothing is graded on both, or an older program left it out."""
     told = [_difference("In the required format", differences.get(LAYOUT))]
     told.append(_difference("Correct answers, in whatever format", differences.get(ANSWERED_BY)))
     told.append(_share_of_layout(gain) if gain else _difference("Both at once", differences.get(FLIPS_BY)))
-    tested = [name for name, each in differences.items() if each["verdict"] not in (DESCRIBED, NOT_COMPARED)]
+    tested = [name for name, each in differences.items() if each.verdict not in (DESCRIBED, NOT_COMPARED)]
     # A run's own primary metric is told whatever it is.
     if len(tested) == 1 and tested[0] not in (LAYOUT, ANSWERED_BY):
         told.append(_difference(tested[0], differences[tested[0]], definition_of(tested[0])))
@@ -99,17 +101,17 @@ def lines_of_one(metrics: Mapping[str, MetricValue]) -> tuple[str, ...]:
     )
 
 
-def of_seeds(name: str, seeds: OverSeeds, adapters: Mapping) -> tuple[str, ...]:
+def of_seeds(name: str, seeds: OverSeeds, adapters: Difference) -> tuple[str, ...]:
     """Two sentences on several trainings: one about these adapters, whose difference is `adapters`, one about the
     recipe."""
     if seeds.delta is None:
         return ()
     kind, what, each = definition_of(name), ABOUT.get(name, name), list(seeds.deltas.values())
-    of_these = kind.interval(adapters["low"], adapters["high"], signed=True) or "not known"
+    of_these = kind.interval(adapters.low, adapters.high, signed=True) or "not known"
     of_recipe = kind.interval(seeds.low, seeds.high, signed=True) or "not known"
     return (
-        f"These {len(each)} adapters change {what} by {kind.show(adapters['delta'], signed=True)} on average (95 % "
-        f"interval {of_these} over problems): {SAID.get(adapters['verdict'], adapters['verdict'])}. The single ones: "
+        f"These {len(each)} adapters change {what} by {kind.show(adapters.delta, signed=True)} on average (95 % "
+        f"interval {of_these} over problems): {SAID.get(adapters.verdict, adapters.verdict)}. The single ones: "
         f"{', '.join(kind.show(delta, signed=True) for delta in each)}.",
         f"The recipe: another training, with another seed, is expected to change {what} by "
         f"{kind.show(seeds.delta, signed=True)} (95 % interval {of_recipe} over seeds and problems): "
@@ -118,11 +120,11 @@ def of_seeds(name: str, seeds: OverSeeds, adapters: Mapping) -> tuple[str, ...]:
     )
 
 
-def _difference(about: str, difference: Mapping | None, kind: MetricDefinition = METRIC_DEFINITIONS[LAYOUT]) -> str:
-    if difference is None or difference["delta"] is None:
+def _difference(about: str, difference: Difference | None, kind: MetricDefinition = METRIC_DEFINITIONS[LAYOUT]) -> str:
+    if difference is None or difference.delta is None:
         return f"{about}: nothing to compare."
-    before, after = (kind.show(difference[side]) for side in ("before", "after"))
-    said, delta = SAID.get(difference["verdict"], difference["verdict"]), difference["delta"]
+    before, after = pair_means(kind, difference)
+    said, delta = SAID.get(difference.verdict, difference.verdict), difference.delta
     changed = _points(delta) if kind.percent else kind.show(delta, signed=True)
     return f"{about}: {before} before, {after} after ({changed}): {said}."
 
