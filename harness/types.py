@@ -47,13 +47,20 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Format:
-    """The output contract: how a reply must look. In `think` the answer is free text, without tags."""
+    """The output contract: how a reply must look, and what goes with it unless it is set otherwise.
+
+    `answer_tags` is None where the answer is free text behind the reasoning. `layout` is a whole completion with
+    {reasoning} and {answer} in it, `instructions` ask a model for it. `rewards` is the preset that reads the format,
+    `language` the target language of the reasoning.
+    """
 
     name: str
     reasoning_tags: tuple[str, str]
     answer_tags: tuple[str, str] | None
+    layout: str
     instructions: str
     rewards: str
+    language: str = "en"
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -6,42 +6,10 @@ from typing import NamedTuple
 
 from harness.parsing.answers import Answer
 from harness.parsing.language import groups_by_points, language_name
+from harness.parsing.named_formats import FORMATS
 from harness.parsing.numbers import AMBIGUOUS
 from harness.parsing.statements import stated
 from harness.types import Format
-
-FORMATS = {
-    "working-out": Format(
-        name="working-out",
-        reasoning_tags=("<start_working_out>", "<end_working_out>"),
-        answer_tags=("<SOLUTION>", "</SOLUTION>"),
-        instructions=(
-            "Solve the problem that follows. Write how you reach the result between "
-            "<start_working_out> and <end_working_out>, then the result alone between <SOLUTION> and </SOLUTION>."
-        ),
-        rewards="gemma3",
-    ),
-    "think": Format(
-        name="think",
-        reasoning_tags=("<think>", "</think>"),
-        answer_tags=None,
-        instructions=(
-            "Solve the problem that follows. Think about it step by step between <think> and </think>, "
-            "then state the result."
-        ),
-        rewards="deepseek-r1",
-    ),
-    "xml": Format(
-        name="xml",
-        reasoning_tags=("<reasoning>", "</reasoning>"),
-        answer_tags=("<answer>", "</answer>"),
-        instructions=(
-            "Solve the problem that follows. Reply in this layout, with each tag on a line of its own:\n"
-            "<reasoning>\nhow you reach the result\n</reasoning>\n<answer>\nthe result alone\n</answer>"
-        ),
-        rewards="xml",
-    ),
-}
 
 PARTS = ("reasoning", "answer")
 # What ends a turn, or a text, of the models that people train: what follows the first of them is not the reply.
@@ -101,12 +69,7 @@ def lay_out(reasoning: str, answer: str, format: Format) -> str:
     """The reply that keeps the layout; tags of a reasoning model within `reasoning` are left out."""
     for tag in (*format.tags, *FORMATS["think"].tags):
         reasoning = reasoning.replace(tag, "")
-    opening, closing = format.reasoning_tags
-    if format.answer_tags is None:
-        return f"{opening}\n{reasoning.strip()}\n{closing}\n\n{answer}"
-    if format.name == "xml":
-        return f"{opening}\n{reasoning.strip()}\n{closing}\n{format.answer_tags[0]}\n{answer}\n{format.answer_tags[1]}"
-    return f"{opening}{reasoning.strip()}{closing}{format.answer_tags[0]}{answer}{format.answer_tags[1]}"
+    return format.layout.format(reasoning=reasoning.strip(), answer=answer)
 
 
 def messages(question: str, system: str | None) -> list[dict[str, str]]:
