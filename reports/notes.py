@@ -125,7 +125,7 @@ def _agreement(agreement: dict) -> Iterator[str]:
     """How far the training's engines and the one that measured are apart on fixed texts."""
     for found in (make(Agreement, each) for each in agreement["compared"]):
         first, second = found.engines
-        weak = "" if found.says_something else "; the adapter is too weak to show a difference there"
+        weak = "" if found.is_conclusive else "; the adapter is too weak to show a difference there"
         yield (
             f"The {first} and {second} score fixed texts alike: {found.base:.2g} nats a token apart for the base, "
             f"{found.adapter:.2g} with the adapter, which moves them by {found.effect:.2g}{weak}."
