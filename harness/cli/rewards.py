@@ -174,8 +174,8 @@ def explain(
     print(f"true answer: {replies.quoted(answer)}\n")
     of = f" ({variant})" if scorer.format else ""
     for name, value in made.scores.items():
-        score = "  null" if value is None else f"{value:+6.3f}"
-        print(show.printable(f"{score}  {name}{of}: {made.whys.get(name) or made.reasons[name]}"))
+        shown = "  null" if value is None else f"{value:+6.3f}"
+        print(show.printable(f"{shown}  {name}{of}: {made.whys.get(name) or made.reasons[name]}"))
     print(f"{sum(value or 0 for value in made.scores.values()):+6.3f}  in all{of}")
 
 

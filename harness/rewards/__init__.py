@@ -1,8 +1,8 @@
 """The reward functions of every preset, in TRL's calling convention, in two variants.
 
-`tutorial` scores as the tutorials' own functions do, oddities included; `robust` is the one to train with. Each function
-takes keyword lists (prompts, completions, answer, …) and returns a float per completion, or None, which TRL leaves out,
-where a row cannot be scored. None of them prints or raises.
+`tutorial` scores as the tutorials' own functions do, oddities included; `robust` is the one to train with. Each
+function takes keyword lists (prompts, completions, answer, …) and returns a float per completion, or None, which TRL
+leaves out, where a row cannot be scored. None of them prints or raises.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

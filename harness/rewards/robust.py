@@ -95,7 +95,7 @@ class Reply:
 
     @property
     def right(self) -> bool:
-        """Whether the answer is the true one. Raises Unscorable if there is no true one, or the comparison timed out."""
+        """Whether the answer is the true one. Raises Unscorable if there is none, or comparing timed out."""
         if self._right is None:
             raise self.unscorable
         return self._right
