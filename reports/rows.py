@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from harness.statistics import metric_rows
+from harness.statistics import headline, metric_rows
 from harness.statistics.metric_rows import MetricRow, takes_more
 from harness.types import ANSWERED_BY, FLIPS_BY, NO_EVIDENCE, Difference, Evaluation, definition_of
 
@@ -16,10 +16,10 @@ def metric_row(name: str, sides: Sequence[Evaluation], differences: Mapping[str,
 
 
 def sentence(difference: Difference, name: str = FLIPS_BY) -> str:
-    """The verdict on a metric, on being right and in the layout unless another is named."""
-    definition, about = definition_of(name), "right and in the layout" if name == FLIPS_BY else name
+    """The verdict on a metric in words: correct and in the required format, unless another is named."""
+    definition, about = definition_of(name), headline.ABOUT[name] if name == FLIPS_BY else name
     if difference.delta is None:
-        return "The two sides have no graded problem in common."
+        return "The two sides have no scored problem in common."
     interval = definition.interval(difference.low, difference.high, signed=True).replace(" … ", " to ")
     word = {"better": "Better:", "worse": "Worse:"}.get(difference.verdict, "No evidence either way:")
     before, after = metric_rows.pair_means(definition, difference)

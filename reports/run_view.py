@@ -1,4 +1,4 @@
-"""What a run's report says, as plain values: read from the run folder, formatted once for the page and the Markdown."""
+"""A run's report as plain values: read from the run folder, formatted once for the page and the Markdown."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from reports.rows import HEADLINE, metric_row, sentence
 from reports.seed_view import Seeds
 
 NO_COMPARISON = {"metrics": {}, "flips": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
-DRAW_AGAIN = "delete it, then draw the report again"
+REPORT_AGAIN = "delete it, then draw the report again"
 TRAINING_TITLE = "Training as the trainer ran it"
 PARAMETERS = ("trainer", "parameters", "trainable_parameters")
 EFFECTIVE = (
@@ -36,7 +36,7 @@ EFFECTIVE = (
 
 @dataclass(frozen=True)
 class Training:
-    """What is kept of a GRPO stage: rows of its log and probes, and rollouts of a few steps, by step."""
+    """A GRPO stage: rows of its log and probes, and rollouts of a few steps, by step."""
 
     log: tuple[dict, ...]
     probes: tuple[dict, ...]
@@ -46,7 +46,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Also:
-    """What tasks of lm-eval say: a row a metric by task, how many documents had no like on the other side, and why
+    """Extra tasks of lm-eval: a row per metric by task, how many documents have no partner on the other side, and why
     some metrics are not compared."""
 
     tasks: dict[str, tuple[MetricRow, ...]]
@@ -69,8 +69,8 @@ class View:
     parts: dict[str, tuple[Part, ...]]
     by_language: dict[str, tuple[Part, ...]]
     gain: Gain | None
-    payments: tuple[RewardSeparation, ...]
-    paid_by: str
+    rewards: tuple[RewardSeparation, ...]
+    rewards_named: str
     flips: dict[str, int]
     flips_of: str
     languages: dict[str, dict[str, int]]
@@ -120,8 +120,8 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         parts=breakdown.parts(sides),
         by_language={side.name: breakdown.by_language(side) for side in sides},
         gain=split,
-        payments=breakdown.reward_separations(sides[-1]),
-        paid_by="reward" if config.has_own_rewards else f"reward ({config.variant})",
+        rewards=breakdown.reward_separations(sides[-1]),
+        rewards_named="reward" if config.has_own_rewards else f"reward ({config.variant})",
         flips=comparison["flips"],
         flips_of=headline.FLIPS_OF_PAIRS if split and split.by_problem else "",
         languages=comparison["languages"],
@@ -142,7 +142,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
 
 def _standing(side: Evaluation) -> str:
     metric = side.metrics[FLIPS_BY]
-    return f"{definition_of(FLIPS_BY).show(metric.mean)} of {metric.n} replies are right and in the layout."
+    return f"{definition_of(FLIPS_BY).show(metric.mean)} of {metric.n} replies are correct and in the required format."
 
 
 def _steps(comparison: dict) -> dict[str, tuple[MetricRow, ...]]:
@@ -162,7 +162,7 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
         return None  # the adapters' are on each seed's page
     files = [run.path / "also" / f"{side.name}.json" for side in sides]
     run.verify(*files)
-    means = [stored.read(AlsoMeans, file, DRAW_AGAIN) for file in files if file.is_file()]
+    means = [stored.read(AlsoMeans, file, REPORT_AGAIN) for file in files if file.is_file()]
     if not means:
         return None
     found = run.also_comparison() or means[0] | {"tasks": {}, "left_out": 0}
@@ -197,7 +197,7 @@ def _training(run: Run) -> Training | None:
         return None
     rollouts = defaultdict(list)
     path = run.path / "train" / "rollouts.jsonl"
-    for row in stored.refuse_unlike(Rollout, read_steps(path), path, DRAW_AGAIN):
+    for row in stored.refuse_unlike(Rollout, read_steps(path), path, REPORT_AGAIN):
         rollouts[row["step"]].append(row)
     steps = sorted(rollouts)
     shown = dict.fromkeys(steps[place] for place in (0, len(steps) // 2, -1)) if steps else {}
@@ -212,14 +212,14 @@ def _training(run: Run) -> Training | None:
 
 
 def _numbers(row: dict) -> dict[str, float]:
-    """What of a journal's row can be drawn."""
+    """The numbers of a journal's row that a plot can show."""
     return {key: value for key, value in row.items() if type(value) in (int, float) and abs(value) < LARGEST_NUMBER}
 
 
 def _effective(folder: Path) -> dict[str, Any] | None:
-    """What a trainer says it ran with, where it has come to its end."""
+    """The settings that a trainer recorded when it ended; None where it has not."""
     path = folder / "effective_config.json"
-    return stored.read(Effective, path, DRAW_AGAIN) if path.is_file() else None
+    return stored.read(Effective, path, REPORT_AGAIN) if path.is_file() else None
 
 
 def _language_note(comparison: dict, target: str) -> str:

@@ -1,4 +1,4 @@
-"""Several trainings by one recipe, as a table: a row a seed, then what they come to together."""
+"""Several trainings by one recipe, as a table: a row per seed, then what holds for them together."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Named = Mapping[str, tuple[MetricDefinition, OverSeeds]]
 
 @dataclass(frozen=True)
 class SeedRow:
-    """A line of the table: what it is of, the figure for each metric, and the page that has more of it."""
+    """A row of the table: its title, the figure for each metric, and the page with more about it."""
 
     name: str
     cells: tuple[str, ...]

@@ -228,7 +228,7 @@ class Replies:
         self.seen += 1
         self.graded += value is not None
         self.right += value == 1
-        mark = {1: "right", 0: "wrong", None: "unscored_text"}[value]
+        mark = {1: "right", 0: "wrong", None: "unscored"}[value]
         if value == 0 and score.scores["accuracy_flexible"] == 1:
             mark = "right, out of layout"
         print(

@@ -1,11 +1,11 @@
-"""What two sides differ by, metric by metric: interval, test, and a verdict on the few that the run is about.
+"""Differences of two sides, metric by metric: interval, test, and a verdict on the few that the run is about.
 
-The primary family is stated before any reply is read: correct answers (accuracy_flexible), the required format
+The primary family is fixed before any reply is read: correct answers (accuracy_flexible), the required format
 (format_strict), both at once (accuracy_strict), and language_ratio where another language than English is asked for.
-Holm adjusts the p-values of those that vary at all; every other metric is described, with an interval and no verdict.
-A metric whose pairs never differ cannot be rejected whatever its level, so leaving it out costs no error (Tarone 1990,
-Biometrics 46:515). A run may name one primary metric instead, which is then alone; with --stop-early its interval and
-its p-value are those that allow for the looks (harness/statistics/sequential.py).
+Holm's method corrects the p-values of those that vary at all; every other metric is described, with an interval and no
+verdict. A metric whose pairs never differ cannot be rejected whatever its level, so leaving it out costs no error
+(Tarone 1990, Biometrics 46:515). A run may name one primary metric instead, which is then alone; with
+--stop-early its interval and its p-value are those that allow for the looks (harness/statistics/sequential.py).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -103,8 +103,8 @@ SHARED = {field.name for field in fields(Estimate)} & {field.name for field in f
 def primary_differences(
     values: Mapping[str, tuple[MetricDefinition, np.ndarray, np.ndarray]],
 ) -> dict[str, Difference]:
-    """The differences of metrics that all get a verdict: its definition and both sides' values, a pair a problem."""
-    family = {name: estimate(kind, old, new, np.arange(len(old))) for name, (kind, old, new) in values.items()}
+    """Differences of metrics that all get a verdict, from the definition and both sides' values, a pair per problem."""
+    family = {name: estimate(metric, old, new, np.arange(len(old))) for name, (metric, old, new) in values.items()}
     return with_verdicts([family], family)[0]
 
 
@@ -162,7 +162,7 @@ def with_verdicts(
 ) -> list[dict[str, Difference]]:
     """The differences; the `primary` ones with a verdict by Holm's p-values over those that vary, in all families.
 
-    Of a comparison that looked early the one primary metric has the p-value that allows for the looks.
+    With --stop-early the one primary metric has the p-value that allows for the looks.
     """
     tested = {
         (number, name): each.p_value
@@ -195,7 +195,7 @@ def verdict_of(definition: MetricDefinition, delta: float, p_adjusted: float) ->
 
 
 def _note(difference: Estimate, p_adjusted: float, tests: int, stopped: StoppedEarly | None) -> str:
-    """Where the interval and the test, or the test alone and among all, say different things."""
+    """Where the interval and the test, or the test alone and as one of several, disagree."""
     p_value, low, high = difference.p_value, difference.low, difference.high
     if low is None:
         return ""

@@ -20,7 +20,7 @@ from harness.errors import UserError
 from harness.statistics import headline
 from harness.statistics.compare import compare_each, metrics_of
 from harness.statistics.metric_rows import pair_means, row_of
-from harness.statistics.pairs import as_asked_for, of_several_adapters, unlike
+from harness.statistics.pairs import of_several_adapters, uneven_by_configuration, unlike
 from harness.statistics.power import POWER, needed_for_mean
 from harness.statistics.stats import QUANTILE, unchanged_needed
 from harness.types import Completion, Difference, Evaluation, Score, definition_of, stopped_early
@@ -114,7 +114,7 @@ def check(side: Evaluation, baseline: Evaluation, named: Mapping[str, float]) ->
     lost = _lost(side, baseline)
     comparison, worst = compare_each(old, [new])[0], compare_each(*_at_worst(baseline, old, new, lost))[0]
     problems = len({problem for problem, _ in places})
-    about = headline.of_replies(side.settings) if as_asked_for(old, new) else ()
+    about = headline.of_replies(side.settings) if uneven_by_configuration(old, new) else ()
     checks = (
         _check_metric(name, comparison.metrics[name], worst.metrics[name], allowed, len(lost))
         for name, allowed in tolerances.items()

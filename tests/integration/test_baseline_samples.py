@@ -153,7 +153,7 @@ def test_of_unlike_runs_it_is_a_warning(run):
 
 
 def side(name: str, replies: list[list[float | None]], prompts: str = "p") -> Evaluation:
-    """A side whose replies to a problem are right (1), wrong (0) or unscored_text (None)."""
+    """A side whose replies to a problem are right (1), wrong (0) or unscored (None)."""
     places = [(f"q{n}", index, value) for n, values in enumerate(replies) for index, value in enumerate(values)]
     scores = tuple(
         Score(problem, index, "1", "en", dict.fromkeys(("accuracy_strict", "accuracy_flexible"), value), {})

@@ -125,7 +125,7 @@ def test_what_a_notebook_shows(run):
     page = loaded._repr_html_()
     assert page.count("<tr>") == 1 + len(loaded.comparison.metrics)
     assert "<td>66.7%</td><td>+66.7 pp</td>" in page
-    assert "before: 1 replies could not be graded and are left out" in page
+    assert "before: 1 replies could not be scored and are left out" in page
     assert "<img" not in page
 
 

@@ -11,7 +11,7 @@ from reports.rows import metric_row
 
 
 def side(name: str, right: list[int | None], prompt="p", **more) -> Evaluation:
-    """An evaluation whose replies are right (1), wrong (0) or unscored_text (None), one problem each."""
+    """An evaluation whose replies are right (1), wrong (0) or unscored (None), one problem each."""
     completions = [Completion(f"q{n}", 0, "?", "1", "x", 2, "stop", prompt, 0) for n in range(len(right))]
     scores = []
     for n, value in enumerate(right):
@@ -39,13 +39,13 @@ def test_a_large_change_is_better_and_its_reverse_worse():
     assert compare(poor, good).metrics["accuracy_strict"].test == "exact McNemar"
 
 
-def test_ungraded_replies_are_left_out_and_counted():
+def test_unscored_replies_are_left_out_and_counted():
     evaluation = side("before", [1, None, 0, 1])
     metric = evaluation.metrics["accuracy_strict"]
     assert (metric.mean, metric.n, metric.unscored) == (pytest.approx(2 / 3), 3, 1)
     comparison = compare(evaluation, side("after", [1, 1, 1, 1]))
     assert comparison.metrics["accuracy_strict"].n_pairs == 3
-    assert any("could not be graded" in warning for warning in comparison.warnings)
+    assert any("could not be scored" in warning for warning in comparison.warnings)
 
 
 def test_one_problem_gives_no_test_but_no_error_either():

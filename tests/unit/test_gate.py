@@ -110,12 +110,12 @@ def test_what_cannot_be_judged_does_not_hold():
 
 
 def test_nothing_to_gate_is_not_a_pass():
-    unscored_text = side([1] * 40)
-    scores = tuple(replace(each, scores={"accuracy_strict": None, "tokens": 1.0}) for each in unscored_text.scores)
-    unscored_text = replace(unscored_text, scores=scores, metrics=metrics_of(scores))
+    unscored = side([1] * 40)
+    scores = tuple(replace(each, scores={"accuracy_strict": None, "tokens": 1.0}) for each in unscored.scores)
+    unscored = replace(unscored, scores=scores, metrics=metrics_of(scores))
     with pytest.raises(UserError, match="has no value of accuracy_strict"):
-        gate.check(unscored_text, unscored_text, {})
-    assert gate.check(unscored_text, unscored_text, {"tokens": 1.0}).result == "holds"
+        gate.check(unscored, unscored, {})
+    assert gate.check(unscored, unscored, {"tokens": 1.0}).result == "holds"
 
 
 def test_only_what_both_answered_is_shown_and_decides():
