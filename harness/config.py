@@ -15,8 +15,8 @@ from pydantic_core import PydanticCustomError
 from harness import registry
 from harness.errors import UserError, refuse_secrets
 from harness.parsing import formats
-from harness.parsing.formats import FORMATS
 from harness.parsing.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
+from harness.parsing.named_formats import DEFAULT_FORMAT, FORMATS
 from harness.types import ANSWERED_BY, Sampling
 
 EMBEDDED = "embedded"
@@ -53,7 +53,7 @@ class Configuration(BaseModel):
     limit: int | None = Field(None, ge=1, description="evaluate at most so many problems")
     limit_order: Literal["hash", "file"] = Field("hash", description="which: drawn by hash, or the file's first")
 
-    format: str = "working-out"
+    format: str = DEFAULT_FORMAT
     language: str = Field("", description="target language of the reasoning, ISO 639-1, or 'none'")
     system_prompt: str = Field("default", description="'default', 'none', or the text itself")
     chat_template: str = Field(
@@ -158,10 +158,10 @@ class Configuration(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _format_brings_what_goes_with_it(cls, values: dict) -> dict:
-        name = registry.choose("format", values.get("format") or "working-out", FORMATS)
+        name = registry.choose("format", values.get("format") or DEFAULT_FORMAT, FORMATS)
         values = dict(values)
         values["rewards"] = values.get("rewards") or FORMATS[name].rewards
-        values["language"] = values.get("language") or ("id" if name == "think" else "en")
+        values["language"] = values.get("language") or FORMATS[name].language
         language = LANGUAGE_CODES.get(str(values["language"]).casefold(), values["language"])
         values["language"] = registry.choose("language", language, [*LANGUAGES, NO_TARGET])
         if values.get("stop_early") is True:

@@ -14,6 +14,7 @@ from harness.console.markdown import one_line
 from harness.errors import UserError
 from harness.statistics import headline
 from harness.statistics.compare import compare
+from harness.statistics.metric_rows import COLUMNS, MetricRow, metric_row
 from harness.statistics.pairs import columns
 from harness.storage.store import Run
 from harness.types import (
@@ -40,7 +41,10 @@ PLOTS = {
 
 
 def load_run(path: str | Path) -> "StoredRun":
-    """The finished sides of a run folder; a UserError where there is none, or where one cannot be read."""
+    """Load the finished sides of a run folder.
+
+    Raises UserError if there is none, or if one cannot be read.
+    """
     run = Run.open(Path(path))
     sides = run.evaluations()
     if not sides or not all(side.scores for side in sides):
@@ -49,10 +53,10 @@ def load_run(path: str | Path) -> "StoredRun":
 
 
 class StoredRun:
-    """What a run folder held when it was loaded; each frame is made when it is first asked for.
+    """A run folder as it was when it was loaded; each frame is made when it is first used.
 
     `sides` are the finished ones, in order; `settings` is the configuration that all share. In the frames, texts that
-    are not valid Unicode have ? for what is not, and what is unknown or not scored is missing.
+    are not valid Unicode have ? for what is not; what is unknown or not scored is missing.
     """
 
     def __init__(self, path: Path, sides: Sequence[Evaluation]):
@@ -62,44 +66,47 @@ class StoredRun:
 
     @cached_property
     def replies(self) -> "pandas.DataFrame":
-        """A row a reply, side after side, each in the dataset's order.
+        """A row per reply, side after side, each in the dataset's order.
 
         side, problem_id, index (of several replies to a problem), kind, question, answer (the true one), reply,
         n_tokens, finish_reason (stop or length).
         """
         import pandas
 
-        drawn = [completion for side in self.sides for completion in side.completions]
+        completions = [completion for side in self.sides for completion in side.completions]
         return pandas.DataFrame(
             {
-                **self._places(drawn),
-                "kind": _texts(each.kind for each in drawn),
-                "question": _texts(each.question for each in drawn),
-                "answer": _texts(each.answer for each in drawn),
-                "reply": _texts(each.reply for each in drawn),
-                "n_tokens": [each.n_tokens for each in drawn],
-                "finish_reason": _texts(each.finish_reason for each in drawn),
+                **self._places(completions),
+                "kind": _texts(each.kind for each in completions),
+                "question": _texts(each.question for each in completions),
+                "answer": _texts(each.answer for each in completions),
+                "reply": _texts(each.reply for each in completions),
+                "n_tokens": [each.n_tokens for each in completions],
+                "finish_reason": _texts(each.finish_reason for each in completions),
             }
         )
 
     @cached_property
     def scores(self) -> "pandas.DataFrame":
-        """A row a reply, in the order of `replies`: side, problem_id, index, extracted, language, a column a metric."""
+        """A row per reply, in the order of `replies`.
+
+        side, problem_id, index, extracted, language, and a column per metric.
+        """
         import pandas
 
-        graded = [score for side in self.sides for score in side.scores]
+        scores = [score for side in self.sides for score in side.scores]
         return pandas.DataFrame(
             {
-                **self._places(graded),
-                "extracted": _texts(each.extracted for each in graded),
-                "language": _texts(each.language for each in graded),
-                **columns(graded),
+                **self._places(scores),
+                "extracted": _texts(each.extracted for each in scores),
+                "language": _texts(each.language for each in scores),
+                **columns(scores),
             }
         )
 
     @cached_property
     def metrics(self) -> "pandas.DataFrame":
-        """A row a side and metric: mean, its 95 % interval from low to high, n scored replies, unscored ones."""
+        """A row per side and metric: mean, its 95 % interval from low to high, n scored replies, unscored ones."""
         import pandas
 
         rows = {(side.name, name): metric for side in self.sides for name, metric in side.metrics.items()}
@@ -112,7 +119,7 @@ class StoredRun:
 
     @cached_property
     def differences(self) -> "pandas.DataFrame":
-        """A row a metric of `comparison`, its columns the fields of a `Difference`; no rows where there is none."""
+        """A row per metric of `comparison`, its columns the fields of a `Difference`; no rows where there is none."""
         import pandas
 
         rows = self.comparison.metrics if self.comparison else {}
@@ -120,7 +127,7 @@ class StoredRun:
 
     @cached_property
     def seeds(self) -> "pandas.DataFrame":
-        """A row a metric, over several trainings: a column a seed with its adapter's difference, then the fields of
+        """A row per metric, over several trainings: a column per seed with its adapter's difference, then the fields of
         `OverSeeds`; no rows for a run of one training."""
         import pandas
 
@@ -133,54 +140,47 @@ class StoredRun:
         )
 
     def __repr__(self) -> str:
-        row = zip(self._head, self._row(FLIPS_BY), strict=True)
+        row = zip(self._head, self._cells(FLIPS_BY), strict=True)
         return f"{one_line(self.path)}\n{FLIPS_BY}: {', '.join(' '.join(each) for each in row)}"
 
     def _repr_html_(self) -> str:
-        names = dict.fromkeys(name for side in self.sides for name in side.metrics)
-        table = _table(("metric", *self._head), [(name, *self._row(name)) for name in names])
-        return _paragraphs(repr(self).splitlines()) + table + _paragraphs(self._notes()) + self._plot()
+        rows = [(row.name, *self._cells(name)) for name, row in self._rows.items()]
+        notes = [f"{row.name}: {row.note}" for row in self._rows.values() if row.note]
+        table = _table(("metric", *self._head), rows)
+        return _paragraphs(repr(self).splitlines()) + table + _paragraphs([*self._notes(), *notes]) + self._plot()
 
     @property
     def _head(self) -> tuple[str, ...]:
-        """What the cells of `_row` are."""
+        """What stands over `_cells`."""
         names = tuple(side.name for side in self.sides)
-        return *names, *(("difference", "95 % interval", "verdict") if self.comparison else ("95 % interval",))
+        return *names, *(COLUMNS if self.comparison else ("95 % interval",))
 
-    def _row(self, name: str) -> tuple[str, ...]:
-        """A metric as people read it: each side's mean, then the difference, its interval and verdict.
+    @cached_property
+    def _rows(self) -> dict[str, MetricRow]:
+        """Every metric that a side has, as people see it."""
+        names = dict.fromkeys(name for side in self.sides for name in side.metrics)
+        differences = self.comparison.metrics if self.comparison else {}
+        sides = [side.metrics for side in self.sides]
+        return {name: metric_row(name, sides, [self.settings], differences.get(name)) for name in names}
 
-        With one side, its mean and that one's interval.
-        """
-        found = [side.metrics.get(name) for side in self.sides]
-        means = tuple(definition_of(name).show(each.mean if each else None) for each in found)
-        if not self.comparison:
-            return *means, definition_of(name).interval(found[0].low, found[0].high)
-        difference = self.comparison.metrics.get(name)
-        if not difference:
-            return *means, "", "", "not compared"
-        if difference.delta is not None:
-            ends = (definition_of(name).show(each) for each in (difference.before, difference.after))
-            means = next(ends), *means[1:-1], next(ends)
-        delta = definition_of(name).show(difference.delta, signed=True)
-        return (
-            *means,
-            delta,
-            definition_of(name).interval(difference.low, difference.high, signed=True),
-            difference.verdict,
-        )
+    def _cells(self, name: str) -> tuple[str, ...]:
+        """Each side's mean, then the difference, its interval and verdict; with one side, its mean's interval."""
+        row = self._rows[name]
+        if self.comparison:
+            return *row.means, *row.cells
+        value = self.sides[0].metrics[name]
+        return *row.means, definition_of(name).interval(value.low, value.high)
 
     def _notes(self) -> list[str]:
-        """What a reader of the table must know."""
+        """Warnings and remarks on the whole comparison."""
         if not self.comparison:
             return []
-        noted = {name: difference.note for name, difference in self.comparison.metrics.items() if difference.note}
         stopped = stopped_early(self.sides[-1].provenance)
         asked = *headline.of_replies(self.settings), *((headline.of_looks(stopped),) if stopped else ())
-        return [*self.comparison.warnings, *asked, *(f"{name}: {note}" for name, note in noted.items())]
+        return [*self.comparison.warnings, *asked]
 
     def _plot(self) -> str:
-        """The report's plot as an image that needs no file; nothing where no report is drawn."""
+        """The report's plot as an image that needs no file; empty where the run has no report."""
         for name, about in PLOTS.items():
             file = self.path / "report" / "plots" / f"{name}.png"
             if file.is_file():
@@ -189,7 +189,7 @@ class StoredRun:
         return ""
 
     def _places(self, rows: Sequence[Completion] | Sequence[Score]) -> dict:
-        """The columns that say which reply a row is of."""
+        """The columns that identify a row's reply."""
         return {
             "side": _texts(side.name for side in self.sides for _ in side.completions),
             "problem_id": _texts(each.problem_id for each in rows),
@@ -200,24 +200,24 @@ class StoredRun:
 def _texts(values: Iterable[str | None]) -> "pandas.api.extensions.ExtensionArray":
     import pandas
 
-    whole = [None if value is None else value.encode("utf-8", "replace").decode("utf-8") for value in values]
-    return pandas.array(whole, dtype=pandas.StringDtype(na_value=np.nan))
+    texts = [None if value is None else value.encode("utf-8", "replace").decode("utf-8") for value in values]
+    return pandas.array(texts, dtype=pandas.StringDtype(na_value=np.nan))
 
 
 def _frame(
     kind: type, rows: Sequence[MetricValue | Difference | OverSeeds], index: "pandas.Index"
 ) -> "pandas.DataFrame":
-    """A column a field of `kind` that is one value."""
+    """A frame with a column per field of `kind` that is one value."""
     import pandas
 
-    made = {}
+    values_by_field = {}
     for field in fields(kind):
         if field.type == dict[str, float]:
             continue
         values = [getattr(row, field.name) for row in rows]
         number = NUMBERS.get(field.type)
-        made[field.name] = pandas.array(values, dtype=number) if number else _texts(values)
-    return pandas.DataFrame(made, index=index)
+        values_by_field[field.name] = pandas.array(values, dtype=number) if number else _texts(values)
+    return pandas.DataFrame(values_by_field, index=index)
 
 
 def _paragraphs(lines: Iterable[str]) -> str:

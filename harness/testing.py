@@ -1,4 +1,4 @@
-"""For a pytest of your own: hold your reward functions against a corpus of scored replies."""
+"""For a pytest of your own: compare your reward functions with a corpus of scored replies."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ def assert_rewards_match(
     eos: str | None = None,
     plain: bool = False,
 ) -> None:
-    """AssertionError with every drift where `rewards` no longer pay what the rows of `corpus` expect.
+    """Check that `rewards` score the rows of `corpus` as stored; raises AssertionError with every drift otherwise.
 
     `rewards`: a Python file with TRL-style functions, a list of such functions (`plain`: they take texts, not
     messages), or a preset's name (then `variant` and `eos` count, where the rows name none). `corpus`: what

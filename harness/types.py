@@ -1,7 +1,24 @@
-"""The nouns of the program. Standard library only; every other room speaks in these."""
+"""The nouns of the program: one word a thing, in one file that imports nothing of ours.
+
+problem            one row of a dataset: a question and its true answer
+format             the output contract: tags, layout and instructions, and what goes with them
+prompt             what an engine is given: a problem as format and chat template render it
+completion         what an engine generates for a prompt; with what the prompt began of it, the reply
+sample             one of several completions of a problem (--samples), told apart by `index`
+score              what the metrics say of one completion: numbers, or None with the reason
+metric definition  what a metric's name says of one completion; its metric value: the mean over all of them
+side               the base, or base and adapter, evaluated in a run: before, sft or after; an Evaluation
+difference         one metric of two sides, after minus before, over their pairs of completions
+verdict            better, worse, or no evidence either way: of a difference, never of a completion
+comparison         all differences of two sides; a baseline is the side that others are compared with
+settings           what was asked for, as a recipe (a TOML file) and the command line say it
+provenance         how a stage was in fact made: engine, device, versions, adapter, and what was replaced
+stage              a step of a run, done once: evaluate, train, report, …
+run folder         all files of one run: run.json, a folder for each side, train/, comparison.json, report/
+"""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length"]
@@ -47,13 +64,20 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Format:
-    """The output contract: how a reply must look. In `think` the answer is free text, without tags."""
+    """The output contract: how a reply must look, and what goes with it unless it is set otherwise.
+
+    `answer_tags` is None where the answer is free text behind the reasoning. `layout` is a whole completion with
+    {reasoning} and {answer} in it, `instructions` ask a model for it. `rewards` is the preset that reads the format,
+    `language` the target language of the reasoning.
+    """
 
     name: str
     reasoning_tags: tuple[str, str]
     answer_tags: tuple[str, str] | None
+    layout: str
     instructions: str
     rewards: str
+    language: str = "en"
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -63,7 +87,7 @@ class Format:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How replies are drawn: `n` replies a problem, at most `max_tokens` tokens each.
+    """How completions are generated: `n` for each problem, of at most `max_tokens` tokens.
 
     `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `min_p` 0 are off.
     """
@@ -79,10 +103,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """One reply, as a line of completions.jsonl has it.
+    """What an engine generated for a prompt, a line of completions.jsonl.
 
-    `prefix` is what of the reply the prompt already ended with (an opening reasoning tag, or nothing); `position` is
-    its place in the dataset's order, as the journal is in the order of finishing.
+    `text` is what was generated; `prefix` is how the prompt already began the reply (an opening reasoning tag, or
+    nothing); `position` is the problem's number in the dataset, as lines are in the order of finishing.
     """
 
     problem_id: str
@@ -104,7 +128,7 @@ class Completion:
 
     @property
     def is_unasked(self) -> bool:
-        """Whether the prompt left the reply no room in the model's context: cut off before its first token."""
+        """Whether the prompt left no room in the model's context: cut off before the first token."""
         return self.finish_reason == "length" and not self.n_tokens
 
     @property
@@ -114,9 +138,9 @@ class Completion:
 
 @dataclass(frozen=True)
 class Request:
-    """One reply still to be drawn: a rendered prompt and the place it has in the run.
+    """A completion still to be generated: a rendered prompt and its place in the run.
 
-    `adapted`: it is the adapter's to answer, not the base model's.
+    `adapted`: by the base with the adapter, not by the base alone.
     """
 
     problem: Problem
@@ -134,28 +158,28 @@ class Request:
 
     @property
     def key(self) -> tuple[bool, str, int]:
-        """What tells it from every other request of a run."""
+        """Identifies the request among all of a run."""
         return self.adapted, *self.place
 
     def leave_unasked(self) -> Completion:
-        """What stands for a reply that the prompt leaves no room for in the model's context."""
+        """The empty completion of a prompt that leaves no room in the model's context."""
         return self.complete("", 0, "length")
 
     def complete(self, text: str, n_tokens: int, finish_reason: FinishReason) -> Completion:
-        known = self.problem
+        problem = self.problem
         return Completion(
-            known.id, self.index, known.question, known.answer, text, n_tokens, finish_reason, self.prompt_sha,
-            self.seed, known.kind, self.prefix, self.position,
+            problem.id, self.index, problem.question, problem.answer, text, n_tokens, finish_reason, self.prompt_sha,
+            self.seed, problem.kind, self.prefix, self.position,
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class AdapterEffect:
-    """How far an adapter moves what an engine says on probe prompts, and whether it moves only what it should.
+    """How far an adapter changes an engine's output on probe prompts, and whether the base stays as it is.
 
-    `difference`: the largest change of a token's log-probability, or the share of greedy replies that change, which is
-    weaker evidence; `noise`: the same between two passes of the base; `leak`: how far, of the way from base to adapter,
-    the base moves when both share a batch (0 not at all, 1 the whole way).
+    `difference`: the largest change of a token's log-probability, or the share of greedy completions that change, which
+    is weaker evidence; `noise`: the same between two passes of the base; `leak`: how far, of the way from base to
+    adapter, the base moves when both share a batch (0 not at all, 1 the whole way).
     """
 
     evidence: Literal["log-probabilities", "greedy replies"]
@@ -184,7 +208,7 @@ class NearCopy:
 
 @dataclass(frozen=True)
 class NearCopies:
-    """How many of the evaluated problems are nearly in the training, with the nearest as examples."""
+    """How many evaluated problems are nearly in the training data, with the nearest as examples."""
 
     count: int
     evaluated: int
@@ -212,8 +236,8 @@ class Agreement:
         return self.adapter > max(self.resolution, SHARE * self.effect)
 
     @property
-    def says_something(self) -> bool:
-        """Whether another adapter would have shown: the effect is more than what the engines differ by anyway."""
+    def is_conclusive(self) -> bool:
+        """Whether another adapter would have been noticed: the effect is larger than the engines' own difference."""
         return self.effect > self.resolution
 
     @property
@@ -246,14 +270,14 @@ class StoppedEarly:
 
 
 def stopped_early(provenance: Mapping[str, Any]) -> StoppedEarly | None:
-    """Where a side's own comparison ended that looked early, out of its provenance; None where it did not look."""
-    kept = provenance.get("stopped_early")
-    return StoppedEarly(**kept) if kept else None
+    """Where a side's run with --stop-early ended, from its provenance; None for a run without."""
+    stored = provenance.get("stopped_early")
+    return StoppedEarly(**stored) if stored else None
 
 
 @dataclass(frozen=True)
 class Score:
-    """Every judgement of one reply, as a line of scores.jsonl has it; None is unscorable, with its reason.
+    """The scores of one completion by metric, a line of scores.jsonl; None is unscorable, with its reason.
 
     `language` is langid's label of the reasoning, or of the whole reply where it has none.
     """
@@ -270,7 +294,8 @@ class Score:
         return self.problem_id, self.index
 
     def flip(self, after: "Score") -> str | None:
-        """`gained`, `lost`, `both` or `neither`, by being right in the layout; None where a side is unscored."""
+        """Which side is correct and in the required format: `gained` (after alone), `lost` (before alone), `both` or
+        `neither`; None where a side is unscored."""
         values = self.scores[FLIPS_BY], after.scores[FLIPS_BY]
         if None in values:
             return None
@@ -279,10 +304,10 @@ class Score:
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """What a metric says of one reply.
+    """What a metric says of one completion.
 
-    `share`: each reply is 0 or 1; `percent`: its mean is shown in percent; `better`: 1 where more is better, -1
-    where less is, 0 where neither.
+    `share`: each completion scores 0 or 1; `percent`: its mean is shown in percent; `better`: 1 where more is
+    better, -1 where less is, 0 where neither.
     """
 
     about: str
@@ -291,7 +316,7 @@ class MetricDefinition:
     better: int = 1
 
     def show(self, value: float | None, signed: bool = False) -> str:
-        """A mean as people read it; `signed`, a difference: of percents, in percentage points (pp)."""
+        """A mean as text; `signed`: a difference, of percents in percentage points (pp)."""
         if value is None:
             return "unknown"
         if signed:
@@ -299,33 +324,33 @@ class MetricDefinition:
         return f"{value:.1%}" if self.percent else f"{value:.2f}"
 
     def interval(self, low: float | None, high: float | None, signed: bool = False) -> str:
-        """Both ends, of a difference where `signed`; empty where they are not known."""
+        """Both ends as text, of a difference where `signed`; empty where they are not known."""
         if low is None or high is None:
             return ""
         return f"{self.show(low, signed).removesuffix(' pp')} … {self.show(high, signed)}"
 
 
 METRIC_DEFINITIONS = {
-    "format_strict": MetricDefinition("the whole reply is exactly the layout"),
+    "format_strict": MetricDefinition("the whole reply is exactly in the required format"),
     "format_tags": MetricDefinition("share of the format's tags that occur exactly once", share=False),
-    "accuracy_strict": MetricDefinition("in the layout, and its answer is right"),
-    "accuracy_flexible": MetricDefinition("the final answer is right, wherever it stands"),
+    "accuracy_strict": MetricDefinition("correct and in the required format"),
+    "accuracy_flexible": MetricDefinition("the final answer is correct, wherever it stands"),
     "language_ratio": MetricDefinition("the reasoning is in the target language"),
-    "language_raw": MetricDefinition("the whole reply, as it is, is labelled as the target language"),
+    "language_raw": MetricDefinition("the whole reply is labelled as the target language"),
     "truncated": MetricDefinition("cut off at the token limit", better=-1),
-    "tokens": MetricDefinition("tokens a reply", share=False, percent=False, better=0),
+    "tokens": MetricDefinition("tokens per reply", share=False, percent=False, better=0),
 }
 
 
 def definition_of(name: str) -> MetricDefinition:
-    """The measure behind a metric's name; a reward function's is its mean."""
+    """The definition of a metric by its name; any unknown one is a reward function's mean."""
     if name.startswith("pass@"):
         return MetricDefinition(
-            f"at least one of {name.removeprefix('pass@')} replies has the right answer", share=False
+            f"at least one of {name.removeprefix('pass@')} replies has the correct answer", share=False
         )
     if name.startswith("maj@"):
         return MetricDefinition(
-            f"the answer that most of {name.removeprefix('maj@')} replies give is right", share=False
+            f"the answer that most of {name.removeprefix('maj@')} replies give is correct", share=False
         )
     return METRIC_DEFINITIONS.get(name) or MetricDefinition(
         f"mean of {name.removeprefix('reward/')}", share=False, percent=False
@@ -334,7 +359,7 @@ def definition_of(name: str) -> MetricDefinition:
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A mean over `n` scored replies with its 95 % interval; `unscored` replies are left out of it."""
+    """A metric's mean over `n` scored completions with its 95 % interval; `unscored` ones are left out of it."""
 
     mean: float | None
     low: float | None
@@ -345,7 +370,7 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One side of a run, graded. `completions` and `scores` stand in the same order; `settings` are the run's."""
+    """One side of a run with its scores, which stand in the order of the completions; `settings` are the run's."""
 
     name: str
     completions: tuple[Completion, ...]
@@ -383,6 +408,11 @@ class Difference:
     lowest: float | None = None
     highest: float | None = None
 
+    @classmethod
+    def stored(cls, row: Mapping[str, Any]) -> "Difference":
+        """The difference that a row of comparison.json holds, a newer program's too."""
+        return cls(**{each.name: row[each.name] for each in fields(cls) if each.name in row})
+
 
 @dataclass(frozen=True)
 class OverSeeds:
@@ -410,8 +440,8 @@ class OverSeeds:
 class Comparison:
     """Two evaluations of the same problems.
 
-    `flips` counts replies by which side was right in the layout, `gain` is breakdown.Gain as shares, `languages` counts
-    each side's replies by language among the first `samples` of the run.
+    `flips` counts pairs by Score.flip, `gain` is gain.Gain as shares, `languages` counts each side's completions by
+    language among the first `samples` pairs; `others` are the steps between more than two sides.
     """
 
     metrics: dict[str, Difference]

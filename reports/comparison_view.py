@@ -1,15 +1,16 @@
-"""What a page of any number of stored runs says, as plain values."""
+"""A page of any number of stored runs, as plain values."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from harness.statistics import headline
-from harness.statistics.pairs import NOT_RECORDED, as_asked_for, shown, uneven
+from harness.statistics.metric_rows import MetricRow
+from harness.statistics.pairs import NOT_RECORDED, shown, uneven, uneven_by_configuration
 from harness.types import FLIPS_BY, Comparison, Evaluation
 from reports import explorer
 from reports.explorer import Explorer
-from reports.rows import Row, metric_row, sentence
+from reports.rows import metric_row, sentence
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Against:
     name: str
     lines: tuple[str, ...]
     verdict: str
-    rows: tuple[Row, ...]
+    rows: tuple[MetricRow, ...]
     warnings: tuple[str, ...]
     flips: dict[str, int]
     flips_of: str
@@ -34,7 +35,7 @@ class ComparisonView:
     baseline: str
     sides: tuple[Evaluation, ...]
     problems: int
-    standings: tuple[Row, ...]
+    standings: tuple[MetricRow, ...]
     against: tuple[Against, ...]
     settings: dict[str, tuple[str, ...]]
     in_order: tuple[str, ...]
@@ -52,7 +53,7 @@ def build(
     baseline, *others = sides
     ranked = sorted(ranked, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0))
     names = [name for name in baseline.metrics if all(name in side.metrics for side in ranked)]
-    against = tuple(_against(baseline, other, found) for other, found in zip(others, comparisons, strict=True))
+    against = tuple(_against(baseline, other, each) for other, each in zip(others, comparisons, strict=True))
     return ComparisonView(
         verdict=_verdict(baseline, against),
         metric=FLIPS_BY,
@@ -68,17 +69,17 @@ def build(
     )
 
 
-def _against(baseline: Evaluation, other: Evaluation, found: Comparison) -> Against:
-    differences = found.as_dict()["metrics"]
+def _against(baseline: Evaluation, other: Evaluation, comparison: Comparison) -> Against:
+    differences = comparison.metrics
     rows = tuple(metric_row(name, (baseline, other), differences) for name in differences)
-    about = headline.of_replies(other.settings) if as_asked_for(baseline, other) else ()
+    about = headline.of_replies(other.settings) if uneven_by_configuration(baseline, other) else ()
     return Against(
         other.name,
-        (*headline.lines(differences, found.gain), *about),
+        (*headline.lines(differences, comparison.gain), *about),
         sentence(differences[FLIPS_BY]),
         rows,
-        found.warnings,
-        asdict(found)["flips"],
+        comparison.warnings,
+        comparison.flips,
         headline.FLIPS_OF_PAIRS if uneven(baseline, other) else "",
     )
 
@@ -88,27 +89,27 @@ def _verdict(baseline: Evaluation, against: Sequence[Against]) -> str:
     if len(against) == 1:
         return f"{against[0].name} against {baseline.name}. {against[0].verdict}"
     verdicts = {each.name: row.verdict for each in against for row in each.rows if row.name == FLIPS_BY}
-    said = []
+    parts = []
     for word in ("better", "worse"):
         names = [name for name, verdict in verdicts.items() if verdict == word]
         if names:
-            said.append(f"{word} than {baseline.name}: {', '.join(names)}")
+            parts.append(f"{word} than {baseline.name}: {', '.join(names)}")
     unclear = [name for name, verdict in verdicts.items() if verdict not in ("better", "worse")]
     if unclear:
-        said.append(f"no evidence either way: {', '.join(unclear)}")
-    text = "; ".join(said)
-    return f"{text[0].upper()}{text[1:]}. Judged by being right and in the layout."
+        parts.append(f"no evidence either way: {', '.join(unclear)}")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}. By the share of replies that are correct and in the required format."
 
 
 def _differing_settings(sides: Sequence[Evaluation]) -> dict[str, tuple[str, ...]]:
     """The settings that are not the same on all sides, each side's value."""
-    described = [_described(side) for side in sides]
-    keys = dict.fromkeys(key for each in described for key in each)
-    rows = {key: tuple(shown(each.get(key, NOT_RECORDED)) for each in described) for key in keys}
+    settings = [_settings(side) for side in sides]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    rows = {key: tuple(shown(each.get(key, NOT_RECORDED)) for each in settings) for key in keys}
     return {key: values for key, values in rows.items() if len(set(values)) > 1}
 
 
-def _described(side: Evaluation) -> dict[str, Any]:
+def _settings(side: Evaluation) -> dict[str, Any]:
     versions = {f"version of {name}": value for name, value in (side.provenance.get("versions") or {}).items()}
     adapter = side.provenance.get("adapter") or {}
     return side.settings | versions | {"adapter": ", ".join(str(value)[:12] for value in adapter.values())}

@@ -1,4 +1,4 @@
-"""All replies as data on the page, for its script to search, filter and show side by side."""
+"""All replies as data on a page, for its script to search, filter and show side by side."""
 
 import base64
 import gzip
@@ -19,14 +19,14 @@ from harness.types import ANSWERED_BY, Completion, Evaluation, Score
 LARGEST = 6_000_000
 SCRIPT = (resources.files("reports") / "templates" / "explorer.js").read_text(encoding="utf-8")
 SCRIPT_SHA = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-RIGHT_ANSWER, IN_LAYOUT, RIGHT_IN_LAYOUT, CUT_OFF, UNGRADED = 1, 2, 4, 8, 16
+CORRECT, IN_FORMAT, CORRECT_IN_FORMAT, CUT_OFF, UNSCORED = 1, 2, 4, 8, 16
 Place = tuple[str, int]
 CHANGES = ("gained", "lost", "both", "neither")
 
 
 @dataclass(frozen=True)
 class Explorer:
-    """The packed data (base64 of gzipped JSON), how many of all places are in it, and the choices of its filters."""
+    """The packed data (base64 of gzipped JSON), how many rows of all are in it, and the choices of its filters."""
 
     data: str
     shown: int
@@ -38,13 +38,14 @@ class Explorer:
 
 
 def pack(sides: Sequence[Evaluation]) -> Explorer:
-    """The replies of all sides by problem, those that changed sides first, as many as LARGEST bytes hold.
+    """Pack the replies of all sides by problem: gained and lost ones first, as many as LARGEST bytes hold.
 
     The JSON: {sides: [name], rows: [[question, answer, kind, change, [reply of each side or null]]]}; a reply is
-    [text, extracted, flags, language, tokens, reward, well paid, poorly paid].
+    [text, extracted, flags, language, tokens, reward, high for a wrong one, low for a correct one].
     """
-    graded = [_Graded(side) for side in sides]
-    changes = {place: _change(graded, place) for place in dict.fromkeys(place for side in graded for place in side.at)}
+    indexed = [_Side(side) for side in sides]
+    places = dict.fromkeys(place for side in indexed for place in side.at)
+    changes = {place: _change(indexed, place) for place in places}
     gained, lost = ([place for place, each in changes.items() if each == change] for change in CHANGES[:2])
     # Turn by turn, so that a page that cannot hold them all has some of both.
     turns = [place for both in zip_longest(gained, lost) for place in both if place]
@@ -53,7 +54,7 @@ def pack(sides: Sequence[Evaluation]) -> Explorer:
     packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     packed.append(packer.compress(f'{{"sides":{json.dumps([side.name for side in sides])},"rows":['.encode()))
     for place in chosen:
-        row = _row(graded, place, changes[place])
+        row = _row(indexed, place, changes[place])
         packed.append(packer.compress((("," if rows else "") + json.dumps(row, separators=(",", ":"))).encode()))
         rows.append(row)
         size += len(packed[-1])
@@ -78,51 +79,51 @@ def unpack(explorer: Explorer) -> dict:
     return json.loads(gzip.decompress(base64.b64decode(explorer.data)))
 
 
-class _Graded:
-    """One side's replies by place, and what they are paid beside what its median right and wrong reply are."""
+class _Side:
+    """One side's replies by place, and how their rewards compare with its median correct and wrong reply."""
 
     def __init__(self, side: Evaluation):
         self.replies = list(zip(side.completions, side.scores, strict=True))
         self.at = {completion.place: number for number, completion in enumerate(side.completions)}
-        self.paid = total_rewards(side)
-        right = np.array([score.scores.get(ANSWERED_BY) for score in side.scores], dtype=float)
-        known = ~np.isnan(self.paid)
-        hits, misses = self.paid[known & (right == 1)], self.paid[known & (right == 0)]
-        self.overpaid = (right == 0) & (self.paid >= (np.median(hits) if len(hits) else np.inf))
-        self.underpaid = (right == 1) & (self.paid <= (np.median(misses) if len(misses) else -np.inf))
+        self.rewards = total_rewards(side)
+        correct = np.array([score.scores.get(ANSWERED_BY) for score in side.scores], dtype=float)
+        has_reward = ~np.isnan(self.rewards)
+        hits, misses = self.rewards[has_reward & (correct == 1)], self.rewards[has_reward & (correct == 0)]
+        self.high_for_wrong = (correct == 0) & (self.rewards >= (np.median(hits) if len(hits) else np.inf))
+        self.low_for_correct = (correct == 1) & (self.rewards <= (np.median(misses) if len(misses) else -np.inf))
 
     def get(self, place: Place) -> tuple[Completion, Score] | None:
         return self.replies[self.at[place]] if place in self.at else None
 
 
-def _change(graded: Sequence[_Graded], place: Place) -> str:
-    first, last = graded[0].get(place), graded[-1].get(place)
+def _change(sides: Sequence[_Side], place: Place) -> str:
+    first, last = sides[0].get(place), sides[-1].get(place)
     if not first or not last:
         return "unpaired"
-    return first[1].flip(last[1]) or "unscored_text"
+    return first[1].flip(last[1]) or "unscored"
 
 
-def _row(graded: Sequence[_Graded], place: Place, change: str) -> list:
-    known = [side.get(place)[0] for side in graded if place in side.at]
+def _row(sides: Sequence[_Side], place: Place, change: str) -> list:
+    completions = [side.get(place)[0] for side in sides if place in side.at]
     # A baseline file keeps no texts; another side has the same question.
-    asked = next((each for each in known if each.question), known[0])
-    return [asked.question, asked.answer, asked.kind, change, [_reply(side, place) for side in graded]]
+    source = next((each for each in completions if each.question), completions[0])
+    return [source.question, source.answer, source.kind, change, [_reply(side, place) for side in sides]]
 
 
-def _reply(side: _Graded, place: Place) -> list | None:
+def _reply(side: _Side, place: Place) -> list | None:
     if place not in side.at:
         return None
     number = side.at[place]
     completion, score = side.replies[number]
     if not completion.question:
         return None
-    right = score.scores.get(ANSWERED_BY)
+    correct = score.scores.get(ANSWERED_BY)
     flags = (
-        RIGHT_ANSWER * (right == 1)
-        + IN_LAYOUT * (score.scores.get("format_strict") == 1)
-        + RIGHT_IN_LAYOUT * (score.scores.get("accuracy_strict") == 1)
+        CORRECT * (correct == 1)
+        + IN_FORMAT * (score.scores.get("format_strict") == 1)
+        + CORRECT_IN_FORMAT * (score.scores.get("accuracy_strict") == 1)
         + CUT_OFF * (score.scores.get("truncated") == 1)
-        + UNGRADED * (right is None)
+        + UNSCORED * (correct is None)
     )
     return [
         completion.reply,
@@ -130,7 +131,7 @@ def _reply(side: _Graded, place: Place) -> list | None:
         flags,
         score.language,
         completion.n_tokens or None,
-        None if np.isnan(side.paid[number]) else round(float(side.paid[number]), 3),
-        int(side.overpaid[number]),
-        int(side.underpaid[number]),
+        None if np.isnan(side.rewards[number]) else round(float(side.rewards[number]), 3),
+        int(side.high_for_wrong[number]),
+        int(side.low_for_correct[number]),
     ]

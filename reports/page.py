@@ -20,7 +20,7 @@ TEMPLATES = Environment(
     loader=PackageLoader("reports"),
     autoescape=lambda name: name is not None and name.endswith((".html", ".css")),
     undefined=StrictUndefined,
-    # Whatever a template puts out, names and rollouts alike, hides nothing and turns no text around it.
+    # Names and rollouts in a template are shown with their invisible and text-turning characters visible.
     finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else visible(value),
     trim_blocks=True,
     lstrip_blocks=True,
@@ -36,7 +36,7 @@ TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line}
 
 
 def write_report(run: Run, sides: Sequence[Evaluation]) -> None:
-    """Draw a run's report/ anew from its graded sides."""
+    """Write a run's report/ from its scored sides."""
     view = run_view.build(run, sides)
     _write(run.path / "report", "report", view, _plots_of_run(view))
 
@@ -48,7 +48,7 @@ def write_comparison(
     comparisons: Sequence[Comparison],
     command: str,
 ) -> None:
-    """Draw a page of any number of sides, each compared with the first, the baseline.
+    """Write a page of any number of sides, each compared with the first, the baseline.
 
     `ranked` are the same sides over the problems that all of them have.
     """
@@ -56,29 +56,29 @@ def write_comparison(
     _write(folder, "comparison", view, _plots_of_comparison(view))
 
 
-def _write(folder: Path, template: str, view: Any, drawn: Sequence[Plot]) -> None:
-    figures = {plot.name: plot for plot in drawn}
-    for plot in drawn:
+def _write(folder: Path, template: str, view: Any, figures: Sequence[Plot]) -> None:
+    by_name = {plot.name: plot for plot in figures}
+    for plot in figures:
         write_bytes(folder / "plots" / f"{plot.name}.png", plot.png)
-    svg = {name: Markup(plot.svg) for name, plot in figures.items()}
-    page = TEMPLATES.get_template(f"{template}.html").render(view=view, plots=figures, svg=svg)
+    svg = {name: Markup(plot.svg) for name, plot in by_name.items()}
+    page = TEMPLATES.get_template(f"{template}.html").render(view=view, plots=by_name, svg=svg)
     write_text(folder / "index.html", page)
-    write_text(folder / "report.md", TEMPLATES.get_template(f"{template}.md").render(view=view, plots=figures))
+    write_text(folder / "report.md", TEMPLATES.get_template(f"{template}.md").render(view=view, plots=by_name))
 
 
 def _plots_of_run(view: View) -> list[Plot]:
-    drawn = [plots.metric_bars({side.name: side.metrics for side in view.sides})]
-    if any(row["delta"] is not None for row in view.differences.values()):
-        drawn.append(plots.differences(view.differences, view.first, view.last))
+    made = [plots.metric_bars({side.name: side.metrics for side in view.sides})]
+    if any(row.delta is not None for row in view.differences.values()):
+        made.append(plots.differences(view.differences, view.first, view.last))
     if view.seeds and view.seeds.over:
-        drawn.append(plots.seeds(view.seeds.over, view.seeds.adapters))
+        made.append(plots.seeds(view.seeds.over, view.seeds.adapters))
     if view.parts:
-        drawn.append(plots.parts(view.parts, view.first, view.last if len(view.sides) > 1 else None))
+        made.append(plots.parts(view.parts, view.first, view.last if len(view.sides) > 1 else None))
     if view.languages:
-        drawn.append(training_plots.language_bars(view.languages, view.samples))
+        made.append(training_plots.language_bars(view.languages, view.samples))
     if view.training:
-        drawn.append(training_plots.training_curves(view.training.log, view.training.probes))
-    return drawn
+        made.append(training_plots.training_curves(view.training.log, view.training.probes))
+    return made
 
 
 def _plots_of_comparison(view: ComparisonView) -> list[Plot]:

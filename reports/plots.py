@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.console.markdown import one_line
-from harness.types import Evaluation, MetricValue, OverSeeds, definition_of
+from harness.types import Difference, Evaluation, MetricValue, OverSeeds, definition_of
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 SIDE_COLORS = {"before": "#0072B2", "sft": "#009E73", "after": "#E69F00"}
@@ -49,7 +49,7 @@ class Plot:
 
 
 def metric_bars(sides: Mapping[str, Mapping[str, MetricValue]]) -> Plot:
-    """The metrics in percent, a bar a side, with their 95 % intervals."""
+    """The metrics in percent, a bar per side, with their 95 % intervals."""
     names = dict.fromkeys(name for metrics in sides.values() for name in metrics if definition_of(name).percent)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.62 * len(names) + 1.0), layout="constrained")
@@ -57,10 +57,10 @@ def metric_bars(sides: Mapping[str, Mapping[str, MetricValue]]) -> Plot:
         height = 0.8 / len(sides)
         for place, (side, metrics) in enumerate(sides.items()):
             rows = [row + (place - (len(sides) - 1) / 2) * height for row in range(len(names))]
-            known = [metrics.get(name, NOTHING) for name in names]
-            values = [(metric.mean or 0.0) * 100 for metric in known]
+            shown = [metrics.get(name, NOTHING) for name in names]
+            values = [(metric.mean or 0.0) * 100 for metric in shown]
             axes.barh(rows, values, height * 0.9, color=SIDE_COLORS[side], label=side)
-            for row, value, metric in zip(rows, values, known, strict=True):
+            for row, value, metric in zip(rows, values, shown, strict=True):
                 if metric.low is not None:
                     ends = max(metric.low * 100, 0), min(metric.high * 100, 100)
                     axes.plot(ends, (row, row), color=INK, linewidth=1.2)
@@ -72,34 +72,34 @@ def metric_bars(sides: Mapping[str, Mapping[str, MetricValue]]) -> Plot:
         axes.set_xlabel("% of the replies, with 95 % interval")
         if len(sides) > 1:
             figure.legend(loc="outside upper right", ncols=3)
-        return drawn(figure, "metrics", f"Metrics {' and '.join(sides)} training, in percent, with 95 % intervals.")
+        return rendered(figure, "metrics", f"Metrics {' and '.join(sides)} training, in percent, with 95 % intervals.")
 
 
-def differences(rows: Mapping[str, Mapping], first: str, last: str) -> Plot:
+def differences(rows: Mapping[str, Difference], first: str, last: str) -> Plot:
     """A forest plot: every difference that is in percent, with its 95 % interval and its verdict's marker."""
-    names = [name for name, row in rows.items() if definition_of(name).percent and row["delta"] is not None]
+    names = [name for name, row in rows.items() if definition_of(name).percent and row.delta is not None]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.42 * len(names) + 1.1), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, name in enumerate(names):
             row = rows[name]
-            color, marker = VERDICTS.get(row["verdict"], NO_VERDICT)
-            if row["low"] is not None:
-                axes.plot((100 * row["low"], 100 * row["high"]), (place, place), color=color, linewidth=2.2)
-            axes.plot(100 * row["delta"], place, marker, color=color, markersize=8, markerfacecolor=_fill(row, color))
+            color, marker = VERDICTS.get(row.verdict, NO_VERDICT)
+            if row.low is not None:
+                axes.plot((100 * row.low, 100 * row.high), (place, place), color=color, linewidth=2.2)
+            axes.plot(100 * row.delta, place, marker, color=color, markersize=8, markerfacecolor=_fill(row, color))
             axes.annotate(
-                f"{100 * row['delta']:+.1f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9
+                f"{100 * row.delta:+.1f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9
             )
         axes.set_yticks(range(len(names)), [label(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.margins(x=0.08)
         axes.set_xlabel(f"percentage points, {last} minus {first}, with 95 % interval")
         caption = f"From {first} to {last}: pointing up is better, pointing down worse, a hollow circle no evidence."
-        return drawn(figure, "differences", caption)
+        return rendered(figure, "differences", caption)
 
 
-def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Mapping]) -> Plot:
+def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Difference]) -> Plot:
     """Each adapter's difference as a dot, their mean with the interval of these adapters and that of the recipe."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.8 * len(over) + 1.3), layout="constrained")
@@ -108,7 +108,7 @@ def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Mapping]) -> Plo
         for place, (name, each) in enumerate(over.items()):
             scale = 100 if definition_of(name).percent else 1
             for low, high, color, width, below in (
-                (adapters[name]["low"], adapters[name]["high"], SIDE_COLORS["after"], 2.2, 0.14),
+                (adapters[name].low, adapters[name].high, SIDE_COLORS["after"], 2.2, 0.14),
                 (each.low, each.high, SIDE_COLORS["before"], 2.2, 0.28),
             ):
                 if low is not None:
@@ -128,11 +128,11 @@ def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Mapping]) -> Plo
         ]
         figure.legend(handles=handles, loc="outside upper right", ncols=3)
         caption = "Each training's difference, and 95 % intervals of the mean: of these adapters, and of the recipe."
-        return drawn(figure, "seeds", caption)
+        return rendered(figure, "seeds", caption)
 
 
 def parts(groups: Mapping[str, Sequence], first: str, last: str | None) -> Plot:
-    """Shares right in the layout by part of the problems, each side a dot, in groups."""
+    """Shares correct and in the required format by part of the problems, each side a dot, in groups."""
     rows = sum(len(group) + 1 for group in groups.values())
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.27 * rows + 1.0), layout="constrained")
@@ -151,12 +151,13 @@ def parts(groups: Mapping[str, Sequence], first: str, last: str | None) -> Plot:
         axes.set_yticks(list(labels), list(labels.values()), fontsize=9)
         axes.set_ylim(place - 0.4, -0.6)
         axes.set_xlim(-2, 102)
-        axes.set_xlabel("% right in the layout")
+        axes.set_xlabel("% correct and in the required format")
         handles = [Line2D([], [], **BEFORE, label=first)]
         if last:
             handles.append(Line2D([], [], marker="o", linestyle="", color=SIDE_COLORS["after"], label=last))
         figure.legend(handles=handles, loc="outside upper right", ncols=2)
-        return drawn(figure, "parts", "Right in the layout by part of the problems (how many of them in brackets).")
+        caption = "Correct and in the required format, by part of the problems (how many of them in brackets)."
+        return rendered(figure, "parts", caption)
 
 
 def standings(sides: Sequence[Evaluation], name: str) -> Plot:
@@ -185,20 +186,20 @@ def standings(sides: Sequence[Evaluation], name: str) -> Plot:
         axes.set_ylim(len(sides) - 0.4, -0.6)
         axes.margins(x=0.08)
         axes.set_xlabel(f"{name}{', %' if kind.percent else ''}, with 95 % interval")
-        return drawn(figure, "standings", f"{name} of each run, with 95 % intervals.")
+        return rendered(figure, "standings", f"{name} of each run, with 95 % intervals.")
 
 
 def label(name: str) -> str:
-    """Anybody's name as a plot has room for it."""
+    """A name on one line, cut to what a plot has room for."""
     shown = one_line(name)
     return shown if len(shown) <= LONGEST_LABEL else f"{shown[:LONGEST_LABEL]}…"
 
 
-def _fill(row: Mapping, color: str) -> str:
-    return color if row["verdict"] in VERDICTS else "none"
+def _fill(row: Difference, color: str) -> str:
+    return color if row.verdict in VERDICTS else "none"
 
 
-def drawn(figure: Figure, name: str, caption: str) -> Plot:
+def rendered(figure: Figure, name: str, caption: str) -> Plot:
     svg, png = io.StringIO(), io.BytesIO()
     nobody = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with warnings.catch_warnings(action="ignore"):  # that the font has no shape for a letter of somebody's name

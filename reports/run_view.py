@@ -1,4 +1,4 @@
-"""What a run's report says, as plain values: read from the run folder, formatted once for the page and the Markdown."""
+"""A run's report as plain values: read from the run folder, formatted once for the page and the Markdown."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from harness.statistics import breakdown, headline
-from harness.statistics.breakdown import Part, RewardScore
+from harness.statistics.breakdown import Part, RewardSeparation
 from harness.statistics.gain import Gain, gain
+from harness.statistics.metric_rows import MetricRow, mean_and_interval, row_of
 from harness.storage import stored
 from harness.storage.files import read_steps
 from harness.storage.records import LARGEST_NUMBER
 from harness.storage.stages import REPORT, title_of
 from harness.storage.store import TRAINING_FILES, Run
 from harness.storage.stored import AlsoMeans, Effective, Rollout
-from harness.types import FLIPS_BY, Evaluation, MetricDefinition, MetricValue, definition_of, stopped_early
+from harness.types import FLIPS_BY, Difference, Evaluation, MetricDefinition, MetricValue, definition_of, stopped_early
 from reports import explorer, notes, seed_view
 from reports.explorer import Explorer
-from reports.rows import HEADLINE, Row, difference_row, metric_row, sentence
+from reports.rows import HEADLINE, metric_row, sentence
 from reports.seed_view import Seeds
 
 NO_COMPARISON = {"metrics": {}, "flips": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
-DRAW_AGAIN = "delete it, then draw the report again"
+REPORT_AGAIN = "delete it, then draw the report again"
 TRAINING_TITLE = "Training as the trainer ran it"
 PARAMETERS = ("trainer", "parameters", "trainable_parameters")
 EFFECTIVE = (
@@ -35,7 +36,7 @@ EFFECTIVE = (
 
 @dataclass(frozen=True)
 class Training:
-    """What is kept of a GRPO stage: rows of its log and probes, and rollouts of a few steps, by step."""
+    """A GRPO stage: rows of its log and probes, and rollouts of a few steps, by step."""
 
     log: tuple[dict, ...]
     probes: tuple[dict, ...]
@@ -45,10 +46,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Also:
-    """What tasks of lm-eval say: a row a metric by task, how many documents had no like on the other side, and why
+    """Extra tasks of lm-eval: a row per metric by task, how many documents have no partner on the other side, and why
     some metrics are not compared."""
 
-    tasks: dict[str, tuple[Row, ...]]
+    tasks: dict[str, tuple[MetricRow, ...]]
     left_out: int
     unpaired: tuple[str, ...]
 
@@ -62,14 +63,14 @@ class View:
     verdict: str
     verdicts_by: str
     p_named: str
-    headline: tuple[Row, ...]
-    rows: tuple[Row, ...]
-    differences: dict[str, dict]
+    headline: tuple[MetricRow, ...]
+    rows: tuple[MetricRow, ...]
+    differences: dict[str, Difference]
     parts: dict[str, tuple[Part, ...]]
     by_language: dict[str, tuple[Part, ...]]
     gain: Gain | None
-    payments: tuple[RewardScore, ...]
-    paid_by: str
+    rewards: tuple[RewardSeparation, ...]
+    rewards_named: str
     flips: dict[str, int]
     flips_of: str
     languages: dict[str, dict[str, int]]
@@ -77,7 +78,7 @@ class View:
     samples: int
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    steps: dict[str, tuple[Row, ...]]
+    steps: dict[str, tuple[MetricRow, ...]]
     also: Also | None
     training: Training | None
     seeds: Seeds | None
@@ -99,7 +100,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     """The view of a stored run's sides, one or more."""
     record = run.record
     comparison = run.comparison() if len(sides) > 1 else NO_COMPARISON
-    differences = comparison["metrics"]
+    differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
     names = dict.fromkeys(name for side in sides for name in side.metrics)
     rows = tuple(metric_row(name, sides, differences) for name in names)
     config, provenances = run.config, {side.name: side.provenance for side in sides}
@@ -119,8 +120,8 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         parts=breakdown.parts(sides),
         by_language={side.name: breakdown.by_language(side) for side in sides},
         gain=split,
-        payments=breakdown.reward_separations(sides[-1]),
-        paid_by="reward" if config.has_own_rewards else f"reward ({config.variant})",
+        rewards=breakdown.reward_separations(sides[-1]),
+        rewards_named="reward" if config.has_own_rewards else f"reward ({config.variant})",
         flips=comparison["flips"],
         flips_of=headline.FLIPS_OF_PAIRS if split and split.by_problem else "",
         languages=comparison["languages"],
@@ -141,14 +142,14 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
 
 def _standing(side: Evaluation) -> str:
     metric = side.metrics[FLIPS_BY]
-    return f"{definition_of(FLIPS_BY).show(metric.mean)} of {metric.n} replies are right and in the layout."
+    return f"{definition_of(FLIPS_BY).show(metric.mean)} of {metric.n} replies are correct and in the required format."
 
 
-def _steps(comparison: dict) -> dict[str, tuple[Row, ...]]:
+def _steps(comparison: dict) -> dict[str, tuple[MetricRow, ...]]:
     """The headline metrics from each side to the next, where there are more than two."""
     return {
         f"{step['before']} → {step['after']}": tuple(
-            difference_row(name, (), step["metrics"][name], definition_of(name))
+            row_of(name, definition_of(name), (), Difference.stored(step["metrics"][name]))
             for name in HEADLINE
             if step["metrics"].get(name, {}).get("delta") is not None
         )
@@ -161,7 +162,7 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
         return None  # the adapters' are on each seed's page
     files = [run.path / "also" / f"{side.name}.json" for side in sides]
     run.verify(*files)
-    means = [stored.read(AlsoMeans, file, DRAW_AGAIN) for file in files if file.is_file()]
+    means = [stored.read(AlsoMeans, file, REPORT_AGAIN) for file in files if file.is_file()]
     if not means:
         return None
     found = run.also_comparison() or means[0] | {"tasks": {}, "left_out": 0}
@@ -170,7 +171,7 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
         of_sides = [side["tasks"].get(task, {}) for side in means]
         differences = found["tasks"].get(task, {})
         tasks[task] = tuple(
-            _also_row(title, MetricDefinition(**kind), of_sides, differences.get(title))
+            _extra_task_row(title, MetricDefinition(**kind), of_sides, differences.get(title))
             for title, kind in kinds.items()
         )
     unpaired = tuple(
@@ -181,12 +182,12 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
     return Also(tasks, found["left_out"], unpaired)
 
 
-def _also_row(title: str, kind: MetricDefinition, means: Sequence[dict[str, dict]], difference: dict | None) -> Row:
-    metrics = [MetricValue(**side[title]) for side in means if title in side]
-    shown = tuple((kind.show(metric.mean), kind.interval(metric.low, metric.high)) for metric in metrics)
-    if difference is None or difference["delta"] is None:
-        return Row(title, "", shown)
-    return difference_row(title, shown, difference, kind)
+def _extra_task_row(
+    title: str, definition: MetricDefinition, means: Sequence[dict[str, dict]], difference: dict | None
+) -> MetricRow:
+    values = [MetricValue(**side[title]) for side in means if title in side]
+    shown = tuple(mean_and_interval(definition, value) for value in values)
+    return row_of(title, definition, shown, Difference.stored(difference) if difference else None)
 
 
 def _training(run: Run) -> Training | None:
@@ -196,7 +197,7 @@ def _training(run: Run) -> Training | None:
         return None
     rollouts = defaultdict(list)
     path = run.path / "train" / "rollouts.jsonl"
-    for row in stored.refuse_unlike(Rollout, read_steps(path), path, DRAW_AGAIN):
+    for row in stored.refuse_unlike(Rollout, read_steps(path), path, REPORT_AGAIN):
         rollouts[row["step"]].append(row)
     steps = sorted(rollouts)
     shown = dict.fromkeys(steps[place] for place in (0, len(steps) // 2, -1)) if steps else {}
@@ -211,14 +212,14 @@ def _training(run: Run) -> Training | None:
 
 
 def _numbers(row: dict) -> dict[str, float]:
-    """What of a journal's row can be drawn."""
+    """The numbers of a journal's row that a plot can show."""
     return {key: value for key, value in row.items() if type(value) in (int, float) and abs(value) < LARGEST_NUMBER}
 
 
 def _effective(folder: Path) -> dict[str, Any] | None:
-    """What a trainer says it ran with, where it has come to its end."""
+    """The settings that a trainer recorded when it ended; None where it has not."""
     path = folder / "effective_config.json"
-    return stored.read(Effective, path, DRAW_AGAIN) if path.is_file() else None
+    return stored.read(Effective, path, REPORT_AGAIN) if path.is_file() else None
 
 
 def _language_note(comparison: dict, target: str) -> str:

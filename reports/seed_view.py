@@ -1,11 +1,11 @@
-"""Several trainings by one recipe, as a table: a row a seed, then what they come to together."""
+"""Several trainings by one recipe, as a table: a row per seed, then what holds for them together."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from harness.statistics import headline
 from harness.storage.store import Run
-from harness.types import ANSWERED_BY, DESCRIBED, NOT_COMPARED, MetricDefinition, OverSeeds, definition_of
+from harness.types import ANSWERED_BY, DESCRIBED, NOT_COMPARED, Difference, MetricDefinition, OverSeeds, definition_of
 
 # The primary metrics have a verdict.
 WITHOUT_VERDICT = (DESCRIBED, NOT_COMPARED)
@@ -14,7 +14,7 @@ Named = Mapping[str, tuple[MetricDefinition, OverSeeds]]
 
 @dataclass(frozen=True)
 class SeedRow:
-    """A line of the table: what it is of, the figure for each metric, and the page that has more of it."""
+    """A row of the table: its title, the figure for each metric, and the page with more about it."""
 
     name: str
     cells: tuple[str, ...]
@@ -30,10 +30,10 @@ class Seeds:
     rows: tuple[SeedRow, ...]
     over: dict[str, OverSeeds]
     also: bool
-    adapters: Mapping[str, Mapping]
+    adapters: Mapping[str, Difference]
 
 
-def build(run: Run, differences: Mapping[str, Mapping]) -> Seeds | None:
+def build(run: Run, differences: Mapping[str, Difference]) -> Seeds | None:
     """None for a run of one training; `differences` are those of all its adapters together."""
     found = run.seeds()
     if not found:
@@ -44,19 +44,19 @@ def build(run: Run, differences: Mapping[str, Mapping]) -> Seeds | None:
     )
 
 
-def sentences_of(run: Run, differences: Mapping[str, Mapping]) -> tuple[str, ...]:
+def sentences_of(run: Run, differences: Mapping[str, Difference]) -> tuple[str, ...]:
     """The two sentences on a run's trainings; none of a run of one."""
     seeds = build(run, differences)
     return seeds.sentences if seeds else ()
 
 
-def sentences(over: Mapping[str, OverSeeds], differences: Mapping[str, Mapping]) -> tuple[str, ...]:
+def sentences(over: Mapping[str, OverSeeds], differences: Mapping[str, Difference]) -> tuple[str, ...]:
     """Two: about these adapters, and about the recipe."""
     name = ANSWERED_BY if ANSWERED_BY in over else next(iter(over), None)
     return headline.of_seeds(name, over[name], differences[name]) if name else ()
 
 
-def _rows(over: Mapping[str, OverSeeds], differences: Mapping[str, Mapping]) -> tuple[SeedRow, ...]:
+def _rows(over: Mapping[str, OverSeeds], differences: Mapping[str, Difference]) -> tuple[SeedRow, ...]:
     named = {name: (definition_of(name), each) for name, each in over.items()}
     seeds = list(next(iter(over.values())).deltas) if over else []
     known = [(kind, each, differences[name]) for name, (kind, each) in named.items()]
@@ -72,7 +72,7 @@ def _rows(over: Mapping[str, OverSeeds], differences: Mapping[str, Mapping]) -> 
         SeedRow("from seed to seed (standard deviation)", _spreads(named)),
         SeedRow(
             "these adapters, over problems",
-            tuple(kind.interval(each["low"], each["high"], signed=True) for kind, _, each in known),
+            tuple(kind.interval(each.low, each.high, signed=True) for kind, _, each in known),
         ),
         SeedRow(
             "the recipe, on these problems (Student's t over seeds)",
@@ -82,7 +82,7 @@ def _rows(over: Mapping[str, OverSeeds], differences: Mapping[str, Mapping]) -> 
             "the recipe, over seeds and problems",
             tuple(kind.interval(each.low, each.high, signed=True) for kind, each in named.values()),
         ),
-        SeedRow("verdict on these adapters", tuple(each["verdict"] for *_, each in known)),
+        SeedRow("verdict on these adapters", tuple(each.verdict for *_, each in known)),
         SeedRow("verdict on the recipe", tuple(each.verdict for _, each in named.values())),
     )
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.plots import INK, SIDE_COLORS, STYLE, Plot, drawn, label
+from reports.plots import INK, SIDE_COLORS, STYLE, Plot, label, rendered
 
 ACCURACY = "rewards/accuracy_strict/mean"
 LINE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -30,7 +30,7 @@ def language_bars(counts: Mapping[str, Mapping[str, int]], samples: int) -> Plot
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(f"of {samples} replies")
         figure.legend(loc="outside upper right", ncols=3)
-        return drawn(figure, "languages", f"Languages of the reasoning in the first {samples} replies of each side.")
+        return rendered(figure, "languages", f"Languages of the reasoning in the first {samples} replies of each side.")
 
 
 def training_curves(log: Sequence[Mapping], probes: Sequence[Mapping]) -> Plot:
@@ -69,10 +69,10 @@ def training_curves(log: Sequence[Mapping], probes: Sequence[Mapping]) -> Plot:
         if any(row.get("kl") is not None for row in log):
             _line(spread, steps, log, "kl", "KL from the base", LINE_COLORS[5], 1.4)
         spread.set_ylim(bottom=0)
-        spread.set_ylabel("nats a token")
+        spread.set_ylabel("nats per token")
         spread.set_xlabel("step")
         spread.legend(fontsize=8, ncols=2)
-        return drawn(figure, "training", f"Training: rewards, accuracy, lengths and health over {len(log)} steps.")
+        return rendered(figure, "training", f"Training: rewards, accuracy, lengths and health over {len(log)} steps.")
 
 
 def _line(axes: Axes, steps: list[int], log: Sequence[Mapping], key: str, name: str, color: str, width: float) -> None:

@@ -22,7 +22,7 @@ from harness.evaluation.evaluate import open_engine
 from harness.evaluation.prompts import requests
 from harness.evaluation.scoring import score_all
 from harness.statistics import stats
-from harness.statistics.differences import PRIMARY, SIGNIFICANT, measured
+from harness.statistics.differences import PRIMARY, SIGNIFICANT, estimate
 from harness.types import ANSWERED_BY, FLIPS_BY, Request, definition_of
 
 PAGE = Path(__file__).parent / "baseline_samples.md"
@@ -107,9 +107,9 @@ def simulated(size: int, case: tuple[float, float, float, float], simulations: i
         base = draw.random((size, max(KS))) < before[:, None]
         adapted = (draw.random(size) < after).astype(float)
         for place, k in enumerate(KS):
-            each = measured(definition_of(ANSWERED_BY), base[:, :k].mean(axis=1), adapted, np.arange(size))
-            rejected = each["p_value"] < SIGNIFICANT
-            found[place] += each["high"] - each["low"], rejected, each["low"] <= case[1] <= each["high"]
+            each = estimate(definition_of(ANSWERED_BY), base[:, :k].mean(axis=1), adapted, np.arange(size))
+            rejected = each.p_value < SIGNIFICANT
+            found[place] += each.high - each.low, rejected, each.low <= case[1] <= each.high
     return found / simulations
 
 

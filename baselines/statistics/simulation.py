@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.statistics.differences import adjusted, measured
+from harness.statistics.differences import estimate, with_verdicts
 from harness.types import Difference, definition_of
 
 MACHINE = "two x86-64 cores, no GPU"
@@ -22,7 +22,8 @@ def drawn(draw: np.random.Generator, right: np.ndarray, layout: np.ndarray) -> d
 def verdicts(old: dict[str, np.ndarray], new: dict[str, np.ndarray], primary: Sequence[str]) -> dict[str, Difference]:
     """What the program itself says of two such sides."""
     problems = np.arange(len(next(iter(old.values()))))
-    return adjusted([{name: measured(definition_of(name), old[name], new[name], problems) for name in old}], primary)[0]
+    estimates = {name: estimate(definition_of(name), old[name], new[name], problems) for name in old}
+    return with_verdicts([estimates], primary)[0]
 
 
 def write_page(page: Path, text: str) -> None:

@@ -10,6 +10,7 @@ import typer
 from harness.cli import show
 from harness.cli.results import Json
 from harness.errors import UserError, refuse_secrets
+from harness.parsing.named_formats import FORMAT_NAMES
 
 
 def compare(
@@ -26,7 +27,7 @@ def compare(
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="The folder of the page.")] = Path("comparison"),
     dataset: Annotated[str | None, typer.Option("--dataset", help="For samples: how answers compare.")] = None,
-    format: Annotated[str | None, typer.Option("--format", help="For samples: working-out, think or xml.")] = None,
+    format: Annotated[str | None, typer.Option("--format", help=f"For samples: {FORMAT_NAMES}.")] = None,
     language: Annotated[str | None, typer.Option("--language", help="For samples: target language, or none.")] = None,
     question_column: Annotated[
         str | None, typer.Option("--question-column", help="For samples: the question's name in their docs.")

@@ -10,7 +10,7 @@ from harness.cli.results import Json
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.statistics.gate import Verdict
+    from harness.statistics.gate import GateResult
     from harness.types import Evaluation
 
 REGRESSED = 3
@@ -48,16 +48,16 @@ def gate(
     from reports import gate as gate_reports
 
     named = {name: gates.tolerance(name, text) for name, text in pairs("--tolerance", tolerance or []).items()}
-    side, held_against = _side(run), _side(baseline)
-    if _place(run, side) == _place(baseline, held_against):
+    side, compared_with = _side(run), _side(baseline)
+    if _place(run, side) == _place(baseline, compared_with):
         raise UserError(f"--baseline {baseline}: that is RUN itself: give another run, another side of RUN or a file")
-    verdict = gates.judge(side, held_against, named)
+    outcome = gates.check(side, compared_with, named)
     if junit:
-        write_text(junit, gate_reports.junit(verdict))
+        write_text(junit, gate_reports.junit(outcome))
     if summary:
-        _append(summary, gate_reports.markdown(verdict))
-    _print(verdict, json)
-    return 0 if verdict.result == "holds" else REGRESSED
+        _append(summary, gate_reports.markdown(outcome))
+    _print(outcome, json)
+    return 0 if outcome.result == "holds" else REGRESSED
 
 
 def _write(run: str, path: Path, json: bool) -> int:
@@ -97,13 +97,13 @@ def _side(place: str) -> "Evaluation":
     return sides.last_of(place)
 
 
-def _print(verdict: "Verdict", json: bool) -> None:
+def _print(outcome: "GateResult", json: bool) -> None:
     from harness.statistics.gate import HEAD
 
-    for note in verdict.notes:
+    for note in outcome.notes:
         show.note(note)
-    print(show.printable(verdict.title))
-    show.table(HEAD, [each.cells for each in verdict.metrics])
-    for reason in verdict.reasons:
+    print(show.printable(outcome.title))
+    show.table(HEAD, [each.cells for each in outcome.metrics])
+    for reason in outcome.reasons:
         print(show.printable(reason))
-    show.line(verdict.line, json, verdict.as_dict())
+    show.line(outcome.line, json, outcome.as_dict())

@@ -8,6 +8,7 @@ import typer
 from harness.cli import show
 from harness.cli.results import Json
 from harness.cli.rewards import AnswerColumn, CompletionColumn, Strict
+from harness.parsing.named_formats import FORMAT_NAMES
 
 
 def grade(
@@ -18,7 +19,7 @@ def grade(
         typer.Option("--dataset", help="A dataset's name: how answers compare (default: that of --input's run)."),
     ] = None,
     format: Annotated[
-        str | None, typer.Option("--format", help="working-out, think or xml (default: that of --input's run).")
+        str | None, typer.Option("--format", help=f"{FORMAT_NAMES} (default: that of --input's run).")
     ] = None,
     language: Annotated[
         str | None, typer.Option("--language", help="Target language of the reasoning, or none.", show_default=False)

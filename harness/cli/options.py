@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.errors import UserError
+from harness.parsing.named_formats import FORMAT_NAMES
 
 
 def _option(*names: str, help: str) -> Any:
@@ -28,7 +29,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "question_column": (str, _option("--question-column", help="The column of the questions."), "question_column"),
     "answer_column": (str, _option("--answer-column", help="The column of the true answers."), "answer_column"),
     "split": (str, _option("--split", help="The split to evaluate (default: test)."), "split"),
-    "format": (str, _option("--format", help="Output format: working-out, think or xml."), "format"),
+    "format": (str, _option("--format", help=f"Output format: {FORMAT_NAMES}."), "format"),
     "limit": (int, _option("--limit", help="Evaluate at most so many problems, drawn by hash."), "limit"),
     "samples": (int, _option("--samples", help="Replies per problem."), "samples"),
     "baseline_samples": (

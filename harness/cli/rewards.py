@@ -65,25 +65,24 @@ def score(
 
     show.refuse_output(output)
     preset, variant, options = _settings(input, preset, variant, prefix, language)
-    judges = corpora.open_rewards(preset, variant, eos, plain=plain, **options)
+    scorer = corpora.open_rewards(preset, variant, eos, plain=plain, **options)
     samples = read_samples(input, completion_column, answer_column)
     # What `rewards check` is to hold the row against later; a row may not name a file, which would be run.
     named = {"preset": preset, "variant": variant} | ({"eos": eos} if eos else {}) if preset in PRESETS else {}
     rows, faults = [], []
     with progress.bar("rewards", len(samples)) as bar:
         for sample in samples:
-            judged = corpora.judge(
-                corpora.open_rewards_for(sample, preset, variant, eos, plain=plain, **options), sample
-            )
-            if sample.fault or judged.reasons:
-                faults.append(f"{sample.name}: {sample.fault or next(iter(judged.reasons.values()))}")
+            rewards_of_row = corpora.open_rewards_for(sample, preset, variant, eos, plain=plain, **options)
+            made = corpora.score(rewards_of_row, sample)
+            if sample.fault or made.reasons:
+                faults.append(f"{sample.name}: {sample.fault or next(iter(made.reasons.values()))}")
                 show.stop_at_fault(faults, strict)
-            scored = {"extracted": judged.extracted, "scores": judged.scores, "reasons": judged.reasons}
+            scored = {"extracted": made.extracted, "scores": made.scores, "reasons": made.reasons}
             rows.append(sample.with_scores(named | scored))
             bar.advance()
     show.faults(faults)
     write_lines(output, rows)
-    show.means([row["scores"] for row in rows], judges.names, output, json, named.get("variant"))
+    show.means([row["scores"] for row in rows], scorer.names, output, json, named.get("variant"))
 
 
 def _settings(
@@ -165,19 +164,19 @@ def explain(
     """Score one completion and show which part of it earned what, and why."""
     from harness.rewards import corpora
 
-    judges = corpora.open_rewards(preset, variant, eos, prefix, language, plain)
+    scorer = corpora.open_rewards(preset, variant, eos, prefix, language, plain)
     text = _read(completion)
-    if judges.format:
-        replies.parts(judges.opening + text, judges.format, eos)
-    judged = judges.judge(text, answer, {"prompt": prompt})
-    if judges.format:
-        print(f"extracted by the {variant} variant: {replies.quoted(judged.extracted)}")
+    if scorer.format:
+        replies.parts(scorer.opening + text, scorer.format, eos)
+    made = scorer.score(text, answer, {"prompt": prompt})
+    if scorer.format:
+        print(f"extracted by the {variant} variant: {replies.quoted(made.extracted)}")
     print(f"true answer: {replies.quoted(answer)}\n")
-    of = f" ({variant})" if judges.format else ""
-    for name, value in judged.scores.items():
-        paid = "  null" if value is None else f"{value:+6.3f}"
-        print(show.printable(f"{paid}  {name}{of}: {judged.whys.get(name) or judged.reasons[name]}"))
-    print(f"{sum(value or 0 for value in judged.scores.values()):+6.3f}  in all{of}")
+    of = f" ({variant})" if scorer.format else ""
+    for name, value in made.scores.items():
+        shown = "  null" if value is None else f"{value:+6.3f}"
+        print(show.printable(f"{shown}  {name}{of}: {made.whys.get(name) or made.reasons[name]}"))
+    print(f"{sum(value or 0 for value in made.scores.values()):+6.3f}  in all{of}")
 
 
 def _read(path: Path | None) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.storage.store import Run
-    from harness.types import Comparison, Evaluation, MetricValue
+    from harness.types import Comparison, Evaluation
 
 FAULTS_SHOWN = 10
 
@@ -44,65 +44,63 @@ def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
 def results(run: "Run", as_json: bool) -> None:
     """What a run comes to: three lines, the table of its metrics, what the report notes, and where that is."""
     from harness.statistics import headline
-    from harness.statistics.pairs import with_variant
+    from harness.statistics.metric_rows import COLUMNS, metric_row
     from harness.storage.stages import SIDES
+    from harness.types import Difference
     from reports import notes, run_view, seed_view
 
     sides = {side: run.metrics(side) for side in SIDES if run.is_done(side)}
     has_comparison = len(sides) > 1 and (run.path / "comparison.json").is_file()
     comparison = run.comparison() if has_comparison else run_view.NO_COMPARISON
-    compared, settings = comparison["metrics"], run.record["configuration"]
+    settings = run.record["configuration"]
+    differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
     _unreadable_rows(run, next(iter(sides)))
     first = next(iter(sides.values()))
-    for told in headline.lines(compared, comparison.get("gain")) if compared else headline.lines_of_one(first):
+    for told in headline.lines(differences, comparison.get("gain")) if differences else headline.lines_of_one(first):
         say(told)
+    names = dict.fromkeys(name for side in sides.values() for name in side)
+    rows = [metric_row(name, [*sides.values()], [settings], differences.get(name)) for name in names]
     table(
-        ("metric", *sides, *(("difference", "95 % interval", "verdict") if compared else ())),
-        [
-            (
-                with_variant(name, [settings]),
-                *_means(name, list(sides.values()), compared.get(name)),
-                *_difference(compared.get(name), definition_of(name)),
-            )
-            for name in dict.fromkeys(name for side in sides.values() for name in side)
-        ],
+        ("metric", *sides, *(COLUMNS if differences else ())),
+        [(row.name, *row.means, *(row.cells if differences else ())) for row in rows],
     )
     known = run.record["provenance"]
     provenances = {side: known.get(side, {}) for side in sides}
-    for told in (*_row_notes(compared, settings), *notes.warnings(run, provenances, comparison),
+    row_notes = (f"{row.name}: {row.note}" for row in rows if row.note)
+    for told in (*row_notes, *notes.warnings(run, provenances, comparison),
                  *notes.of_sides(provenances, settings)):  # fmt: skip
         say(told)
-    for told in seed_view.sentences_of(run, compared):
+    for told in seed_view.sentences_of(run, differences):
         say(told)
     also = _also(run)
     if run.report.is_file():
         say(f"report: {run.report}")
     if as_json:
         metrics = {side: {name: asdict(each) for name, each in found.items()} for side, found in sides.items()}
-        result = {"run": str(run.path), "report": str(run.report), "metrics": metrics, "comparison": compared}
+        result = {
+            "run": str(run.path),
+            "report": str(run.report),
+            "metrics": metrics,
+            "comparison": comparison["metrics"],
+        }
         line("", True, result | ({"also": also} if also else {}))
-
-
-def _row_notes(compared: dict[str, dict], settings: dict[str, Any]) -> list[str]:
-    from harness.statistics.pairs import with_variant
-    from reports import rows
-
-    noted = {name: " ".join(rows.notes(definition_of(name), each)) for name, each in compared.items()}
-    return [f"{with_variant(name, [settings])}: {note}" for name, note in noted.items() if note]
 
 
 def _also(run: "Run") -> dict[str, Any]:
     """What tasks of lm-eval say before and after, printed and returned; nothing where the run has not both."""
+    from harness.statistics.metric_rows import COLUMNS, pair_means, row_of
+    from harness.types import Difference
+
     found = run.also_comparison()
     if found is None:
         return {}
     rows = []
     for task, metrics in found["tasks"].items():
         for title, each in metrics.items():
-            kind = MetricDefinition(**found["measures"][task][title])
-            means = (kind.show(each[side]) for side in ("before", "after"))
-            rows.append((f"{task}: {title}", *means, *_difference(each, kind)))
-    table(("lm-eval", "before", "after", "difference", "95 % interval", "verdict"), rows)
+            definition, difference = MetricDefinition(**found["measures"][task][title]), Difference.stored(each)
+            row = row_of(f"{task}: {title}", definition, (), difference)
+            rows.append((row.name, *pair_means(definition, difference), *row.cells))
+    table(("lm-eval", "before", "after", *COLUMNS), rows)
     for task, reasons in found.get("unpaired", {}).items():
         for title, reason in reasons.items():
             note(f"lm-eval {task}: {title} is not compared: {reason}")
@@ -129,14 +127,19 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 def standings(sides: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
     """Each side's headline metric and its difference from the first, best first."""
-    found = {side.name: each.metrics[FLIPS_BY] for side, each in zip(sides[1:], comparisons, strict=True)}
-    kind = definition_of(FLIPS_BY)
+    from harness.statistics.metric_rows import COLUMNS, row_of
+
+    definition = definition_of(FLIPS_BY)
+    cells = {
+        side.name: row_of(FLIPS_BY, definition, (), each.metrics[FLIPS_BY]).cells
+        for side, each in zip(sides[1:], comparisons, strict=True)
+    }
     rows = []
     for side in sorted(sides, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0)):
-        metric, difference = side.metrics[FLIPS_BY], found.get(side.name)
-        compared = _difference(asdict(difference), kind) if difference else ("", "", "the baseline")
-        rows.append((side.name, kind.show(metric.mean), str(metric.n), *compared))
-    table(("run", FLIPS_BY, "replies", "difference", "95 % interval", "verdict"), rows)
+        value = side.metrics[FLIPS_BY]
+        compared = cells.get(side.name, ("", "", "the baseline"))
+        rows.append((side.name, definition.show(value.mean), str(value.n), *compared))
+    table(("run", FLIPS_BY, "replies", *COLUMNS), rows)
 
 
 def _closed() -> NoReturn:
@@ -225,7 +228,7 @@ class Replies:
         self.seen += 1
         self.graded += value is not None
         self.right += value == 1
-        mark = {1: "right", 0: "wrong", None: "unscored_text"}[value]
+        mark = {1: "right", 0: "wrong", None: "unscored"}[value]
         if value == 0 and score.scores["accuracy_flexible"] == 1:
             mark = "right, out of layout"
         print(
@@ -239,23 +242,6 @@ class Replies:
 def printable(text: str | None) -> str:
     """A model's or dataset's text on one line, without control characters."""
     return "nothing" if text is None else one_line(text)
-
-
-def _means(name: str, sides: "list[dict[str, MetricValue]]", difference: dict | None) -> tuple[str, ...]:
-    """Each side's mean; the first's and the last's over the pairs that their difference is of, where there is one."""
-    means = [side[name].mean if name in side else None for side in sides]
-    if difference and difference["delta"] is not None:
-        means = [difference["before"], *means[1:-1], difference["after"]]
-    return tuple(
-        "" if name not in side else definition_of(name).show(mean) for side, mean in zip(sides, means, strict=True)
-    )
-
-
-def _difference(difference: dict | None, kind: MetricDefinition) -> tuple[str, ...]:
-    if not difference:
-        return ()
-    interval = kind.interval(difference["low"], difference["high"], signed=True)
-    return kind.show(difference["delta"], signed=True), interval, difference["verdict"]
 
 
 def _unreadable_rows(run: "Run", side: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from harness.console import progress
 from harness.evaluation.scoring import score_all
 from harness.statistics import sequential
-from harness.statistics.differences import measured
+from harness.statistics.differences import estimate
 from harness.statistics.pairs import paired_values
 from harness.storage.stages import BASE, LAST
 from harness.storage.store import Run
@@ -72,13 +72,14 @@ class _Graded:
 
 def _is_clear(stopped: StoppedEarly, before: Evaluation, after: Evaluation, quiet: bool) -> bool:
     """Whether the difference is significant at the look's own level."""
-    found, kind = paired_values(before, after), definition_of(stopped.metric)
-    values = (side.get(stopped.metric) for side in (found.before, found.after))
-    difference = measured(kind, *values, found.problems, stopped.level) if len(found.problems) else {"p_value": None}
-    p_value = difference["p_value"]
-    seen = "nothing to compare yet"
+    paired, definition = paired_values(before, after), definition_of(stopped.metric)
+    p_value, seen = None, "nothing to compare yet"
+    if len(paired.problems):
+        values = (side.get(stopped.metric) for side in (paired.before, paired.after))
+        difference = estimate(definition, *values, paired.problems, stopped.level)
+        p_value = difference.p_value
     if p_value is not None:
-        delta = kind.show(difference["delta"], signed=True)
+        delta = definition.show(difference.delta, signed=True)
         seen = f"{stopped.metric} {delta}, p = {p_value:.2g}, clear below {stopped.level:.2g}"
     progress.note(f"look {stopped.look} of {stopped.looks}: {stopped.problems} problems: {seen}", quiet)
     return p_value is not None and p_value < stopped.level

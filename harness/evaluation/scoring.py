@@ -35,7 +35,7 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
         else _score(
             each,
             grade(each.reply, each.answer, format, equality, target, finished=each.finish_reason != CUT_OFF),
-            rewards_behind(each.prefix).judge(
+            rewards_behind(each.prefix).score(
                 each.text, each.answer, {"prompt": each.question, "finish_reason": each.finish_reason}
             ),
         )

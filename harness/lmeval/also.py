@@ -23,7 +23,7 @@ from harness.lmeval import OURS, pairing
 from harness.models import adapters, checkpoints
 from harness.models.precision import dtype_of, gpu_has_bfloat16, model_type
 from harness.statistics.compare import metric_of
-from harness.statistics.differences import judge
+from harness.statistics.differences import primary_differences
 from harness.storage import stored
 from harness.storage.files import read_journal, write_json, write_lines
 from harness.storage.stages import BASE, LAST
@@ -99,14 +99,14 @@ def compare_tasks(run: Run) -> None:
                 raise UserError(f"{files[0]}: has {' '.join(key)}, which {BASE}.json beside it lacks: {AGAIN}")
             weight = old.get("weights", {}).get(metric, 1.0)
             values[key].append((old["scores"][metric], new["scores"][metric], weight))
-    judged = judge(
+    differences = primary_differences(
         {
             (task, title): (MetricDefinition(**measures[task][title]), *_over_weights(each))
             for (task, title), each in sorted(values.items())
         }
     )
     tasks: dict[str, dict[str, dict]] = defaultdict(dict)
-    for (task, title), difference in judged.items():
+    for (task, title), difference in differences.items():
         tasks[task][title] = asdict(difference)
     made = {
         "tasks": tasks,

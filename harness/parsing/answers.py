@@ -17,7 +17,7 @@ NO_ANSWERS = ("", "nan")
 
 
 class Unscorable(Exception):
-    """An answer could not be judged; the message is the reason. Such a reply is left out and counted."""
+    """Raised if an answer cannot be scored; the message is the reason. Such a reply is left out and counted."""
 
 
 class Answer(NamedTuple):
@@ -90,7 +90,7 @@ def _same_in_mathematics(candidate: str, truth: str, part: str, points: bool) ->
 
 
 def _is_decimal(value: Fraction) -> bool:
-    """Whether a number can be written out; others may have been rounded, which math-verify judges."""
+    """Whether a number can be written out; others may have been rounded, which math-verify decides."""
     return 10**LONGEST_ANSWER % value.denominator == 0
 
 

@@ -1,4 +1,4 @@
-"""The output contract, stated once: what the prompt asks for, how a reply is read, when it complies."""
+"""The output contract, in one place: what the prompt asks for, how a reply is read, when it is in the format."""
 
 import hashlib
 import re
@@ -6,42 +6,10 @@ from typing import NamedTuple
 
 from harness.parsing.answers import Answer
 from harness.parsing.language import groups_by_points, language_name
+from harness.parsing.named_formats import FORMATS
 from harness.parsing.numbers import AMBIGUOUS
 from harness.parsing.statements import stated
 from harness.types import Format
-
-FORMATS = {
-    "working-out": Format(
-        name="working-out",
-        reasoning_tags=("<start_working_out>", "<end_working_out>"),
-        answer_tags=("<SOLUTION>", "</SOLUTION>"),
-        instructions=(
-            "Solve the problem that follows. Write how you reach the result between "
-            "<start_working_out> and <end_working_out>, then the result alone between <SOLUTION> and </SOLUTION>."
-        ),
-        rewards="gemma3",
-    ),
-    "think": Format(
-        name="think",
-        reasoning_tags=("<think>", "</think>"),
-        answer_tags=None,
-        instructions=(
-            "Solve the problem that follows. Think about it step by step between <think> and </think>, "
-            "then state the result."
-        ),
-        rewards="deepseek-r1",
-    ),
-    "xml": Format(
-        name="xml",
-        reasoning_tags=("<reasoning>", "</reasoning>"),
-        answer_tags=("<answer>", "</answer>"),
-        instructions=(
-            "Solve the problem that follows. Reply in this layout, with each tag on a line of its own:\n"
-            "<reasoning>\nhow you reach the result\n</reasoning>\n<answer>\nthe result alone\n</answer>"
-        ),
-        rewards="xml",
-    ),
-}
 
 PARTS = ("reasoning", "answer")
 # What ends a turn, or a text, of the models that people train: what follows the first of them is not the reply.
@@ -66,9 +34,9 @@ class Parsed(NamedTuple):
 
     `body` is the reply up to its first end token. `reasoning` and `given` are None where their tags are missing; where
     the answer part is free text (think), `given` is what that text states: its last explicit statement, else, of a
-    finished reply, its last number. `strict`: each tag once and in order, both parts with something in them, nothing
-    but white space outside. `once` and `in_place`: of each of the format's tags, whether it occurs exactly once, and
-    whether it does so behind those before it. `trailing` is what follows the layout.
+    finished reply, its last number. `strict`: in the required format, which is each tag once and in order, both parts
+    not empty, and nothing but white space outside. `once` and `in_place`: of each of the format's tags, whether it
+    occurs exactly once, and whether it does so behind those before it. `trailing` is what follows the layout.
     """
 
     body: str
@@ -91,22 +59,17 @@ class Parsed(NamedTuple):
 
 
 def system_prompt(format: Format, language: str | None) -> str:
-    """The text that asks for `format`; a target language other than English is asked for by name."""
+    """The instructions of a format; a target language other than English is asked for by name."""
     if language in (None, "en"):
         return format.instructions
     return f"{format.instructions}\nYou must reason in {language_name(language)}."
 
 
 def lay_out(reasoning: str, answer: str, format: Format) -> str:
-    """The reply that keeps the layout; tags of a reasoning model within `reasoning` are left out."""
+    """Write a reply in the format; tags of a reasoning model within `reasoning` are left out."""
     for tag in (*format.tags, *FORMATS["think"].tags):
         reasoning = reasoning.replace(tag, "")
-    opening, closing = format.reasoning_tags
-    if format.answer_tags is None:
-        return f"{opening}\n{reasoning.strip()}\n{closing}\n\n{answer}"
-    if format.name == "xml":
-        return f"{opening}\n{reasoning.strip()}\n{closing}\n{format.answer_tags[0]}\n{answer}\n{format.answer_tags[1]}"
-    return f"{opening}{reasoning.strip()}{closing}{format.answer_tags[0]}{answer}{format.answer_tags[1]}"
+    return format.layout.format(reasoning=reasoning.strip(), answer=answer)
 
 
 def messages(question: str, system: str | None) -> list[dict[str, str]]:
@@ -116,12 +79,12 @@ def messages(question: str, system: str | None) -> list[dict[str, str]]:
 
 
 def prompt_sha(prompt: str) -> str:
-    """What a rendered prompt is known by."""
+    """A short hash that identifies a rendered prompt."""
     return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def prompt_prefix(prompt: str, format: Format) -> str:
-    """The opening reasoning tag where the rendered prompt ends with it: then it is part of the reply."""
+    """How a rendered prompt begins the reply: the opening reasoning tag where it ends with it, else nothing."""
     opening = format.reasoning_tags[0]
     return opening if prompt.rstrip().endswith(opening) else ""
 
@@ -154,13 +117,13 @@ def parse(reply: str, format: Format, eos: str | None = None, finished: bool = T
 
 
 def answer_in(text: str, part: str, context: str) -> Answer:
-    """An answer with how its reply groups digits, by the language of `context` where the digits leave it open."""
+    """Make an Answer that knows how its reply groups digits, by the language of `context` where they leave it open."""
     points = ("." in text or "," in text) and bool(AMBIGUOUS.search(text)) and groups_by_points(context)
     return Answer(text, part, points)
 
 
 def final_answer(parsed: Parsed, finished: bool = True) -> Answer | None:
-    """The answer of a reply: its layout's, else what its text states, wherever that stands."""
+    """The answer of a reply: the one in the format, else what its text states, wherever that stands."""
     if parsed.answer:
         return parsed.given
     text = stated(parsed.body, finished)
@@ -176,11 +139,11 @@ def part_places(reply: str, format: Format) -> dict[str, tuple[int, int]]:
 
 def tag_places(reply: str, format: Format) -> list[tuple[int, str]]:
     """Every tag of the format that the reply has, with its place, in the order of the reply."""
-    return sorted((found.start(), tag) for tag in format.tags for found in re.finditer(re.escape(tag), reply))
+    return sorted((match.start(), tag) for tag in format.tags for match in re.finditer(re.escape(tag), reply))
 
 
 def breach(reply: str, format: Format, eos: str | None = None) -> str | None:
-    """What keeps a reply from being exactly the layout, in words; None where nothing does."""
+    """Why a reply is not in the required format, in words; None where it is."""
     parsed = parse(reply, format, eos)
     if parsed.strict:
         return None
@@ -202,8 +165,8 @@ def breach(reply: str, format: Format, eos: str | None = None) -> str | None:
 
 def _end(reply: str, eos: str | None) -> int:
     """Where the first end token stands, or the reply's length."""
-    found = _END_TOKEN.search(reply)
-    end = found.start() if found else len(reply)
+    match = _END_TOKEN.search(reply)
+    end = match.start() if match else len(reply)
     if eos or "[" in reply:
         for token in (*_BRACKETED, eos or _BRACKETED[0]):
             place = reply.find(token, 0, end)

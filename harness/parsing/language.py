@@ -1,4 +1,4 @@
-"""The language of a text, by langid, and what has to be cut before the question makes sense."""
+"""The language of a text, by langid, and what is cut from it before."""
 
 import re
 from functools import cache
@@ -45,12 +45,12 @@ def language_name(code: str) -> str:
 def prose(text: str) -> str:
     """The first 4,000 characters of `text` without tags, LaTeX and digits: what is in a language at all."""
     text = text[:READ_CHARACTERS]
-    kept, place = [], 0
+    parts, place = [], 0
     for formula in formulas(text):
-        kept.append(text[place : formula.start])
+        parts.append(text[place : formula.start])
         place = formula.end
-    kept.append(text[place:])
-    return " ".join(_NOT_PROSE.sub(" ", _OPEN_DISPLAY.sub(" ", " ".join(kept))).split())
+    parts.append(text[place:])
+    return " ".join(_NOT_PROSE.sub(" ", _OPEN_DISPLAY.sub(" ", " ".join(parts))).split())
 
 
 def groups_by_points(text: str) -> bool:
@@ -65,7 +65,7 @@ def label(text: str) -> str:
 
 
 def raw_label(text: str) -> str:
-    """langid's label as the tutorials take it: for any text but the empty one, `42` too (which it calls English)."""
+    """langid's label as the tutorials use it: of any text but the empty one, `42` too (which it labels English)."""
     if not text:
         return UNDETERMINED
     # The score is langid's own, log-likelihood plus prior; only the features that occur are multiplied,

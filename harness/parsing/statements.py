@@ -65,9 +65,9 @@ def stated(text: str, finished: bool = True) -> str | None:
     A statement is `####` with an answer behind it, `\boxed{}`, or such as "the answer is …". A number inside a formula
     is not read alone: the formula is the answer. Without any number the last formula is, or the one word stated.
     """
-    found = explicit(text)
-    if found is not None or not finished:
-        return found
+    statement = explicit(text)
+    if statement is not None or not finished:
+        return statement
     last = _last_number(text)
     if last is not None:
         return last
@@ -79,10 +79,10 @@ def stated(text: str, finished: bool = True) -> str | None:
 
 def explicit(text: str) -> str | None:
     """The last explicit statement of an answer, or None. A box wins over the sentence that leads to it."""
-    boxed, marked, said = _boxed(text), _marked(text), _said(text)
-    if marked and (said is None or said < marked):
-        said = marked
-    last = boxed if said is None or (boxed and said[0] < boxed[1]) else said
+    boxed, marked, statement = _boxed(text), _marked(text), _statement(text)
+    if marked and (statement is None or statement < marked):
+        statement = marked
+    last = boxed if statement is None or (boxed and statement[0] < boxed[1]) else statement
     return last[2] if last else None
 
 
@@ -140,7 +140,7 @@ def _marked(text: str) -> tuple[int, int, str] | None:
     return None
 
 
-def _said(text: str) -> tuple[int, int, str] | None:
+def _statement(text: str) -> tuple[int, int, str] | None:
     """The last sentence that calls a number or a formula the answer."""
     for start, says in _sentences(text):
         clause = _COPULA.split(_clause(text, says))[-1]

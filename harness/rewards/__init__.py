@@ -1,7 +1,7 @@
 """The reward functions of every preset, in TRL's calling convention, in two variants.
 
-`tutorial` pays what the tutorials' own functions pay, oddities included; `robust` is the one to train with. Each
-function takes keyword lists (prompts, completions, answer, …) and returns a float a completion, or None, which TRL
+`tutorial` scores as the tutorials' own functions do, oddities included; `robust` is the one to train with. Each
+function takes keyword lists (prompts, completions, answer, …) and returns a float per completion, or None, which TRL
 leaves out, where a row cannot be scored. None of them prints or raises.
 """
 
@@ -21,8 +21,8 @@ from harness.types import CUT_OFF, Equality, Format
 class Preset:
     """A set of reward functions.
 
-    `format`: whose replies it reads; `eos`: the end of a turn in the tutorial's model; `prefix`: what the tutorial's
-    prompt ends with of the reply.
+    `format`: of the completions that it reads; `eos`: the end of a turn in the tutorial's model; `prefix`: how the
+    tutorial's prompt begins the reply.
     """
 
     format: str
@@ -44,39 +44,39 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Rewards:
-    """One preset in one variant: `pays` by name, from a reply of `format` as `reader` reads it.
+    """One preset in one variant: `scorers` by name, each from a reply of `format` as `reader` reads it to its score.
 
-    `opening` is what the prompt already ended with of a reply; a reply of `limit` tokens was cut off.
+    `opening` is how the prompt began a reply; a completion of `limit` tokens was cut off.
     """
 
     format: Format
     opening: str
-    pays: dict[str, Callable[[object], RewardScore]]
+    scorers: dict[str, Callable[[object], RewardScore]]
     reader: robust.Reader | tutorial.Reader
     need_truth: frozenset[str]
     limit: int | None = None
 
     @property
     def names(self) -> list[str]:
-        return list(self.pays)
+        return list(self.scorers)
 
-    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> RewardScores:
-        """One reply; of the other columns of its row `finish_reason` says whether it was cut off.
+    def score(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> RewardScores:
+        """Score one completion; of the other columns of its row `finish_reason` says whether it was cut off.
 
-        Where there is no true answer to compare with, the functions that need one are unscored.
+        Without a true answer to compare with, the functions that need one leave it unscored.
         """
         truth = self.reader.truth_of(answer)
         if not isinstance(completion, str):
-            return RewardScores(dict.fromkeys(self.pays), dict.fromkeys(self.pays, NO_TEXT), {}, None)
+            return RewardScores(dict.fromkeys(self.scorers), dict.fromkeys(self.scorers, NO_TEXT), {}, None)
         reply = self.reader(completion, truth, columns.get("finish_reason") != CUT_OFF)
         scores, reasons, whys = {}, {}, {}
-        for name, pay in self.pays.items():
+        for name, scorer in self.scorers.items():
             try:
                 if truth is None and name in self.need_truth:
                     raise Unscorable(
                         NO_TRUTH if answer is None else f"the true answer {_shown(answer)} is no text: write it as one"
                     )
-                scores[name], whys[name] = pay(reply)
+                scores[name], whys[name] = scorer(reply)
             except Unscorable as error:
                 scores[name], reasons[name] = None, str(error)
         return RewardScores(scores, reasons, whys, reply.extracted)
@@ -85,7 +85,7 @@ class Rewards:
     def functions(self) -> list[Reward]:
         """The functions in TRL's calling convention."""
         if isinstance(self.reader, tutorial.Reader):
-            return [self._tutorial_function(name, pay) for name, pay in self.pays.items()]
+            return [self._tutorial_function(name, scorer) for name, scorer in self.scorers.items()]
 
         # TRL hands one batch to each function in turn: it is read once for all of them.
         @lru_cache(maxsize=1)
@@ -95,20 +95,22 @@ class Rewards:
                 for text, truth, whole in zip(texts, truths, finished, strict=True)
             ]
 
-        return [self._function(name, pay, read) for name, pay in self.pays.items()]
+        return [self._function(name, scorer, read) for name, scorer in self.scorers.items()]
 
-    def _function(self, name: str, pay: Callable[[object], RewardScore], read: Callable[..., list[object]]) -> Reward:
+    def _function(
+        self, name: str, scorer: Callable[[object], RewardScore], read: Callable[..., list[object]]
+    ) -> Reward:
         def reward(prompts=(), completions=(), answer=(), completion_ids=None, **_):
             texts = tuple([_last_text(completion) for completion in _listed(completions)])
             truths = [self.reader.truth_of(each) for each in _listed(answer)][: len(texts)]
             truths += [None] * (len(texts) - len(truths))
             finished = finished_within(self.limit, completion_ids, len(texts))
-            return [None if reply is None else _value(pay, reply) for reply in read(texts, tuple(truths), finished)]
+            return [None if reply is None else _value(scorer, reply) for reply in read(texts, tuple(truths), finished)]
 
         reward.__name__ = name
         return reward
 
-    def _tutorial_function(self, name: str, pay: Callable[[object], RewardScore]) -> Reward:
+    def _tutorial_function(self, name: str, scorer: Callable[[object], RewardScore]) -> Reward:
         def reward(prompts=(), completions=(), answer=(), **_):
             # The tutorials pair replies with answers as far as the shorter of both goes.
             replies = _listed(completions)
@@ -116,7 +118,7 @@ class Rewards:
                 map(self.reader.truth_of, _listed(answer, str)) if name in self.need_truth else [None] * len(replies)
             )
             return [
-                _value(pay, self.reader(_content(completion), truth))
+                _value(scorer, self.reader(_content(completion), truth))
                 for completion, truth in zip(replies, truths, strict=False)
             ]
 
@@ -135,18 +137,18 @@ def load_rewards(
     prefix: str | None = None,
     limit: int | None = None,
 ) -> Rewards:
-    """The rewards of a preset; the arguments are those of `functions`."""
+    """Load the rewards of a preset; the arguments are those of `functions`."""
     chosen = PRESETS[registry.choose("reward preset", preset, PRESETS)]
     registry.choose("reward variant", variant, VARIANTS)
     if variant == "tutorial":
         reader = tutorial.Reader(preset, chosen.eos if eos is None else eos)
         return Rewards(
-            FORMATS[chosen.format], chosen.prefix, tutorial.pays(preset), reader, frozenset(tutorial.READ_THE_ANSWER)
+            FORMATS[chosen.format], chosen.prefix, tutorial.scorers(preset), reader, frozenset(tutorial.READ_THE_ANSWER)
         )
-    opened = chosen.prefix if prefix is None else prefix
+    opening = chosen.prefix if prefix is None else prefix
     format = format or FORMATS[chosen.format]
-    reader = robust.Reader(format, equality, language or "id", opened, eos)
-    return Rewards(format, opened, robust.pays(preset), reader, frozenset(robust.READ_THE_ANSWER), limit)
+    reader = robust.Reader(format, equality, language or "id", opening, eos)
+    return Rewards(format, opening, robust.scorers(preset), reader, frozenset(robust.READ_THE_ANSWER), limit)
 
 
 def functions(
@@ -164,9 +166,9 @@ def functions(
 
     `eos` is the token allowed at the end of a reply: the tutorial's qwen3 layout takes its model's unless told,
     `robust` any known model's beside it. The others are for `robust`: the format and the target language where they
-    are not the preset's own, how answers compare, `prefix`, what your prompts already end with of the reply (the
-    opening reasoning tag, or nothing), where that is not as in the tutorial, and `limit`, the trainer's most tokens of
-    a completion: one that has as many counts as cut off.
+    are not the preset's own, how answers compare, `prefix`, how your prompts begin the reply (the opening reasoning
+    tag, or nothing), where that is not as in the tutorial, and `limit`, the most tokens that the trainer lets a
+    completion have: one of as many counts as cut off.
     """
     return load_rewards(
         preset, variant, eos=eos, format=format, equality=equality, language=language, prefix=prefix, limit=limit
@@ -174,7 +176,7 @@ def functions(
 
 
 def finished_within(limit: int | None, completion_ids: Sequence[Sequence[int]] | None, count: int) -> tuple[bool, ...]:
-    """Which of a batch's completions ended by themselves, by TRL's token ids; all, where those or a limit are lacking.
+    """Which completions of a batch ended by themselves, by TRL's token ids; all where those or a limit are missing.
 
     One whose last token of `limit` is its end token counts as cut off too.
     """
@@ -191,7 +193,7 @@ def _listed(values: object, *also: type) -> list:
 
 
 def _content(completion: object) -> object:
-    """What a completion says to the tutorials: itself, or the content of the first of TRL's messages."""
+    """A completion's text to the tutorials: itself, or the content of the first of TRL's messages."""
     if not isinstance(completion, Sequence) or isinstance(completion, str):
         return completion
     return completion[0].get("content") if completion and isinstance(completion[0], dict) else None
@@ -205,16 +207,16 @@ def _shown(answer: object) -> str:
 
 
 def _last_text(completion: object) -> str | None:
-    """What a completion says: itself, or the content of the last of TRL's messages."""
+    """A completion's text: itself, or the content of the last of TRL's messages."""
     if isinstance(completion, Sequence) and not isinstance(completion, str):
         last = completion[-1] if completion else None
         completion = last.get("content") if isinstance(last, dict) else None
     return completion if isinstance(completion, str) else None
 
 
-def _value(pay: Callable[[object], RewardScore], reply: object) -> float | None:
+def _value(scorer: Callable[[object], RewardScore], reply: object) -> float | None:
     try:
-        return pay(reply).value
+        return scorer(reply).value
     except Unscorable:
         return None
     except (TypeError, AttributeError):

@@ -1,8 +1,8 @@
-"""Regression checks: rewards held against rows whose scores are known."""
+"""Regression checks: rewards compared with rows whose scores are stored."""
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -23,11 +23,11 @@ TOLERANCE = 1e-9
 MISSING = "missing"
 # The columns of a corpus that are no columns of the dataset: they are not handed to a user's functions.
 OUR_COLUMNS = {"completion", "answer", "scores", "reasons", "extracted", "preset", "variant", "eos", "prefix"}
-# What is in force where neither a command nor a row names a variant.
+# The variant where neither a command nor a row names one.
 ROBUST = "robust"
 
 
-class Judges(Protocol):
+class Scorer(Protocol):
     """The rewards of a preset, or a user's own."""
 
     @property
@@ -36,12 +36,12 @@ class Judges(Protocol):
     @property
     def format(self) -> Format | None: ...
 
-    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = ...) -> RewardScores: ...
+    def score(self, completion: object, answer: object, columns: Mapping[str, object] = ...) -> RewardScores: ...
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A function that no longer pays a row what is expected: None is unscored, MISSING not there at all."""
+    """A function that no longer scores a row as stored: None is unscored, MISSING not there at all."""
 
     sample: Sample
     function: str
@@ -57,7 +57,7 @@ class Drift:
 
 @dataclass
 class Check:
-    """One corpus held against its rewards; `faults` are rows that could not be checked, with the reason."""
+    """One corpus compared with its rewards; `faults` are rows that could not be checked, with the reason."""
 
     path: Path
     rows: list[tuple[Sample, RewardScores]] = field(default_factory=list)
@@ -81,8 +81,8 @@ def open_rewards(
     plain: bool = False,
     format: Format | None = None,
     equality: Equality = "number",
-) -> Judges:
-    """The rewards of a preset, or of a user's .py file, which then is run; `language`: a code or an English name.
+) -> Scorer:
+    """Load the rewards of a preset, or of a user's .py file, which is run; `language`: a code or an English name.
 
     `format` and `equality` are for the robust variant, where they are not the preset's own.
     """
@@ -99,8 +99,8 @@ def open_rewards(
     return load_rewards(preset, variant, eos=eos, prefix=prefix, language=language, format=format, equality=equality)
 
 
-def open_rewards_for(sample: Sample, preset: str, variant: str, eos: str | None = None, **options: Any) -> Judges:
-    """The rewards as one row needs them: the robust ones read a reply from where its prompt is known to end."""
+def open_rewards_for(sample: Sample, preset: str, variant: str, eos: str | None = None, **options: Any) -> Scorer:
+    """Load the rewards as one row needs them: the robust ones read a reply from where its prompt ends."""
     if variant == ROBUST and preset in PRESETS and options.get("prefix") is None:
         format = options.get("format") or FORMATS[PRESETS[preset].format]
         options |= {"prefix": sample.opening(format)}
@@ -109,19 +109,19 @@ def open_rewards_for(sample: Sample, preset: str, variant: str, eos: str | None 
 
 def rewards_of_rows(
     preset: str | None, variant: str | None, eos: str | None = None, **options: str | bool | None
-) -> Callable[[Sample], Judges | None]:
-    """How `check` finds a row's rewards: its own `preset`, `variant`, `eos` and `prefix` win over those given.
+) -> Callable[[Sample], Scorer | None]:
+    """A function from a row to its rewards: its own `preset`, `variant`, `eos` and `prefix` win over those given.
 
-    None for a row that names another preset or variant than was asked for.
+    It returns None for a row that names another preset or variant than was asked for.
     """
 
-    def rewards_of(sample: Sample) -> Judges | None:
+    def rewards_of(sample: Sample) -> Scorer | None:
         named = {key: sample.row[key] for key in ("preset", "variant", "eos", "prefix") if key in sample.row}
         wrong = [key for key, value in named.items() if not isinstance(value, str)]
         if wrong or named.get("preset", "xml") not in PRESETS:
             key = wrong[0] if wrong else "preset"
             known = f" (known: {', '.join(PRESETS)})" if key == "preset" else ""
-            raise UserError(f"{sample.name}: {key} = {named[key]!r:.60} is none{known}: mend the row")
+            raise UserError(f"{sample.name}: {key} = {named[key]!r:.60} is none{known}: fix the row")
         chosen, kind = named.get("preset", preset), named.get("variant", variant or ROBUST)
         if chosen is None:
             raise UserError(f"{sample.name}: the row names no preset: say which with --preset")
@@ -129,64 +129,65 @@ def rewards_of_rows(
             return None
         ours = options if "prefix" not in named else options | {"prefix": named["prefix"]}
         if kind != ROBUST and chosen in PRESETS and "prefix" in named:
-            ours = ours | {"prefix": None}  # the tutorial's functions know but their own prompt's end
+            ours = ours | {"prefix": None}  # the tutorial's functions know only how their own prompt ends
         return open_rewards_for(sample, chosen, kind, named.get("eos", eos), **ours)
 
     return rewards_of
 
 
-def judge(rewards: Judges, sample: Sample) -> RewardScores:
-    """One row by every function; where something is wrong with the row, that is the reason of what is unscored."""
+def score(rewards: Scorer, sample: Sample) -> RewardScores:
+    """Score one row by every function; a fault of the row is the reason of what is unscored."""
     columns = {key: value for key, value in sample.row.items() if key not in OUR_COLUMNS}
-    judged = rewards.judge(sample.completion, sample.answer, columns)
-    if not sample.fault:
-        return judged
-    return RewardScores(judged.scores, dict.fromkeys(judged.reasons, sample.fault), judged.whys, judged.extracted)
+    made = rewards.score(sample.completion, sample.answer, columns)
+    return replace(made, reasons=dict.fromkeys(made.reasons, sample.fault)) if sample.fault else made
 
 
-def check(path: Path, rewards_of: Callable[[Sample], Judges | None]) -> Check:
-    """Hold every row of a corpus against the rewards that `rewards_of` gives for it; None leaves the row out."""
+def check(path: Path, rewards_of: Callable[[Sample], Scorer | None]) -> Check:
+    """Compare every row of a corpus with the rewards that `rewards_of` gives for it; None leaves the row out."""
     checked = Check(path)
     for sample in read_samples(path):
         expected = sample.row.get("scores")
         if not isinstance(expected, dict):
-            checked.faults.append(f"{sample.name}: {sample.fault or 'the row has no scores to be held against'}")
+            checked.faults.append(f"{sample.name}: {sample.fault or 'the row has no scores to compare with'}")
             continue
         rewards = rewards_of(sample)
         if rewards is None:
             checked.left_out += 1
             continue
-        judged = judge(rewards, sample)
-        checked.rows.append((sample, judged))
-        checked.drifts += _drifts(sample, expected, judged, rewards.format)
+        scores = score(rewards, sample)
+        checked.rows.append((sample, scores))
+        checked.drifts += _drifts(sample, expected, scores, rewards.format)
     return checked
 
 
 def update(checked: Check) -> None:
-    """Write what the rewards pay today into the corpus; nothing else in it changes."""
+    """Write today's scores into the corpus; nothing else in it changes.
+
+    Raises UserError if a row could not be checked, or if the corpus is not a .jsonl file.
+    """
     if checked.faults:
-        raise UserError(f"{checked.faults[0]}: mend the row before --update")
+        raise UserError(f"{checked.faults[0]}: fix the row before --update")
     if checked.path.suffix != ".jsonl":
         raise UserError(f"{checked.path}: --update writes .jsonl files: keep the corpus as one")
-    today = {sample.name: sample.row | _expectations(sample, judged) for sample, judged in checked.rows}
+    today = {sample.name: sample.row | _expectations(sample, scores) for sample, scores in checked.rows}
     write_lines(checked.path, (today.get(sample.name, sample.row) for sample in read_samples(checked.path)))
 
 
-def _expectations(sample: Sample, judged: RewardScores) -> dict[str, Any]:
-    """What a row says of its rewards, as they are today."""
-    now = {"scores": judged.scores, "extracted": judged.extracted, "reasons": judged.reasons}
+def _expectations(sample: Sample, made: RewardScores) -> dict[str, Any]:
+    """The columns of a row that say what its rewards are, with today's values."""
+    now = {"scores": made.scores, "extracted": made.extracted, "reasons": made.reasons}
     return {key: value for key, value in now.items() if key in sample.row}
 
 
-def _drifts(sample: Sample, expected: dict[str, Any], judged: RewardScores, format: Format | None) -> list[Drift]:
-    found = []
-    for name in {**expected, **judged.scores}:
-        wanted = _number(expected[name]) if name in expected else MISSING
-        got = judged.scores.get(name, MISSING)
-        if not _same(wanted, got):
-            why = judged.whys.get(name) or judged.reasons.get(name) or "there is no function of that name"
-            found.append(Drift(sample, name, wanted, got, why, format))
-    return found
+def _drifts(sample: Sample, stored: dict[str, Any], today: RewardScores, format: Format | None) -> list[Drift]:
+    drifts = []
+    for name in {**stored, **today.scores}:
+        expected = _number(stored[name]) if name in stored else MISSING
+        got = today.scores.get(name, MISSING)
+        if not _same(expected, got):
+            why = today.whys.get(name) or today.reasons.get(name) or "there is no function of that name"
+            drifts.append(Drift(sample, name, expected, got, why, format))
+    return drifts
 
 
 def _number(value: Any) -> float | None:
@@ -197,7 +198,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _same(wanted: float | str | None, got: float | str | None) -> bool:
-    if isinstance(wanted, float) and isinstance(got, int | float):
-        return math.isclose(wanted, got, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-    return wanted == got
+def _same(expected: float | str | None, got: float | str | None) -> bool:
+    if isinstance(expected, float) and isinstance(got, int | float):
+        return math.isclose(expected, got, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return expected == got

@@ -17,7 +17,7 @@ TRL_ONLY = {"trainer_state": None, "log_extra": lambda *_: None, "log_metric": l
 
 
 class OwnRewards:
-    """A user's functions, called as TRL calls them, a reply at a time.
+    """A user's functions, called as TRL calls them, one completion at a time.
 
     `plain`: completions are handed over as text, not as messages.
     """
@@ -35,8 +35,8 @@ class OwnRewards:
     def names(self) -> list[str]:
         return list(self.functions)
 
-    def judge(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> RewardScores:
-        """One reply. A function that raises, or returns no number, leaves it unscored with that reason."""
+    def score(self, completion: object, answer: object, columns: Mapping[str, object] = EMPTY) -> RewardScores:
+        """Score one completion. A function that raises, or returns no number, leaves it unscored with that reason."""
         if not isinstance(completion, str):
             return RewardScores(dict.fromkeys(self.names), dict.fromkeys(self.names, NO_TEXT), {}, None)
         prompt = columns.get("prompt") or ""
@@ -55,7 +55,10 @@ class OwnRewards:
 
 
 def load_own(path: Path, plain: bool) -> OwnRewards:
-    """Every public function of the file that takes `completions`, in the file's order."""
+    """Run a file and take its public functions that have a parameter `completions`, in the file's order.
+
+    Raises UserError if the file cannot be run or has no such function.
+    """
     if not path.is_file():
         raise UserError(f"--preset {path}: no such file: give a Python file with reward functions")
     name = f"rewards_of_{path.stem}"
@@ -69,7 +72,7 @@ def load_own(path: Path, plain: bool) -> OwnRewards:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever the user's own code raises, an exit included
-        raise UserError(f"--preset {path}: {_cause(error, path)}: mend the file") from error
+        raise UserError(f"--preset {path}: {_cause(error, path)}: fix the file") from error
     functions = [each for each in vars(module).values() if _is_reward(each, name)]
     if not functions:
         raise UserError(f"--preset {path}: no public function there takes `completions`: write them as TRL calls them")
@@ -101,7 +104,7 @@ def _call(function: Callable, batch: dict[str, object]) -> tuple[float | None, s
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the user's own code: what it raises is a finding about this row
-        return None, f"raised {type(error).__name__}: {_said(error)}"
+        return None, f"raised {type(error).__name__}: {_message(error)}"
     if len(values) != 1:
         return None, f"returned {len(values)} values for one completion"
     if value is None:
@@ -116,10 +119,10 @@ def _cause(error: BaseException, path: Path) -> str:
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
     where = f"line {line}: " if line else ""
-    return f"{where}{type(error).__name__}: {_said(error)}"
+    return f"{where}{type(error).__name__}: {_message(error)}"
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     try:
         return cause(error, 200)
     except BaseException:  # an exception of the user's may fail even at being printed

@@ -1,4 +1,4 @@
-"""What reward functions say of one reply."""
+"""What reward functions give one completion."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ EMPTY: Mapping[str, object] = {}
 
 
 class RewardScore(NamedTuple):
-    """What one function pays, and why, in a few words."""
+    """What one function gives, and why, in a few words."""
 
     value: float
     why: str
@@ -18,7 +18,7 @@ class RewardScore(NamedTuple):
 
 @dataclass(frozen=True)
 class RewardScores:
-    """What every function pays by name, or None with the reason; `whys` has a line for each that pays.
+    """Every function's score by name, or None with the reason; `whys` has a line for each that is a number.
 
     `extracted` is the answer that the preset's own layout gave.
     """

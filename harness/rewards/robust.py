@@ -1,7 +1,7 @@
 """The `robust` variant, the one to train with: the tutorials' names and scales, read by the project's own parser.
 
 A reply is parsed through formats.py and its answer compared as the accuracy metrics compare it, so among replies of
-the same layout a right answer never earns less than a wrong one.
+the same format a correct answer never earns less than a wrong one.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from harness.types import Equality, Format
 
 @dataclass(frozen=True)
 class Scale:
-    """What a preset pays, by outcome. `near` are (n, pay) of numbers wrong by at most 1/n, nearest first."""
+    """What a preset gives, by outcome. `near` are (n, score) of numbers wrong by at most 1/n, nearest first."""
 
     exact: float = 3.0
     tag_once: float = 0.5
@@ -55,8 +55,8 @@ READ_THE_ANSWER = {"check_answer", "check_numbers", "int_reward_func", "correctn
 
 @dataclass(frozen=True)
 class Reader:
-    """How replies are read: `prefix` is what the prompt already ended with of each, `eos` a token that ends a reply as
-    any known model's does."""
+    """How completions are read: `prefix` is how the prompt begins each reply, `eos` a token that ends one as any known
+    model's does."""
 
     format: Format
     equality: Equality
@@ -65,12 +65,12 @@ class Reader:
     eos: str | None
 
     def __call__(self, text: str, truth: str | None, finished: bool = True) -> "Reply":
-        """One reply; not `finished` is one that was cut off at the token limit."""
+        """Read one completion; not `finished` is one that was cut off at the token limit."""
         return Reply(text, truth, self, finished)
 
     @staticmethod
     def truth_of(answer: object) -> str | None:
-        """A true answer as text: a text or a number; a missing value's NaN is none."""
+        """A true answer, a text or a number, as text; NaN stands for a missing one."""
         if isinstance(answer, str):
             return answer
         is_number = isinstance(answer, Number) and not isinstance(answer, bool)
@@ -81,7 +81,7 @@ class Reader:
 
 
 class Reply:
-    """One reply as a reward function sees it: parsed and compared with its true answer once, for all of them."""
+    """One reply as reward functions see it: parsed and compared with its true answer once for all of them."""
 
     __slots__ = ("_right", "parsed", "reader", "text", "truth", "unscorable")
 
@@ -95,7 +95,7 @@ class Reply:
 
     @property
     def right(self) -> bool:
-        """Whether its answer is the true one; Unscorable where there is none, or the comparison timed out."""
+        """Whether the answer is the true one. Raises Unscorable if there is none, or comparing timed out."""
         if self._right is None:
             raise self.unscorable
         return self._right
@@ -109,10 +109,10 @@ class Reply:
         return self.parsed.answer
 
 
-def pays(preset: str) -> dict[str, Callable[[Reply], RewardScore]]:
-    """The functions of a preset in its order, each from a reply to what it pays and why.
+def scorers(preset: str) -> dict[str, Callable[[Reply], RewardScore]]:
+    """The functions of a preset in its order, each from a reply to its score.
 
-    They raise Unscorable where the true answer is needed and missing, or could not be compared with.
+    They raise Unscorable if the true answer is needed and missing, or could not be compared with.
     """
     functions = dict(_XML) if preset == "xml" else _scaled(SCALES[preset])
     if preset == "deepseek-r1":
@@ -129,9 +129,9 @@ def _scaled(scale: Scale) -> dict[str, Callable[[Reply], RewardScore]]:
     }
 
 
-def _layout(reply: Reply, pay: float) -> RewardScore:
+def _layout(reply: Reply, value: float) -> RewardScore:
     if reply.parsed.strict:
-        return RewardScore(pay, "the reply is exactly the layout")
+        return RewardScore(value, "the reply is exactly the layout")
     return RewardScore(0.0, "the reply is not exactly the layout")
 
 
@@ -157,9 +157,9 @@ def _answer(reply: Reply, scale: Scale) -> RewardScore:
         # Whole numbers on both sides: exact at any size, and several times faster than fractions.
         size = abs(truth.numerator * given.denominator)
         distance = abs(given.numerator * truth.denominator - truth.numerator * given.denominator)
-        for parts, pay in scale.near:
+        for parts, value in scale.near:
             if distance * parts <= size:
-                return RewardScore(pay, f"wrong, within {100 // parts} % of the true answer")
+                return RewardScore(value, f"wrong, within {100 // parts} % of the true answer")
     return RewardScore(scale.other_number, "another number")
 
 
@@ -184,8 +184,8 @@ def _language(reply: Reply) -> RewardScore:
 
 def _xml_tags(reply: Reply) -> RewardScore:
     kept, outside = sum(reply.parsed.in_place), len(reply.parsed.trailing)
-    pay = kept * XML_TAG - min(outside * XML_OUTSIDE_CHARACTER, XML_OUTSIDE_MOST)
-    return RewardScore(pay, f"{kept} of 4 tags once and in order, {outside} characters behind the layout")
+    value = kept * XML_TAG - min(outside * XML_OUTSIDE_CHARACTER, XML_OUTSIDE_MOST)
+    return RewardScore(value, f"{kept} of 4 tags once and in order, {outside} characters behind the layout")
 
 
 def _xml_soft(reply: Reply) -> RewardScore:

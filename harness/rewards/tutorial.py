@@ -1,7 +1,7 @@
-"""The `tutorial` variant: what the tutorials' reward functions pay, oddities included, in linear time.
+"""The `tutorial` variant: the scores of the tutorials' reward functions, oddities included, in linear time.
 
 Their regular expressions backtrack for seconds on degenerate replies. Each reader here finds the same spans with
-string searches; the tests hold them against the expressions themselves and against recorded scores.
+string searches; the tests compare them with the expressions themselves and with recorded scores.
 """
 
 import re
@@ -27,7 +27,7 @@ READ_THE_ANSWER = {"check_answer", "check_numbers", "correctness_reward_func"}
 
 @dataclass(frozen=True)
 class Scale:
-    """What a preset pays, by outcome; `near` is for a ratio to the truth within 10 % and within 20 %."""
+    """What a preset gives, by outcome; `near` is for a ratio to the truth within 10 % and within 20 %."""
 
     tag_else: float
     no_layout: float
@@ -96,7 +96,7 @@ class Reader:
     eos: str
 
     def __call__(self, text: str, truth: str | None, finished: bool = True) -> "Reply":
-        """One reply; the tutorials do not ask whether it is `finished`."""
+        """Read one completion; the tutorials do not ask whether it is `finished`."""
         return Reply(text, truth, self)
 
     def answer(self, text: str) -> str | None:
@@ -112,7 +112,7 @@ class Reader:
 
 
 class Reply(NamedTuple):
-    """One reply as a reward function sees it."""
+    """One completion as a reward function sees it."""
 
     text: str
     truth: str | None
@@ -123,8 +123,8 @@ class Reply(NamedTuple):
         return self.reader.answer(self.text)
 
 
-def pays(preset: str) -> dict[str, Callable[[Reply], RewardScore]]:
-    """The functions of a preset in its order, each from a reply to what it pays and why.
+def scorers(preset: str) -> dict[str, Callable[[Reply], RewardScore]]:
+    """The functions of a preset in its order, each from a reply to its score.
 
     They raise Unscorable where the tutorials' raise: at a true answer that is no text.
     """
@@ -146,8 +146,8 @@ def pays(preset: str) -> dict[str, Callable[[Reply], RewardScore]]:
     return functions
 
 
-def _matched(reply: Reply, pay: float) -> RewardScore:
-    return RewardScore(0, "no match") if reply.extracted is None else RewardScore(pay, "the layout matches")
+def _matched(reply: Reply, value: float) -> RewardScore:
+    return RewardScore(0, "no match") if reply.extracted is None else RewardScore(value, "the layout matches")
 
 
 def _tags(text: str, tags: tuple[str, ...], scale: Scale) -> RewardScore:

@@ -1,4 +1,4 @@
-"""Where a difference lies, what it is made of, and whether the rewards tell right from wrong."""
+"""Differences by part of the problems, and whether the rewards tell correct answers from wrong ones."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ NUMBER = re.compile(r"\d[\d,.]*")
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the problems: how many pairs (problems, where the sides have different numbers of replies), each side's
-    share right in the layout, and the paired difference."""
+    """A part of the problems: the number of pairs (problems, where the sides have different numbers of replies), each
+    side's share correct and in the required format, and the paired difference."""
 
     name: str
     n: int
@@ -31,38 +31,37 @@ class Part:
 
 @dataclass(frozen=True)
 class RewardSeparation:
-    """What a reward function pays replies with a right and a wrong answer, on one side.
+    """A reward function's mean for replies with a correct and a wrong answer, on one side.
 
-    `separation` is the probability that a right reply is paid more than a wrong one, half of the ties counted (the
-    area under the ROC curve; Mann and Whitney 1947). `overpaid` wrong replies earn at least what the median right one
-    does, `underpaid` right ones at most what the median wrong one does.
+    `separation` is the probability that a correct reply earns more than a wrong one, half of the ties counted (the area
+    under the ROC curve; Mann and Whitney 1947). `high_for_wrong` wrong replies earn at least as much as the median
+    correct one, `low_for_correct` correct ones at most as much as the median wrong one.
     """
 
     name: str
-    right: float
+    correct: float
     wrong: float
-    n_right: int
+    n_correct: int
     n_wrong: int
     separation: float
-    overpaid: int
-    underpaid: int
+    high_for_wrong: int
+    low_for_correct: int
 
 
 def parts(sides: Sequence[Evaluation]) -> dict[str, tuple[Part, ...]]:
-    """The share right in the layout by kind of problem, length of the question and numbers in it.
+    """The share correct and in the required format by kind of problem, length of the question and numbers in it.
 
-    Of the first and the last side; none of these follows from the replies, so no regression to the mean is shown as a
-    change.
+    Of the first and the last side. We do not group by reply: that alone would look like change.
     """
-    found = paired_values(sides[0], sides[-1])
-    if FLIPS_BY not in found.before.keys() & found.after.keys():
+    paired = paired_values(sides[0], sides[-1])
+    if FLIPS_BY not in paired.before.keys() & paired.after.keys():
         return {}
-    before, after = found.before[FLIPS_BY], found.after[FLIPS_BY]
+    before, after = paired.before[FLIPS_BY], paired.after[FLIPS_BY]
     scored = np.flatnonzero(~np.isnan(before) & ~np.isnan(after))
     if not len(scored):
         return {}
-    completions = [found.asked[place] for place in scored]
-    before, after, problems = before[scored], after[scored], found.problems[scored]
+    completions = [paired.asked[place] for place in scored]
+    before, after, problems = before[scored], after[scored], paired.problems[scored]
     groups = {
         "kind of problem": _kinds(completions),
         "length of the question": _thirds(completions, lambda text: len(text.split()), "words"),
@@ -81,7 +80,7 @@ def parts(sides: Sequence[Evaluation]) -> dict[str, tuple[Part, ...]]:
 
 
 def by_language(side: Evaluation) -> tuple[Part, ...]:
-    """A side's replies by the language of their reasoning, most frequent first, with their share of right answers."""
+    """A side's replies by the language of their reasoning, most frequent first, with their share of correct answers."""
     values: dict[str, list[float]] = {}
     for score in side.scores:
         if score.scores.get(ANSWERED_BY) is not None:
@@ -91,7 +90,7 @@ def by_language(side: Evaluation) -> tuple[Part, ...]:
 
 
 def among_finished(side: Evaluation) -> dict[str, Part]:
-    """The shares of right answers among a side's replies that were not cut off; empty where none was."""
+    """The shares of correct answers among a side's replies that were not cut off; empty where none was."""
     whole = [score.scores for score in side.scores if score.scores.get("truncated") == 0]
     if not whole or len(whole) == len(side.scores):
         return {}
@@ -102,26 +101,27 @@ def among_finished(side: Evaluation) -> dict[str, Part]:
 
 
 def reward_separations(side: Evaluation) -> tuple[RewardSeparation, ...]:
-    """What each reward function of a side, and all of them together, pay right and wrong answers."""
+    """How each reward function of a side, and all of them together, separate correct and wrong answers."""
     names = [name for name in side.metrics if name.startswith("reward/")]
-    right = np.array([score.scores.get(ANSWERED_BY) for score in side.scores], dtype=float)
-    paid = {name: np.array([score.scores.get(name) for score in side.scores], dtype=float) for name in names}
-    together = {"all together": total_rewards(side)} if len(names) > 1 else {}
-    found = (_separation(name.removeprefix("reward/"), values, right) for name, values in (paid | together).items())
-    return tuple(payment for payment in found if payment)
+    correct = np.array([score.scores.get(ANSWERED_BY) for score in side.scores], dtype=float)
+    rewards = {name: np.array([score.scores.get(name) for score in side.scores], dtype=float) for name in names}
+    if len(names) > 1:
+        rewards["all together"] = total_rewards(side)
+    separations = (_separation(name.removeprefix("reward/"), values, correct) for name, values in rewards.items())
+    return tuple(each for each in separations if each)
 
 
 def total_rewards(side: Evaluation) -> np.ndarray:
-    """What all reward functions together pay each reply of a side; NaN where none does."""
+    """The sum of all reward functions for each reply of a side; NaN where none has a value."""
     names = [name for name in side.metrics if name.startswith("reward/")]
-    paid = np.array([[score.scores.get(name) for name in names] for score in side.scores], dtype=float)
-    paid = paid.reshape(len(side.scores), len(names))
-    return np.where(np.isnan(paid).all(axis=1), np.nan, np.nansum(paid, axis=1))
+    rewards = np.array([[score.scores.get(name) for name in names] for score in side.scores], dtype=float)
+    rewards = rewards.reshape(len(side.scores), len(names))
+    return np.where(np.isnan(rewards).all(axis=1), np.nan, np.nansum(rewards, axis=1))
 
 
-def _separation(name: str, paid: np.ndarray, right: np.ndarray) -> RewardSeparation | None:
-    known = ~np.isnan(paid)
-    hits, misses = paid[known & (right == 1)], paid[known & (right == 0)]
+def _separation(name: str, rewards: np.ndarray, correct: np.ndarray) -> RewardSeparation | None:
+    has_reward = ~np.isnan(rewards)
+    hits, misses = rewards[has_reward & (correct == 1)], rewards[has_reward & (correct == 0)]
     if not len(hits) or not len(misses):
         return None
     ranks = scipy_stats.rankdata(np.concatenate([hits, misses]))

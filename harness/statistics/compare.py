@@ -1,4 +1,4 @@
-"""Two evaluations of the same problems -> one comparison."""
+"""Compare evaluations of the same problems."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,19 +9,26 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.statistics import repeats, stats
-from harness.statistics.differences import SIGNIFICANT, USUAL_LANGUAGES, adjusted, measured, primary_metrics
+from harness.statistics.differences import (
+    SIGNIFICANT,
+    USUAL_LANGUAGES,
+    Estimate,
+    estimate,
+    primary_metrics,
+    with_verdicts,
+)
 from harness.statistics.gain import gain
 from harness.statistics.pairs import (
     Pairs,
-    as_asked_for,
     asked_of_both,
     columns,
-    made_otherwise,
     of_several_adapters,
     other_weights,
     pair,
     paired_values,
+    provenance_differences,
     uneven,
+    uneven_by_configuration,
     unlike,
 )
 from harness.types import (
@@ -42,7 +49,7 @@ LANGUAGE_SAMPLES = 20
 
 
 def metrics_of(scores: Sequence[Score], of_one_model: bool = True) -> dict[str, MetricValue]:
-    """Every metric's mean with its interval: Wilson's from 0 to 1, else Student's t, both clustered by problem.
+    """Compute every metric's mean with its interval: Wilson's from 0 to 1, else Student's t, clustered by problem.
 
     pass@k and maj@k are means over problems, where these have several replies each, all of one model.
     """
@@ -54,7 +61,7 @@ def metrics_of(scores: Sequence[Score], of_one_model: bool = True) -> dict[str, 
 
 
 def compare(*sides: Evaluation) -> Comparison:
-    """Paired differences of the first and the last side over the problems that both answered to the same prompt.
+    """Compare the first and the last side over the problems that both have replies to, to the same prompt.
 
     With more than two sides the steps from each to the next are in `others`, as {before, after, metrics}, described
     and without verdicts. A primary metric that the run names is the only one with a verdict, which allows for looks
@@ -62,9 +69,8 @@ def compare(*sides: Evaluation) -> Comparison:
     """
     stopped = stopped_early(sides[-1].provenance)
     steps = [(sides[0], sides[-1]), *(pairwise(sides) if len(sides) > 2 else ())]
-    whole = _differences(*steps[0], stopped=stopped)
-    parts = [_differences(*step) for step in steps[1:]]
-    differences, others = adjusted([whole], primary_in_run(sides), stopped)[0], adjusted(parts, ())
+    (differences,) = with_verdicts([_estimates(*steps[0], stopped=stopped)], primary_in_run(sides), stopped)
+    others = with_verdicts([_estimates(*step) for step in steps[1:]], primary=())
     steps_between = tuple(
         {"before": old.name, "after": new.name, "metrics": metrics}
         for (old, new), metrics in zip(steps[1:], others, strict=True)
@@ -73,34 +79,35 @@ def compare(*sides: Evaluation) -> Comparison:
 
 
 def compare_each(baseline: Evaluation, others: Sequence[Evaluation]) -> list[Comparison]:
-    """Each of the others against the baseline, paired by problem whatever the prompts; p-values adjusted over all.
+    """Compare each of the others with the baseline, paired by problem whatever the prompts; p corrected over all.
 
     The metrics with a verdict are the usual ones, whatever each run named as its own.
     """
-    families = [_differences(baseline, other, same_prompts=False) for other in others]
+    families = [_estimates(baseline, other, same_prompts=False) for other in others]
+    differences = with_verdicts(families, primary_of((baseline, *others)))
     return [
-        _comparison((baseline, other), pair(baseline, other, same_prompts=False), differences, same_prompts=False)
-        for other, differences in zip(others, adjusted(families, primary_of((baseline, *others))), strict=True)
+        _comparison((baseline, other), pair(baseline, other, same_prompts=False), each, same_prompts=False)
+        for other, each in zip(others, differences, strict=True)
     ]
 
 
 def over_common_problems(sides: Sequence[Evaluation]) -> list[Evaluation]:
-    """The sides with the replies to those problems alone that all of them have, all samples of them.
+    """The sides with their replies to those problems alone that all of them have, all samples of them.
 
-    UserError: there is none.
+    Raises UserError if there is no such problem.
     """
     shared = set.intersection(*({each.problem_id for each in side.completions} for side in sides))
     if not shared:
         raise UserError(
             f"no problem is in all of {', '.join(side.name for side in sides)}: compare fewer of them at once"
         )
-    kept = []
+    restricted = []
     for side in sides:
         scores = tuple(each for each in side.scores if each.problem_id in shared)
         completions = tuple(each for each in side.completions if each.problem_id in shared)
         metrics = metrics_of(scores, not of_several_adapters(side.settings, side.provenance))
-        kept.append(replace(side, completions=completions, scores=scores, metrics=metrics))
-    return kept
+        restricted.append(replace(side, completions=completions, scores=scores, metrics=metrics))
+    return restricted
 
 
 def primary_in_run(sides: Sequence[Evaluation]) -> tuple[str, ...]:
@@ -110,26 +117,26 @@ def primary_in_run(sides: Sequence[Evaluation]) -> tuple[str, ...]:
 
 
 def primary_of(sides: Sequence[Evaluation]) -> tuple[str, ...]:
-    """The metrics that get a verdict: of the language too where one side was asked for another than English."""
+    """The metrics that get a verdict: language_ratio too where one side has another target language than English."""
     languages = [side.settings.get("language") for side in sides]
     return primary_metrics(next((each for each in languages if each not in USUAL_LANGUAGES), None))
 
 
-def metric_of(kind: MetricDefinition, values: np.ndarray, problems: np.ndarray) -> MetricValue:
-    """A mean over replies, with its interval clustered by problem; NaN is unscored."""
+def metric_of(definition: MetricDefinition, values: np.ndarray, problems: np.ndarray) -> MetricValue:
+    """Compute a mean over replies, with its interval clustered by problem; NaN is unscored."""
     scored = ~np.isnan(values)
     unscored = int((~scored).sum())
     if not scored.any():
         return MetricValue(None, None, None, 0, unscored)
     numbers, problems = values[scored], problems[scored]
-    if kind.percent and len(np.unique(problems)) == len(numbers):
+    if definition.percent and len(np.unique(problems)) == len(numbers):
         low, high = stats.bounded_interval(numbers)
     # What is all 0 or all 1 shows no spread, which is no proof that there is none.
-    elif kind.share or (kind.percent and numbers.min() == numbers.max() in (0, 1)):
+    elif definition.share or (definition.percent and numbers.min() == numbers.max() in (0, 1)):
         low, high = stats.share_interval(numbers, problems)
     else:
         low, high = stats.mean_interval(numbers, problems)
-        if kind.percent:
+        if definition.percent:
             low, high = max(low, 0.0), min(high, 1.0)
     return MetricValue(float(numbers.mean()), _finite(low), _finite(high), len(numbers), unscored)
 
@@ -164,31 +171,39 @@ def _comparison(
     )
 
 
-def _differences(
+def _estimates(
     before: Evaluation, after: Evaluation, same_prompts: bool = True, stopped: StoppedEarly | None = None
-) -> dict[str, dict]:
-    """Each metric's difference, and what is judged of it once it is known how many are tested.
+) -> dict[str, Estimate]:
+    """The difference of each metric that both sides have.
 
     The metric that decided when to stop has the interval of its look.
     """
-    found = paired_values(before, after, same_prompts)
-    both = found.before.keys() & found.after.keys()
-    values = {name: (found.before[name], found.after[name], found.problems) for name in both}
-    asked = {each.problem_id for each in found.asked}
-    old_repeats, new_repeats = (
-        repeats.metrics([score for score in side.scores if score.problem_id in asked]) for side in (before, after)
-    )
-    for name in old_repeats.keys() & new_repeats.keys():
-        common = [each for each in old_repeats[name] if each in new_repeats[name]]
-        sides = (np.array([known[name][each] for each in common]) for known in (old_repeats, new_repeats))
-        values[name] = *sides, np.arange(len(common))
+    values = _values(before, after, same_prompts)
     nothing = np.array([]), np.array([]), np.array([], dtype=int)
     names = [name for name in before.metrics if name in after.metrics]
     levels = {stopped.metric: stopped.level} if stopped else {}
     return {
-        name: measured(definition_of(name), *values.get(name, nothing), level=levels.get(name, SIGNIFICANT))
+        name: estimate(definition_of(name), *values.get(name, nothing), level=levels.get(name, SIGNIFICANT))
         for name in names
     }
+
+
+def _values(
+    before: Evaluation, after: Evaluation, same_prompts: bool
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Each metric's values on both sides, pair by pair, and the number of each pair's problem."""
+    paired = paired_values(before, after, same_prompts)
+    both = paired.before.keys() & paired.after.keys()
+    values = {name: (paired.before[name], paired.after[name], paired.problems) for name in both}
+    asked = {each.problem_id for each in paired.asked}
+    old, new = (
+        repeats.metrics([score for score in side.scores if score.problem_id in asked]) for side in (before, after)
+    )
+    for name in old.keys() & new.keys():
+        common = [problem for problem in old[name] if problem in new[name]]
+        sides = (np.array([side[name][problem] for problem in common]) for side in (old, new))
+        values[name] = *sides, np.arange(len(common))
+    return values
 
 
 def _flips(pairs: Pairs) -> dict[str, int]:
@@ -200,9 +215,9 @@ def _flips(pairs: Pairs) -> dict[str, int]:
 
 
 def _warnings(sides: Sequence[Evaluation], pairs: Pairs, stopped: StoppedEarly | None) -> list[str]:
-    """What a reader must know before the differences, each with the side that it is of.
+    """Warnings to be read before the differences, each with the side that it is about.
 
-    Where the last side `stopped` by this very comparison, problems that it was not asked are none of it.
+    Where the last side `stopped` early by this very comparison, problems after that are not missing from it.
     """
     first, last, warnings = sides[0], sides[-1], []
     if differ := unlike(first, last):
@@ -210,20 +225,18 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs, stopped: StoppedEarly |
             f"{last.name} and {first.name} are not a clean pair, their difference is of all this and not of the models "
             f"alone: {'; '.join(differ.values())}"
         )
-    if differ := made_otherwise(last, first):
+    if differ := provenance_differences(last, first):
         warnings.append(f"not made alike by {last.name} and {first.name}: {', '.join(differ)}")
     warnings += other_weights((side.name, side.settings, side.provenance) for side in sides)
     asked = set(asked_of_both(first, last))
-    if uneven(first, last) and not as_asked_for(first, last):
+    if uneven(first, last) and not uneven_by_configuration(first, last):
         warnings.append(
             f"{first.name} and {last.name} have different numbers of replies to a problem: each problem counts by the "
             "mean of all its replies"
         )
     if stopped is None:
         warnings += [
-            _chosen_moment(side, found)
-            for side in sides
-            if (found := stopped_early(side.provenance)) and found.is_early
+            _chosen_moment(side, end) for side in sides if (end := stopped_early(side.provenance)) and end.is_early
         ]
     for side in (first, last):
         alone = len(side.completions) - len(pairs)
@@ -242,7 +255,7 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs, stopped: StoppedEarly |
             warnings.append(f"{side.name}: {truncated:.0%} of the replies were cut off at the limit: raise max_tokens")
         unscored = side.metrics[FLIPS_BY].unscored
         if unscored:
-            warnings.append(f"{side.name}: {unscored} replies could not be graded and are left out")
+            warnings.append(f"{side.name}: {unscored} replies could not be scored and are left out")
     return warnings
 
 

@@ -1,14 +1,15 @@
-"""What two sides differ by, metric by metric: interval, test, and a verdict on the few that the run is about.
+"""Differences of two sides, metric by metric: interval, test, and a verdict on the few that the run is about.
 
-The primary family is stated before any reply is read: correct answers (accuracy_flexible), the required format
+The primary family is fixed before any reply is read: correct answers (accuracy_flexible), the required format
 (format_strict), both at once (accuracy_strict), and language_ratio where another language than English is asked for.
-Holm adjusts the p-values of those that vary at all; every other metric is described, with an interval and no verdict.
-A metric whose pairs never differ cannot be rejected whatever its level, so leaving it out costs no error (Tarone 1990,
-Biometrics 46:515). A run may name one primary metric instead, which is then alone; with --stop-early its interval and
-its p-value are those that allow for the looks (harness/statistics/sequential.py).
+Holm's method corrects the p-values of those that vary at all; every other metric is described, with an interval and no
+verdict. A metric whose pairs never differ cannot be rejected whatever its level, so leaving it out costs no error
+(Tarone 1990, Biometrics 46:515). A run may name one primary metric instead, which is then alone; with
+--stop-early its interval and its p-value are those that allow for the looks (harness/statistics/sequential.py).
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from harness.types import (
 SIGNIFICANT = stats.LEVEL
 PRIMARY = (ANSWERED_BY, "format_strict", FLIPS_BY)
 LANGUAGE = "language_ratio"
+MCNEMAR = "exact McNemar"
 USUAL_LANGUAGES = (None, "en")
 
 
@@ -36,132 +38,165 @@ def primary_metrics(language: str | None) -> tuple[str, ...]:
     return PRIMARY if language in USUAL_LANGUAGES else (*PRIMARY, LANGUAGE)
 
 
-def judge(values: Mapping[str, tuple[MetricDefinition, np.ndarray, np.ndarray]]) -> dict[str, Difference]:
-    """The differences of metrics that all get a verdict: its definition and both sides' values, a pair a problem."""
-    family = {name: measured(kind, old, new, np.arange(len(old))) for name, (kind, old, new) in values.items()}
-    return adjusted([family], family)[0]
+@dataclass(frozen=True)
+class Estimate:
+    """One metric's difference over the pairs that are scored on both sides, before anything is tested.
+
+    `before`, `after` and `delta` are means over `problems`, each counting once; all of it is None without a pair.
+    `spread` is the standard deviation of the problems' differences where these are not all -1, 0 or 1.
+    """
+
+    definition: MetricDefinition
+    n_pairs: int
+    one_sided: int
+    before: float | None = None
+    after: float | None = None
+    delta: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    test: str | None = None
+    problems: int | None = None
+    changed: int | None = None
+    lowest: float | None = None
+    highest: float | None = None
+    spread: float | None = None
+
+    def detectable(self, tests: int) -> float | None:
+        """The smallest difference that so many problems show, as one of several tests; None where none would."""
+        if not self.changed:
+            return None
+        if self.test == MCNEMAR:
+            return power.detectable_difference(self.problems, self.changed / self.problems, tests=tests)
+        return power.detectable_mean(self.problems, self.spread, tests=tests) if self.spread else None
+
+    def needed(self, tests: int) -> int | None:
+        """How many problems show a difference of this size, as one of several tests; None where it is 0."""
+        if self.test == MCNEMAR:
+            return power.problems_needed(self.delta, self.changed / self.problems, tests=tests)
+        return power.needed_for_mean(self.delta, self.spread, tests=tests) if self.spread else None
+
+    def described(self) -> Difference:
+        """The difference without a verdict."""
+        return self._difference(verdict=NOT_COMPARED if self.p_value is None else DESCRIBED)
+
+    def with_verdict(self, p_adjusted: float, tests: int, stopped: StoppedEarly | None) -> Difference:
+        """The difference with its verdict as one of several tests."""
+        if self.p_value is None:
+            return self.described()
+        return self._difference(
+            p_adjusted=p_adjusted,
+            verdict=verdict_of(self.definition, self.delta, p_adjusted),
+            detectable=self.detectable(max(tests, 1)),
+            needed=self.needed(max(tests, 1)),
+            note=_note(self, p_adjusted, tests, stopped),
+        )
+
+    def _difference(self, *, verdict: str, p_adjusted: float | None = None, **more) -> Difference:
+        values = {name: getattr(self, name) for name in SHARED}
+        return Difference(**values, verdict=verdict, p_adjusted=p_adjusted, **more)
 
 
-def measured(
-    kind: MetricDefinition, old: np.ndarray, new: np.ndarray, problems: np.ndarray, level: float = SIGNIFICANT
-) -> dict:
-    """One metric over the pairs that are scored on both sides, each problem counting once; not yet adjusted.
+SHARED = {field.name for field in fields(Estimate)} & {field.name for field in fields(Difference)}
+
+
+def primary_differences(
+    values: Mapping[str, tuple[MetricDefinition, np.ndarray, np.ndarray]],
+) -> dict[str, Difference]:
+    """Differences of metrics that all get a verdict, from the definition and both sides' values, a pair per problem."""
+    family = {name: estimate(metric, old, new, np.arange(len(old))) for name, (metric, old, new) in values.items()}
+    return with_verdicts([family], family)[0]
+
+
+def estimate(
+    definition: MetricDefinition,
+    old: np.ndarray,
+    new: np.ndarray,
+    problems: np.ndarray,
+    level: float = SIGNIFICANT,
+) -> Estimate:
+    """Estimate a metric's difference: both sides' values pair by pair, NaN where unscored, and each pair's problem.
 
     The interval is the one that holds all differences which are not significant at the level.
     """
     missing = np.isnan(old), np.isnan(new)
     scored = ~missing[0] & ~missing[1]
-    result = {
-        "before": None, "after": None, "delta": None, "low": None, "high": None, "p_value": None, "test": None,
-        "n_pairs": int(scored.sum()), "one_sided": int((missing[0] ^ missing[1]).sum()), "kind": kind,
-    }  # fmt: skip
+    counts = Estimate(definition, n_pairs=int(scored.sum()), one_sided=int((missing[0] ^ missing[1]).sum()))
     if not scored.any():
-        return result
+        return counts
     before, after = (by_problem(side[scored], problems[scored]) for side in (old, new))
     deltas = after - before
-    if kind.share and np.isin(deltas, (-1, 0, 1)).all():
-        judged = _judged_by_shares(deltas, level)
-    else:
-        judged = _judged_by_means(deltas, kind.percent, level)
-    if result["one_sided"] and kind.percent:
-        judged["lowest"], judged["highest"] = (_at_the_most(old, new, problems, side) for side in (0.0, 1.0))
-    means = {"before": float(before.mean()), "after": float(after.mean()), "delta": float(deltas.mean())}
-    return result | means | judged | {"problems": len(deltas), "changed": int(np.count_nonzero(deltas))}
+    shares = definition.share and np.isin(deltas, (-1, 0, 1)).all()
+    low, high = stats.paired_interval(deltas, bool(shares or definition.percent), level)
+    lowest, highest = None, None
+    if counts.one_sided and definition.percent:
+        lowest, highest = (_delta_if(old, new, problems, side) for side in (0.0, 1.0))
+    return replace(
+        counts,
+        before=float(before.mean()),
+        after=float(after.mean()),
+        delta=float(deltas.mean()),
+        low=low,
+        high=high,
+        p_value=stats.mcnemar_exact(int((deltas > 0).sum()), int((deltas < 0).sum()))
+        if shares
+        else stats.sign_flip(deltas),
+        test=MCNEMAR if shares else "sign-flip permutation",
+        problems=len(deltas),
+        changed=int(np.count_nonzero(deltas)),
+        lowest=lowest,
+        highest=highest,
+        spread=float(deltas.std(ddof=1)) if not shares and len(deltas) > 1 else None,
+    )
 
 
-def _at_the_most(old: np.ndarray, new: np.ndarray, problems: np.ndarray, after: float) -> float:
+def _delta_if(old: np.ndarray, new: np.ndarray, problems: np.ndarray, after: float) -> float:
     """The difference where what is scored on one side only is `after` on the other, or was the opposite of it."""
-    known = ~(np.isnan(old) & np.isnan(new))
+    scored = ~(np.isnan(old) & np.isnan(new))
     filled = np.where(np.isnan(new), after, new) - np.where(np.isnan(old), 1 - after, old)
-    return float(by_problem(filled[known], problems[known]).mean())
+    return float(by_problem(filled[scored], problems[scored]).mean())
 
 
-def _judged_by_shares(deltas: np.ndarray, level: float) -> dict:
-    """A value a problem, each -1, 0 or 1."""
-    n, gained, lost = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
-    low, high = stats.paired_interval(deltas, True, level)
-    return {
-        "low": low, "high": high, "test": "exact McNemar", "p_value": stats.mcnemar_exact(gained, lost),
-        "power": lambda tests: _power_of_shares(n, gained, lost, tests),
-    }  # fmt: skip
-
-
-def _judged_by_means(deltas: np.ndarray, bounded: bool, level: float) -> dict:
-    """A number a problem: of several replies, or of a metric that counts; `bounded`: from -1 to 1."""
-    n, spread = len(deltas), float(deltas.std(ddof=1)) if len(deltas) > 1 else 0.0
-    low, high = stats.paired_interval(deltas, bounded, level)
-    return {
-        "low": low, "high": high, "test": "sign-flip permutation", "p_value": stats.sign_flip(deltas),
-        "power": lambda tests: _power_of_means(n, float(deltas.mean()), spread, tests),
-    }  # fmt: skip
-
-
-def _power_of_shares(n: int, gained: int, lost: int, tests: int) -> dict:
-    changed = (gained + lost) / n
-    detectable = power.detectable_difference(n, changed, tests=tests) if changed else None
-    return {"detectable": detectable, "needed": power.problems_needed((gained - lost) / n, changed, tests=tests)}
-
-
-def _power_of_means(n: int, delta: float, spread: float, tests: int) -> dict:
-    if not spread:
-        return {}
-    needed = power.needed_for_mean(delta, spread, tests=tests)
-    return {"detectable": power.detectable_mean(n, spread, tests=tests), "needed": needed}
-
-
-def adjusted(
-    families: Sequence[dict[str, dict]], primary: Collection[str], stopped: StoppedEarly | None = None
+def with_verdicts(
+    families: Sequence[Mapping[str, Estimate]], primary: Collection[str], stopped: StoppedEarly | None = None
 ) -> list[dict[str, Difference]]:
     """The differences; the `primary` ones with a verdict by Holm's p-values over those that vary, in all families.
 
-    Of a comparison that looked early the one primary metric has the p-value that allows for the looks.
+    With --stop-early the one primary metric has the p-value that allows for the looks.
     """
-    tested = [family[name] for family in families for name in family if name in primary and family[name].get("changed")]
-    known = [each["p_value"] for each in tested]
-    allowed = [sequential.corrected(each, stopped) for each in known] if stopped else stats.holm(known)
-    p_values = {id(each): p for each, p in zip(tested, allowed, strict=True)}
+    tested = {
+        (number, name): each.p_value
+        for number, family in enumerate(families)
+        for name, each in family.items()
+        if name in primary and each.changed
+    }
+    p_values = list(tested.values())
+    corrected = [sequential.corrected(each, stopped) for each in p_values] if stopped else stats.holm(p_values)
+    p_adjusted = dict(zip(tested, corrected, strict=True))
     return [
         {
-            name: _judged(each, p_values.get(id(each), 1.0), len(tested), stopped)
+            name: each.with_verdict(p_adjusted.get((number, name), 1.0), len(tested), stopped)
             if name in primary
-            else _described(each)
+            else each.described()
             for name, each in family.items()
         }
-        for family in families
+        for number, family in enumerate(families)
     ]
 
 
-def _described(difference: dict) -> Difference:
-    verdict = NOT_COMPARED if difference["p_value"] is None else DESCRIBED
-    return Difference(**_known(difference), p_adjusted=None, verdict=verdict)
-
-
-def _judged(difference: dict, p_adjusted: float, tests: int, stopped: StoppedEarly | None) -> Difference:
-    if difference["p_value"] is None:
-        return _described(difference)
-    sizes = difference["power"](max(tests, 1))
-    verdict = verdict_of(difference["kind"], difference["delta"], p_adjusted)
-    note = _note(difference, p_adjusted, tests, stopped)
-    return Difference(**_known(difference), **sizes, p_adjusted=p_adjusted, verdict=verdict, note=note)
-
-
-def _known(difference: dict) -> dict:
-    return {key: value for key, value in difference.items() if key not in ("power", "kind")}
-
-
-def verdict_of(kind: MetricDefinition, delta: float, p_adjusted: float) -> str:
-    """What a difference of a metric is called, by its p-value among all that are tested."""
+def verdict_of(definition: MetricDefinition, delta: float, p_adjusted: float) -> str:
+    """The verdict on a difference, by its p-value corrected for all tests."""
     if p_adjusted >= SIGNIFICANT:
         return NO_EVIDENCE
     sign = 1 if delta > 0 else -1
-    if kind.better == 0:
+    if definition.better == 0:
         return "higher" if sign > 0 else "lower"
-    return "better" if sign == kind.better else "worse"
+    return "better" if sign == definition.better else "worse"
 
 
-def _note(difference: dict, p_adjusted: float, tests: int, stopped: StoppedEarly | None) -> str:
-    """Where the interval and the test, or the test alone and among all, say different things."""
-    p_value, low, high = difference["p_value"], difference["low"], difference["high"]
+def _note(difference: Estimate, p_adjusted: float, tests: int, stopped: StoppedEarly | None) -> str:
+    """Where the interval and the test, or the test alone and as one of several, disagree."""
+    p_value, low, high = difference.p_value, difference.low, difference.high
     if low is None:
         return ""
     leaves_0_out, rejects = low > 0 or high < 0, p_value < (stopped.level if stopped else SIGNIFICANT)

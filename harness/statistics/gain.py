@@ -1,4 +1,5 @@
-"""How much of a change is layout alone: of the replies right in the layout on one side, which answers were right."""
+"""How much of a change is format alone: of the replies correct and in the required format on one side, whose answer was
+correct on both."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from harness.types import ANSWERED_BY, FLIPS_BY, Evaluation, Score
 
 @dataclass(frozen=True)
 class Gain:
-    """How the change of accuracy_strict splits, over `n` pairs: `layout` is of replies whose answer was right on both
-    sides, `answers` the rest. Counts of pairs; `delta` is their net sum as a share.
+    """How the change of accuracy_strict splits, over `n` pairs: `layout` is of replies whose answer was correct on both
+    sides, `answers` the rest. The fields are counts of pairs; `delta` is their net sum as a share.
 
     `by_problem`: the sides have different numbers of replies. Then `n` counts problems, and each adds the shares of all
     pairs that its replies make.
@@ -41,7 +42,7 @@ class Gain:
 
 
 def gain(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> Gain | None:
-    """What the change of accuracy_strict is made of; None where no pair is graded."""
+    """Split the change of accuracy_strict; None where no pair is scored."""
     differ = uneven(before, after)
     changes = (_changes_by_problem if differ else _changes_by_pair)(before, after, same_prompts)
     counts = dict.fromkeys(("gained_by_layout", "gained_by_answer", "lost_by_layout", "lost_by_answer"), 0)
@@ -53,7 +54,7 @@ def gain(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> Ga
 
 
 def _changes_by_pair(before: Evaluation, after: Evaluation, same_prompts: bool) -> Counter:
-    """How often a reply of one result was followed by one of another, over the graded pairs."""
+    """How often a reply of one result was followed by one of another, over the scored pairs."""
     pairs = pair(before, after, same_prompts)
     results = ((_result(old), _result(new)) for old, new in zip(pairs.before, pairs.after, strict=True))
     return Counter(each for each in results if None not in (each[0][0], each[1][0]))
@@ -71,14 +72,14 @@ def _changes_by_problem(before: Evaluation, after: Evaluation, same_prompts: boo
 
 
 def _results_by_problem(side: Evaluation) -> dict[str, Counter]:
-    """How many of a problem's graded replies have which result."""
-    found: dict[str, Counter] = {}
+    """How many of a problem's scored replies have which result."""
+    counts: dict[str, Counter] = {}
     for score in side.scores:
         if (result := _result(score))[0] is not None:
-            found.setdefault(score.problem_id, Counter())[result] += 1
-    return found
+            counts.setdefault(score.problem_id, Counter())[result] += 1
+    return counts
 
 
 def _result(score: Score) -> tuple[float | None, float | None]:
-    """Whether a reply is right in the layout, and whether its answer is right."""
+    """Whether a reply is correct and in the required format, and whether its answer is correct."""
     return score.scores.get(FLIPS_BY), score.scores.get(ANSWERED_BY)

@@ -19,7 +19,8 @@ from harness import registry
 from harness.errors import UserError
 from harness.statistics import headline
 from harness.statistics.compare import compare_each, metrics_of
-from harness.statistics.pairs import as_asked_for, of_several_adapters, unlike
+from harness.statistics.metric_rows import pair_means, row_of
+from harness.statistics.pairs import of_several_adapters, uneven_by_configuration, unlike
 from harness.statistics.power import POWER, needed_for_mean
 from harness.statistics.stats import QUANTILE, unchanged_needed
 from harness.types import Completion, Difference, Evaluation, Score, definition_of, stopped_early
@@ -32,9 +33,12 @@ Result = Literal["holds", "worse", "differs", "not shown"]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A metric held against its tolerance, which is in the metric's own unit; `reason` is in words, empty where it
-    simply holds. `needed`: about how many problems would show that it holds, were there no difference in truth."""
+class MetricCheck:
+    """A metric compared with its tolerance, which is in the metric's own unit.
+
+    `reason` is in words, empty where the metric simply holds. `needed`: about how many problems would show that it
+    holds, if nothing had changed.
+    """
 
     name: str
     difference: Difference
@@ -50,23 +54,23 @@ class Judged:
     @property
     def cells(self) -> tuple[str, ...]:
         """A row for people: metric, baseline, now, difference, 95 % interval, tolerance, result."""
-        show, each = definition_of(self.name).show, self.difference
-        interval = definition_of(self.name).interval(each.low, each.high, signed=True)
-        values = show(each.before), show(each.after), show(each.delta, signed=True), interval
-        return self.name, *values, _amount(self.name, self.tolerance), self.result
+        definition = definition_of(self.name)
+        delta, interval, _ = row_of(self.name, definition, (), self.difference).cells
+        means = pair_means(definition, self.difference)
+        return self.name, *means, delta, interval, _amount(self.name, self.tolerance), self.result
 
 
 HEAD = ("metric", "baseline", "now", "difference", "95 % interval", "tolerance", "result")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a gate says of a side, over the `problems` that the baseline has too."""
+class GateResult:
+    """The checks of a side's metrics against a baseline, over the `problems` that both have."""
 
     side: str
     baseline: str
     problems: int
-    metrics: tuple[Judged, ...]
+    metrics: tuple[MetricCheck, ...]
     notes: tuple[str, ...]
 
     @property
@@ -81,7 +85,7 @@ class Verdict:
 
     @property
     def line(self) -> str:
-        """The verdict in words, with the metrics that do not hold."""
+        """The result in words, with the metrics that do not hold."""
         if self.result == "holds":
             return "gate: holds"
         shown = [each.name for each in self.metrics if each.result in ("worse", "differs")]
@@ -97,10 +101,10 @@ class Verdict:
         return {"gate": self.result} | asdict(self)
 
 
-def judge(side: Evaluation, baseline: Evaluation, named: Mapping[str, float]) -> Verdict:
-    """The verdict on a side; `named` are tolerances by metric besides the usual ones.
+def check(side: Evaluation, baseline: Evaluation, named: Mapping[str, float]) -> GateResult:
+    """Check a side for regressions; `named` are tolerances by metric besides the usual ones.
 
-    UserError: the two are not comparable, or a tolerance names a metric that not both have.
+    Raises UserError if the two are not comparable, or if a tolerance names a metric that not both have.
     """
     side, baseline = _file_by_name(side), _file_by_name(baseline)
     _refuse_unlike(side, baseline)
@@ -110,13 +114,13 @@ def judge(side: Evaluation, baseline: Evaluation, named: Mapping[str, float]) ->
     lost = _lost(side, baseline)
     comparison, worst = compare_each(old, [new])[0], compare_each(*_at_worst(baseline, old, new, lost))[0]
     problems = len({problem for problem, _ in places})
-    about = headline.of_replies(side.settings) if as_asked_for(old, new) else ()
-    judged = (
-        _judged(name, comparison.metrics[name], worst.metrics[name], allowed, len(lost))
+    about = headline.of_replies(side.settings) if uneven_by_configuration(old, new) else ()
+    checks = (
+        _check_metric(name, comparison.metrics[name], worst.metrics[name], allowed, len(lost))
         for name, allowed in tolerances.items()
     )
     notes = (*_left_out(side, new, baseline.name), *_left_out(baseline, old, side.name), *about, *comparison.warnings)
-    return Verdict(side.name, baseline.name, problems, tuple(judged), notes)
+    return GateResult(side.name, baseline.name, problems, tuple(checks), notes)
 
 
 def tolerance(name: str, text: str) -> float:
@@ -232,39 +236,44 @@ def _filled(
     return replace(side, completions=completions, scores=tuple(map(whole, scores)))
 
 
-def _judged(name: str, difference: Difference, worst: Difference, allowed: float, lost: int) -> Judged:
-    def judged(result: Result, reason: str = "", needed: int | None = None) -> Judged:
-        return Judged(name, difference, allowed, result, reason, needed)
+def _check_metric(name: str, difference: Difference, worst: Difference, allowed: float, lost: int) -> MetricCheck:
+    """`worst` is the difference with all that is lost or scored on one side only as bad as it can have been."""
+
+    def result(value: Result, reason: str = "", needed: int | None = None) -> MetricCheck:
+        return MetricCheck(name, difference, allowed, value, reason, needed)
 
     if difference.delta is None:
-        return judged("not shown", "no reply is scored on both sides")
-    unknown = difference.one_sided + lost
-    gaps = f"{unknown or 'some'} replies are lost or scored on one side only"
-    if unknown and not definition_of(name).percent:
-        return judged("not shown", f"{gaps}, and {name} knows no worst value")
+        return result("not shown", "no reply is scored on both sides")
+    gap_count = difference.one_sided + lost
+    gaps = f"{gap_count or 'some'} replies are lost or scored on one side only"
+    if gap_count and not definition_of(name).percent:
+        return result("not shown", f"{gaps}, and {name} has no worst value")
     if difference.low is None or difference.high is None:
         if difference.problems > 1 and allowed and not difference.delta:
-            return judged("holds", "no pair differs")
+            return result("holds", "no pair differs")
         few = "one problem gives" if difference.problems == 1 else "differences that are all the same give"
-        return judged("not shown", f"{few} no interval")
+        return result("not shown", f"{few} no interval")
     better = definition_of(name).better
     word = "worse" if better else "differs"
     least, most = _wrong_way(better, difference)
     if most < allowed <= (at_most := _wrong_way(better, worst)[1]):
-        return judged("not shown", f"{gaps}: counted at their worst, {_as_large(name, at_most, allowed)}")
+        return result("not shown", f"{gaps}: counted at their worst, {_as_large(name, at_most, allowed)}")
     if most < allowed:
-        return judged("holds", f"{word}, but within the tolerance" if least > 0 else "")
+        return result("holds", f"{word}, but within the tolerance" if least > 0 else "")
     reason = _as_large(name, most, allowed)
     if least > 0:
-        return judged(word, f"{reason}, and is at least {_amount(name, least)}")
+        return result(word, f"{reason}, and is at least {_amount(name, least)}")
     needed = _needed(name, difference, allowed)
+    return result("not shown", f"{reason}; {_outlook(needed, difference.problems)}", needed)
+
+
+def _outlook(needed: int | None, problems: int) -> str:
+    """How many problems would show that a metric holds, in words."""
     if needed is None:
-        hope = "no number of problems can show that it is none"
-    elif needed <= difference.problems:
-        hope = "so many problems usually show less where nothing has changed"
-    else:
-        hope = f"even if nothing changed, about {needed:,} problems are needed to show less"
-    return judged("not shown", f"{reason}; {hope}", needed)
+        return "no number of problems can show that it is none"
+    if needed <= problems:
+        return "so many problems usually show less where nothing has changed"
+    return f"even if nothing changed, about {needed:,} problems are needed to show less"
 
 
 def _wrong_way(better: int, difference: Difference) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from harness.statistics.metric_rows import pair_means
 from harness.types import (
     ANSWERED_BY,
     DESCRIBED,
@@ -9,6 +10,7 @@ from harness.types import (
     METRIC_DEFINITIONS,
     NO_EVIDENCE,
     NOT_COMPARED,
+    Difference,
     MetricDefinition,
     MetricValue,
     OverSeeds,
@@ -26,7 +28,7 @@ ABOUT = {
     FLIPS_BY: "the share of replies that are correct and in the required format",
 }
 FLIPS_OF_PAIRS = "counted over the replies that have the same index on both sides"
-SAID = {
+OUTCOMES = {
     "better": "better",
     "worse": "worse",
     NO_EVIDENCE: "too little to tell from chance",
@@ -41,31 +43,31 @@ def of_replies(settings: Mapping) -> tuple[str, ...]:
     base = settings.get("baseline_samples") or adapted
     if base == adapted and not adapters:
         return ()
-    of_adapted = f"{_of_replies(adapted)} of each of {adapters} adapters" if adapters else _of_replies(adapted)
+    of_adapted = f"{_mean_of(adapted)} of each of {adapters} adapters" if adapters else _mean_of(adapted)
     return (
-        f"The baseline is {_of_replies(base)} per problem, every other side {of_adapted}; the difference of a problem "
+        f"The baseline is {_mean_of(base)} per problem, every other side {of_adapted}; the difference of a problem "
         "is between the two.",
     )
 
 
-def lines(differences: Mapping[str, Mapping], gain: Mapping[str, float] | None) -> tuple[str, ...]:
-    """Of two sides; `gain` is Comparison's, None where nothing is graded on both, or an older program left it out."""
-    told = [_difference("In the required format", differences.get(LAYOUT))]
-    told.append(_difference("Correct answers, in whatever format", differences.get(ANSWERED_BY)))
-    told.append(_share_of_layout(gain) if gain else _difference("Both at once", differences.get(FLIPS_BY)))
-    tested = [name for name, each in differences.items() if each["verdict"] not in (DESCRIBED, NOT_COMPARED)]
-    # A run's own primary metric is told whatever it is.
+def lines(differences: Mapping[str, Difference], gain: Mapping[str, float] | None) -> tuple[str, ...]:
+    """The lines on two sides; `gain` is Comparison's, None where no pair is scored, or from an older program."""
+    texts = [_difference("In the required format", differences.get(LAYOUT))]
+    texts.append(_difference("Correct answers, in whatever format", differences.get(ANSWERED_BY)))
+    texts.append(_share_of_layout(gain) if gain else _difference("Both at once", differences.get(FLIPS_BY)))
+    tested = [name for name, each in differences.items() if each.verdict not in (DESCRIBED, NOT_COMPARED)]
+    # A run's own primary metric has a line whatever it is.
     if len(tested) == 1 and tested[0] not in (LAYOUT, ANSWERED_BY):
-        told.append(_difference(tested[0], differences[tested[0]], definition_of(tested[0])))
-    return tuple(told)
+        texts.append(_difference(tested[0], differences[tested[0]], definition_of(tested[0])))
+    return tuple(texts)
 
 
 def of_looks(stopped: StoppedEarly) -> str:
     """At which look a comparison stopped, and why it may."""
     if not stopped.is_early:
         return (
-            f"All {stopped.of:,} problems were asked: at none of the earlier looks, {stopped.looks} in all, was the "
-            f"difference in {stopped.metric} clear. Its interval and its p-value allow for the looks."
+            f"All {stopped.of:,} problems were evaluated: at none of the earlier looks, {stopped.looks} in all, was "
+            f"the difference in {stopped.metric} clear. Its interval and its p-value allow for the looks."
         )
     return (
         f"Stopped at look {stopped.look} of {stopped.looks}, after {stopped.problems:,} of {stopped.of:,} problems: "
@@ -79,8 +81,8 @@ def verdicts_by(primary: str, stopped: StoppedEarly | None) -> str:
     """Which metrics have a verdict, and by which p-value."""
     if not primary:
         return (
-            "p is adjusted by Holm over the metrics with a verdict that vary: correct answers, the required format, "
-            "both at once, and the language where another than English is asked for. The verdict follows the adjusted "
+            "p is corrected by Holm over the metrics with a verdict that vary: correct answers, the required format, "
+            "both at once, and the language where another than English is asked for. The verdict follows the corrected "
             "p; all else is described."
         )
     looks = " Its interval and its p allow for the looks; those of the others do not." if stopped else ""
@@ -88,7 +90,7 @@ def verdicts_by(primary: str, stopped: StoppedEarly | None) -> str:
 
 
 def lines_of_one(metrics: Mapping[str, MetricValue]) -> tuple[str, ...]:
-    """Of one side alone."""
+    """The lines on one side alone."""
     named = {
         LAYOUT: "In the required format", ANSWERED_BY: "Correct answers, in whatever format", FLIPS_BY: "Both at once",
     }  # fmt: skip
@@ -99,32 +101,32 @@ def lines_of_one(metrics: Mapping[str, MetricValue]) -> tuple[str, ...]:
     )
 
 
-def of_seeds(name: str, seeds: OverSeeds, adapters: Mapping) -> tuple[str, ...]:
+def of_seeds(name: str, seeds: OverSeeds, adapters: Difference) -> tuple[str, ...]:
     """Two sentences on several trainings: one about these adapters, whose difference is `adapters`, one about the
     recipe."""
     if seeds.delta is None:
         return ()
     kind, what, each = definition_of(name), ABOUT.get(name, name), list(seeds.deltas.values())
-    of_these = kind.interval(adapters["low"], adapters["high"], signed=True) or "not known"
+    of_these = kind.interval(adapters.low, adapters.high, signed=True) or "not known"
     of_recipe = kind.interval(seeds.low, seeds.high, signed=True) or "not known"
     return (
-        f"These {len(each)} adapters change {what} by {kind.show(adapters['delta'], signed=True)} on average (95 % "
-        f"interval {of_these} over problems): {SAID.get(adapters['verdict'], adapters['verdict'])}. The single ones: "
+        f"These {len(each)} adapters change {what} by {kind.show(adapters.delta, signed=True)} on average (95 % "
+        f"interval {of_these} over problems): {OUTCOMES.get(adapters.verdict, adapters.verdict)}. The single ones: "
         f"{', '.join(kind.show(delta, signed=True) for delta in each)}.",
         f"The recipe: another training, with another seed, is expected to change {what} by "
         f"{kind.show(seeds.delta, signed=True)} (95 % interval {of_recipe} over seeds and problems): "
-        f"{SAID.get(seeds.verdict, seeds.verdict)}. From seed to seed that varies by {_unsigned(kind, seeds.spread)} "
-        "(standard deviation).",
+        f"{OUTCOMES.get(seeds.verdict, seeds.verdict)}. From seed to seed that varies by "
+        f"{_unsigned(kind, seeds.spread)} (standard deviation).",
     )
 
 
-def _difference(about: str, difference: Mapping | None, kind: MetricDefinition = METRIC_DEFINITIONS[LAYOUT]) -> str:
-    if difference is None or difference["delta"] is None:
+def _difference(about: str, difference: Difference | None, kind: MetricDefinition = METRIC_DEFINITIONS[LAYOUT]) -> str:
+    if difference is None or difference.delta is None:
         return f"{about}: nothing to compare."
-    before, after = (kind.show(difference[side]) for side in ("before", "after"))
-    said, delta = SAID.get(difference["verdict"], difference["verdict"]), difference["delta"]
+    before, after = pair_means(kind, difference)
+    outcome, delta = OUTCOMES.get(difference.verdict, difference.verdict), difference.delta
     changed = _points(delta) if kind.percent else kind.show(delta, signed=True)
-    return f"{about}: {before} before, {after} after ({changed}): {said}."
+    return f"{about}: {before} before, {after} after ({changed}): {outcome}."
 
 
 def _share_of_layout(gain: Mapping[str, float]) -> str:
@@ -143,7 +145,7 @@ def _unsigned(kind: MetricDefinition, spread: float) -> str:
     return kind.show(spread, signed=True).removeprefix("+")
 
 
-def _of_replies(count: int) -> str:
+def _mean_of(count: int) -> str:
     return f"the mean of {count} replies" if count > 1 else "one reply"
 
 

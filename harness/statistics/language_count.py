@@ -1,4 +1,4 @@
-"""How many replies reason in the target language, with and without an adapter, and whether so few can tell."""
+"""How many replies reason in the target language, with and without an adapter, and whether that is more than chance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,19 +33,19 @@ class LanguageDifference:
     needed: int | None
 
     @property
-    def tells(self) -> bool:
+    def is_significant(self) -> bool:
         return self.paired < SIGNIFICANT
 
 
 def count(side: Evaluation, target: str) -> LanguageCount:
-    """The reasoning's languages of one side; a reply without a reasoning part counts by its whole text."""
+    """Count the languages of one side's reasoning; a reply without a reasoning part counts by its whole text."""
     hits, n = sum(score.language == target for score in side.scores), len(side.scores)
     low, high = stats.wilson(hits, n)
     return LanguageCount(side.name, hits, n, low, high, language_counts(side.scores))
 
 
 def difference(before: Sequence[Score], after: Sequence[Score], target: str) -> LanguageDifference:
-    """Fisher's test of the counts as if unpaired, McNemar's of the same prompts; both exact."""
+    """Test two sides: Fisher's test of the counts as if unpaired, McNemar's of the same prompts; both exact."""
     pairs = [(old.language == target, new.language == target) for old, new in zip(before, after, strict=True)]
     gained, lost = pairs.count((False, True)), pairs.count((True, False))
     hits = [sum(side) for side in zip(*pairs, strict=True)]
@@ -58,22 +58,24 @@ def difference(before: Sequence[Score], after: Sequence[Score], target: str) -> 
     )
 
 
-def in_words(sides: Sequence[LanguageCount], found: LanguageDifference | None, target: str) -> list[str]:
-    """What the counts allow to say, a sentence each."""
-    said = []
-    if found:
-        n, change = sides[0].n, "more" if found.gained > found.lost else "fewer"
+def in_words(sides: Sequence[LanguageCount], change: LanguageDifference | None, target: str) -> list[str]:
+    """The conclusions from the counts, one sentence each."""
+    sentences = []
+    if change:
+        n, word = sides[0].n, "more" if change.gained > change.lost else "fewer"
         counts = " against ".join(f"{side.hits}/{side.n}" for side in reversed(sides))
-        if found.tells:
-            said.append(f"{counts}: with the adapter {change} replies are in {language_name(target)}.")
-        elif found.needed is None:
-            said.append(f"{counts}: no difference seen, and {n} samples would show only a large one.")
+        if change.is_significant:
+            sentences.append(f"{counts}: with the adapter {word} replies are in {language_name(target)}.")
+        elif change.needed is None:
+            sentences.append(f"{counts}: no difference seen, and {n} samples would show only a large one.")
         else:
-            said.append(
+            sentences.append(
                 f"{counts}: {n} samples cannot tell this from chance; a difference of this size needs about "
-                f"{found.needed} problems (paired, 80 % power)."
+                f"{change.needed} problems (paired, 80 % power)."
             )
     for confused in CONFUSED_WITH.get(target, ()):
-        seen = ", ".join(f"{side.side} {side.languages.get(confused, 0)}" for side in sides)
-        said.append(f"langid labels some {language_name(target)} as {language_name(confused)} ({confused}): {seen}.")
-    return said
+        counts = ", ".join(f"{side.side} {side.languages.get(confused, 0)}" for side in sides)
+        sentences.append(
+            f"langid labels some {language_name(target)} as {language_name(confused)} ({confused}): {counts}."
+        )
+    return sentences

@@ -12,7 +12,6 @@ from harness.types import AS_STORED, Completion, Evaluation, Score
 ASKED_BY = ("dataset", "format", "language", "temperature", "top_p", "top_k", "min_p", "max_tokens")
 MADE_BY = ("device", "dtype", "weights", "batch_size")
 NOT_RECORDED = object()
-# Of a checkpoint that is quantized already, which nothing rounds again.
 
 
 def columns(scores: Sequence[Score]) -> dict[str, np.ndarray]:
@@ -23,7 +22,7 @@ def columns(scores: Sequence[Score]) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The replies of two sides that answer the same problem at the same index.
+    """The replies of two sides to the same problem at the same index.
 
     `asked` are the first side's, `problems` numbers their problems.
     """
@@ -38,11 +37,11 @@ class Pairs:
 
 
 def pair(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> Pairs:
-    """The pairs of two sides; with `same_prompts` only those that answer to the same rendered prompt."""
+    """Pair the replies of two sides; with `same_prompts` only those to the same rendered prompt."""
     prompts = {each.place: each.prompt_sha for each in after.completions}
-    graded = {score.place: score for score in after.scores}
+    scores = {score.place: score for score in after.scores}
     matched = [
-        (completion, score, graded[completion.place])
+        (completion, score, scores[completion.place])
         for completion, score in zip(before.completions, before.scores, strict=True)
         if completion.place in prompts and (not same_prompts or prompts[completion.place] == completion.prompt_sha)
     ]
@@ -66,7 +65,7 @@ class Values:
 
 
 def paired_values(before: Evaluation, after: Evaluation, same_prompts: bool = True) -> Values:
-    """What two sides are compared by; with `same_prompts` only where both answer to the same rendered prompt."""
+    """Pair the values of two sides; with `same_prompts` only where both have replies to the same rendered prompt."""
     if not uneven(before, after):
         pairs = pair(before, after, same_prompts)
         return Values(pairs.asked, columns(pairs.before), columns(pairs.after), pairs.problems)
@@ -89,17 +88,17 @@ def problem_means(scores: Sequence[Score], problems: Sequence[str]) -> dict[str,
     groups = np.array([place[score.problem_id] for score in kept], dtype=int)
     means = {}
     for name, values in columns(kept).items():
-        known = ~np.isnan(values)
-        sums = np.bincount(groups[known], weights=values[known], minlength=len(problems))
-        counts = np.bincount(groups[known], minlength=len(problems))
+        scored = ~np.isnan(values)
+        sums = np.bincount(groups[scored], weights=values[scored], minlength=len(problems))
+        counts = np.bincount(groups[scored], minlength=len(problems))
         means[name] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     return means
 
 
 def asked_of_both(one: Evaluation, other: Evaluation, same_prompts: bool = False) -> list[str]:
     """The problems that both sides have replies to, in the first one's order; with `same_prompts` to one prompt."""
-    first, known = ({each.problem_id: each.prompt_sha for each in side.completions} for side in (one, other))
-    return [each for each, sha in first.items() if each in known and (not same_prompts or known[each] == sha)]
+    first, second = ({each.problem_id: each.prompt_sha for each in side.completions} for side in (one, other))
+    return [each for each, sha in first.items() if each in second and (not same_prompts or second[each] == sha)]
 
 
 def uneven(one: Evaluation, other: Evaluation) -> bool:
@@ -108,7 +107,7 @@ def uneven(one: Evaluation, other: Evaluation) -> bool:
     return any(counts[0][problem] != counts[1][problem] for problem in counts[0].keys() & counts[1].keys())
 
 
-def as_asked_for(one: Evaluation, other: Evaluation) -> bool:
+def uneven_by_configuration(one: Evaluation, other: Evaluation) -> bool:
     """Whether two sides have different numbers of replies to a problem because one configuration asks for that."""
     asked = any(one.settings.get(key) is not None for key in ("baseline_samples", "training_seeds"))
     return asked and one.settings == other.settings and uneven(one, other)
@@ -120,36 +119,36 @@ def of_several_adapters(settings: Mapping[str, Any], provenance: Mapping[str, An
 
 
 def common(one: Evaluation, other: Evaluation) -> int:
-    """How many replies of two sides answer the same problem."""
+    """How many replies of two sides are to the same problem at the same index."""
     return len({each.place for each in one.completions} & {each.place for each in other.completions})
 
 
 def unlike(one: Evaluation, other: Evaluation) -> dict[str, str]:
-    """What besides the model differs between two sides, by setting and in words; empty where they are a clean pair."""
-    found = {}
+    """The differences of two sides besides the model, in words by setting; empty for a clean pair."""
+    differences = {}
     prompts = {each.place: each.prompt_sha for each in other.completions}
     both = [(each.prompt_sha, prompts[each.place]) for each in one.completions if each.place in prompts]
     if any(old != new for old, new in both if old and new):
-        found["prompts"] = "the prompts differ"
+        differences["prompts"] = "the prompts differ"
     elif not all(old and new for old, new in both):
-        found["prompts"] = "the prompts of one are not known"
+        differences["prompts"] = "the prompts of one are not known"
     for key in ASKED_BY:
         values = [side.settings.get(key, NOT_RECORDED) for side in (one, other)]
         if values[0] != values[1]:
-            found[key] = f"{key}: {shown(values[0])} and {shown(values[1])}"
+            differences[key] = f"{key}: {shown(values[0])} and {shown(values[1])}"
     engines = [engine(side) for side in (one, other)]
     if engines[0] != engines[1]:
-        found["engine"] = f"engine: {engines[0]} and {engines[1]}"
-    return found
+        differences["engine"] = f"engine: {engines[0]} and {engines[1]}"
+    return differences
 
 
-def made_otherwise(one: Evaluation, other: Evaluation) -> list[str]:
-    """What of machine, pace and library versions is known to differ, each in words: `batch_size 32 and 64`."""
+def provenance_differences(one: Evaluation, other: Evaluation) -> list[str]:
+    """The recorded differences of machine, batch size and library versions, each in words: `batch_size 32 and 64`."""
     made = {key: (one.provenance.get(key), other.provenance.get(key)) for key in MADE_BY}
     now, then = (each.provenance.get("versions") or {} for each in (one, other))
     made |= {name: (now[name], then[name]) for name in now if name in then}
-    known = {name: each for name, each in made.items() if None not in each}
-    return [f"{name} {new} and {old}" for name, (new, old) in known.items() if new != old]
+    recorded = {name: each for name, each in made.items() if None not in each}
+    return [f"{name} {new} and {old}" for name, (new, old) in recorded.items() if new != old]
 
 
 def other_weights(sides: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
@@ -157,24 +156,24 @@ def other_weights(sides: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any
 
     A side is its name, its settings and its provenance.
     """
-    found: dict[str, list[str]] = {}
+    notes: dict[str, list[str]] = {}
     for name, settings, provenance in sides:
         used, trained = provenance.get("weights"), settings.get("weights")
         if used and trained and used not in (trained, AS_STORED):
             why = provenance.get("replaced", {}).get("weights")
             text = f"evaluated on {used} weights{f' ({why})' if why else ''}, the recipe trains on weights = {trained}"
-            found.setdefault(text, []).append(name)
-    return [f"{' and '.join(names)}: {text}: see eval_weights" for text, names in found.items()]
+            notes.setdefault(text, []).append(name)
+    return [f"{' and '.join(names)}: {text}: see eval_weights" for text, names in notes.items()]
 
 
 def engine(side: Evaluation) -> str:
-    """Who answered: the engine that was used, where that is recorded, else the one asked for."""
+    """The engine of a side: the one that was used, where that is recorded, else the one asked for."""
     used = side.provenance.get("engine") or side.settings.get("engine", NOT_RECORDED)
     return shown(used)
 
 
 def with_variant(name: str, settings: Iterable[Mapping[str, Any]]) -> str:
-    """A metric's name as people read it: a reward of our presets' with the variant that the sides were paid by."""
+    """A metric's name as people read it: a reward of our presets with the variant that scored the sides."""
     ours = (each for each in settings if not str(each.get("rewards")).endswith(".py"))
     variants = dict.fromkeys(each["variant"] for each in ours if each.get("variant"))
     return f"{name} ({' and '.join(variants)})" if variants and name.startswith("reward/") else name

@@ -1,4 +1,4 @@
-"""What several replies to one problem come to: pass@k and maj@k."""
+"""pass@k and maj@k, of several replies to one problem."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from harness.types import ANSWERED_BY, Score
 
 
 def metrics(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
-    """pass@k and maj@k of every problem, by name and problem; empty where problems have one reply each.
+    """Compute pass@k and maj@k of every problem, by name and problem; empty where problems have one reply each.
 
-    k doubles from 2 up to the number of replies; a problem with fewer replies, or with one that could not be graded,
+    k doubles from 2 up to the number of replies; a problem with fewer replies, or with one that could not be scored,
     is left out.
     """
     by_problem = defaultdict(list)
@@ -25,11 +25,11 @@ def metrics(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
     }
     if most < 2 or not whole:
         return {}
-    found = {}
+    values = {}
     for k in sorted({most, *(2**power for power in range(1, most.bit_length()))}):
-        found[f"pass@{k}"] = {problem: _pass_at(k, replies) for problem, replies in whole.items()}
-        found[f"maj@{k}"] = {problem: _majority_at(k, replies) for problem, replies in whole.items()}
-    return found
+        values[f"pass@{k}"] = {problem: _pass_at(k, replies) for problem, replies in whole.items()}
+        values[f"maj@{k}"] = {problem: _majority_at(k, replies) for problem, replies in whole.items()}
+    return values
 
 
 def _pass_at(k: int, replies: list[Score]) -> float:
@@ -37,7 +37,7 @@ def _pass_at(k: int, replies: list[Score]) -> float:
 
 
 def _majority_at(k: int, replies: list[Score]) -> float:
-    """Right answers count as one, however they are written; so do equal numbers."""
+    """Correct answers count as one, however they are written; so do equal numbers."""
     right = [reply.scores[ANSWERED_BY] == 1 for reply in replies]
     labels = [True if hit else _label(reply.extracted) for hit, reply in zip(right, replies, strict=True)]
     return stats.majority_at_k(labels, right, k)

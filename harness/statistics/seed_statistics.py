@@ -1,8 +1,8 @@
-"""What several trainings by one recipe say of the recipe: the spread from seed to seed, and an interval that has it in.
+"""Several trainings by one recipe: the spread from seed to seed, and an interval for the recipe that includes it.
 
 Seeds and problems are crossed: every adapter answers the same problems. An interval of one adapter takes its training
 as given, so it misses what the recipe brings on average far more often than 5 % of the time
-(baselines/statistics/seeds.md); here seeds and problems are both drawn anew.
+(baselines/statistics/seeds.md); here seeds and problems are both resampled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,19 @@ Ends = tuple[float | None, float | None]
 
 
 def over_seeds(before: Evaluation, afters: Mapping[int, Evaluation]) -> dict[str, OverSeeds]:
-    """Each metric that all sides have, over the adapters of `afters` by seed, against the base's replies."""
+    """Compare the adapters of `afters`, by seed, with the base: each metric that all sides have."""
     asked = [asked_of_both(before, after) for after in afters.values()]
     shared = set.intersection(*map(set, asked))
     problems = [each for each in asked[0] if each in shared]
     old = problem_means(before.scores, problems)
     new = [problem_means(after.scores, problems) for after in afters.values()]
     names = [name for name in before.metrics if name in old and all(name in each for each in new)]
-    made = {name: of_metric(name, list(afters), np.array([each[name] - old[name] for each in new])) for name in names}
-    return _judged(made, primary_in_run([before, *afters.values()]))
+    over = {name: of_metric(name, list(afters), np.array([each[name] - old[name] for each in new])) for name in names}
+    return _with_verdicts(over, primary_in_run([before, *afters.values()]))
 
 
 def of_metric(name: str, seeds: Sequence[int], deltas: np.ndarray) -> OverSeeds:
-    """Of differences (seeds, problems), NaN where one is not known; not judged yet."""
+    """One metric from differences (seeds, problems), NaN where one is missing; without a verdict."""
     known = ~np.isnan(deltas)
     if not known.any(axis=1).all():
         return OverSeeds({}, None, None, None, None, None, None, 0, None, None, NOT_COMPARED)
@@ -58,7 +58,7 @@ def of_metric(name: str, seeds: Sequence[int], deltas: np.ndarray) -> OverSeeds:
 
 
 def crossed_error(deltas: np.ndarray) -> tuple[float, float]:
-    """Standard error of the mean of differences (seeds, problems) where both are drawn anew, and its freedom.
+    """Standard error of the mean of differences (seeds, problems) where both are resampled, and its freedom.
 
     By a bootstrap that draws seeds and problems independently (Owen 2007, Annals of Applied Statistics 1:386), its
     variance times S / (S - 1) as few seeds show too little of it; the degrees of freedom are Satterthwaite's (1946,
@@ -66,7 +66,7 @@ def crossed_error(deltas: np.ndarray) -> tuple[float, float]:
     """
     seeds, problems = deltas.shape
     known = ~np.isnan(deltas)
-    of_seeds, of_problems = _drawn("seeds", seeds), _drawn("problems", problems)
+    of_seeds, of_problems = _weights("seeds", seeds), _weights("problems", problems)
     sums = (of_seeds * (np.where(known, deltas, 0.0) @ of_problems)).sum(axis=0)
     counts = (of_seeds * (known.astype(float) @ of_problems)).sum(axis=0)
     means = sums[counts > 0] / counts[counts > 0]
@@ -83,8 +83,8 @@ def crossed_error(deltas: np.ndarray) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=4)
-def _drawn(what: str, count: int) -> np.ndarray:
-    """How often each of so many is drawn in each resample (count, resamples); the same ones every time."""
+def _weights(what: str, count: int) -> np.ndarray:
+    """How often each of so many is in each resample, an array (count, resamples); the same every time."""
     return (
         np.random.default_rng([len(what), count])
         .multinomial(count, np.full(count, 1 / count), RESAMPLES)
@@ -107,14 +107,14 @@ def _both(one: Ends, other: Ends) -> Ends:
     return (min(lows), max(highs)) if lows else (None, None)
 
 
-def _judged(made: Mapping[str, OverSeeds], primary: Sequence[str]) -> dict[str, OverSeeds]:
-    """With verdicts on the primary metrics, by Holm's p-values over those that vary."""
-    tested = [name for name in primary if name in made and made[name].p_value is not None]
-    adjusted = dict(zip(tested, holm([made[name].p_value for name in tested]), strict=True))
-    judged = dict(made)
+def _with_verdicts(over: Mapping[str, OverSeeds], primary: Sequence[str]) -> dict[str, OverSeeds]:
+    """The metrics with verdicts on the primary ones, by Holm's p-values over those that vary."""
+    tested = [name for name in primary if name in over and over[name].p_value is not None]
+    corrected = dict(zip(tested, holm([over[name].p_value for name in tested]), strict=True))
+    result = dict(over)
     for name in primary:
-        if name in made and made[name].verdict != NOT_COMPARED:
-            p_value = adjusted.get(name, 1.0)
-            verdict = verdict_of(definition_of(name), made[name].delta, p_value)
-            judged[name] = replace(made[name], p_adjusted=p_value, verdict=verdict)
-    return judged
+        if name in over and over[name].verdict != NOT_COMPARED:
+            p_value = corrected.get(name, 1.0)
+            verdict = verdict_of(definition_of(name), over[name].delta, p_value)
+            result[name] = replace(over[name], p_adjusted=p_value, verdict=verdict)
+    return result

@@ -1,4 +1,4 @@
-"""Looks at a comparison before all replies are there, and the limits that keep it honest.
+"""Looks at a comparison before all replies are there, and the limits that keep the share of false verdicts.
 
 The limits are of O'Brien and Fleming's type by error spending (Lan and DeMets 1983, Biometrika 70:659), with half of
 the level for each direction, as the tables and programs for two-sided tests have it (Reboussin, DeMets, Kim and Lan
@@ -75,21 +75,21 @@ def expected_problems(problems: int, difference: float, changed: float) -> float
 
 
 def spent(fraction: float, level: float = LEVEL) -> float:
-    """How much of the level may be used up when a fraction of the problems is there."""
+    """How much of the level may be spent when a fraction of the problems is there."""
     return float(4 * norm.sf(norm.isf(level / 4) / sqrt(fraction)))
 
 
 @lru_cache(maxsize=256)
 def limits(fractions: tuple[float, ...], level: float = LEVEL) -> tuple[float, ...]:
     """The limit of the normal statistic at each look, either way; `fractions` of the problems are there then."""
-    walk, found, before = _Walk(), [], 0.0
+    walk, results, before = _Walk(), [], 0.0
     for fraction in fractions:
         allowed = spent(fraction, level) - before
         limit = optimize.brentq(lambda z, at=fraction, to=allowed: walk.beyond(at, z) - to, 0.0, FARTHEST)
         walk.go_on(fraction, limit)
-        found.append(float(limit))
+        results.append(float(limit))
         before += allowed
-    return tuple(found)
+    return tuple(results)
 
 
 class _Walk:

@@ -11,7 +11,7 @@ LEVEL = 0.05
 CONFIDENCE = 1 - LEVEL
 QUANTILE = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 RESAMPLES = 9999
-DRAWN_SIZES = 1000
+SAMPLED_SIZES = 1000
 MOST_PARTS = 64
 BISECTIONS = 50
 
@@ -77,10 +77,10 @@ def paired_share_interval(gained: float, lost: float, n: float, level: float = L
     if not gained + lost:
         return -unchanged_bound(n, level), unchanged_bound(n, level)
     ends = np.array([-1.0, (gained - lost) / n]), np.array([(gained - lost) / n, 1.0])
-    wanted = np.array([1, -1]) * stats.norm.isf(level / 2)
+    targets = np.array([1, -1]) * stats.norm.isf(level / 2)
     for _ in range(BISECTIONS):
         middle = (ends[0] + ends[1]) / 2
-        above = paired_score(gained, lost, n, middle) > wanted
+        above = paired_score(gained, lost, n, middle) > targets
         ends = np.where(above, middle, ends[0]), np.where(above, ends[1], middle)
     low, high = (ends[0] + ends[1]) / 2
     return float(low), float(high)
@@ -139,7 +139,7 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
 
     Of m differences of one size a Binomial(m, 1/2) keeps its sign. The sums that this gives are enumerated with their
     probabilities where they are at most 9999, or multiples of a common part, as those of several replies a problem are;
-    else 9999 are drawn, with the observed one counted among them (Phipson and Smyth 2010, SAGMB 9:39).
+    else 9999 are sampled, with the observed one counted among them (Phipson and Smyth 2010, SAGMB 9:39).
     """
     differences = np.asarray(differences, dtype=float)
     sizes, counts = np.unique(np.abs(differences[differences != 0]).round(12), return_counts=True)
@@ -152,7 +152,7 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
     if prod(map(float, counts + 1)) <= RESAMPLES:
         sums, chances = _flipped_sums(sizes, counts)
         return float(min(chances[np.abs(sums) >= least].sum(), 1.0))
-    extreme = (np.abs(_drawn_sums(sizes, counts, np.random.default_rng(seed))) >= least).sum()
+    extreme = (np.abs(_random_sums(sizes, counts, np.random.default_rng(seed))) >= least).sum()
     return float((extreme + 1) / (RESAMPLES + 1))
 
 
@@ -187,16 +187,16 @@ def _flipped_sums(sizes: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np
     return sums, chances
 
 
-def _drawn_sums(sizes: np.ndarray, counts: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def _random_sums(sizes: np.ndarray, counts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Random sums of sign-flipped differences, `counts` of each of `sizes`, which ascend.
 
     Where there are more than 1000 sizes the smaller ones are one normal variable of their variance, the limit of such
-    a sum (Hoeffding 1952, Annals of Mathematical Statistics 23:169); the largest, which could spoil it, are drawn.
+    a sum (Hoeffding 1952, Annals of Mathematical Statistics 23:169); the largest, which could spoil it, are sampled.
     """
-    small = slice(max(len(sizes) - DRAWN_SIZES, 0))
-    sums = draw.normal(0.0, sqrt(counts[small] @ sizes[small] ** 2), RESAMPLES)
+    small = slice(max(len(sizes) - SAMPLED_SIZES, 0))
+    sums = generator.normal(0.0, sqrt(counts[small] @ sizes[small] ** 2), RESAMPLES)
     for size, count in zip(sizes[small.stop :], counts[small.stop :], strict=True):
-        sums += size * (2 * draw.binomial(count, 0.5, RESAMPLES) - count)
+        sums += size * (2 * generator.binomial(count, 0.5, RESAMPLES) - count)
     return sums
 
 
@@ -224,7 +224,7 @@ def majority_at_k(labels: Sequence[Hashable | None], right: Sequence[bool], k: i
     """The probability that the majority of k of a problem's replies is right (Wang et al. 2022, arXiv:2203.11171).
 
     `labels` says which replies give the same answer, None that a reply gives none, and `right` which are right. The
-    k replies are drawn without replacement. One of the answers with most votes wins, each as likely as the others;
+    k replies are sampled without replacement. One of the answers with most votes wins, each as likely as the others;
     without an answer there is no right one. Exact: hands of k replies are counted by their leaders, label by label.
     """
     if k > len(labels):
@@ -233,17 +233,17 @@ def majority_at_k(labels: Sequence[Hashable | None], right: Sequence[bool], k: i
     correct = {label for label, hit in zip(labels, right, strict=True) if hit}
     hands = Counter({(0, 0, 0, 0): 1})
     for label, most in sorted(votes.items(), key=lambda each: each[1]):
-        hands = _dealt(hands, most, label in correct, k)
+        hands = _with_label(hands, most, label in correct, k)
     silent = len(labels) - votes.total()
-    won = Counter()
+    wins = Counter()
     for (drawn, _, leaders, winners), ways in hands.items():
-        won[leaders] += ways * comb(silent, k - drawn) * winners
-    return sum((ways / (leaders * comb(len(labels), k)) for leaders, ways in won.items() if leaders), 0.0)
+        wins[leaders] += ways * comb(silent, k - drawn) * winners
+    return sum((ways / (leaders * comb(len(labels), k)) for leaders, ways in wins.items() if leaders), 0.0)
 
 
-def _dealt(hands: Counter, most: int, correct: bool, k: int) -> Counter:
+def _with_label(hands: Counter, most: int, correct: bool, k: int) -> Counter:
     """The ways to hold each (replies, votes of the leaders, leaders, right leaders), with `most` more of one label."""
-    dealt = Counter()
+    result = Counter()
     for (drawn, top, leaders, winners), ways in hands.items():
         for votes in range(min(most, k - drawn) + 1):
             if votes > top:
@@ -252,8 +252,8 @@ def _dealt(hands: Counter, most: int, correct: bool, k: int) -> Counter:
                 leading = top, leaders + 1, winners + correct
             else:
                 leading = top, leaders, winners
-            dealt[drawn + votes, *leading] += ways * comb(most, votes)
-    return dealt
+            result[drawn + votes, *leading] += ways * comb(most, votes)
+    return result
 
 
 def fisher_exact(successes: tuple[int, int], n: tuple[int, int]) -> float:

@@ -1,8 +1,8 @@
 "use strict";
 (async () => {
   const AT_ONCE = 20, MOST_WORDS = 1500;
-  const RIGHT_ANSWER = 1, IN_LAYOUT = 2, RIGHT_IN_LAYOUT = 4, CUT_OFF = 8, UNGRADED = 16;
-  const [TEXT, EXTRACTED, FLAGS, LANGUAGE, TOKENS, REWARD, OVERPAID, UNDERPAID] = [0, 1, 2, 3, 4, 5, 6, 7];
+  const CORRECT = 1, IN_FORMAT = 2, CORRECT_IN_FORMAT = 4, CUT_OFF = 8, UNSCORED = 16;
+  const [TEXT, EXTRACTED, FLAGS, LANGUAGE, TOKENS, REWARD, HIGH_FOR_WRONG, LOW_FOR_CORRECT] = [0, 1, 2, 3, 4, 5, 6, 7];
   const find = (name) => document.getElementById(name);
   const make = (tag, properties = {}, ...children) => {
     const element = Object.assign(document.createElement(tag), properties);
@@ -21,23 +21,23 @@
   const form = find("explorer"), list = find("found"), more = find("more"), count = find("count");
   const last = (row) => row[4][row[4].length - 1];
   const looks = {
-    layout: (reply) => !(reply[FLAGS] & IN_LAYOUT),
+    format: (reply) => !(reply[FLAGS] & IN_FORMAT),
     cut: (reply) => reply[FLAGS] & CUT_OFF,
-    outside: (reply) => reply[FLAGS] & RIGHT_ANSWER && !(reply[FLAGS] & RIGHT_IN_LAYOUT),
-    overpaid: (reply) => reply[OVERPAID],
-    underpaid: (reply) => reply[UNDERPAID],
-    ungraded: (reply) => reply[FLAGS] & UNGRADED,
+    outside: (reply) => reply[FLAGS] & CORRECT && !(reply[FLAGS] & CORRECT_IN_FORMAT),
+    high: (reply) => reply[HIGH_FOR_WRONG],
+    low: (reply) => reply[LOW_FOR_CORRECT],
+    unscored: (reply) => reply[FLAGS] & UNSCORED,
   };
   let matching = [], shown = 0;
 
   function filter() {
-    const wanted = Object.fromEntries(new FormData(form)), words = wanted.search.toLowerCase().trim();
+    const choice = Object.fromEntries(new FormData(form)), words = choice.search.toLowerCase().trim();
     matching = [...rows.keys()].filter((place) => {
       const row = rows[place], reply = last(row);
-      return (!wanted.change || row[3] === wanted.change)
-        && (!wanted.kind || row[2] === wanted.kind)
-        && (!wanted.language || (reply && reply[LANGUAGE] === wanted.language))
-        && (!wanted.look || (reply && looks[wanted.look](reply)))
+      return (!choice.change || row[3] === choice.change)
+        && (!choice.kind || row[2] === choice.kind)
+        && (!choice.language || (reply && reply[LANGUAGE] === choice.language))
+        && (!choice.look || (reply && looks[choice.look](reply)))
         && (!words || texts[place].includes(words));
     });
     list.replaceChildren();
@@ -68,36 +68,36 @@
   function opened([question, answer, kind, , replies]) {
     const truth = make("span", { className: "truth", textContent: `answer: ${visible(answer ?? "not known")}` });
     const asked = make("p", { className: "question", dir: "auto", textContent: visible(question) });
-    const facts = make("p", { className: "grade" }, truth, kind ? `, ${kind}` : "");
-    const [before, after] = marked(replies);
+    const facts = make("p", { className: "score" }, truth, kind ? `, ${kind}` : "");
+    const [before, after] = highlighted(replies);
     const articles = replies.map((reply, place) => {
       const heading = make("h4", { textContent: sides[place] });
       const className = `reply side-${place} ${sides[place]}`;
-      if (!reply) return make("article", { className }, heading, make("p", { className: "grade", textContent: "no reply, or one whose text is not kept" }));
+      if (!reply) return make("article", { className }, heading, make("p", { className: "score", textContent: "no reply, or one whose text is not kept" }));
       const text = make("pre", { dir: "auto", tabIndex: 0, ariaLabel: `reply, ${sides[place]}` }, ...((place ? after : before) ?? [visible(reply[TEXT])]));
-      return make("article", { className }, heading, text, make("p", { className: "grade", textContent: judged(reply) }));
+      return make("article", { className }, heading, text, make("p", { className: "score", textContent: scoreOf(reply) }));
     });
-    const unmarked = replies.length === 2 && replies[0] && replies[1] && !before;
-    const note = unmarked ? [make("p", { className: "note", textContent: "Too long for differing words to be marked." })] : [];
+    const plain = replies.length === 2 && replies[0] && replies[1] && !before;
+    const note = plain ? [make("p", { className: "note", textContent: "Too long for differing words to be highlighted." })] : [];
     return [asked, facts, ...note, make("div", { className: "pair" }, ...articles)];
   }
 
-  function judged(reply) {
+  function scoreOf(reply) {
     const flags = reply[FLAGS];
-    const said = [
-      flags & UNGRADED ? "not graded" : `${flags & RIGHT_ANSWER ? "right" : "wrong"} answer`,
+    const facts = [
+      flags & UNSCORED ? "not scored" : `${flags & CORRECT ? "correct" : "wrong"} answer`,
       `read: ${visible(reply[EXTRACTED] ?? "none")}`,
-      `layout ${flags & IN_LAYOUT ? "kept" : "broken"}`,
+      `${flags & IN_FORMAT ? "" : "not "}in the required format`,
       reply[LANGUAGE],
     ];
-    if (flags & CUT_OFF) said.push("cut off");
-    if (reply[TOKENS] !== null) said.push(`${reply[TOKENS]} tokens`);
-    if (reply[REWARD] !== null) said.push(`reward ${reply[REWARD]}`);
-    return said.filter(Boolean).join(", ");
+    if (flags & CUT_OFF) facts.push("cut off");
+    if (reply[TOKENS] !== null) facts.push(`${reply[TOKENS]} tokens`);
+    if (reply[REWARD] !== null) facts.push(`reward ${reply[REWARD]}`);
+    return facts.filter(Boolean).join(", ");
   }
 
-  // Two replies word by word, what only one of them has marked; nothing where there are not two or they are too long.
-  function marked(replies) {
+  // Two replies word by word, with what only one of them has highlighted; nothing where there are not two or they are too long.
+  function highlighted(replies) {
     if (replies.length !== 2 || !replies[0] || !replies[1]) return [];
     const [one, two] = replies.map((reply) => visible(reply[TEXT]).match(/\s+|[^\s]+/g) ?? []);
     let start = 0, ends = 0;

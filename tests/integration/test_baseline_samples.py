@@ -135,7 +135,7 @@ def test_replies_without_a_partner_are_on_the_page_as_that(run):
 
 def test_a_gate_counts_all_replies_of_the_baseline(run, tmp_path, command):
     before, after = run.evaluations()
-    verdict = gate.judge(after, before, {})
+    verdict = gate.check(after, before, {})
     (strict,) = (each for each in verdict.metrics if each.name == "accuracy_strict")
     assert (strict.difference.delta, verdict.problems) == (pytest.approx(STRICT.mean()), 5)
     assert verdict.notes == (SAID,)
@@ -153,7 +153,7 @@ def test_of_unlike_runs_it_is_a_warning(run):
 
 
 def side(name: str, replies: list[list[float | None]], prompts: str = "p") -> Evaluation:
-    """A side whose replies to a problem are right (1), wrong (0) or unscored_text (None)."""
+    """A side whose replies to a problem are right (1), wrong (0) or unscored (None)."""
     places = [(f"q{n}", index, value) for n, values in enumerate(replies) for index, value in enumerate(values)]
     scores = tuple(
         Score(problem, index, "1", "en", dict.fromkeys(("accuracy_strict", "accuracy_flexible"), value), {})
@@ -189,14 +189,14 @@ def test_pass_at_k_that_both_sides_have_is_compared():
 
 def test_a_gate_counts_a_lost_reply_at_its_worst_beside_several_of_the_baseline():
     then, now = side("then", [[1, 1, 1, 1]] * 100), side("now", [[1]] * 100)
-    whole = gate.judge(now, then, {"accuracy_strict": 0.05})
+    whole = gate.check(now, then, {"accuracy_strict": 0.05})
     assert whole.metrics[0].result == "holds"
     assert "different numbers of replies" in whole.notes[0]
     lost = replace(now, completions=now.completions[1:], scores=now.scores[1:])
-    (strict, _) = gate.judge(lost, then, {"accuracy_strict": 0.05}).metrics
+    (strict, _) = gate.check(lost, then, {"accuracy_strict": 0.05}).metrics
     assert (strict.result, strict.reason[:18]) == ("not shown", "1 replies are lost")
     partly = side("now", [[None, 1]] * 3 + [[1, 1]] * 97)
-    (strict, _) = gate.judge(partly, then, {"accuracy_strict": 0.05}).metrics
+    (strict, _) = gate.check(partly, then, {"accuracy_strict": 0.05}).metrics
     assert (strict.result, strict.reason[:21]) == ("not shown", "some replies are lost")
 
 

@@ -18,7 +18,7 @@ def test_a_tutorials_twelve_against_eight_cannot_be_told():
     assert (found.gained, found.lost) == (8, 4)
     assert found.fisher == pytest.approx(0.343, abs=0.001)
     assert found.paired == pytest.approx(0.388, abs=0.001)
-    assert not found.tells
+    assert not found.is_significant
     counts = [
         LanguageCount(side, hits, 20, 0, 1, {"id": hits, "ms": 1}) for side, hits in (("before", 8), ("after", 12))
     ]
@@ -30,7 +30,7 @@ def test_a_tutorials_twelve_against_eight_cannot_be_told():
 
 def test_a_clear_difference_is_said():
     found = difference(scores(*["en"] * 20), scores(*["id"] * 20), "id")
-    assert found.tells
+    assert found.is_significant
     assert found.paired < 1e-5
 
 

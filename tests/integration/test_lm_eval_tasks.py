@@ -206,7 +206,7 @@ def test_the_embedded_models_replies_score_as_by_harness(task, results):
     for sample in results["samples"][task]:
         reply, answer = sample["resps"][0][0], sample["doc"]["answer"]
         expected = grade(reply, answer, format, equality, LANGUAGES[name]).scores
-        expected |= {f"reward/{key}": value for key, value in rewards.judge(reply, answer).scores.items()}
+        expected |= {f"reward/{key}": value for key, value in rewards.score(reply, answer).scores.items()}
         scored = {key: value for key, value in expected.items() if value is not None}
         assert {key: sample[key] for key in sample["metrics"]} == scored
         for key, value in scored.items():

@@ -125,7 +125,7 @@ def test_what_a_notebook_shows(run):
     page = loaded._repr_html_()
     assert page.count("<tr>") == 1 + len(loaded.comparison.metrics)
     assert "<td>66.7%</td><td>+66.7 pp</td>" in page
-    assert "before: 1 replies could not be graded and are left out" in page
+    assert "before: 1 replies could not be scored and are left out" in page
     assert "<img" not in page
 
 
@@ -172,7 +172,7 @@ def test_pass_at_k_of_one_side_alone_is_not_compared(run):
     metrics = json.loads(file.read_text())
     file.write_text(json.dumps(metrics | {"pass@2": metrics["tokens"]}))
     run.keep(file)
-    assert "<td>unknown</td><td></td><td></td><td>not compared</td>" in harness.load_run(run.path)._repr_html_()
+    assert "<td></td><td>unknown</td><td></td><td>not compared</td>" in harness.load_run(run.path)._repr_html_()
 
 
 def test_no_run_no_finished_side_and_lost_scores_are_refused(run, tmp_path):

@@ -15,7 +15,7 @@ from harness.evaluation import evaluate
 from harness.evaluation.sides import last_of, read_baseline, save_baseline
 from harness.plan.case import Earlier
 from harness.statistics import compare, sequential, stats
-from harness.statistics.gate import judge
+from harness.statistics.gate import check
 from harness.storage.store import Run
 from harness.types import StoppedEarly
 
@@ -278,7 +278,7 @@ def test_elsewhere_a_side_that_stopped_is_no_clean_sample(make, tmp_path):
     assert any("run/after: its run stopped at look 3 of 10, when its own" in warning for warning in found.warnings)
     assert found.metrics["format_strict"].verdict == "no evidence either way"
     # What it was never asked is not lost.
-    verdict = judge(side, other, {})
+    verdict = check(side, other, {})
     assert (verdict.problems, [each.result for each in verdict.metrics if "lost" in each.reason]) == (18, [])
     save_baseline(side, tmp_path / "side.json")
     kept = read_baseline(tmp_path / "side.json")

@@ -106,7 +106,7 @@ def test_the_gate_looks_at_every_adapter():
         metrics=metrics_of(tuple(replace(each, scores=right) for each in before.scores)),
         settings=settings | {"training_seeds": None},
     )
-    verdict = gate.judge(after, baseline, {})
+    verdict = gate.check(after, baseline, {})
     assert verdict.result != "holds"
     (compared,) = over_common_problems([after])
     assert not [name for name in compared.metrics if name.startswith(("pass@", "maj@"))]

@@ -245,7 +245,7 @@ answers = st.one_of(
 @example("gemma3", "robust", "72", 10**5000)
 @example("gemma3", "robust", "72", Decimal("sNaN"))
 def test_judged_replies(preset, variant, reply, answer):
-    judged = rewards.load_rewards(preset, variant).judge(reply, answer)
+    judged = rewards.load_rewards(preset, variant).score(reply, answer)
     assert all(value is None or math.isfinite(value) for value in judged.scores.values())
     assert {name for name, value in judged.scores.items() if value is None} == judged.reasons.keys()
     assert {name for name, value in judged.scores.items() if value is not None} == judged.whys.keys()

@@ -74,7 +74,9 @@ def test_a_smaller_batch_goes_on_with_what_is_drawn_and_says_so(tmp_path, monkey
     provenance = run.record["provenance"]["before"]
     assert provenance["batch_size"] == 2
     assert provenance["earlier_paces"] == [{"replies": 3, "arguments": {"batch_size": 3}}]
-    assert r"3 of the replies were drawn with batch\_size = 3, before" in (run.path / "report/report.md").read_text()
+    assert (
+        r"3 of the replies were generated with batch\_size = 3, before" in (run.path / "report/report.md").read_text()
+    )
     assert not [*(tmp_path / "cache").rglob("*.json")]
     assert configuration(engine_args={"batch_size": "2"}).folder_name == configuration().folder_name
 

@@ -50,7 +50,7 @@ def test_a_run_folder_stays_where_it_belongs(text):
 def test_a_gate_s_files_hold_it_as_text(text):
     name = f"reward/{text}"
     values = {name: [1.0] * 40, "format_strict": [1.0] * 20 + [0.0] * 20}
-    verdict = gate.judge(
+    verdict = gate.check(
         side([1] * 40, **values), side([1] * 40, name=text, **values | {"format_strict": [1.0] * 40}), {name: 0.0}
     )
     suite = ElementTree.fromstring(gate_reports.junit(verdict).encode())

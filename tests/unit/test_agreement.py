@@ -121,7 +121,7 @@ def test_rounding_alone_is_no_disagreement(tmp_path, spread):
         (said, Scores("rollouts", "bfloat16", said.base, merged[1])),
     ):
         assert not agreement.compare(one, other).fails
-    assert agreement.compare(exact, said).says_something == (spread >= 0.2)
+    assert agreement.compare(exact, said).is_conclusive == (spread >= 0.2)
 
 
 TWO = Scores("trainer", "float32", (-1.0, -2.0), (-0.5, -2.5))

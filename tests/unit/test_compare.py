@@ -5,12 +5,13 @@ import pytest
 from harness.errors import UserError
 from harness.statistics import stats
 from harness.statistics.compare import compare, compare_each, metrics_of, over_common_problems
+from harness.statistics.metric_rows import takes_more
 from harness.types import Completion, Evaluation, Score
-from reports.rows import metric_row, takes_more
+from reports.rows import metric_row
 
 
 def side(name: str, right: list[int | None], prompt="p", **more) -> Evaluation:
-    """An evaluation whose replies are right (1), wrong (0) or unscored_text (None), one problem each."""
+    """An evaluation whose replies are right (1), wrong (0) or unscored (None), one problem each."""
     completions = [Completion(f"q{n}", 0, "?", "1", "x", 2, "stop", prompt, 0) for n in range(len(right))]
     scores = []
     for n, value in enumerate(right):
@@ -38,13 +39,13 @@ def test_a_large_change_is_better_and_its_reverse_worse():
     assert compare(poor, good).metrics["accuracy_strict"].test == "exact McNemar"
 
 
-def test_ungraded_replies_are_left_out_and_counted():
+def test_unscored_replies_are_left_out_and_counted():
     evaluation = side("before", [1, None, 0, 1])
     metric = evaluation.metrics["accuracy_strict"]
     assert (metric.mean, metric.n, metric.unscored) == (pytest.approx(2 / 3), 3, 1)
     comparison = compare(evaluation, side("after", [1, 1, 1, 1]))
     assert comparison.metrics["accuracy_strict"].n_pairs == 3
-    assert any("could not be graded" in warning for warning in comparison.warnings)
+    assert any("could not be scored" in warning for warning in comparison.warnings)
 
 
 def test_one_problem_gives_no_test_but_no_error_either():
@@ -181,7 +182,7 @@ def test_scores_of_one_side_alone_bound_the_difference_and_both_means_are_of_the
     difference = compare(before, after).metrics["accuracy_strict"]
     assert (difference.before, difference.n_pairs, difference.one_sided) == (0.0, 30, 30)
     assert (difference.lowest, difference.highest) == pytest.approx((10 / 60 - 0.5, 10 / 60))
-    row = metric_row("accuracy_strict", (before, after), {"accuracy_strict": vars(difference)})
+    row = metric_row("accuracy_strict", (before, after), {"accuracy_strict": difference})
     assert row.sides == (("0.0%", "of 30 pairs"), ("33.3%", "of 30 pairs"))
     assert row.note.startswith(
         "30 replies are scored on one side only and left out; however they were scored, the difference would lie "
@@ -192,10 +193,10 @@ def test_scores_of_one_side_alone_bound_the_difference_and_both_means_are_of_the
 def test_what_it_takes_is_counted_in_problems():
     """40 problems of four replies are 160 pairs, and 100 problems more than there are."""
     found = compare(repeated("before", [0.5] * 40), repeated("after", [0.5, 0.75, 0.5, 0.25, 0.75] * 8))
-    difference = vars(found.metrics["accuracy_strict"])
-    assert (difference["problems"], difference["n_pairs"]) == (40, 160)
-    assert takes_more(difference | {"needed": 100})
-    assert not takes_more(difference | {"needed": 40})
+    difference = found.metrics["accuracy_strict"]
+    assert (difference.problems, difference.n_pairs) == (40, 160)
+    assert takes_more(replace(difference, needed=100))
+    assert not takes_more(replace(difference, needed=40))
 
 
 def test_pass_at_as_many_as_there_are_is_a_share():

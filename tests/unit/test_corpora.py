@@ -213,7 +213,7 @@ TROUBLES = [
 def test_a_function_in_trouble_leaves_its_reply_unscored(tmp_path, does, why):
     own = tmp_path / "own.py"
     own.write_text(f"def mine(completions, **_):\n    {does}\n")
-    judged = corpora.open_rewards(str(own), "tutorial").judge("reply", "72", {"self": 1, "log_metric": 2})
+    judged = corpora.open_rewards(str(own), "tutorial").score("reply", "72", {"self": 1, "log_metric": 2})
     assert judged.scores == {"mine": None}
     assert judged.reasons["mine"].startswith(why)
 
@@ -228,7 +228,7 @@ def test_a_users_file_may_print_anything_and_import_its_neighbours(tmp_path):
         "def mine(completions, **_):\n    import neighbour\n    print('\\ud800')\n"
         "    return (neighbour.PAY for _ in completions)\n"
     )  # fmt: skip
-    assert corpora.open_rewards(str(own), "tutorial").judge("reply", "72").scores == {"mine": 2.0}
+    assert corpora.open_rewards(str(own), "tutorial").score("reply", "72").scores == {"mine": 2.0}
 
 
 def test_a_reply_that_is_no_text_is_never_handed_to_a_function(harness, tmp_path):

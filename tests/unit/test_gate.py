@@ -13,8 +13,8 @@ from harness.types import Evaluation
 from reports import gate as gate_reports
 
 
-def result(now: Evaluation, then: Evaluation, metric: str = "accuracy_strict", **named: float) -> gate.Judged:
-    return next(each for each in gate.judge(now, then, named).metrics if each.name == metric)
+def result(now: Evaluation, then: Evaluation, metric: str = "accuracy_strict", **named: float) -> gate.MetricCheck:
+    return next(each for each in gate.check(now, then, named).metrics if each.name == metric)
 
 
 @pytest.mark.parametrize(
@@ -89,38 +89,38 @@ def test_directions_and_units_of_metrics(metric, then, now, tolerance, expected)
 
 def test_what_is_gated_unless_something_is_named():
     both = {"format_strict": [1.0] * 40, "tokens": [3.0] * 40, "truncated": [0.0] * 40, "language_ratio": [None] * 40}
-    verdict = gate.judge(side([1] * 40, **both), side([1] * 40, **both), {})
+    verdict = gate.check(side([1] * 40, **both), side([1] * 40, **both), {})
     assert {each.name: each.tolerance for each in verdict.metrics} == {"accuracy_strict": 0.05, "format_strict": 0.05}
-    named = gate.judge(side([1] * 40, **both), side([1] * 40, **both), {"tokens": 1.0, "format_strict": 0.1})
+    named = gate.check(side([1] * 40, **both), side([1] * 40, **both), {"tokens": 1.0, "format_strict": 0.1})
     assert {each.name: each.tolerance for each in named.metrics} == {
         "accuracy_strict": 0.05, "format_strict": 0.1, "tokens": 1.0,
     }  # fmt: skip
 
 
 def test_what_cannot_be_judged_does_not_hold():
-    lost = gate.judge(
+    lost = gate.check(
         side([1] * 80, format_strict=[None] * 80, tokens=[1.0] * 80),
         side([1] * 80, format_strict=[1.0] * 80, tokens=[1.0] * 80),
         {},
     )
     assert lost.line == "gate: not shown (format_strict)"
     assert "no reply is scored on both sides" in lost.reasons[0]
-    one = gate.judge(side([1], tokens=[1.0]), side([1], tokens=[1.0]), {"tokens": 1.0})
+    one = gate.check(side([1], tokens=[1.0]), side([1], tokens=[1.0]), {"tokens": 1.0})
     assert [each.result for each in one.metrics] == ["not shown", "not shown"]
 
 
 def test_nothing_to_gate_is_not_a_pass():
-    unscored_text = side([1] * 40)
-    scores = tuple(replace(each, scores={"accuracy_strict": None, "tokens": 1.0}) for each in unscored_text.scores)
-    unscored_text = replace(unscored_text, scores=scores, metrics=metrics_of(scores))
+    unscored = side([1] * 40)
+    scores = tuple(replace(each, scores={"accuracy_strict": None, "tokens": 1.0}) for each in unscored.scores)
+    unscored = replace(unscored, scores=scores, metrics=metrics_of(scores))
     with pytest.raises(UserError, match="has no value of accuracy_strict"):
-        gate.judge(unscored_text, unscored_text, {})
-    assert gate.judge(unscored_text, unscored_text, {"tokens": 1.0}).result == "holds"
+        gate.check(unscored, unscored, {})
+    assert gate.check(unscored, unscored, {"tokens": 1.0}).result == "holds"
 
 
 def test_only_what_both_answered_is_shown_and_decides():
     now, then = side([1] * 60, first=40), side([0] * 40 + [1] * 40, name="old")
-    verdict = gate.judge(replace(now, settings=SETTINGS | {"limit": 60}), then, {})
+    verdict = gate.check(replace(now, settings=SETTINGS | {"limit": 60}), then, {})
     assert verdict.problems == 40
     difference = verdict.metrics[0].difference
     assert (difference.before, difference.after, difference.n_pairs) == (1.0, 1.0, 40)
@@ -164,7 +164,7 @@ def test_a_reply_that_is_lost_never_makes_it_hold(lost, expected, reason):
 def test_what_has_no_worst_value_does_not_hold_with_a_reply_lost():
     then, now = side([1] * 100, tokens=[3.0] * 100), side([1] * 100, tokens=[3.0] * 99 + [None])
     assert result(now, then, "tokens", tokens=1.0).reason == (
-        "1 replies are lost or scored on one side only, and tokens knows no worst value"
+        "1 replies are lost or scored on one side only, and tokens has no worst value"
     )
 
 
@@ -182,7 +182,7 @@ def test_several_replies_a_problem_are_counted_by_problem():
         )
         return replace(flat, scores=scores, completions=completions, metrics=metrics_of(scores))
 
-    verdict = gate.judge(drawn([1, 0, 1, 0] * 10), drawn([0, 1, 1, 0] * 5 + [1, 0, 0, 1] * 5), {})
+    verdict = gate.check(drawn([1, 0, 1, 0] * 10), drawn([0, 1, 1, 0] * 5 + [1, 0, 0, 1] * 5), {})
     assert verdict.problems == 10
     assert verdict.metrics[0].difference.n_pairs == 40
 
@@ -200,14 +200,14 @@ def test_several_replies_a_problem_are_counted_by_problem():
 def test_other_settings_are_not_comparable(changed, expected):
     other = side([1] * 40, name="old")
     with pytest.raises(UserError, match="run/before is not comparable with old: " + expected):
-        gate.judge(side([1] * 40), replace(other, settings=SETTINGS | changed), {})
+        gate.check(side([1] * 40), replace(other, settings=SETTINGS | changed), {})
 
 
 def test_other_prompts_and_other_problems_are_not_comparable():
     with pytest.raises(UserError, match="the prompts differ"):
-        gate.judge(side([1] * 40, prompt="other"), side([1] * 40), {})
+        gate.check(side([1] * 40, prompt="other"), side([1] * 40), {})
     with pytest.raises(UserError, match="no problem is in both"):
-        gate.judge(side([1] * 40, first=40), side([1] * 40), {})
+        gate.check(side([1] * 40, first=40), side([1] * 40), {})
 
 
 def test_another_engine_version_checkpoint_or_place_of_the_file_is_comparable():
@@ -218,7 +218,7 @@ def test_another_engine_version_checkpoint_or_place_of_the_file_is_comparable():
         provenance={"engine": "vllm", "versions": {"torch": "2.12.0", "vllm": "1"}, "checkpoint": {"x": "1"}},
     )
     new = replace(new, settings=SETTINGS | {"dataset": "./q.jsonl", "checkpoint": "b"})
-    verdict = gate.judge(new, old, {})
+    verdict = gate.check(new, old, {})
     assert verdict.result == "holds"
     paired, made = verdict.notes
     assert paired.endswith(": engine: vllm and transformers")
@@ -229,7 +229,7 @@ def test_reports_survive_hostile_names():
     name = 'reward/<a href="x">|\x00\x1b[31m[/b]]]>&\ud800\uffff'
     values = {name: [1.0] * 80, "format_strict": [1.0] * 40 + [0.0] * 40}
     then = side([1] * 80, name="old|\x07<b>\n", **values | {"format_strict": [1.0] * 80})
-    verdict = gate.judge(side([1] * 80, **values), then, {name: 0.0})
+    verdict = gate.check(side([1] * 80, **values), then, {name: 0.0})
     suite = ElementTree.fromstring(gate_reports.junit(verdict).encode())
     assert suite.attrib["name"] == "harness"
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("3", "2")

@@ -57,16 +57,16 @@ def test_a_right_answer_never_earns_less_than_a_wrong_one_of_the_same_layout(
 ):
     layout = LAYOUTS[PRESETS[preset].format].removeprefix(PRESETS[preset].prefix)
     right = dress.format(f"{int(truth):,}" if commas else truth)
-    judge = rewards.load_rewards(preset).judge
+    judge = rewards.load_rewards(preset).score
     paid, other = (judge(layout.format(reasoning, answer), truth) for answer in (right, wrong))
-    full = rewards.load_rewards(preset).judge(layout.format(reasoning, truth), truth)
+    full = rewards.load_rewards(preset).score(layout.format(reasoning, truth), truth)
     assert paid.scores == full.scores
     for name, value in other.scores.items():
         assert value <= paid.scores[name], name
 
 
 def test_a_right_fraction_never_earns_less_than_a_wrong_integer():
-    judge = rewards.load_rewards("xml").judge
+    judge = rewards.load_rewards("xml").score
     right, wrong = (judge(LAYOUTS["xml"].format("r", answer), "1.5").scores for answer in ("3/2", "2"))
     assert all(right[name] >= wrong[name] for name in right)
 
@@ -91,8 +91,8 @@ def test_no_reward_has_a_print():
 def test_tags_are_the_formats_own():
     """Hazard 17: no tokenizer is asked, so none can be without the tags."""
     assert FORMATS["think"].tags == ("<think>", "</think>")
-    assert rewards.load_rewards("deepseek-r1").judge("None of these", "34").scores["match_format_exactly"] == 0
-    assert rewards.load_rewards("deepseek-r1").judge("<nothink>x</nothink>34", "34").scores["check_answer"] == -2.0
+    assert rewards.load_rewards("deepseek-r1").score("None of these", "34").scores["match_format_exactly"] == 0
+    assert rewards.load_rewards("deepseek-r1").score("<nothink>x</nothink>34", "34").scores["check_answer"] == -2.0
 
 
 # Hazard 4: batches that are not as they should be -> what robust check_answer pays.

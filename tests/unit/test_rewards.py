@@ -178,7 +178,7 @@ DELIMITERS = [
 @given(st.lists(st.one_of(st.sampled_from(DELIMITERS), st.sampled_from("\n<>/answer")), max_size=14).map("".join))
 @example("<reasoning>\nr\n</reasoning>\n<answer>\n7\n</answer>\n</answer>\n")
 def test_xmlcount_is_the_tutorials_own(text):
-    judged = rewards.load_rewards("xml", "tutorial").judge(text, "7")
+    judged = rewards.load_rewards("xml", "tutorial").score(text, "7")
     assert judged.scores["xmlcount_reward_func"] == pytest.approx(xmlcount_as_printed(text), abs=1e-12)
 
 

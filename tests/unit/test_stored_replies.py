@@ -68,7 +68,7 @@ def test_the_qwen3_presets_own_prompt_opens_the_reasoning_unless_a_rendered_one_
     theirs = LM_EVAL | {"resps": [[LAYOUT]], "arguments": {"gen_args_0": {"arg_0": "q", "arg_1": {}}}}
     for row, paid in ((ours, 3.0), (theirs, 0.0)):
         (sample,) = read_samples(write_jsonl(tmp_path / "in.jsonl", [row]))
-        judged = corpora.judge(corpora.open_rewards_for(sample, "qwen3", "robust"), sample)
+        judged = corpora.score(corpora.open_rewards_for(sample, "qwen3", "robust"), sample)
         assert judged.scores["match_format_exactly"] == paid
 
 
