@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.statistics import breakdown, headline
-from harness.statistics.breakdown import Part, RewardScore
+from harness.statistics.breakdown import Part, RewardSeparation
 from harness.statistics.gain import Gain, gain
 from harness.storage import stored
 from harness.storage.files import read_steps
@@ -68,7 +68,7 @@ class View:
     parts: dict[str, tuple[Part, ...]]
     by_language: dict[str, tuple[Part, ...]]
     gain: Gain | None
-    payments: tuple[RewardScore, ...]
+    payments: tuple[RewardSeparation, ...]
     paid_by: str
     flips: dict[str, int]
     flips_of: str

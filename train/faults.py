@@ -26,7 +26,7 @@ def faults_named(config: Configuration) -> Iterator[None]:
 def fix_for(said: str, config: Configuration) -> str | None:
     """The line for what a library said; None where it is none of these."""
     if disturbed_vllm(said):
-        return "another program on this GPU ended while vLLM started beside the training: the same command goes on"
+        return "another program on this GPU ended while vLLM started beside the training: the same command continues"
     if lacks_room_for_vllm(said):
         return (
             f"vLLM finds no room for its rollouts beside the training: change gpu_memory_utilization = "
@@ -38,5 +38,5 @@ def fix_for(said: str, config: Configuration) -> str | None:
         lower += ["weights to 4-bit"] if config.weights == "16-bit" else []
         return f"the training does not fit into memory: lower {' or '.join(lower)}, or raise accumulation"
     if any(part in said.casefold() for part in NO_DISK):
-        return "the disk is full: make room, or save less often (save_steps); the same command then goes on"
+        return "the disk is full: make room, or save less often (save_steps); the same command then continues"
     return None

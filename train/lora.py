@@ -20,7 +20,7 @@ def check_targets(model: Any, targets: Sequence[str]) -> None:
     if found != set(targets) or any(part in name for name in names for part in NOT_LANGUAGE):
         raise UserError(
             f"lora_targets = {', '.join(targets)}: the layers of the language model that have these names are "
-            f"{', '.join(sorted(found))}: mend lora_targets"
+            f"{', '.join(sorted(found))}: fix lora_targets"
         )
 
 

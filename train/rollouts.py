@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError, cause
-from harness.evaluation.scoring import grade
+from harness.evaluation.scoring import score_text
 from harness.rewards import Reward, finished_within
 from harness.rewards.own import load_own
 from harness.storage.files import cut_journal, json_line
@@ -23,7 +23,9 @@ def accuracy_function(format: Format, equality: Equality, prefix: str, limit: in
     def accuracy(completions, answer, completion_ids=None, **_):
         ended = finished_within(limit, completion_ids, len(completions))
         return [
-            grade(prefix + completion[0]["content"], truth, format, equality, None, finished=finished).scores[metric]
+            score_text(prefix + completion[0]["content"], truth, format, equality, None, finished=finished).scores[
+                metric
+            ]
             for completion, truth, finished in zip(completions, answer, ended, strict=True)
         ]
 
@@ -104,7 +106,7 @@ def _named(name: str, function: Callable) -> Reward:
             return list(function(**columns))
         except Exception as error:  # a user's own code may raise anything
             said = f"{type(error).__name__}: {cause(error, 200)}"
-            raise UserError(f"reward {name} raised {said}: mend the function") from error
+            raise UserError(f"reward {name} raised {said}: fix the function") from error
 
     called.__name__ = name
     return called
@@ -114,7 +116,7 @@ def _checked(name: str, values: Iterable, count: int) -> list[float | None]:
     """What a function pays; a UserError where that is not one finite number or None for each completion."""
     listed = list(values)
     if len(listed) != count:
-        raise UserError(f"reward {name} returned {len(listed)} values for {count} completions: mend the function")
+        raise UserError(f"reward {name} returned {len(listed)} values for {count} completions: fix the function")
     return [None if value is None else _number(name, value) for value in listed]
 
 

@@ -161,7 +161,7 @@ def train_seeds_beside(command: list[str], folder: Path, log: Path) -> None:
 
 def run_seed(folder: Path, seed: int) -> int:
     """One seed's training and measurement, as the whole run's command would run them; the exit code of its stages."""
-    one = training_seeds.begin(Run.open(folder), seed)
+    one = training_seeds.open_seed(Run.open(folder), seed)
     one.whole = None
     return pipeline.run_stages(one, stages.of_run(one.config, before_after=True), quiet=True, say=print)
 

@@ -172,13 +172,13 @@ def means(
 
 
 def stop_at_fault(found: list[str], strict: bool) -> None:
-    """With `strict`, a UserError for the first row that cannot be judged whole."""
+    """Raises UserError if `strict` and a row cannot be scored completely."""
     if found and strict:
-        raise UserError(f"{found[0]}: mend the row, or leave --strict out")
+        raise UserError(f"{found[0]}: fix the row, or leave --strict out")
 
 
 def faults(found: list[str]) -> None:
-    """Rows that cannot be judged whole, named."""
+    """Name the rows that cannot be scored completely."""
     for fault in found[:FAULTS_SHOWN]:
         note(f"unscorable: {fault}")
     if len(found) > FAULTS_SHOWN:
@@ -186,7 +186,7 @@ def faults(found: list[str]) -> None:
 
 
 def refuse_output(path: "Path") -> None:
-    """A UserError where rows of JSON cannot or should not be written to a path, before any work is done."""
+    """Raises UserError if rows of JSON cannot or should not be written to a path; called before any work is done."""
     if path.exists() and not path.is_file():
         raise UserError(f"--output {path}: not a file: give a .jsonl file's name")
     if path.suffix in (".csv", ".json", ".parquet"):
@@ -207,7 +207,7 @@ def plan(made: dict[str, Any], as_json: bool) -> None:
 
 
 class Replies:
-    """A line a reply: n/N, right or not, running accuracy, prediction, truth; k/N with the last one."""
+    """Prints one line per reply: n/N, right or not, running accuracy, prediction, truth; k/N with the last one."""
 
     def __init__(self, run: "Run"):
         from harness.data import datasets
@@ -215,7 +215,7 @@ class Replies:
         dataset = datasets.evaluation_problems(run.config)
         self.config, self.equality = run.config, dataset.equality
         self.total = len(dataset.problems) * run.config.samples_of(adapted=run.config.adapter is not None)
-        self.seen = self.graded = self.right = 0
+        self.seen = self.scored = self.right = 0
 
     def __call__(self, completion: Completion) -> None:
         from harness.evaluation.scoring import score_all
@@ -223,17 +223,17 @@ class Replies:
         score = score_all([completion], self.config, self.equality)[0]
         value = score.scores["accuracy_strict"]
         self.seen += 1
-        self.graded += value is not None
+        self.scored += value is not None
         self.right += value == 1
-        mark = {1: "right", 0: "wrong", None: "unscored_text"}[value]
+        mark = {1: "right", 0: "wrong", None: "unscored"}[value]
         if value == 0 and score.scores["accuracy_flexible"] == 1:
-            mark = "right, out of layout"
+            mark = "right, not in the required format"
         print(
-            f"{self.seen}/{self.total} {mark} {self.right / max(self.graded, 1):.1%} "
+            f"{self.seen}/{self.total} {mark} {self.right / max(self.scored, 1):.1%} "
             f"predicted {printable(score.extracted)} truth {printable(completion.answer)}"
         )
         if self.seen == self.total:
-            print(f"{self.right}/{self.graded} right in the layout")
+            print(f"{self.right}/{self.scored} correct and in the required format")
 
 
 def printable(text: str | None) -> str:
@@ -263,4 +263,4 @@ def _unreadable_rows(run: "Run", side: str) -> None:
     for reason, count in provenance.get("skipped_rows", {}).items():
         note(f"rows left out: {count} ({reason})")
     if provenance.get("unanswered_rows"):
-        note(f"problems without a true answer: {provenance['unanswered_rows']} (their accuracy is not graded)")
+        note(f"problems without a true answer: {provenance['unanswered_rows']} (their accuracy is not scored)")

@@ -29,7 +29,7 @@ from harness.types import AdapterEffect, Completion, FinishReason, Request, Samp
 TIMEOUT_SECONDS = "600"
 RETRIES = "5"
 PROBE_TOKENS = 48
-GOES_ON = "what was drawn is kept, the same command goes on"
+CONTINUES = "what was generated is kept, the same command continues"
 # What the protocol takes.
 MOST_STOPS = 4
 # Beyond OpenAI's protocol.
@@ -54,9 +54,9 @@ class OpenAIEngine:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
         self.base_url = server_address("--engine-arg base_url", arguments["base_url"], "http://HOST:PORT/v1")
         asked = Server(self.base_url, CONNECT_SECONDS, retries=1)
-        ((served,),) = asked.each(_served, [None], "start the server, or mend base_url")
+        ((served,),) = asked.each(_served, [None], "start the server, or fix base_url")
         self.model = _choose_model(arguments.get("model"), setup.checkpoint, served, self.base_url)
-        ((self.kind,),) = asked.each(identify, [served.get(self.model, "")], "mend base_url")
+        ((self.kind,),) = asked.each(identify, [served.get(self.model, "")], "fix base_url")
         self.server = Server(
             self.base_url,
             timeout=whole_number("timeout", arguments.get("timeout", TIMEOUT_SECONDS)),
@@ -99,7 +99,7 @@ class OpenAIEngine:
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
     ) -> Iterator[Finished]:
         missing = [request for request in requests if request.key not in done]
-        yield from self.server.each(lambda client, each: self._reply(client, each, sampling), missing, GOES_ON)
+        yield from self.server.each(lambda client, each: self._reply(client, each, sampling), missing, CONTINUES)
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
         base, adapted = ([replace(request, adapted=side) for request in requests] for side in (False, True))
@@ -116,7 +116,7 @@ class OpenAIEngine:
         """`say` returns what is said to one probe, as a list."""
 
         def said(requests: Sequence[Request]) -> list[list]:
-            return [each for batch in self.server.each(say, requests, GOES_ON) for each in batch]
+            return [each for batch in self.server.each(say, requests, CONTINUES) for each in batch]
 
         # One at a time: the company in a batch changes the last bits.
         alone = [[value for request in side for value in said([request])[0][1]] for side in (base, adapted, base)]

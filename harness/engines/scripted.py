@@ -31,7 +31,7 @@ class ScriptedEngine:
             if not isinstance(row.get("text"), str):
                 raise UserError(f'{path}: row {place} has no \'text\': write {{"text": "the reply"}}')
             if not all(isinstance(row.get(key), str | None) for key in ("problem_id", "question")):
-                raise UserError(f"{path}: row {place}: problem_id and question are texts: mend the row")
+                raise UserError(f"{path}: row {place}: problem_id and question are texts: fix the row")
             name, adapted = row.get("problem_id") or row.get("question"), bool(row.get("adapter"))
             (self.named[adapted][name] if name else self.unnamed[adapted]).append(row)
         self.path = path

@@ -138,7 +138,7 @@ class TransformersEngine:
     def _scored(self, tokens: Sequence[int], start: int, adapted: bool) -> list[float]:
         """The log-probabilities of the tokens from `start` on."""
         ids = torch.tensor([list(tokens)], device=self.device)
-        fix = "free some, and the same command goes on"
+        fix = "free some, and the same command continues"
         with self._speaking(adapted), self._short_of_memory("a prompt", fix):
             said = self.model(ids).logits[0, :-1].float().log_softmax(-1)
         return said.gather(1, ids[0, 1:, None])[start - 1 :, 0].tolist()
@@ -173,7 +173,9 @@ class TransformersEngine:
             eos_token_id=sorted(self.ends),
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        fix = "lower --engine-arg batch_size, and what is drawn is kept, or free some and the same command goes on"
+        fix = (
+            "lower --engine-arg batch_size, and what is generated is kept, or free some and the same command continues"
+        )
         with self._speaking(requests[0].adapted), self._short_of_memory(f"a batch of {len(requests)}", fix):
             output = self.model.generate(
                 **inputs,

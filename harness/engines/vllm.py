@@ -76,7 +76,7 @@ class VllmEngine:
             try:
                 self.engine = LLM(model=checkpoints.locate(self.checkpoint), **settings).llm_engine
             except Exception as error:  # what a worker's start-up raises has no common class
-                fix = "mend the --engine-arg it speaks of, or evaluate with --engine transformers"
+                fix = "fix the --engine-arg that it names, or evaluate with --engine transformers"
                 raise UserError(
                     _with_fix("vllm cannot start", _first_named(self._said) or said_by(error), fix)
                 ) from error
@@ -173,7 +173,7 @@ class VllmEngine:
         said = said_by(error)
         if type(error).__name__ == "EngineDeadError":
             said = _first_named(self._said, self._started_saying) or said
-        return UserError(_with_fix("vllm broke down", said, "the same command goes on from here"))
+        return UserError(_with_fix("vllm broke down", said, "the same command continues from here"))
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
         requests = self._fitting(requests) or requests
@@ -282,11 +282,11 @@ def _first_named(said: IO[str], start: int = 0) -> str | None:
 def _with_fix(what: str, said: str, fix: str) -> str:
     """One line; where memory is short, or another program was in the way, the fix is another one."""
     if disturbed_vllm(said):
-        fix = "another program on this GPU ended meanwhile: the same command goes on"
+        fix = "another program on this GPU ended meanwhile: the same command continues"
     elif lacks_memory(said) or lacks_room_for_vllm(said):
         which = "raise" if "increas" in said.casefold() else "lower"
         fix = (
-            f"{which} --engine-arg gpu_memory_utilization or lower max_num_seqs, and what is drawn is kept, or lower "
+            f"{which} --engine-arg gpu_memory_utilization or lower max_num_seqs, and what is generated is kept, or lower "
             "max_model_len, which makes it another run"
         )
     return f"{what}: {cause(said, 300)}: {fix}"

@@ -126,10 +126,10 @@ def test_a_training_that_is_not_finished_is_not_passed_over(tmp_path):
 def test_a_seeds_run_goes_on_at_another_pace(tmp_path):
     config = configuration("training_seeds=2", limit=2, engine="transformers", engine_args={"batch_size": "64"})
     run = Run.create(tmp_path / "run", config, "harness run")
-    one = training_seeds.begin(run, 3407)
+    one = training_seeds.open_seed(run, 3407)
     one.lock_file.close()
     run.remember("harness run again", config.model_copy(update={"engine_args": {"batch_size": "8"}}))
-    again = training_seeds.begin(run, 3407)
+    again = training_seeds.open_seed(run, 3407)
     assert again.config.engine_args == {"batch_size": "8"}
     assert again.record["command"] == "harness run again"
 
