@@ -69,7 +69,8 @@ def test_verbose_prints_a_line_a_reply(harness, tmp_path):
     data = write_jsonl(tmp_path / "d.jsonl", [{"question": "?", "answer": 1}, {"question": "??", "answer": 2}])
     done = harness("eval", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--dataset", data, "--verbose")
     assert done.stdout.startswith(
-        "1/2 right 100.0% predicted 1 truth 1\n2/2 wrong 50.0% predicted 5 truth 2\n1/2 correct and in the required format\n"
+        "1/2 right 100.0% predicted 1 truth 1\n2/2 wrong 50.0% predicted 5 truth 2\n"
+        "1/2 correct and in the required format\n"
     )
 
 

@@ -304,5 +304,5 @@ def test_what_an_older_program_kept_as_a_perplexity_is_not_compared(run):
     [([0, 1, 1], True, True), ([0.2, 1.0], False, True), ([-3.5, 0.2], False, False), ([12.0], False, False)],
 )
 def test_what_a_metric_is_follows_from_its_values(values, share, percent):
-    kind = extra_tasks.kind_of(np.array(values), False)
+    kind = extra_tasks.definition_by_values(np.array(values), False)
     assert (kind.share, kind.percent, kind.better) == (share, percent, -1)

@@ -143,7 +143,7 @@ def assert_same_but_for_ties(reference, expected, drawn):
     wanted = requests_of(reference, configuration(limit=PROBLEMS), False, True)
     prompts = {each.key: each.prompt for each in wanted}
     for key in differing:
-        with reference._speaking(key[0]):
+        with reference._adapter_on(key[0]):
             assert margin(reference, prompts[key], expected[key].text, drawn[key].text) < TIE
     same = drawn.keys() - differing
     assert {key: drawn[key].n_tokens for key in same} == {key: expected[key].n_tokens for key in same}

@@ -114,7 +114,7 @@ def test_rounding_alone_is_no_disagreement(tmp_path, spread):
     (exact,) = record.scores
     wide, narrow = (with_adapter(base_model(dtype), str(adapter)) for dtype in (torch.float32, torch.bfloat16))
     said = probes.trainer_scores(narrow, record.texts)
-    merged = [probes._said(each.merge_and_unload(), record.texts) for each in (wide, narrow)]
+    merged = [probes._token_scores(each.merge_and_unload(), record.texts) for each in (wide, narrow)]
     for one, other in (
         (exact, said),
         (exact, Scores("rollouts", "float32", exact.base, merged[0])),
