@@ -103,7 +103,7 @@ def test_a_reward_that_returns_nothing_or_raises_late_is_named(tmp_path, body, m
 @pytest.mark.parametrize(("probes", "expected"), [(16, 8), (15, 5), (7, 7), (17, 1)])
 def test_probes_take_no_larger_batches_than_training_and_all_alike(tmp_path, probes, expected):
     config = configuration("eval_every=1", "prompts_per_step=2", "generations=4")
-    made = arguments.grpo_arguments(config, tmp_path, 8, 1, probes, goes_on=False)
+    made = arguments.grpo_arguments(config, tmp_path, 8, 1, probes, resumes=False)
     assert (made.per_device_train_batch_size, made.per_device_eval_batch_size) == (8, expected)
 
 
@@ -112,12 +112,12 @@ def test_the_loss_is_the_tutorials_unless_it_is_set(tmp_path, loss_type):
     """What libraries have changed their defaults of since, whatever the loss."""
     theirs = {"scale_rewards": "group", "mask_truncated_completions": False, "epsilon": 0.2, "epsilon_high": 0.2,
               "use_bias_correction_kl": False, "vllm_importance_sampling_correction": False}  # fmt: skip
-    made = arguments.grpo_arguments(configuration(f"loss_type={loss_type}"), tmp_path, 8, 1, 0, goes_on=False)
+    made = arguments.grpo_arguments(configuration(f"loss_type={loss_type}"), tmp_path, 8, 1, 0, resumes=False)
     assert {name: getattr(made, name) for name in theirs} == theirs
     settings = ("scale_rewards=none", "mask_truncated_completions=true", "epsilon=0.1", "epsilon_high=0.28",
                 "kl_bias_correction=true", "importance_correction=true", "rollouts=vllm")  # fmt: skip
     config = configuration(f"loss_type={loss_type}", *settings)
-    made = arguments.grpo_arguments(config, tmp_path, 8, 1, 0, goes_on=False)
+    made = arguments.grpo_arguments(config, tmp_path, 8, 1, 0, resumes=False)
     assert [getattr(made, name) for name in theirs] == ["none", True, 0.1, 0.28, True, True]
 
 
@@ -143,7 +143,7 @@ def test_a_second_gpu_does_not_double_a_batch(tmp_path, monkeypatch):
         config._n_gpu = 2
 
     monkeypatch.setattr(trl.GRPOConfig, "__post_init__", with_two_gpus)
-    assert arguments.grpo_arguments(configuration(), tmp_path, 8, 1, 0, goes_on=False).n_gpu == 1
+    assert arguments.grpo_arguments(configuration(), tmp_path, 8, 1, 0, resumes=False).n_gpu == 1
 
 
 def test_a_warm_up_that_has_ended_is_not_trained_on(harness, tmp_path):

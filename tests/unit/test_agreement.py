@@ -65,7 +65,7 @@ def engine_for(adapter: Path | str, dtype: str = "float32"):
 
 
 def proven(adapter: Path, dtype: str = "float32") -> dict:
-    return agreement.prove(str(adapter), engine_for(adapter, dtype).score)
+    return agreement.compare_with_training(str(adapter), engine_for(adapter, dtype).score)
 
 
 def swapped(adapter: Path) -> Path:
@@ -155,7 +155,7 @@ def test_a_run_stops_before_its_first_reply(trained, tmp_path):
 def test_adapters_from_elsewhere_are_not_compared(tmp_path):
     found = proven(save_adapter(tmp_path / "adapter"))
     assert found == {"compared": [], "not_compared": {"trainer": "no probe.json beside the adapter"}}
-    assert agreement.prove("a name at a server", lambda _: None)["compared"] == []
+    assert agreement.compare_with_training("a name at a server", lambda _: None)["compared"] == []
 
 
 @pytest.mark.parametrize(
