@@ -175,8 +175,8 @@ def _reward_without_accuracy(log: Sequence[dict], probes: Sequence[dict], looks:
             "reward without accuracy",
             f"{', '.join(rising)} while correct answers on {correct_fell.problems} held-out problems fell from "
             f"{correct_fell.first:.0%} to {correct_fell.last:.0%} (paired, p = {correct_fell.p_value:.2g}): "
-            "the training may learn to please the rewards alone: look at rollouts.jsonl, and choose other rewards (rewards, variant) or a lower "
-            "learning_rate.",
+            "the training may learn to please the rewards alone: look at rollouts.jsonl, and choose other rewards "
+            "(rewards, variant) or a lower learning_rate.",
         )
 
 
