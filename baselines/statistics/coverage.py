@@ -1,4 +1,4 @@
-"""How often the 95 % intervals of harness.statistics.stats contain the true value: python -m baselines.statistics.coverage
+"""How often the 95 % intervals of harness.statistics contain the true value: python -m baselines.statistics.coverage
 
 It prints the table and writes it to coverage.md next to this file, out of some 130 s of processor time.
 """

@@ -101,7 +101,7 @@ def _counts(
 def _holds(
     gained: np.ndarray, lost: np.ndarray, problems: np.ndarray, levels: np.ndarray, difference: float
 ) -> np.ndarray:
-    """Whether stats.paired_share_interval at each run's level contains a difference: its score test does not reject it."""
+    """Whether stats.paired_share_interval at each run's level contains a difference: its score test accepts it."""
     scored = np.abs(stats.paired_score(gained, lost, problems, np.array(difference))) <= norm.isf(levels / 2)
     return np.where(gained + lost > 0, scored, abs(difference) <= stats.unchanged_bound(problems, levels))
 

@@ -59,7 +59,7 @@ def truth(spread: float) -> float:
 
 
 def coverages(seeds: int, problems: int, spread: float, simulations: int = SIMULATIONS) -> tuple[float, ...]:
-    """The share of experiments in which each interval contains the truth: one adapter, these, over seeds, the recipe."""
+    """How often each interval contains the truth, as a share: one adapter, these, over seeds, the recipe."""
     draw = np.random.default_rng([SEED, seeds, problems, round(100 * spread)])
     wanted, hits = truth(spread), np.zeros(4)
     for _ in range(simulations):

@@ -115,16 +115,16 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(map(printable, head)):
-        drawn.add_column(name, justify="left" if place == 0 or name == "verdict" else "right", no_wrap=True)
+        grid.add_column(name, justify="left" if place == 0 or name == "verdict" else "right", no_wrap=True)
     for row in rows:
-        drawn.add_row(*map(printable, row))
+        grid.add_row(*map(printable, row))
     # Names of runs and metrics are anybody's: what looks like rich's markup in them is text.
     console = Console(width=200, highlight=False, markup=False)
     # A reader that has seen enough is no error; rich would end the program with exit code 1.
     console.on_broken_pipe = _closed
-    console.print(drawn)
+    console.print(grid)
 
 
 def standings(sides: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:

@@ -68,9 +68,9 @@ def scores(doc: dict[str, Any], replies: list[str]) -> dict[str, float]:
         seed=0,
         prefix=doc["prefix"],
     )
-    (judged,) = score_all([reply], settings(doc["format"]), doc["equality"])
+    (score,) = score_all([reply], settings(doc["format"]), doc["equality"])
     return {
-        name: value for name, value in judged.scores.items() if value is not None and name not in UNKNOWN_TO_LM_EVAL
+        name: value for name, value in score.scores.items() if value is not None and name not in UNKNOWN_TO_LM_EVAL
     }
 
 
