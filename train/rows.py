@@ -51,19 +51,19 @@ def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Promp
     lengths = [len(ids) for ids in _token_ids(rendered, tokenizer)]
     limit = config.max_prompt or int(np.quantile(lengths, config.prompt_quantile))
     completion = config.max_completion or config.max_sequence - (limit + 1)
-    kept = [row for row, length in zip(rows, lengths, strict=True) if length <= limit]
+    fitting = [row for row, length in zip(rows, lengths, strict=True) if length <= limit]
     if completion < 1 or limit + completion > config.max_sequence:
         raise UserError(
             f"max_sequence = {config.max_sequence} has no room for completions of {max(completion, 1)} tokens behind "
             f"prompts of {limit}: raise it, or lower max_completion or max_prompt"
         )
     probed = held_out_problems(config, dataset) if config.eval_every else []
-    asked = {overlap.normalised(problem.question) for problem in probed}
-    held_out = [row for row in kept if _question(row) in asked]
-    trained = [row for row in kept if _question(row) not in asked]
+    probed_questions = {overlap.normalised(problem.question) for problem in probed}
+    held_out = [row for row in fitting if _question(row) in probed_questions]
+    trained = [row for row in fitting if _question(row) not in probed_questions]
     if len(trained) < config.prompts_per_step:
         raise UserError(
-            f"{config.dataset}: {len(trained)} of {len(rows)} training prompts are left ({len(rows) - len(kept)} do "
+            f"{config.dataset}: {len(trained)} of {len(rows)} training prompts are left ({len(rows) - len(fitting)} do "
             f"not fit into max_prompt = {limit} tokens, {len(held_out)} are eval_problems), a step needs "
             f"{config.prompts_per_step}: raise max_prompt, lower eval_problems or give a larger dataset"
         )
@@ -73,7 +73,7 @@ def prompts_of(config: Configuration, dataset: Dataset, tokenizer: Any) -> Promp
             "tokens: raise eval_problems or max_prompt, or leave eval_every out"
         )
     return Prompts(
-        trained, held_out, limit, completion, len(rows) - len(kept), chat.render(tokenizer, trained[0]["prompt"])
+        trained, held_out, limit, completion, len(rows) - len(fitting), chat.render(tokenizer, trained[0]["prompt"])
     )
 
 

@@ -36,8 +36,8 @@ app.add_typer(rewards.rewards, name="rewards", no_args_is_help=True)
 app.add_typer(lm_eval.lm_eval, name="lm-eval", no_args_is_help=True)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_given: bool) -> None:
+    if is_given:
         print(f"harness {__version__}")
         raise typer.Exit
 

@@ -74,13 +74,13 @@ def results(run: "Run", as_json: bool) -> None:
         say(told)
     for told in seed_view.sentences_of(run, compared):
         say(told)
-    also = _also(run)
+    extra_tasks = _extra_tasks(run)
     if run.report.is_file():
         say(f"report: {run.report}")
     if as_json:
         metrics = {side: {name: asdict(each) for name, each in found.items()} for side, found in sides.items()}
         result = {"run": str(run.path), "report": str(run.report), "metrics": metrics, "comparison": compared}
-        line("", True, result | ({"also": also} if also else {}))
+        line("", True, result | ({"also": extra_tasks} if extra_tasks else {}))
 
 
 def _row_notes(compared: dict[str, dict], settings: dict[str, Any]) -> list[str]:
@@ -91,22 +91,22 @@ def _row_notes(compared: dict[str, dict], settings: dict[str, Any]) -> list[str]
     return [f"{with_variant(name, [settings])}: {note}" for name, note in noted.items() if note]
 
 
-def _also(run: "Run") -> dict[str, Any]:
-    """What tasks of lm-eval say before and after, printed and returned; nothing where the run has not both."""
-    found = run.also_comparison()
-    if found is None:
+def _extra_tasks(run: "Run") -> dict[str, Any]:
+    """Print and return the comparison of the extra tasks; nothing if the run has none."""
+    comparison = run.also_comparison()
+    if comparison is None:
         return {}
     rows = []
-    for task, metrics in found["tasks"].items():
+    for task, metrics in comparison["tasks"].items():
         for title, each in metrics.items():
-            kind = MetricDefinition(**found["measures"][task][title])
+            kind = MetricDefinition(**comparison["measures"][task][title])
             means = (kind.show(each[side]) for side in ("before", "after"))
             rows.append((f"{task}: {title}", *means, *_difference(each, kind)))
     table(("lm-eval", "before", "after", "difference", "95 % interval", "verdict"), rows)
-    for task, reasons in found.get("unpaired", {}).items():
+    for task, reasons in comparison.get("unpaired", {}).items():
         for title, reason in reasons.items():
             note(f"lm-eval {task}: {title} is not compared: {reason}")
-    return found["tasks"]
+    return comparison["tasks"]
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -146,15 +146,15 @@ def _closed() -> NoReturn:
 def means(
     rows: list[dict[str, float | None]], names: list[str], output: "Path", as_json: bool, variant: str | None = None
 ) -> None:
-    """What a file of scored rows comes to: each score's mean, and how many rows have none; `variant` is of rewards."""
-    made = {}
+    """Print each score's mean over a file of rows, and how many rows have none; `variant` is of rewards."""
+    summary = {}
     for name in names:
         values = [row[name] for row in rows if row.get(name) is not None]
-        made[name] = {"mean": sum(values) / len(values) if values else None, "n": len(values)}
-        made[name]["unscored"] = len(rows) - len(values)
+        summary[name] = {"mean": sum(values) / len(values) if values else None, "n": len(values)}
+        summary[name]["unscored"] = len(rows) - len(values)
     if as_json:
         named = {"variant": variant} if variant else {}
-        line("", True, {"output": str(output), "rows": len(rows), **named, "scores": made})
+        line("", True, {"output": str(output), "rows": len(rows), **named, "scores": summary})
         return
     table(
         ("score", "mean", "n", "unscored"),
@@ -165,24 +165,24 @@ def means(
                 str(each["n"]),
                 str(each["unscored"]),
             )
-            for name, each in made.items()
+            for name, each in summary.items()
         ],
     )
     print(printable(f"{len(rows)} rows: {output}"))
 
 
-def stop_at_fault(found: list[str], strict: bool) -> None:
+def stop_at_fault(named: list[str], strict: bool) -> None:
     """Raises UserError if `strict` and a row cannot be scored completely."""
-    if found and strict:
-        raise UserError(f"{found[0]}: fix the row, or leave --strict out")
+    if named and strict:
+        raise UserError(f"{named[0]}: fix the row, or leave --strict out")
 
 
-def faults(found: list[str]) -> None:
+def faults(named: list[str]) -> None:
     """Name the rows that cannot be scored completely."""
-    for fault in found[:FAULTS_SHOWN]:
+    for fault in named[:FAULTS_SHOWN]:
         note(f"unscorable: {fault}")
-    if len(found) > FAULTS_SHOWN:
-        note(f"and {len(found) - FAULTS_SHOWN} more; --strict stops at the first")
+    if len(named) > FAULTS_SHOWN:
+        note(f"and {len(named) - FAULTS_SHOWN} more; --strict stops at the first")
 
 
 def refuse_output(path: "Path") -> None:
@@ -193,11 +193,12 @@ def refuse_output(path: "Path") -> None:
         raise UserError(f"--output {path}: the rows are written as JSON lines: give a .jsonl file's name")
 
 
-def plan(made: dict[str, Any], as_json: bool) -> None:
+def plan(entries: dict[str, Any], as_json: bool) -> None:
+    """Print a plan, one entry per line."""
     if as_json:
-        line("", True, made)
+        line("", True, entries)
         return
-    for key, value in made.items():
+    for key, value in entries.items():
         if isinstance(value, dict):
             print(printable(f"{key}:"))
             for name, each in value.items():

@@ -90,9 +90,9 @@ def read(folder: Path) -> Record | None:
         return None
     fix = "copy the adapter's folder again, or delete this file: then nothing is compared"
     try:
-        made = records.make(Record, read_json(path))
-        texts = tuple(records.make(Text, each) for each in made.texts)
-        scores = tuple(records.make(Scores, each) for each in made.scores)
+        stored = records.make(Record, read_json(path))
+        texts = tuple(records.make(Text, each) for each in stored.texts)
+        scores = tuple(records.make(Scores, each) for each in stored.scores)
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: not as the program wrote it ({error}): {fix}") from error
     scored = sum(len(each.tokens) - each.start for each in texts)
@@ -100,7 +100,7 @@ def read(folder: Path) -> Record | None:
         raise UserError(f"{path}: not as the program wrote it (a text without a scored token): {fix}")
     if any({len(each.base), len(each.adapter)} != {scored} for each in scores):
         raise UserError(f"{path}: not as the program wrote it (scores of other texts): {fix}")
-    return Record(texts, scores, made.not_compared)
+    return Record(texts, scores, stored.not_compared)
 
 
 def compare_with_training(adapter: str, score: Callable[[Sequence[Text]], Scores | None]) -> dict:

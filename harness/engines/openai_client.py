@@ -106,11 +106,11 @@ class Server:
                     raise
                 left = 1
             except (InvalidAnswer, openai.APIConnectionError, openai.APIStatusError) as error:
-                asked = _asked_pause(error)
-                if left <= 0 or not _is_temporary(error) or asked > LONGEST_ASKED_PAUSE:
+                server_pause = _asked_pause(error)
+                if left <= 0 or not _is_temporary(error) or server_pause > LONGEST_ASKED_PAUSE:
                     raise
                 # Not all at the same time, if many were refused together.
-                await asyncio.sleep(asked or pause * random.uniform(0.75, 1))
+                await asyncio.sleep(server_pause or pause * random.uniform(0.75, 1))
             left, pause = left - 1, min(2 * pause, LONGEST_PAUSE)
 
 

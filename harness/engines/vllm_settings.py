@@ -42,14 +42,14 @@ def settings_of(setup: Setup) -> dict[str, Any]:
         room = vllm_adapters.room_for(adapters.rank(adapter), adapter)
         vllm_adapters.check(adapter, room)
         settings |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": room}
-    known = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
+    arguments = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
     for name, text in setup.arguments.items():
         if name.startswith("data_parallel"):
             raise UserError(
                 f"--engine-arg {name}: replicas are a server's work: start `vllm serve` with "
                 "--data-parallel-size N, then --engine openai --engine-arg base_url=http://localhost:8000/v1"
             )
-        settings[registry.choose("engine argument", name, known)] = value_of(text)
+        settings[registry.choose("engine argument", name, arguments)] = value_of(text)
     if adapter and whole_number("max_lora_rank", str(settings["max_lora_rank"])) < adapters.rank(adapter):
         raise UserError(
             f"--engine-arg max_lora_rank={settings['max_lora_rank']}: {adapter} has rank {adapters.rank(adapter)}: "

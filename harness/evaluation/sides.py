@@ -1,6 +1,6 @@
 """One scored side out of anything stored: a run, a side of one, a baseline file, lm-eval's samples.
 
-Problems of different runs are known to be the same by their question and true answer, whatever they were called.
+Problems of different runs are the same if their question and true answer are, whatever their ids.
 """
 
 import hashlib

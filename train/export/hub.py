@@ -26,10 +26,10 @@ def push(folder: Path, repo: str, token: str) -> str:
     """Upload a folder's files; a new repository is private. Returns its address."""
     api = HfApi(token=token)
     try:
-        made = api.create_repo(repo, private=True, exist_ok=True)
-        api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="harness export")
+        repository = api.create_repo(repo, private=True, exist_ok=True)
+        api.upload_folder(repo_id=repository.repo_id, folder_path=folder, commit_message="harness export")
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise UserError(
             f"--push {repo}: the hub refuses ({cause(error, 200)}): {folder} is whole, push it again"
         ) from error
-    return made.url
+    return repository.url

@@ -36,13 +36,13 @@ def write_lora(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
 
 def write_16bit(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
     """Write the merged checkpoint in the base's own 16-bit type (a float32 base's is bfloat16); returns KEPT_SHARE."""
-    model, kept = _merge(export, quiet)
+    model, share = _merge(export, quiet)
     progress.note("export: writing 16-bit weights", quiet)
     # A checkpoint's own settings may be such as transformers reads but refuses to write; its file is copied instead.
     model.generation_config = GenerationConfig.from_model_config(model.config)
     model.save_pretrained(folder)
     _write_companions(export, folder)
-    return {KEPT_SHARE: round(kept, 4)}
+    return {KEPT_SHARE: round(share, 4)}
 
 
 def write_4bit(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
