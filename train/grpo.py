@@ -13,7 +13,7 @@ from harness.storage.stages import Stage
 from harness.storage.store import Run
 from harness.types import ANSWERED_BY, Equality
 from train.rollouts import Rollouts, accuracy_function, own_functions
-from train.stage import begin, finish, training
+from train.stage import finish, record_problems, training
 
 
 def train(run: Run, row: Stage, quiet: bool) -> None:
@@ -25,7 +25,7 @@ def train(run: Run, row: Stage, quiet: bool) -> None:
         config = stage.config
         dataset, evaluated = datasets.training_problems(config)
         prompts = rows.prompts_of(config, dataset, stage.tokenizer)
-        begin(
+        record_problems(
             stage,
             run,
             dataset,

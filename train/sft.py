@@ -10,7 +10,7 @@ from harness.models import chat
 from harness.parsing import formats
 from harness.storage.stages import Stage
 from harness.storage.store import Run
-from train.stage import begin, finish, training
+from train.stage import finish, record_problems, training
 
 
 def train(run: Run, row: Stage, quiet: bool) -> None:
@@ -22,7 +22,7 @@ def train(run: Run, row: Stage, quiet: bool) -> None:
         config = stage.config
         lessons, evaluated = datasets.lessons(config)
         solutions = rows.solutions_of(config, lessons, stage.tokenizer)
-        begin(
+        record_problems(
             stage,
             run,
             lessons,

@@ -71,11 +71,7 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
             progress.note(f"{row.title}: {key} {why}", quiet)
         open_until_done.enter_context(progress.libraries_into(folder / "trainer.log"))
         open_until_done.enter_context(faults_named(config))
-        # A compiled step is no quicker, and compiling takes minutes more: baselines/peers/training_speed.json.
-        os.environ.setdefault("UNSLOTH_COMPILE_DISABLE", "1")
-        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_folder() / "unsloth"))
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
-        os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
+        _set_environment(folder)
         # Before all else: Unsloth patches the libraries that everything after it imports.
         backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
         progress.note(f"{row.title}: {config.checkpoint}, {backend.name}", quiet)
@@ -102,7 +98,16 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
             run.keep(*(folder / name for name in finished))
 
 
-def begin(stage: Training, run: Run, dataset: Dataset, **facts: Any) -> None:
+def _set_environment(folder: Path) -> None:
+    """Settings of the libraries, unless the user has set them."""
+    # A compiled step is no quicker, and compiling takes minutes more: baselines/peers/training_speed.json.
+    os.environ.setdefault("UNSLOTH_COMPILE_DISABLE", "1")
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_folder() / "unsloth"))
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
+    os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
+
+
+def record_problems(stage: Training, run: Run, dataset: Dataset, **facts: Any) -> None:
     """Record the problems that a stage trains on. Raises UserError if it started on others."""
     sha = dataset_sha(dataset)
     if stage.checkpoint and run.record["provenance"].get(stage.row.name, {}).get("dataset_sha", sha) != sha:

@@ -11,7 +11,10 @@ from harness.cli.run import Fresh, Output, open_run
 from harness.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.config import Configuration
+    from harness.statistics.language_count import LanguageCount
 
 
 @takes_configuration
@@ -54,6 +57,17 @@ def languages(
             "difference": asdict(difference) if difference else None, "words": sentences,
         })  # fmt: skip
         return 0
+    _print_counts(counts, target)
+    if difference:
+        print(
+            f"Fisher's exact test p = {difference.fisher:.2f}; paired exact test (McNemar) p = {difference.paired:.2f}"
+        )
+    for sentence in sentences:
+        print(sentence)
+    return 0
+
+
+def _print_counts(counts: "Sequence[LanguageCount]", target: str) -> None:
     show.table(
         ("adapter", target, "share", "95 % interval (Wilson)", "languages"),
         [
@@ -65,10 +79,3 @@ def languages(
             for count in counts
         ],
     )  # fmt: skip
-    if difference:
-        print(
-            f"Fisher's exact test p = {difference.fisher:.2f}; paired exact test (McNemar) p = {difference.paired:.2f}"
-        )
-    for sentence in sentences:
-        print(sentence)
-    return 0
