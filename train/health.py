@@ -14,7 +14,7 @@ FIRST_STEPS = 8
 MUCH_CUT_OFF = 0.25
 NEARLY_ALL = 0.9
 MUCH_WITHOUT_DIFFERENCE = 0.5
-# Of the first steps' entropy; nats a token of KL; the last steps' length by the first ones'.
+# Of the first steps' entropy; nats per token of KL; the last steps' length by the first ones'.
 LITTLE_ENTROPY = 0.2
 MUCH_KL = 1.0
 LONGER, SHORTER = 1.5, 0.5
@@ -91,7 +91,7 @@ def _entropy(log: Sequence[dict]) -> Iterator[HealthWarning]:
     if len(first) and np.mean(last) < LITTLE_ENTROPY * np.mean(first):
         yield HealthWarning(
             "entropy",
-            f"The entropy fell from {np.mean(first):.2f} to {np.mean(last):.2f} nats a token: the model hardly tries "
+            f"The entropy fell from {np.mean(first):.2f} to {np.mean(last):.2f} nats per token: the model hardly tries "
             "anything else any more: lower learning_rate, or raise beta or rollout_temperature.",
         )
 
@@ -101,7 +101,7 @@ def _divergence(log: Sequence[dict], config: Configuration) -> Iterator[HealthWa
     if config.beta and len(last) and np.mean(last) > MUCH_KL:
         yield HealthWarning(
             "kl",
-            f"The KL divergence from the base reached {np.mean(last):.2f} nats a token: lower learning_rate or raise "
+            f"The KL divergence from the base reached {np.mean(last):.2f} nats per token: lower learning_rate or raise "
             "beta.",
         )
 

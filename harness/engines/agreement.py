@@ -73,7 +73,7 @@ def refuse_disagreement(agreement: Agreement, adapter: str, fix: str) -> None:
         first, second = agreement.engines
         raise UserError(
             f"--adapter {adapter}: {first} and {second} do not run the same adapter: their log-probabilities of fixed "
-            f"texts are {agreement.adapter:.2g} nats a token apart, the base's only {agreement.base:.2g}; {second} "
+            f"texts are {agreement.adapter:.2g} nats per token apart, the base's only {agreement.base:.2g}; {second} "
             f"shows {agreement.ratio:.2f} times the effect: {fix}"
         )
 

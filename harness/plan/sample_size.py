@@ -56,7 +56,7 @@ def _expected(problems: int, difference: float, changed: float, source: str) -> 
     if changed < 2 * difference:
         changed, source = 2 * difference, "twice that difference"
     asked = sequential.expected_problems(problems, difference, changed)
-    return f"about {asked:,.0f} problems on average ({100 * changed:.2g} % of the problems changing sides, {source})"
+    return f"about {asked:,.0f} problems on average ({100 * changed:.2g} % of the answers changing, {source})"
 
 
 def _tests(case: Case) -> int:
@@ -68,11 +68,8 @@ def _assumptions(case: Case, changed: float, source: str) -> str:
     several = max(case.config.samples_of(adapted) for adapted in (False, True)) > 1
     more = "; this is for one reply per problem, with more of them a smaller difference shows" if several else ""
     more += "; of one adapter, not of the recipe" if case.config.training_seeds else ""
-    among = "" if case.config.primary else f" as one of {_tests(case)} (Holm)"
-    return (
-        f"80 % power of the exact McNemar test{among}, {100 * changed:.2g} % of the problems changing sides, "
-        f"{source}{more}"
-    )
+    among = "" if case.config.primary else f", corrected for {_tests(case)} metrics (Holm)"
+    return f"80 % power of the exact McNemar test{among}, {100 * changed:.2g} % of the answers changing, {source}{more}"
 
 
 def _changed(case: Case) -> tuple[float, str]:

@@ -16,10 +16,10 @@ from harness.storage.stages import BASE, LAST, REPORT, SIDES, STAGES
 # completion.
 EMBEDDED_SIDE, EMBEDDED_TRAINING = (7.0, 0.028), (17.0, 0.064)
 REPORT_SECONDS = 2.0
-# FLOPs a second and core of two x86-64 cores with AVX-512: baselines/peers/cpu_decoding.py.
+# FLOPs per second and core of two x86-64 cores with AVX-512: baselines/peers/cpu_decoding.py.
 CPU_RATE = 60e9
-# Gemma 3 4B's shape on one H200 (baselines/peers): vLLM's output tokens a second on 1,319 prompts and its seconds of
-# loading; Unsloth's seconds a training step of so many tokens, and those of compiling.
+# Gemma 3 4B's shape on one H200 (baselines/peers): vLLM's output tokens per second on 1,319 prompts and its seconds of
+# loading; Unsloth's seconds per training step of so many tokens, and those of compiling.
 H200_RATE, H200_LOADING = 31_110, 17.3
 H200_STEP, H200_STEP_TOKENS, H200_COMPILING = 5.0, 4 * 768, 96.4
 
@@ -110,7 +110,7 @@ def _by_rule(case: Case, name: str) -> Estimate:
 def _embedded_seconds(case: Case, name: str) -> Estimate:
     fixed, each = EMBEDDED_TRAINING if name == "train" else EMBEDDED_SIDE
     unit = "completion" if name == "train" else "reply"
-    source = f"{fixed:g} s + {1000 * each:g} ms a {unit}, the default run's on two x86-64 cores (2026-11-21)"
+    source = f"{fixed:g} s + {1000 * each:g} ms per {unit}, the default run's on two x86-64 cores (2026-11-21)"
     return fixed + each * case.work(name), source
 
 
@@ -120,8 +120,8 @@ def _cpu_seconds(case: Case, name: str) -> Estimate:
     flops = 6 if name == "train" else 2
     seconds = _tokens(case, name) * flops * case.size.parameters / (CPU_RATE * case.machine.cores)
     return seconds, (
-        f"{_tokens(case, name):,} tokens at most, {flops} FLOPs a token and parameter, at best {CPU_RATE / 1e9:g} "
-        "GFLOP/s a core (measured 2026-11-21: 0.6 billion parameters, two cores with AVX-512)"
+        f"{_tokens(case, name):,} tokens at most, {flops} FLOPs per token and parameter, at best {CPU_RATE / 1e9:g} "
+        "GFLOP/s per core (measured 2026-11-21: 0.6 billion parameters, two cores with AVX-512)"
     )
 
 
@@ -133,7 +133,7 @@ def _gpu_seconds(case: Case, name: str) -> Estimate:
             return UNKNOWN, "no earlier run by this trainer, and no rule for it"
         seconds = H200_COMPILING + H200_STEP * scale * tokens / H200_STEP_TOKENS
         return seconds, (
-            f"{tokens:,} tokens at most, at an H200's {H200_STEP} s a step of {H200_STEP_TOKENS:,}, after "
+            f"{tokens:,} tokens at most, at an H200's {H200_STEP} s per step of {H200_STEP_TOKENS:,}, after "
             f"{H200_COMPILING:g} s of compiling (2026-11-21: {model})"
         )
     if case.engine != "vllm":

@@ -355,4 +355,4 @@ def test_a_plan_says_the_looks(command, capsys, tmp_path, monkeypatch):
     said = json.loads(capsys.readouterr().out.splitlines()[-1])["stop early"]
     assert said["looks"].startswith("10, after 132, 264, ")
     assert said["at most"] == "1,319 replies with the adapter"
-    assert said["for +10 points"].startswith("about 500 problems on average (30 % of the problems changing sides")
+    assert said["for +10 points"].startswith("about 500 problems on average (30 % of the answers changing")

@@ -275,6 +275,26 @@ def test_scores_and_page_are_made_again(killed, harness):
     assert "The recipe: another training" in done.stdout
 
 
+def test_only_a_seed_that_was_scored_again_is_gathered_again(killed, tmp_path):
+    run = Run(shutil.copytree(killed[0], tmp_path / "copy"))
+    gathered = run.path / "after" / "scores.jsonl"
+    old, written = gathered.read_bytes(), gathered.stat().st_mtime_ns
+    training_seeds.gather_changed(run)
+    assert gathered.stat().st_mtime_ns == written
+    member = training_seeds.members(run)[SEEDS[1]]
+    scores = member.path / "after" / "scores.jsonl"
+    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    scores.write_text("".join(json.dumps(row | {"extracted": "other"}) + "\n" for row in rows))
+    with pytest.raises(UserError, match="was changed after it was written"):
+        training_seeds.gather_changed(run)
+    member.keep(scores)
+    training_seeds.gather_changed(run)
+    assert gathered.read_bytes() != old
+    assert [each.extracted for each in run.evaluation("after").scores if each.index == 1] == ["other"] * 12
+    parts = training_seeds.by_seed(run.config, run.evaluation("after"))
+    assert [len(parts[seed].completions) for seed in SEEDS] == [12, 12]
+
+
 def test_a_seed_that_is_gone_is_one_line(killed, tmp_path):
     run, _ = killed
     with pytest.raises(UserError, match="seed-3408: this training is not finished"):

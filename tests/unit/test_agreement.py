@@ -91,7 +91,9 @@ WEAKEST = ("alpha_pattern read as plain alpha", "half of the layers missing")
 def test_an_adapter_that_is_another_one_in_the_engine_stops_the_run(trained, tmp_path, fault, dtype):
     kind, made = FAULTS[fault]
     adapter = made(Path(shutil.copytree(trained[kind], tmp_path / "adapter")))
-    with pytest.raises(UserError, match=r"trainer and transformers do not run the same adapter: .* nats a token apart"):
+    with pytest.raises(
+        UserError, match=r"trainer and transformers do not run the same adapter: .* nats per token apart"
+    ):
         proven(adapter, dtype)
 
 
