@@ -1,4 +1,4 @@
-"""MetricDefinition a base model, train it with GRPO, measure it again, and say what changed."""
+"""Measure a base model, train it with GRPO, measure it again, and say what changed."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -24,7 +24,7 @@ def warnings(run: Run, provenances: Provenances, comparison: Mapping[str, Any]) 
 
 def of_sides(provenances: Provenances, settings: Mapping[str, Any]) -> tuple[str, ...]:
     """What each side's evaluation recorded, and what the figures are about; `settings` are the run's."""
-    several = any("training_seeds" in known for known in provenances.values())
+    several = settings.get("training_seeds") is not None
     one = () if several else (headline.ABOUT_ONE_ADAPTER,)
     about = (*one, *headline.of_replies(settings)) if len(provenances) > 1 else ()
     base, *_, last = *provenances.values(), *provenances.values()

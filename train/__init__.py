@@ -1,1 +1,1 @@
-"""Improve a model; knows nothing of reports."""
+"""Training: SFT and GRPO on two trainers, and the export of adapters."""

@@ -1,4 +1,4 @@
-"""Our recipe keys -> the arguments of the installed trainers, each held against the dataclass that takes it."""
+"""Recipe keys -> the arguments of the installed trainers, each checked against the dataclass that takes it."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -51,11 +51,11 @@ SFT = BOTH | {
 
 
 def grpo_arguments(
-    config: Configuration, folder: Path, max_completion: int, functions: int, probes: int, goes_on: bool
+    config: Configuration, folder: Path, max_completion: int, functions: int, probes: int, resumes: bool
 ) -> Any:
-    """trl.GRPOConfig; the last of the `functions` reward functions is the accuracy, which is measured and not paid.
+    """trl.GRPOConfig; the last of the `functions` reward functions is the accuracy, whose weight is 0.
 
-    `probes` problems are held out; `goes_on`: training resumes, its first probe is behind it.
+    `probes` problems are held out; `resumes`: training continues after its first probe.
     """
     completions = config.prompts_per_step * config.generations // config.accumulation
     values = _common(config, folder, GRPO) | {
@@ -79,28 +79,28 @@ def grpo_arguments(
         values |= {
             "eval_strategy": "steps",
             "eval_steps": config.eval_every,
-            "eval_on_start": not goes_on,
+            "eval_on_start": not resumes,
             "num_generations_eval": 1,
-            # No larger than what training has room for, and all as large, as the probe is the mean over its batches.
+            # No larger than a training batch, and all of one size, as the probe is the mean over its batches.
             "per_device_eval_batch_size": max(
                 size for size in range(1, values["per_device_train_batch_size"] + 1) if probes % size == 0
             ),
         }
-    made = _made(trl.GRPOConfig, values)
-    # Unsloth's config gives up the scaling with loss_type = dr_grpo, also where it was asked for.
-    made.scale_rewards = config.scale_rewards
-    return made
+    arguments = _make(trl.GRPOConfig, values)
+    # Unsloth's config drops the scaling with loss_type = dr_grpo, even if it is configured.
+    arguments.scale_rewards = config.scale_rewards
+    return arguments
 
 
 def sft_arguments(config: Configuration, folder: Path) -> Any:
     """trl.SFTConfig."""
     values = _common(config, folder, SFT) | {"max_length": config.max_sequence, "packing": False}
     values["per_device_train_batch_size"] = _share(config.sft_batch, "solutions", "sft_batch")
-    return _made(trl.SFTConfig, values)
+    return _make(trl.SFTConfig, values)
 
 
 def _share(batch: int, things: str, keys: str) -> int:
-    """What one process has of a step's batch, of so many things that the recipe's keys decide on."""
+    """One process's share of a batch of so many things. Raises UserError, which names the recipe's keys, if uneven."""
     if batch % processes():
         raise UserError(f"{processes()} processes cannot share the {batch} {things} of a batch: change {keys}")
     return batch // processes()
@@ -123,14 +123,14 @@ def _common(config: Configuration, folder: Path, names: dict[str, str]) -> dict[
     }
 
 
-def _made(kind: type, values: dict[str, Any]) -> Any:
+def _make(kind: type, values: dict[str, Any]) -> Any:
     missing = sorted(values.keys() - {field.name for field in fields(kind)})
     if missing:
         raise UserError(f"this TRL has no {', '.join(missing)}: install the version in constraints/cpu.txt")
     try:
-        made = kind(**values)
+        arguments = kind(**values)
     except ValueError as error:
         raise UserError(f"TRL refuses the recipe: {cause(error, 400)}") from error
-    # Several GPUs without a launcher would each take a whole batch (torch's DataParallel), and nobody has asked for it.
-    made._n_gpu = min(made.n_gpu, 1)
-    return made
+    # Several GPUs without a launcher would each take a whole batch (torch's DataParallel).
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

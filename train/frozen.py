@@ -1,4 +1,4 @@
-"""The base stays what it was: its weights are summed up before training and after it, and merges leave no trace."""
+"""The base must not change: checksums of its weights before and after training, and merges that are undone exactly."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from peft.tuners.lora import LoraLayer
 
 from harness.errors import UserError
 
-# Weights that are summed up at once.
+# Weights that are summed at once.
 CHUNK = 2**22
 
 
 @torch.no_grad()
 def checksums(model: Any) -> dict[str, int]:
-    """Of each weight that is not trained, by name: any bit that changes changes the sum, a wider type does not."""
+    """Checksums of the weights that are not trained, by name: any bit changes the sum, a wider type does not."""
     return {
         name: _checksum(parameter)
         for name, parameter in model.named_parameters()
@@ -27,14 +27,14 @@ def _checksum(parameter: torch.Tensor) -> int:
     for start in range(0, len(flat), CHUNK):
         chunk = flat[start : start + CHUNK]
         bits = chunk.float().view(torch.int32) if chunk.is_floating_point() else chunk
-        # The sum wraps around; odd factors let no single change vanish in it.
+        # The sum wraps around; with odd factors no single change is lost in it.
         places = torch.arange(1, 2 * len(bits), 2, device=flat.device)
         total += (bits.long() * places).sum()
     return int(total)
 
 
 def check_unmoved(before: dict[str, int], model: Any) -> None:
-    """A UserError where a weight that was not trained is another one than before."""
+    """Raises UserError if a weight that was not trained has changed."""
     now = checksums(model)
     moved = [name for name, value in before.items() if now.get(name, value) != value]
     if moved:
@@ -46,25 +46,25 @@ def check_unmoved(before: dict[str, int], model: Any) -> None:
 
 
 def restore_after_merges(model: Any) -> None:
-    """Have a PEFT model's unmerge_adapter() put back the weights that merge_adapter() found.
+    """Make a PEFT model's unmerge_adapter() restore the weights from before merge_adapter().
 
     PEFT subtracts what it has added, which 16-bit rounding does not undo: after 300 merges of a growing adapter half of
     the embedded model's weights were others, by a fifth of the adapter. The copies take host memory once.
     """
     tuner = model.base_model
-    merge, unmerge, kept = tuner.merge_adapter, tuner.unmerge_adapter, {}
+    merge, unmerge, saved = tuner.merge_adapter, tuner.unmerge_adapter, {}
 
     def merge_adapter(*arguments: Any, **options: Any) -> None:
         for layer in model.modules():
-            if isinstance(layer, LoraLayer) and layer not in kept:
+            if isinstance(layer, LoraLayer) and layer not in saved:
                 weight = layer.get_base_layer().weight
                 # A merge into 4-bit weights makes new ones and leaves these as they are.
-                kept[layer] = weight if hasattr(weight, "quant_state") else weight.data.to("cpu", copy=True)
+                saved[layer] = weight if hasattr(weight, "quant_state") else weight.data.to("cpu", copy=True)
         merge(*arguments, **options)
 
     def unmerge_adapter() -> None:
         unmerge()
-        for layer, weight in kept.items():
+        for layer, weight in saved.items():
             base = layer.get_base_layer()
             if hasattr(weight, "quant_state"):
                 base.weight = weight

@@ -1,4 +1,4 @@
-"""The GRPO stage, whatever the backend: prompts, rewards, a log line a step, probes, a checked adapter."""
+"""The GRPO stage, with any backend: prompts, rewards, one log line per step, probes, a checked adapter."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +13,11 @@ from harness.storage.stages import Stage
 from harness.storage.store import Run
 from harness.types import ANSWERED_BY, Equality
 from train.rollouts import Rollouts, accuracy_function, own_functions
-from train.stage import begin, finish, training
+from train.stage import finish, record_problems, training
 
 
 def train(run: Run, row: Stage, quiet: bool) -> None:
-    """Train the configured model's adapter into the run folder, from its last checkpoint where there is one."""
+    """Train the configured model's adapter into the run folder, from its last checkpoint if there is one."""
     with training(run, row, run.path / "train", quiet) as stage:
         from train import rows, trainers
         from train.step_log import StepLog
@@ -25,7 +25,7 @@ def train(run: Run, row: Stage, quiet: bool) -> None:
         config = stage.config
         dataset, evaluated = datasets.training_problems(config)
         prompts = rows.prompts_of(config, dataset, stage.tokenizer)
-        begin(
+        record_problems(
             stage,
             run,
             dataset,
@@ -60,16 +60,16 @@ def train(run: Run, row: Stage, quiet: bool) -> None:
 
 
 def reward_functions(config: Configuration, equality: Equality, prompt: str, limit: int) -> list[Reward]:
-    """The recipe's reward functions, a user's own out of a file, and behind them the accuracy.
+    """The recipe's reward functions, or a user's own out of a file, and after them the accuracy.
 
     `limit`: the most tokens of a completion.
     """
     format = FORMATS[config.format]
     prefix = formats.prompt_prefix(prompt, format)
     if config.has_own_rewards:
-        paid = own_functions(Path(config.rewards))
+        rewards = own_functions(Path(config.rewards))
     else:
-        paid = functions(
+        rewards = functions(
             config.rewards,
             config.variant,
             format=format,
@@ -78,10 +78,10 @@ def reward_functions(config: Configuration, equality: Equality, prompt: str, lim
             prefix=prefix,
             limit=limit,
         )
-    return [*paid, accuracy_function(format, equality, prefix, limit)]
+    return [*rewards, accuracy_function(format, equality, prefix, limit)]
 
 
 def _correct(config: Configuration, equality: Equality, prompt: str, limit: int) -> Reward:
-    """What says of held-out problems whether they are answered correctly, whatever the layout."""
+    """The function that scores completions of held-out problems by their final answer alone."""
     format = FORMATS[config.format]
     return accuracy_function(format, equality, formats.prompt_prefix(prompt, format), limit, ANSWERED_BY)

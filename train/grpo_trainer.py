@@ -1,4 +1,4 @@
-"""TRL's GRPO trainer, with replies that end where the checkpoint's do."""
+"""TRL's GRPO trainer, with completions that end where the checkpoint's do."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -13,8 +13,8 @@ from harness.models.turn_ends import without_end
 class GrpoTrainer(trl.GRPOTrainer):
     """Stops, masks and counts completions by `ends`, the ids of all tokens that end one.
 
-    TRL does so by the tokenizer's end-of-sequence token alone. The end itself is learnt, nothing behind it is. To be
-    imported behind Unsloth, which puts a trainer of its own in the place of TRL's.
+    TRL does so by the tokenizer's end-of-sequence token alone. The end itself is learnt, nothing after it is. To be
+    imported after Unsloth, which replaces TRL's trainer by its own.
     """
 
     def __init__(self, *, ends: AbstractSet[int], args: trl.GRPOConfig, **values: Any):
@@ -30,18 +30,18 @@ class GrpoTrainer(trl.GRPOTrainer):
         return _cut(completions, lengths), logprobs and _cut(logprobs, lengths)
 
     def _generate(self, prompts: list) -> tuple:
-        # Before: Unsloth turns the model to training behind each generation.
+        # Before generation: Unsloth sets the model to training after it.
         mode = "train" if self.model.training else "eval"
         generated = super()._generate(prompts)
         completion_ids, completions = generated[1], generated[3]
         for completion, ids in zip(completions, completion_ids, strict=True):
-            # As the engines have it, also where the end is no special token.
+            # As the engines decode it, also if the end is no special token.
             completion[0]["content"] = self._tokenizer.decode(without_end(ids, self.ends), skip_special_tokens=True)
         self._count(completion_ids, self._metrics[mode])
         return generated
 
     def _count(self, completion_ids: list[list[int]], figures: dict[str, list[float]]) -> None:
-        """Put right what was just logged of cut-off completions and of the lengths of the others."""
+        """Correct the logged share of cut-off completions and the lengths of the others."""
         device = self.accelerator.device
         cut_off = torch.tensor([ids[-1] not in self.ends for ids in completion_ids], device=device)
         lengths = torch.tensor([len(ids) for ids in completion_ids], device=device)

@@ -1,4 +1,4 @@
-"""What must hold of an adapter before anything trusts it."""
+"""Checks of a trained adapter."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,21 +13,20 @@ from harness.models.adapters import NOT_LANGUAGE, WEIGHTS
 
 
 def check_targets(model: Any, targets: Sequence[str]) -> None:
-    """A UserError where the layers that a PEFT model trains are not all of `targets` and no others, in the language
-    model alone."""
+    """Raises UserError if a PEFT model does not train exactly the layers `targets`, in the language model alone."""
     names = [name.partition(".lora_B")[0] for name, _ in model.named_parameters() if "lora_B" in name]
-    found = {name.rpartition(".")[2] for name in names}
-    if found != set(targets) or any(part in name for name in names for part in NOT_LANGUAGE):
+    trained = {name.rpartition(".")[2] for name in names}
+    if trained != set(targets) or any(part in name for name in names for part in NOT_LANGUAGE):
         raise UserError(
             f"lora_targets = {', '.join(targets)}: the layers of the language model that have these names are "
-            f"{', '.join(sorted(found))}: mend lora_targets"
+            f"{', '.join(sorted(trained))}: fix lora_targets"
         )
 
 
 def check_trained(folder: Path, start: Path | None = None) -> dict[str, int]:
-    """Counts the lora_B tensors and those that training moved, from zero or from the adapter in `start`.
+    """Count the lora_B tensors and those that training changed, from zero or from the adapter in `start`.
 
-    A UserError where none moved or one is not finite.
+    Raises UserError if none changed or one is not finite.
     """
     tensors = load_file(folder / WEIGHTS)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
@@ -51,11 +50,11 @@ def check_trained(folder: Path, start: Path | None = None) -> dict[str, int]:
 def logit_difference(model: Any, folder: Path, tokenizer: Any, prompt: str) -> float:
     """The largest difference of the next token's logits with and without the adapter, as it is loaded back.
 
-    A UserError where it is 0, or where the file does not have the model's adapter weights, all and no others.
+    Raises UserError if it is 0, or if the file does not have exactly the model's adapter weights.
     """
-    stored, known = load_peft_weights(str(folder), device="cpu"), get_peft_model_state_dict(model)
-    if stored.keys() != known.keys():
-        odd = sorted(stored.keys() ^ known.keys())[0]
+    stored, expected = load_peft_weights(str(folder), device="cpu"), get_peft_model_state_dict(model)
+    if stored.keys() != expected.keys():
+        odd = sorted(stored.keys() ^ expected.keys())[0]
         raise UserError(f"the trained adapter does not load back ({odd}): train it with --trainer trl")
     set_peft_model_state_dict(model, stored)
     model.eval()

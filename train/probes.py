@@ -1,4 +1,4 @@
-"""What the training's own engines say to fixed texts, left beside the adapter for the engine that measures it."""
+"""Scores of fixed texts by the training's own engines, written beside the adapter for the engine that evaluates it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,29 +26,29 @@ EXAMPLES = (
     ("Tom buys 3 pens at 4 dollars each. How much does he pay?", "3 pens cost 3 * 4 = 12 dollars.", "12"),
     ("How many minutes are in 5 hours?", "An hour has 60 minutes, so 5 hours have 5 * 60 = 300 minutes.", "300"),
 )
-# How an adapter's name is told to Unsloth, which makes a request of it.
+# The adapter's name for Unsloth, which makes a request of it.
 NAME = "fixed_texts"
 
 
-def leave(stage: "Training", trainer: Any, folder: Path) -> None:
-    """Write the record beside the adapter in `folder`; a UserError where the rollouts' engine ran another adapter."""
+def write(stage: "Training", trainer: Any, folder: Path) -> None:
+    """Write the record beside the adapter in `folder`. Raises UserError if the rollouts' engine ran another adapter."""
     texts = fixed_texts(stage.config, stage.tokenizer)
     if not texts:
         return
-    own = trainer_scores(trainer.model, texts)
+    trainer_own = trainer_scores(trainer.model, texts)
     rollouts, why = _rollout_scores(stage, trainer, texts)
     if rollouts:
         agreement.refuse_disagreement(
-            agreement.compare(own, rollouts),
+            agreement.compare(trainer_own, rollouts),
             str(folder.with_name("adapter")),
             "train again with --fresh and --set rollouts=generate",
         )
-    scores = (own, rollouts) if rollouts else (own,)
+    scores = (trainer_own, rollouts) if rollouts else (trainer_own,)
     agreement.write(folder, Record(texts, scores, {"rollouts": why} if why else {}))
 
 
 def fixed_texts(config: Configuration, tokenizer: Any) -> tuple[Text, ...]:
-    """The examples in the run's own layout, of those that fit into max_sequence."""
+    """The examples in the run's own format, of those that fit into max_sequence."""
     format, texts = FORMATS[config.format], []
     for question, reasoning, answer in EXAMPLES:
         prompt = chat.render(tokenizer, formats.messages(question, system_text(config)))
@@ -61,64 +61,64 @@ def fixed_texts(config: Configuration, tokenizer: Any) -> tuple[Text, ...]:
 
 @torch.no_grad()
 def trainer_scores(model: Any, texts: Sequence[Text]) -> Scores:
-    """Of a PEFT model, with and without its adapter."""
+    """Scores by a PEFT model, with and without its adapter."""
     model.eval()
-    adapter = _said(model, texts)
+    adapter = _token_scores(model, texts)
     with model.disable_adapter():
-        base = _said(model, texts)
+        base = _token_scores(model, texts)
     return Scores("trainer", str(model.dtype).removeprefix("torch."), base, adapter)
 
 
-def _said(model: Any, texts: Sequence[Text]) -> tuple[float, ...]:
-    found = []
+def _token_scores(model: Any, texts: Sequence[Text]) -> tuple[float, ...]:
+    values = []
     for text in texts:
         ids = torch.tensor([text.tokens], device=model.device)
         logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-        said = logits[0, :-1].float().log_softmax(-1).gather(1, ids[0, 1:, None])
-        found += said[text.start - 1 :, 0].tolist()
-    return tuple(found)
+        log_probabilities = logits[0, :-1].float().log_softmax(-1).gather(1, ids[0, 1:, None])
+        values += log_probabilities[text.start - 1 :, 0].tolist()
+    return tuple(values)
 
 
 def _rollout_scores(stage: "Training", trainer: Any, texts: Sequence[Text]) -> tuple[Scores | None, str]:
-    """Of the vLLM that the training generated with; None with the reason where it cannot be asked."""
+    """Scores by the vLLM that the training generated with; None with the reason if it cannot score."""
     if stage.config.rollouts == "generate":
         return None, ""
     if stage.config.rollouts == "server":
         return None, "the server gives no log-probabilities of prompts"
     try:
-        asked = unsloth_scores if stage.backend.name == "unsloth" else trl_scores
-        return asked(trainer, texts), ""
+        scores = unsloth_scores if stage.backend.name == "unsloth" else trl_scores
+        return scores(trainer, texts), ""
     except Exception as error:  # other versions of TRL, Unsloth and vLLM have no common error for what they lack
         return None, cause(error)
 
 
 def trl_scores(trainer: Any, texts: Sequence[Text]) -> Scores:
-    """Of TRL's own vLLM, which has the adapter merged into its weights."""
+    """Scores by TRL's own vLLM, which has the adapter merged into its weights."""
     rollouts = trainer.vllm_generation
     rollouts.sync_weights()
-    adapter = _said_by_vllm(rollouts.llm, texts)
+    adapter = _token_scores_by_vllm(rollouts.llm, texts)
     with rescale_adapter_scale(trainer.model, 0.0):
         rollouts.sync_weights()
-    return Scores("rollouts", _dtype(rollouts.llm), _said_by_vllm(rollouts.llm, texts), adapter)
+    return Scores("rollouts", _dtype(rollouts.llm), _token_scores_by_vllm(rollouts.llm, texts), adapter)
 
 
 def unsloth_scores(trainer: Any, texts: Sequence[Text]) -> Scores:
-    """Of Unsloth's vLLM, which shares the base's weights and is given the adapter with each batch."""
+    """Scores by Unsloth's vLLM, which shares the base's weights and is given the adapter with each batch."""
     engine = trainer.model.vllm_engine
-    adapter = _said_by_vllm(engine, texts, lora_request=trainer.model.load_lora(NAME, load_tensors=True))
-    return Scores("rollouts", _dtype(engine), _said_by_vllm(engine, texts), adapter)
+    adapter = _token_scores_by_vllm(engine, texts, lora_request=trainer.model.load_lora(NAME, load_tensors=True))
+    return Scores("rollouts", _dtype(engine), _token_scores_by_vllm(engine, texts), adapter)
 
 
-def _said_by_vllm(llm: Any, texts: Sequence[Text], **options: Any) -> tuple[float, ...]:
+def _token_scores_by_vllm(llm: Any, texts: Sequence[Text], **options: Any) -> tuple[float, ...]:
     from vllm import SamplingParams
 
-    asked = [{"prompt_token_ids": list(text.tokens)} for text in texts]
+    prompts = [{"prompt_token_ids": list(text.tokens)} for text in texts]
     parameters = SamplingParams(max_tokens=1, temperature=1.0, prompt_logprobs=0)
-    found = []
-    for text, output in zip(texts, llm.generate(asked, parameters, use_tqdm=False, **options), strict=True):
-        said = zip(text.tokens, output.prompt_logprobs, strict=True)
-        found += [known[token].logprob for token, known in list(said)[text.start :]]
-    return tuple(found)
+    values = []
+    for text, output in zip(texts, llm.generate(prompts, parameters, use_tqdm=False, **options), strict=True):
+        by_token = zip(text.tokens, output.prompt_logprobs, strict=True)
+        values += [each[token].logprob for token, each in list(by_token)[text.start :]]
+    return tuple(values)
 
 
 def _dtype(llm: Any) -> str:

@@ -1,4 +1,4 @@
-"""The SFT warm-up: worked solutions in the recipe's own layout, before GRPO goes on with the same adapter."""
+"""The SFT stage: training on worked solutions in the recipe's own format; GRPO continues with the same adapter."""
 
 import math
 from dataclasses import asdict
@@ -10,11 +10,11 @@ from harness.models import chat
 from harness.parsing import formats
 from harness.storage.stages import Stage
 from harness.storage.store import Run
-from train.stage import begin, finish, training
+from train.stage import finish, record_problems, training
 
 
-def warm_up(run: Run, row: Stage, quiet: bool) -> None:
-    """Train the adapter on worked solutions, from the last checkpoint where there is one."""
+def train(run: Run, row: Stage, quiet: bool) -> None:
+    """Train the adapter on worked solutions, from the last checkpoint if there is one."""
     with training(run, row, run.warm_up, quiet) as stage:
         from train import rows, trainers
         from train.step_log import StepLog
@@ -22,7 +22,7 @@ def warm_up(run: Run, row: Stage, quiet: bool) -> None:
         config = stage.config
         lessons, evaluated = datasets.lessons(config)
         solutions = rows.solutions_of(config, lessons, stage.tokenizer)
-        begin(
+        record_problems(
             stage,
             run,
             lessons,

@@ -1,4 +1,4 @@
-"""What the two stages share: the backend, the last checkpoint, quiet libraries, a checked adapter at the end."""
+"""What both training stages share: the backend, the last checkpoint, quiet libraries, a checked adapter at the end."""
 
 import json
 import os
@@ -33,9 +33,9 @@ ADAPTER_FILES = ("adapter_config.json", WEIGHTS)
 class Training:
     """A stage under way, in one of perhaps several processes.
 
-    `row` is the stage's in the table; `config` is as this machine can run it; `ends` are the tokens that end a reply;
-    training goes on from `checkpoint`, after `done` steps; only the `first` process writes what is not the trainer's
-    own; `provenance` goes into run.json.
+    `row` is the stage's in the table; `config` is as this machine can run it; `ends` are the tokens that end a
+    completion; training continues from `checkpoint`, after `done` steps; only the `first` process writes what is not
+    the trainer's own; `provenance` goes into run.json.
     """
 
     row: Stage
@@ -54,7 +54,7 @@ class Training:
 
 @contextmanager
 def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Training]:
-    """Open a training stage whose files lie in `folder`; what libraries print goes into its trainer.log."""
+    """Open a training stage with its files in `folder`; what libraries print goes into its trainer.log."""
     config, replaced = fitted(run.config)
     if config.training_seed is not None:
         config = config.model_copy(update={"seed": config.training_seed})
@@ -71,11 +71,7 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
             progress.note(f"{row.title}: {key} {why}", quiet)
         open_until_done.enter_context(progress.libraries_into(folder / "trainer.log"))
         open_until_done.enter_context(faults_named(config))
-        # A compiled step is no quicker, and compiling takes minutes more: baselines/peers/training_speed.json.
-        os.environ.setdefault("UNSLOTH_COMPILE_DISABLE", "1")
-        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_folder() / "unsloth"))
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
-        os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
+        _set_environment(folder)
         # Before all else: Unsloth patches the libraries that everything after it imports.
         backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
         progress.note(f"{row.title}: {config.checkpoint}, {backend.name}", quiet)
@@ -102,13 +98,22 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
             run.keep(*(folder / name for name in finished))
 
 
-def begin(stage: Training, run: Run, dataset: Dataset, **facts: Any) -> None:
-    """Keep what is known of the problems that a stage trains on; a UserError where it has begun on others."""
+def _set_environment(folder: Path) -> None:
+    """Settings of the libraries, unless the user has set them."""
+    # A compiled step is no quicker, and compiling takes minutes more: baselines/peers/training_speed.json.
+    os.environ.setdefault("UNSLOTH_COMPILE_DISABLE", "1")
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_folder() / "unsloth"))
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
+    os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
+
+
+def record_problems(stage: Training, run: Run, dataset: Dataset, **facts: Any) -> None:
+    """Record the problems that a stage trains on. Raises UserError if it started on others."""
     sha = dataset_sha(dataset)
     if stage.checkpoint and run.record["provenance"].get(stage.row.name, {}).get("dataset_sha", sha) != sha:
         raise UserError(
-            f"{run.path}: {stage.row.title} has begun on other problems than the data has now (was it edited?): bring "
-            "those back, or start with --fresh"
+            f'{run.path}: the training problems changed since stage "{stage.row.title}" started: bring the old data '
+            "back, or start over with --fresh"
         )
     stage.provenance |= facts | {"dataset_sha": sha}
     if stage.first:
@@ -116,9 +121,9 @@ def begin(stage: Training, run: Run, dataset: Dataset, **facts: Any) -> None:
 
 
 def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> None:
-    """Train to the end, keep what the trainer says it ran with, and the adapter once it has passed its checks.
+    """Train to the end, write the trainer's effective settings, and the adapter once it has passed its checks.
 
-    `start` is the adapter that training went on with, None for a fresh one; `prompt` is rendered.
+    `start` is the adapter that training continued with, None for a fresh one; `prompt` is rendered.
     """
     from peft import load_peft_weights, set_peft_model_state_dict
 
@@ -127,7 +132,7 @@ def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> No
     lora.check_targets(trainer.model, stage.config.lora_targets)
     if stage.config.rollouts != "generate" and stage.backend.name == "trl":
         frozen.restore_after_merges(trainer.model)
-    # What several processes share has no whole weights to sum up, nor answers it alone.
+    # Of a model that several processes share, none has the whole weights.
     is_whole = processes() == 1
     weights = frozen.checksums(trainer.model) if is_whole else {}
     if stage.checkpoint and _is_last(stage.checkpoint):
@@ -150,21 +155,23 @@ def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> No
         if file.name not in ADAPTER_FILES:
             shutil.rmtree(file) if file.is_dir() else file.unlink()
     if is_whole:
-        probes.leave(stage, trainer, temporary)
+        probes.write(stage, trainer, temporary)
     adapter = stage.folder / "adapter"
     shutil.rmtree(adapter, ignore_errors=True)
     temporary.rename(adapter)
 
 
 def processes() -> int:
-    """How many processes train together, as torchrun and accelerate say it."""
+    """The number of processes that train together, as torchrun and accelerate set it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint: the trainer writes its state last, so one without all of it was cut short."""
-    found = {state.parent for state in folder.glob("checkpoint-*/trainer_state.json") if _is_state(state)}
-    return max(filter(_is_whole, found), key=step_of, default=None)
+    checkpoints_with_state = {
+        state.parent for state in folder.glob("checkpoint-*/trainer_state.json") if _is_state(state)
+    }
+    return max(filter(_is_whole, checkpoints_with_state), key=step_of, default=None)
 
 
 def _is_whole(checkpoint: Path) -> bool:
@@ -193,7 +200,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def _effective(stage: Training, trainer: Any) -> dict[str, Any]:
-    """What the trainer says it ran with, and what this machine put in place of the recipe's."""
+    """The trainer's own settings, and those of the recipe that this machine replaced."""
     lora = trainer.model.peft_config["default"].to_dict()
     trainable, parameters = trainer.model.get_nb_trainable_parameters()
     values = {
@@ -211,7 +218,7 @@ def _effective(stage: Training, trainer: Any) -> dict[str, Any]:
 
 
 def _kl_reference(trainer: Any) -> str | None:
-    """What the KL term holds the model against: TRL keeps a copy of an adapter that it goes on with."""
+    """The reference of the KL term: TRL keeps a copy of an adapter that it continues with."""
     if not getattr(trainer.args, "beta", 0):
         return None
     return "the adapter of SFT" if "ref" in trainer.model.peft_config else "the base"

@@ -1,4 +1,4 @@
-"""What a trainer reports after each step, and what is wrong with it, while it runs and afterwards."""
+"""The log of a training: a row per step and per probe, and health warnings while it runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +12,10 @@ from train.stage import Training
 
 
 class StepLog(TrainerCallback):
-    """A line a step in log.jsonl and one a probe in probes.jsonl, and health warnings as soon as they are due.
+    """Writes one line per step to log.jsonl and one per probe to probes.jsonl, and prints health warnings.
 
-    Lines after the checkpoint that training goes on from are dropped. `shown` is the figure beside the progress bar,
-    `limit` the most tokens of a completion; `probed` gives a probe's results, a value a held-out problem.
+    Lines after the checkpoint that training continues from are dropped. `shown` is the figure beside the progress bar,
+    `limit` the most tokens of a completion; `probed` gives a probe's results, one value per held-out problem.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class StepLog(TrainerCallback):
                 self.warned.add(warning.kind)
                 progress.note(f"step {state.global_step}: {warning.text}", self.stage.quiet)
 
-    def warnings(self) -> list[health.Warning]:
-        """What is wrong so far; of an SFT stage nothing is known to judge it by."""
+    def warnings(self) -> list[health.HealthWarning]:
+        """The health warnings so far; none of an SFT stage."""
         return health.warnings(self.rows, self.probe_rows, self.stage.config, self.limit) if self.limit else []
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""Trackers that follow a run when its recipe names one: the training's curves, the metrics, the report's plots.
+"""Trackers that follow a run if its recipe names one: the training's curves, the metrics, the report's plots.
 
-They watch the run folder from the process of the command, so that all of it is one run of the tracker's, whichever
-processes trained and measured, and whether or not they were killed and went on. tensorboard and trackio are the
+They read the run folder from the process of the command, so that all of it is one run of the tracker's, whichever
+processes trained and evaluated, and whether or not they were killed and continued. tensorboard and trackio are the
 trainer's own (TRAINERS_OWN) and have the curves alone.
 """
 
@@ -92,29 +92,29 @@ class Wandb:
 
 @contextmanager
 def tracked(run: Run, stages: Sequence[str]) -> Iterator[None]:
-    """Have the run's tracker, where its configuration names one of TRACKERS, follow the stages that the body runs."""
+    """Let the run's tracker, if its configuration names one of TRACKERS, follow the stages that the body runs."""
     name = run.config.tracker
     if name not in TRACKERS or all(run.is_done(stage) for stage in stages):
         yield
         return
-    _forget_what_comes_again(run)
+    _cut_journals(run)
     with redirect_stdout(sys.stderr):
-        tracker = _opened(name, run)
+        tracker = _open(name, run)
     stop = threading.Event()
-    thread = threading.Thread(target=_followed, args=(run, tracker, stop), daemon=True)
+    thread = threading.Thread(target=_follow_until_stopped, args=(run, tracker, stop), daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
-        with redirect_stdout(sys.stderr), _never_in_the_way(name):
+        with redirect_stdout(sys.stderr), _failures_noted(name):
             _log_results(run, tracker)
             tracker.close()
 
 
-def _forget_what_comes_again(run: Run) -> None:
-    """Cut the journals of a training that was killed to the step that it goes on from, before they are followed."""
+def _cut_journals(run: Run) -> None:
+    """Cut the journals of a training that was killed to the step that it continues from, before they are followed."""
     for stage, folder in (("warm-up", run.warm_up), ("train", run.path / "train")):
         if run.is_done(stage):
             continue
@@ -123,7 +123,7 @@ def _forget_what_comes_again(run: Run) -> None:
             cut_journal(journal, step_of(checkpoint) if checkpoint else 0)
 
 
-def _opened(name: str, run: Run) -> Any:
+def _open(name: str, run: Run) -> Any:
     kind = registry.load("tracker", name, TRACKERS)
     try:
         return kind(run)
@@ -137,21 +137,21 @@ def _opened(name: str, run: Run) -> Any:
 
 
 @contextmanager
-def _never_in_the_way(name: str) -> Iterator[None]:
-    """A run is worth more than its tracker: what fails there is said in a line, and the run goes on."""
+def _failures_noted(name: str) -> Iterator[None]:
+    """Note an error of the tracker in one line; the run continues without it."""
     try:
         yield
     except Exception as error:
         progress.note(f"tracker {name} failed and follows no more: {cause(error)}")
 
 
-def _followed(run: Run, tracker: Any, stop: threading.Event) -> None:
-    with _never_in_the_way(run.config.tracker):
+def _follow_until_stopped(run: Run, tracker: Any, stop: threading.Event) -> None:
+    with _failures_noted(run.config.tracker):
         _follow(run, tracker, stop)
 
 
 def _follow(run: Run, tracker: Any, stop: threading.Event) -> None:
-    """Log every line of the training's journals once, also those of before this process, until told to stop."""
+    """Log every line of the training's journals once, also those from before this process, until `stop` is set."""
     seen: dict[Path, int] = {}
     stopping = False
     while not stopping:
@@ -172,7 +172,7 @@ def _numbers(row: dict) -> Iterator[tuple[str, float]]:
 
 
 def _log_results(run: Run, tracker: Any) -> None:
-    """The metrics of every side that is measured, and the report's plots."""
+    """Log the metrics of every evaluated side, and the report's plots."""
     last = max((row["step"] for row in read_steps(run.path / "train" / "log.jsonl")), default=0)
     for side in SIDES:
         if run.is_done(side):

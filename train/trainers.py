@@ -1,4 +1,4 @@
-"""TRL's trainers, built for a stage. By their module's names: Unsloth puts trainers of its own there."""
+"""TRL's trainers, built for a stage. By their module's names: Unsloth replaces them there."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def grpo_trainer(
     stage: Training, prompts: Prompts, functions: Sequence[Reward], log: TrainerCallback, adapter: Path | None
 ) -> Any:
     """A GRPO trainer; `adapter` is the SFT stage's, or None for a fresh one."""
-    # Before the weights: what TRL refuses costs nothing yet, and each process learns here which GPU is its own.
+    # Before the weights: what TRL refuses costs nothing yet, and each process gets its GPU here.
     values = arguments.grpo_arguments(
         stage.config,
         stage.folder / "checkpoints",
@@ -30,9 +30,9 @@ def grpo_trainer(
         len(prompts.held_out),
         bool(stage.checkpoint),
     )
-    model, lora = _seeded(stage, adapter)
+    model, lora = _load_seeded(stage, adapter)
     held_out = [row | {"held_out": number} for number, row in enumerate(prompts.held_out)]
-    return _built(
+    return _build(
         GrpoTrainer,
         ends=stage.ends,
         model=model,
@@ -49,8 +49,8 @@ def grpo_trainer(
 def sft_trainer(stage: Training, rows: Sequence[dict], log: TrainerCallback) -> Any:
     """An SFT trainer on whole token sequences."""
     values = arguments.sft_arguments(stage.config, stage.folder / "checkpoints")
-    model, lora = _seeded(stage, None)
-    return _built(
+    model, lora = _load_seeded(stage, None)
+    return _build(
         trl.SFTTrainer,
         model=model,
         peft_config=lora,
@@ -61,13 +61,13 @@ def sft_trainer(stage: Training, rows: Sequence[dict], log: TrainerCallback) -> 
     )
 
 
-def _seeded(stage: Training, adapter: Path | None) -> tuple[Any, Any]:
-    """What the backend loads, with the random numbers that a fresh adapter begins with: TRL seeds later than that."""
+def _load_seeded(stage: Training, adapter: Path | None) -> tuple[Any, Any]:
+    """Load by the backend, seeded: a fresh adapter is random, and TRL seeds later than that."""
     transformers.set_seed(stage.config.seed)
     return stage.backend.load(stage.config, adapter)
 
 
-def _built(kind: type, **values: Any) -> Any:
+def _build(kind: type, **values: Any) -> Any:
     try:
         trainer = kind(**values)
     except ValueError as error:

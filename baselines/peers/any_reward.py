@@ -1,4 +1,4 @@
-"""A reward under which the replies of random weights differ, so that there is something to train on."""
+"""A reward that differs among the replies of random weights, so that there is something to train on."""
 
 
 def vowels(completions, **_):

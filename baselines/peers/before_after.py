@@ -1,4 +1,4 @@
-"""Base and adapter from one engine of ours against two runs of lm-eval's vLLM backend: whole processes, same prompts.
+"""Base and adapter from one engine of ours, compared with two runs of lm-eval's vLLM: whole processes, same prompts.
 
     python -m baselines.peers.before_after ours|peer --model FOLDER --adapter FOLDER --data GSM8K_FOLDER
         --output RESULT.json [--limit N] [--tokens 256] [--repeats 3] [--warm-up] [--engine-arg key=value …]
@@ -68,7 +68,7 @@ def run_peer(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
         command = [sys.executable, "-m", "baselines.peers.lm_eval_run", str(folder / "settings.json")]
         started = time.perf_counter()
-        # With vLLM's own defaults: what our engine sets for itself would be inherited.
+        # With vLLM's own defaults: our engine's environment would be inherited.
         environment = {key: value for key, value in os.environ.items() if key != "VLLM_ENABLE_V1_MULTIPROCESSING"}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
         runs.append({"seconds": time.perf_counter() - started} | json.loads(done.stdout.strip().splitlines()[-1]))

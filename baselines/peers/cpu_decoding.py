@@ -1,4 +1,4 @@
-"""How fast a CPU decodes, in FLOPs a second and core: the rate that `harness plan` reckons a CPU's seconds with.
+"""How fast a CPU decodes, in FLOPs per second and core: the rate by which `harness plan` estimates a CPU's seconds.
 
     python -m baselines.peers.cpu_decoding
 
@@ -31,7 +31,9 @@ def main() -> None:
             model(tokens[:, :1], past_key_values=cache, use_cache=True)
             seconds.append(time.monotonic() - started)
     rate = 2 * parameters * BATCH / min(seconds) / os.cpu_count()
-    print(f"{parameters / 1e9:.2f} billion parameters: {min(seconds):.2f} s a step, {rate / 1e9:.0f} GFLOP/s a core")
+    print(
+        f"{parameters / 1e9:.2f} billion parameters: {min(seconds):.2f} s per step, {rate / 1e9:.0f} GFLOP/s per core"
+    )
 
 
 if __name__ == "__main__":

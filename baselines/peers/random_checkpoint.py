@@ -1,4 +1,4 @@
-"""A checkpoint of a recipe's shape with random weights, to measure speed and memory where no real one is at hand.
+"""A checkpoint of a recipe's shape with random weights, to measure speed and memory without a real one.
 
     python -m baselines.peers.random_checkpoint OUT [--architecture NAME] [--small] [--adapter ADAPTER_OUT]
         [--reply-length TOKENS]
@@ -46,8 +46,8 @@ QWEN3 = {
 ARCHITECTURES = ("gemma3", "gemma3-text", "qwen3")
 VISION = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
 SMALL_VISION = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-# As the hub's checkpoints say what ends a turn, in the embedded tokenizer's words: its end of sequence (Gemma's ends
-# no turn), all tokens that end a reply (in Gemma's config.json too), and what it pads with (Qwen's is one of them).
+# What ends a turn in the hub's checkpoints, in the embedded tokenizer's words: its end of sequence (Gemma's ends no
+# turn), all tokens that end a reply (in Gemma's config.json too), and what it pads with (Qwen's is one of them).
 END_OF_TURN = "<end_of_turn>"
 HUB_ENDS = {
     "gemma3": ("<eos>", ["<eos>", END_OF_TURN], "<pad>"),
@@ -137,7 +137,7 @@ def make_checkpoint(out: Path, architecture: str, small: bool, reply_length: int
 
 @torch.no_grad()
 def end_replies(model: torch.nn.Module, end: int, length: int) -> None:
-    """Have replies end behind the first of their words that closes one, as one word in `length` is made to do.
+    """Make replies end after the first of their words that closes one, as one word in `length` does.
 
     So they end at varied lengths whatever the sampling settings are; greedy ones mostly go in circles before. No layer
     writes to two coordinates of the state: the first is the same for all tokens, a bias of the end's logit; the second
@@ -172,7 +172,7 @@ def _name_as_the_hub(out: Path) -> None:
 
 
 def make_adapter(model: torch.nn.Module, out: Path, rank: int = 8, spread: float = 0.02) -> None:
-    """A LoRA on the language layers, its lora_B drawn with a standard deviation of `spread`."""
+    """A LoRA on the language layers, its lora_B random with a standard deviation of `spread`."""
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(SEED)

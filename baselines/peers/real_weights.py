@@ -29,7 +29,7 @@ from harness.storage.store import Run
 
 HERE = Path(__file__).parent
 # The real ones: SFT over GSM8K's train split, 30 steps of GRPO, 1,319 test problems. The random one shows that the
-# hub's multimodal wrapper takes the same road.
+# hub's multimodal wrapper runs in the same way.
 SHORT = ("--set", "sft_batch=32", "--set", "steps=30", "--set", "prompts_per_step=8", "--set", "eval_every=15")
 CASES = {
     "smollm2-135m": ("--recipe", "smollm2-135m", "--trainer", "unsloth", *SHORT),
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def figures(run: Run) -> dict[str, Any]:
-    """What a run folder holds so far: seconds of each stage, metrics of each side, the trainings, the verdicts."""
+    """The content of a run folder so far: seconds of each stage, metrics of each side, trainings, verdicts."""
     record = run.record
     found: dict[str, Any] = {
         "stages": record["stages"],
@@ -105,7 +105,7 @@ def figures(run: Run) -> dict[str, Any]:
 
 
 def training_figures(log: list[dict]) -> dict[str, Any]:
-    """Of a training's log: steps, seconds a step, and the means of what its first and last third report."""
+    """Summary of a training's log: steps, seconds per step, and the means of its first and last third."""
     seconds = [row["step_time"] for row in log if row.get("step_time") is not None]
     third = max(len(log) // 3, 1)
     names = ("reward", "completions/clipped_ratio", "completions/mean_length", "loss", "kl")
@@ -128,17 +128,17 @@ def _mean(rows: list[dict], name: str) -> float | None:
 
 
 def _name(value: Any) -> Any:
-    """A path by its last part: where it lay says nothing elsewhere."""
+    """The last part of a path: the folders mean nothing on another machine."""
     return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def _short(provenance: dict) -> dict:
-    """A stage's provenance without what is long and stands elsewhere."""
+    """A stage's provenance without what is long and stored elsewhere."""
     return {key: value for key, value in provenance.items() if key not in ("checkpoint", "engine_args")}
 
 
 def train_seeds_beside(command: list[str], folder: Path, log: Path) -> None:
-    """Generate the baseline, then run each seed's training and measurement in a process of its own, all at once.
+    """Generate the baseline, then run each seed's training and evaluation in a process of its own, all at once.
 
     What of them fails or is missing, the command does afterwards. Each has a cache of vLLM's compiled code of its own,
     which is not made for two writers.
@@ -163,8 +163,8 @@ def train_seeds_beside(command: list[str], folder: Path, log: Path) -> None:
 
 
 def run_seed(folder: Path, seed: int) -> int:
-    """One seed's training and measurement, as the whole run's command would run them; the exit code of its stages."""
-    one = training_seeds.begin(Run.open(folder), seed)
+    """Run one seed's training and evaluation as the whole run's command would; returns the exit code of its stages."""
+    one = training_seeds.open_seed(Run.open(folder), seed)
     one.whole = None
     return pipeline.run_stages(one, stages.of_run(one.config, before_after=True), quiet=True, say=print)
 
@@ -196,7 +196,7 @@ def _gpu() -> str | None:
 
 
 def table(case: str, result: dict[str, Any]) -> str:
-    """A line a side, as a README shows it."""
+    """One line per side, for a README."""
     lines = [f"{case}: {result['ends_of_tries']}, {result['whole_seconds']:.0f} s, stages {result['stages']}"]
     for side, metrics in result["sides"].items():
         shown = (f"{name} {metrics[name]['mean']:.3f}" for name in METRICS if name in metrics)

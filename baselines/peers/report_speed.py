@@ -28,7 +28,7 @@ from harness.storage.files import write_json, write_lines
 from harness.storage.store import Run
 from harness.types import Score
 
-# Problems, replies a problem.
+# Problems, replies per problem.
 SIZES = ((1319, 1), (1319, 4), (100_000, 1))
 REWARDS = ("match_format_exactly", "match_format_approximately", "check_answer", "check_numbers")
 WORDS = (
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _search_seconds(page_file: Path) -> float | None:
-    """The median of five searches on the page; None where no browser is to be had."""
+    """The median of five searches on the page; None if there is no browser."""
     chromium = shutil.which("chromium")
     if chromium is None or find_spec("playwright") is None:
         return None

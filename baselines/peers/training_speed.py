@@ -1,4 +1,4 @@
-"""Seconds a step and GPU memory of the GRPO stage, our recipe against other ways to run the same one.
+"""Seconds per step and GPU memory of the GRPO stage, our recipe compared with other ways to run the same one.
 
     python -m baselines.peers.training_speed CHECKPOINT DATA OUT.json --case NAME
         [--gib 24] [--steps 10] [--warm-up 3] [--seconds 580] [--set k=v] [--env NAME=VALUE]
@@ -105,11 +105,11 @@ def main() -> None:
     known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     write_json(arguments.out, known | {name: result})
     took = f"{result['seconds_a_step']:.2f} s a step, {memory.peak:.1f} GiB, {result['whole_seconds']:.0f} s in all"
-    print(f"{name}: {took}, {result['mean_completion_tokens']:.0f} tokens a completion")
+    print(f"{name}: {took}, {result['mean_completion_tokens']:.0f} tokens per completion")
 
 
 def _exit_code(command: list[str], seconds: float | None, variables: list[str]) -> int | None:
-    """The command's exit code; None where it was stopped after `seconds`."""
+    """Run the command; returns its exit code, None if it was stopped after `seconds`."""
     environment = os.environ | dict(each.split("=", 1) for each in variables)
     try:
         return subprocess.run(command, check=False, timeout=seconds, env=environment).returncode
@@ -118,7 +118,7 @@ def _exit_code(command: list[str], seconds: float | None, variables: list[str]) 
 
 
 class Memory:
-    """The most memory in use of the GPU of this UUID, in GiB, as the driver says it, over a `with` block."""
+    """The most memory in use of the GPU of this UUID, in GiB, as the driver reports it, over a `with` block."""
 
     def __init__(self, uuid: object):
         self._gpu = f"GPU-{uuid}"

@@ -1,4 +1,4 @@
-"""Output tokens a second of our evaluation against vLLM's own LLM.generate, same prompts, same process.
+"""Output tokens per second of our evaluation, compared with vLLM's own LLM.generate: same prompts, same process.
 
     python -m baselines.peers.vllm_speed --model FOLDER --data GSM8K_FOLDER --output RESULT.json
         [--adapter FOLDER] [--limit N] [--tokens 256] [--repeats 3] [--engine-arg key=value …]
@@ -69,7 +69,7 @@ def generated_unseeded(engine: VllmEngine, requests: list[Request], config: Conf
 
 @contextmanager
 def vllms_own_process() -> Iterator[None]:
-    """vLLM's default: its engine in a process of its own, where ours runs it in this one."""
+    """vLLM's default: its engine in a process of its own; ours runs it in this one."""
     kept = os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"]
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
     try:
@@ -79,7 +79,7 @@ def vllms_own_process() -> Iterator[None]:
 
 
 def memory_used() -> float | None:
-    """GiB of the GPU, by all processes."""
+    """GiB of the GPU in use, by all processes."""
     if not torch.cuda.is_available():
         return None
     free, total = torch.cuda.mem_get_info()

@@ -1,4 +1,4 @@
-"""How the rewards' time grows with a reply's length, and how many replies a second they judge.
+"""How the rewards' time grows with a reply's length, and how many replies per second they score.
 
     python -m baselines.rewards.benchmark
 
@@ -26,7 +26,7 @@ TUTORIAL_SIZES = (250, 500, 1_000)
 
 OPEN, CLOSE, SOLUTION, END = "<start_working_out>", "<end_working_out>", "<SOLUTION>", "</SOLUTION>"
 BLOCK = f"{OPEN}x{CLOSE}{SOLUTION}7{END}"
-# Each repeats to the wanted length; (what stands before, what is repeated, what stands behind).
+# Each is repeated up to a length; (text before, repeated text, text after).
 DEGENERATE = {
     "spaces": ("", " ", ""),
     "line breaks": ("", "\n", ""),
@@ -69,7 +69,7 @@ def degenerate(kind: str, size: int) -> str:
 
 
 def typical(preset: str, draw: random.Random) -> tuple[str, str]:
-    """A reply of about 600 characters in the preset's layout, and its true answer, which it often gives."""
+    """A reply of about 600 characters in the preset's format, and its true answer, which it often gives."""
     answer = str(draw.randint(1, 3000))
     given = answer if draw.random() < 0.6 else str(draw.randint(1, 3000))
     words = []
@@ -104,7 +104,7 @@ def growth(rewards: list[Reward]) -> tuple[str, list[float], float]:
         reply = degenerate(kind, size)
 
         def work(reward: Reward, place: int) -> None:
-            # A new true answer each time, or the batch read before would be found again.
+            # A new true answer each time, or the cached batch would be used.
             reward(completions=[reply], answer=[str(place)])
 
         return max(
@@ -118,7 +118,7 @@ def growth(rewards: list[Reward]) -> tuple[str, list[float], float]:
 
 
 def throughput(preset: str, rewards: list[Reward]) -> float:
-    """Completions a second through all the functions, in batches, each batch seen once."""
+    """Completions per second through all the functions, in batches, each batch seen once."""
     draw = random.Random(0)
     drawn = [typical(preset, draw) for _ in range(COMPLETIONS)]
     completions = [[{"role": "assistant", "content": text}] for text, _ in drawn]
@@ -157,7 +157,7 @@ def main() -> None:
     texts = [typical("deepseek-r1", draw)[0] for _ in range(1000)]
     for name, labels in (("the reasoning's words", label), ("the whole reply", raw_label)):
         seconds = best_seconds(lambda labels=labels: [labels(text) for text in texts], 2)
-        print(f"\nlangid on {name}: {len(texts) / seconds:,.0f} texts a second.")
+        print(f"\nlangid on {name}: {len(texts) / seconds:,.0f} texts per second.")
     cells = []
     for size in TUTORIAL_SIZES:
         seconds = best_seconds(lambda size=size: TUTORIALS_NUMBER.search(" " * size), 1)

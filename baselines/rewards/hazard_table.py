@@ -1,4 +1,4 @@
-"""Print the hazard table of README.md out of the corpora: python -m baselines.rewards.hazard_table."""
+"""Print the hazard table of README.md from the corpora: python -m baselines.rewards.hazard_table."""
 
 import json
 from pathlib import Path

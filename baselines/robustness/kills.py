@@ -1,4 +1,4 @@
-"""A run that is killed again and again, against one that is left alone.
+"""A run that is killed again and again, compared with one that is not.
 
     python -m baselines.robustness.kills OUT.json [--kills 20] [--seed 3407] [ARGUMENTS OF harness run]
 
@@ -29,7 +29,7 @@ from harness.storage.store import TRAINING_FILES
 JOURNALS = ("before/completions.jsonl", "after/completions.jsonl")
 COUNTED = {"before": JOURNALS[0], "grading": JOURNALS[0], "train": "train/log.jsonl", "after": JOURNALS[1]}
 STAGES = (*COUNTED, "report")
-# A kill comes so many seconds at most behind what it waits for.
+# A kill comes at most so many seconds after what it waits for.
 LATER = 0.5
 TIMES = {"step_time", "epoch", "runtime", "samples_per_second", "steps_per_second"}
 
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def killed_and_alone(folder: Path, arguments: Sequence[str], kills: int, seed: int) -> dict:
-    """Make the two runs `alone` and `killed` below `folder`, and tell what the kills changed."""
+    """Make the two runs `alone` and `killed` below `folder`, and return what the kills changed."""
     command = [f"{sys.prefix}/bin/harness", "run", "--before-after", "--quiet", *arguments, "--output"]
     begun = time.monotonic()
     with _started([*command, "alone"], folder) as program:
@@ -87,7 +87,7 @@ def killed_and_alone(folder: Path, arguments: Sequence[str], kills: int, seed: i
 
 
 def _moments(alone: Path, kills: int, chance: random.Random) -> list[Moment]:
-    """As many moments of each stage, in the order in which a run comes to them."""
+    """The same number of moments of each stage, in the order of a run."""
     drawn = []
     for number in range(kills):
         stage = STAGES[number % len(STAGES)]
@@ -123,7 +123,7 @@ def _killed(command: Sequence[str], folder: Path, moments: Sequence[Moment]) -> 
 
 def _started(command: Sequence[str], folder: Path) -> subprocess.Popen:
     """A command in a group of its own, so that all its processes can be killed together."""
-    # Neither run may find the other's baseline.
+    # Neither run may use the other's baseline.
     environment = os.environ | {"HARNESS_CACHE": str(folder / f"cache-{command[-1]}")}
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -138,7 +138,7 @@ def _end(program: subprocess.Popen) -> None:
 
 
 def _of_a_batch_cut_short(run: Path, journal: str, lines: bytes) -> int:
-    """How many replies of a journal the next start draws again beside those that are missing."""
+    """How many replies of a journal the next start generates again, besides those that are missing."""
     if not lines:
         return 0
     record = read_json(run / "run.json")
@@ -148,7 +148,7 @@ def _of_a_batch_cut_short(run: Path, journal: str, lines: bytes) -> int:
 
 
 def _contents(run: Path) -> dict[str, object]:
-    """What a run must come to whether it was killed or not; a journal's lines in any order, a log without times."""
+    """The result of a run, killed or not; a journal's lines in any order, a log without times."""
     replies = {name: sorted(whole_lines(run / name).splitlines()) for name in JOURNALS}
     figures = {name: read_json(run / name) for name in ("before/metrics.json", "after/metrics.json", "comparison.json")}
     training = {

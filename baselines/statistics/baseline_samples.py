@@ -1,4 +1,4 @@
-"""How much narrower several replies of the base make a difference: python -m baselines.statistics.baseline_samples
+"""How several replies of the base narrow a difference's interval: python -m baselines.statistics.baseline_samples
 
     python -m baselines.statistics.baseline_samples [ADAPTER]
 
@@ -114,7 +114,7 @@ def simulated(size: int, case: tuple[float, float, float, float], simulations: i
 
 
 def replies(config: Configuration, adapter: str, k: int) -> dict[str, np.ndarray]:
-    """The values of the primary metrics, a row a problem and a column each of `k` replies of base or adapter."""
+    """The values of the primary metrics, one row per problem, one column per reply of `k`, of base or adapter."""
     asked, data = config.model_copy(update={"samples": k}), datasets.evaluation_problems(config)
     engine = open_engine(asked, adapter or None)
     wanted: list[Request] = requests(asked, data, engine, adapted=bool(adapter))
@@ -180,7 +180,7 @@ def _percent(values: np.ndarray) -> str:
 
 
 def of_simulation() -> Iterator[tuple[int, tuple[float, float, float, float], np.ndarray]]:
-    """Each cell with what is found in it."""
+    """Each cell with its results."""
     cells = [(size, case) for case in (*GAINS, *NOTHING) for size in SIZES]
     with ProcessPoolExecutor() as pool:
         for cell, found in zip(cells, pool.map(_cell, cells), strict=True):

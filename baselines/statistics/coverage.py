@@ -1,4 +1,4 @@
-"""How often the 95 % intervals of harness.statistics.stats hold the true value: python -m baselines.statistics.coverage
+"""How often the 95 % intervals of harness.statistics contain the true value: python -m baselines.statistics.coverage
 
 It prints the table and writes it to coverage.md next to this file, out of some 130 s of processor time.
 """
@@ -49,7 +49,7 @@ points, the lowest to ±{error_lowest:.1f} (two standard errors).
 
 
 def coverage(size: int, share: float, simulations: int = SIMULATIONS) -> dict[str, list[float]]:
-    """Of each interval its coverage at a true share, of the paired one at each way to change sides."""
+    """The coverage of each interval at a true share, of the paired one for each way that scores change."""
     paired = [paired_coverage(size, up, down) for up, down in changes(share)]
     drawn = ([each] for each in simulated(size, share, simulations))
     return dict(zip(INTERVALS, ([wilson_coverage(size, share)], paired, *drawn), strict=True))
@@ -77,7 +77,7 @@ def paired_coverage(size: int, up: float, down: float) -> float:
 
 
 def covers(gained: np.ndarray, lost: np.ndarray, size: float | np.ndarray, difference: float) -> np.ndarray:
-    """Whether stats.paired_share_interval holds a difference: where the score of that one does not reject it."""
+    """Whether stats.paired_share_interval contains a difference: whether its score test does not reject it."""
     scored = np.abs(stats.paired_score(gained, lost, size, np.array(difference))) <= stats.QUANTILE
     return np.where(gained + lost > 0, scored, abs(difference) <= stats.unchanged_bound(size))
 
@@ -120,7 +120,7 @@ def _holds(interval: tuple[float, float], value: float) -> bool:
 
 
 def summary(coverages: list[dict[str, list[float]]]) -> dict[str, tuple[float, float]]:
-    """Of each interval the mean over the true shares and the lowest."""
+    """The mean coverage of each interval over the true shares, and the lowest."""
     return {
         interval: (
             float(np.mean([np.mean(each[interval]) for each in coverages])),

@@ -49,7 +49,7 @@ average; the repeated interval is wide and holds the truth nonetheless.
 @dataclass(frozen=True)
 class Found:
     """Over all simulated runs: shares with a verdict, in the right direction, of the looks and of the fixed design; how
-    many problems were asked; how often the interval held the true difference; the mean difference seen."""
+    many problems were asked; how often the interval contained the true difference; the mean difference seen."""
 
     verdicts: float
     fixed: float
@@ -86,7 +86,7 @@ def p_values(gained: np.ndarray, lost: np.ndarray) -> np.ndarray:
 def _counts(
     draw: np.random.Generator, problems: int, before: float, after: float, simulations: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many answers became right and wrong up to each look, a row a run."""
+    """How many answers became right and wrong up to each look, one row per run."""
     ends = np.array(sequential.looks_at(problems)) - 1
     counts = [], []
     for _ in range(simulations):
@@ -101,7 +101,7 @@ def _counts(
 def _holds(
     gained: np.ndarray, lost: np.ndarray, problems: np.ndarray, levels: np.ndarray, difference: float
 ) -> np.ndarray:
-    """Whether stats.paired_share_interval at each run's level holds a difference: its score does not reject that."""
+    """Whether stats.paired_share_interval at each run's level contains a difference: its score test accepts it."""
     scored = np.abs(stats.paired_score(gained, lost, problems, np.array(difference))) <= norm.isf(levels / 2)
     return np.where(gained + lost > 0, scored, abs(difference) <= stats.unchanged_bound(problems, levels))
 

@@ -42,7 +42,7 @@ the rest by replies lost alone.
 
 
 def passes(size: int, gained: float) -> float:
-    """The exact chance that a loss as large as the tolerance passes, where a share of problems becomes right."""
+    """The exact chance that a loss as large as the tolerance passes, if a share of problems becomes right."""
     lost, counts = gained + TOLERANCE, np.arange(size + 1)
     down = counts[binom.pmf(counts, size, lost) > 1e-12][:, None]
     held = stats.paired_score(counts, down, size, np.array(-TOLERANCE)) > stats.QUANTILE
@@ -52,7 +52,7 @@ def passes(size: int, gained: float) -> float:
 
 
 def repeated_passes(size: int, whole: float, simulations: int = SIMULATIONS) -> float:
-    """The share of simulated runs of several replies a problem in which a loss as large as the tolerance passes.
+    """The share of simulated runs of several replies per problem in which a loss as large as the tolerance passes.
 
     `whole` is the share of problems that lose all of their replies.
     """

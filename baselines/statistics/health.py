@@ -1,4 +1,4 @@
-"""How often training is said to please its rewards alone: python -m baselines.statistics.health
+"""How often the warning of a reward without accuracy is given: python -m baselines.statistics.health
 
 It prints the tables and writes them to health.md next to this file, out of some 60 s of processor time.
 """
@@ -36,7 +36,7 @@ recipes hold out.
 
 
 def warned(problems: int, probes: int, first: float, last: float, simulations: int = SIMULATIONS) -> float:
-    """The share of simulated runs in which correct answers are said to fall, at any probe."""
+    """The share of simulated runs in which the warning says that correct answers fall, at any probe."""
     draw = np.random.default_rng([SEED, problems, probes, round(100 * first), round(100 * last)])
     level, count = FALSE_ALARMS / (probes - 1), 0
     for _ in range(simulations):

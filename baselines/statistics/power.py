@@ -14,7 +14,7 @@ from harness.statistics.power import problems_needed
 
 PAGE = Path(__file__).parent / "power.md"
 CHANGED, CORRECT, LAYOUT = 0.3, 0.6, 0.5
-# The gain in correct answers, and the share of problems whose layout becomes and ceases to be as required.
+# The gain in correct answers, and the shares of problems whose format becomes correct and wrong.
 CASES = ((0.05, (0.0, 0.0)), (0.05, (0.1, 0.1)), (0.05, (0.4, 0.02)), (0.1, (0.0, 0.0)), (0.1, (0.1, 0.1)),
          (0.1, (0.4, 0.02)))  # fmt: skip
 SEED, SIMULATIONS = 20261125, 2000
@@ -55,7 +55,7 @@ def planned_power(difference: float, moves: tuple[float, float], simulations: in
 def _sides(
     draw: np.random.Generator, n: int, share: float, moves: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What holds before and after, of which shares of all problems are gained and lost."""
+    """Values before and after, of which these shares of all problems are gained and lost."""
     before, chance = draw.random(n) < share, draw.random(n)
     return before, np.where(before, chance >= moves[1] / share, chance < moves[0] / (1 - share))
 

@@ -1,4 +1,4 @@
-"""How often each interval has in it what a recipe brings on average: python -m baselines.statistics.seeds
+"""How often each interval contains what a recipe brings on average: python -m baselines.statistics.seeds
 
 It prints the table and writes it to seeds.md next to this file, out of some two minutes of processor time.
 """
@@ -39,7 +39,7 @@ standard errors); seed {seed}.
 
 
 def experiment(draw: np.random.Generator, seeds: int, problems: int, spread: float) -> np.ndarray:
-    """Differences (seeds, problems) of one reply a problem and side: -1, 0 or 1."""
+    """Differences (seeds, problems) of one reply per problem and side: -1, 0 or 1."""
     base = draw.normal(0, PROBLEM_SPREAD, problems)
     before = draw.random(problems) < expit(base)
     return (draw.random((seeds, problems)) < expit(base + _added(draw, seeds, problems, spread))).astype(float) - before
@@ -51,7 +51,7 @@ def _added(draw: np.random.Generator, seeds: int, problems: int, spread: float) 
 
 
 def truth(spread: float) -> float:
-    """What the recipe brings on average over trainings and problems."""
+    """The recipe's mean difference over trainings and problems."""
     draw = np.random.default_rng(SEED)
     base = draw.normal(0, PROBLEM_SPREAD, TRUTH_DRAWS)
     whole = draw.normal(EFFECT, (EFFECT_SPREAD**2 + spread**2 + OWN_SPREAD**2) ** 0.5, TRUTH_DRAWS)
@@ -59,7 +59,7 @@ def truth(spread: float) -> float:
 
 
 def coverages(seeds: int, problems: int, spread: float, simulations: int = SIMULATIONS) -> tuple[float, ...]:
-    """In what share of experiments each interval has the truth: one adapter, these, over seeds, the recipe."""
+    """How often each interval contains the truth, as a share: one adapter, these, over seeds, the recipe."""
     draw = np.random.default_rng([SEED, seeds, problems, round(100 * spread)])
     wanted, hits = truth(spread), np.zeros(4)
     for _ in range(simulations):

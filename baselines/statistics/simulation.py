@@ -13,14 +13,14 @@ MACHINE = "two x86-64 cores, no GPU"
 
 
 def drawn(draw: np.random.Generator, right: np.ndarray, layout: np.ndarray) -> dict[str, np.ndarray]:
-    """One reply a problem: `right` and `layout` are each problem's chances of a correct answer and of the format."""
+    """One reply per problem: `right` and `layout` are each problem's chances of a correct answer and of the format."""
     flexible = (draw.random(len(right)) < right).astype(float)
     strict = (draw.random(len(layout)) < layout).astype(float)
     return {"accuracy_flexible": flexible, "format_strict": strict, "accuracy_strict": flexible * strict}
 
 
 def verdicts(old: dict[str, np.ndarray], new: dict[str, np.ndarray], primary: Sequence[str]) -> dict[str, Difference]:
-    """What the program itself says of two such sides."""
+    """The program's own comparison of two such sides."""
     problems = np.arange(len(next(iter(old.values()))))
     estimates = {name: estimate(definition_of(name), old[name], new[name], problems) for name in old}
     return with_verdicts([estimates], primary)[0]

@@ -1,4 +1,4 @@
-"""How often a verdict is given where nothing has changed: python -m baselines.statistics.size
+"""How often a verdict is given although nothing has changed: python -m baselines.statistics.size
 
 It prints the table and writes it to size.md next to this file, out of some 60 s of processor time.
 """

@@ -1,4 +1,4 @@
-"""Train the embedded model from nothing on the embedded word problems.
+"""Train the embedded model from scratch on the embedded word problems.
 
     python -m baselines.tiny.train_tiny [--output baselines/tiny/model]
 
@@ -53,7 +53,7 @@ CHAT_TEMPLATE = """\
 
 
 def reply(problem: WordProblem, format: Format, language: str, draw: random.Random) -> str:
-    """One reply of the mixture: perhaps in the wrong language, perhaps guessed, perhaps out of layout."""
+    """One reply of the mixture: perhaps in the wrong language, perhaps guessed, perhaps not in the format."""
     if language == "id" and draw.random() >= INDONESIAN_WHERE_ASKED:
         language = "en"
     reasoning, answer = problem.reasoning[language], problem.problem.answer

@@ -1,4 +1,4 @@
-"""The command line: the roof over every room. Each command imports what it needs when it is called."""
+"""The command line. Each command imports what it needs when it is called."""
 
 import atexit
 import errno
@@ -21,7 +21,7 @@ LIBRARY_SETTINGS = {
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     # OpenMP threads that spin while they wait make a busy two-core machine many times slower.
     "GOMP_SPINCOUNT": "2000",
-    # Nobody is told that they are used, and no pickle on the hub is sent off to be made into safetensors.
+    # No telemetry, and no pickle on the hub is sent away to be converted to safetensors.
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "VLLM_NO_USAGE_STATS": "1",
@@ -42,7 +42,7 @@ def main() -> None:
     """The `harness` command."""
     for name, value in LIBRARY_SETTINGS.items():
         os.environ.setdefault(name, value)
-    # Whoever closes our output does not want it.
+    # Output that is closed is not wanted.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, open as long as the process
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     # A terminal that cannot show a letter shows a question mark.
@@ -56,9 +56,9 @@ def main() -> None:
 
 
 def stop_in_order(seconds: float) -> None:
-    """From now on SIGTERM stops this process as Ctrl-C does, and either within so many seconds.
+    """Make SIGTERM stop this process as Ctrl-C does, either of them within so many seconds.
 
-    What is journalled is safe at any moment, so a library that does not let go is left without further ado.
+    What is journalled is safe at any moment, so a library that does not stop in time is not waited for.
     """
 
     def stop(number: int, frame: object) -> None:
@@ -76,7 +76,7 @@ def stop_in_order(seconds: float) -> None:
 def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> int:
     """Run a command: 0 or its own code; a user's mistake is one line and 2; our bug is a traceback and 1.
 
-    A stage leaves it to the command that has started it to say that it was stopped.
+    A stage that was stopped prints nothing: the command that started it does.
     """
     from typer import Abort, TyperException
 
@@ -90,11 +90,11 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
     except (KeyboardInterrupt, Abort):
         code = INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough, and with it the end of a command that shows something; one whose
-        # progress nobody reads any more has not come to its end.
+        # The reader of our output has seen enough: the end of a command that shows something. A command whose progress
+        # is not read any more has not finished.
         unfinished = is_stage or _has_no_reader(sys.stderr)
         for stream in (sys.stdout, sys.stderr):
-            # Python must not complain about it once more at its exit.
+            # Python must not report it once more at its exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return INTERRUPTED if unfinished else 0
     except OSError as error:
@@ -103,26 +103,28 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
         return _refuse(f"{error.filename or 'output'}: {error.strerror}: make room or choose another --output")
     if code == INTERRUPTED and not is_stage:
         with suppress(BrokenPipeError):
-            print("harness: stopped; the same command goes on from what is done", file=sys.stderr, flush=True)
+            print("harness: stopped; the same command continues from what is done", file=sys.stderr, flush=True)
     return code
 
 
 def _has_no_reader(stream: TextIO) -> bool:
     """Whether a pipe's other end is closed."""
-    watched = select.poll()
-    watched.register(stream, 0)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A traceback as Python prints it, without secrets and without what a terminal would obey."""
-    said = redacted("".join(traceback.format_exception(kind, error, trace)))
-    print(*(one_line(line) for line in said.splitlines()), sep="\n", file=sys.stderr)
+    """Print a traceback as Python does, without secrets and without control characters."""
+    text = redacted("".join(traceback.format_exception(kind, error, trace)))
+    print(*(one_line(line) for line in text.splitlines()), sep="\n", file=sys.stderr)
 
 
 def leave(code: int) -> NoReturn:
-    """End the process in order, but for the interpreter's own end: a library's thread that is still at work then can
-    crash it (vLLM's do), and a finished command must not look like a crash."""
+    """End the process in order, but for the interpreter's own end.
+
+    A library's thread that works on then can crash it (vLLM's do), and a finished command must not look like one.
+    """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(BrokenPipeError):

@@ -5,16 +5,29 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import ask, compare, crosscheck, export, gate, grade, languages, lists, lm_eval, results, rewards, run
+from harness.cli import (
+    ask,
+    compare,
+    crosscheck,
+    export,
+    gate,
+    grade,
+    languages,
+    lists,
+    lm_eval,
+    rewards,
+    run,
+    stored_runs,
+)
 
 app = typer.Typer(
-    help="MetricDefinition a base model, train it with GRPO, measure it again, and say what changed.",
+    help="Measure a base model, train it with GRPO, measure it again, and say what changed.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 for command in (
-    run.run, run.eval, run.train, run.plan, results.score, results.report, ask.ask, grade.grade, gate.gate,
+    run.run, run.eval, run.train, run.plan, stored_runs.score, stored_runs.report, ask.ask, grade.grade, gate.gate,
     languages.languages, export.export, compare.compare, crosscheck.crosscheck,
     lists.models, lists.datasets, lists.recipes, lists.presets, lists.doctor,
 ):  # fmt: skip
@@ -23,8 +36,8 @@ app.add_typer(rewards.rewards, name="rewards", no_args_is_help=True)
 app.add_typer(lm_eval.lm_eval, name="lm-eval", no_args_is_help=True)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_given: bool) -> None:
+    if is_given:
         print(f"harness {__version__}")
         raise typer.Exit
 

@@ -17,8 +17,8 @@ def ask(
     config: "Configuration",
     question: Annotated[str, typer.Argument(help="The question.", show_default=False)],
 ) -> int:
-    """Ask one question; the reply as it is drawn, then its parsed parts."""
-    from harness.cli.check import check_run
+    """Ask one question; print the reply as it is generated, then its parsed parts."""
+    from harness.cli.run_checks import check_run
     from harness.data.columns import whole_text
     from harness.evaluation.evaluate import open_engine
     from harness.evaluation.prompts import requests
@@ -28,12 +28,12 @@ def ask(
 
     check_run(config, [])
     engine = open_engine(config, config.adapter)
-    asked = Dataset("question", "all", (Problem("question", whole_text(question), None),), "number")
-    request = requests(config, asked, engine, adapted=bool(config.adapter))[0]
+    dataset = Dataset("question", "all", (Problem("question", whole_text(question), None),), "number")
+    request = requests(config, dataset, engine, adapted=bool(config.adapter))[0]
     engine.load([request], config.max_tokens)
     completion = engine.reply_to(request, config.sampling, _print_part)
     parsed = formats.parse(completion.reply, FORMATS[config.format])
-    print(f"\n\nlayout: {'kept' if parsed.strict else 'broken'}, {parsed.tag_share:.0%} of the tags once")
+    print(f"\n\nformat: {'as required' if parsed.strict else 'broken'}, {parsed.tag_share:.0%} of the tags once")
     print(f"reasoning: {show.printable(parsed.reasoning)}")
     print(f"answer: {show.printable(parsed.answer)}")
     print(f"{completion.n_tokens} tokens, ended by {completion.finish_reason}")

@@ -1,4 +1,4 @@
-"""Stored runs side by side on one page."""
+"""The command compare: stored runs side by side on one page."""
 
 import shlex
 import sys
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.results import Json
+from harness.cli.stored_runs import Json
 from harness.errors import UserError, refuse_secrets
 from harness.parsing.named_formats import FORMAT_NAMES
 
@@ -58,7 +58,7 @@ def compare(
         {
             "baseline": first.name,
             "metrics": {side.name: {name: vars(each) for name, each in side.metrics.items()} for side in ranked},
-            "against": {other.name: found.as_dict() for other, found in zip(others, comparisons, strict=True)},
+            "against": {other.name: each.as_dict() for other, each in zip(others, comparisons, strict=True)},
         },
     )
     write_comparison(output, [first, *others], ranked, comparisons, command)
@@ -68,16 +68,16 @@ def compare(
 
 
 def _sides(places: list[str], reading) -> dict:
-    """Each place's side by its name: of one run alone all its sides, of several the last side of each."""
+    """Each place's side by its name: all sides of a single run, the last side of each of several."""
     from dataclasses import replace
 
     from harness.evaluation.sides import load
 
     loaded = {place: load(place, reading) for place in dict.fromkeys(places)}
     if len(loaded) == 1:
-        sides = [(place, each) for place, found in loaded.items() for each in found]
+        sides = [(place, each) for place, loaded_sides in loaded.items() for each in loaded_sides]
     else:
-        sides = [(place, found[-1]) for place, found in loaded.items()]
+        sides = [(place, loaded_sides[-1]) for place, loaded_sides in loaded.items()]
     if len(sides) < 2:
         raise UserError(f"{places[0]}: one side alone: give two or more to compare")
     named = {}
@@ -87,19 +87,19 @@ def _sides(places: list[str], reading) -> dict:
     return named
 
 
-def _baseline(sides: dict, places: list[str], wanted: str | None):
+def _baseline(sides: dict, places: list[str], name: str | None):
     from harness import registry
 
-    if wanted is None:
+    if name is None:
         return next(iter(sides.values()))
     by_place = dict(zip(dict.fromkeys(places), sides.values(), strict=False)) if len(places) > 1 else {}
-    if wanted in by_place:
-        return by_place[wanted]
-    return sides[registry.choose("baseline", wanted, sides)]
+    if name in by_place:
+        return by_place[name]
+    return sides[registry.choose("baseline", name, sides)]
 
 
 def _refuse_output(output: Path) -> None:
-    """A UserError where a folder cannot be written, or is not an older page of ours."""
+    """Raises UserError if a folder cannot be written, or has anything but an older page of ours."""
     from harness.storage.files import read_json
 
     try:

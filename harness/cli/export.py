@@ -1,4 +1,4 @@
-"""A trained adapter for other programs: export."""
+"""The command export: a trained adapter for other programs."""
 
 import shlex
 import sys
@@ -10,6 +10,7 @@ import typer
 
 from harness import registry
 from harness.cli import show
+from harness.cli.options import Json, Quiet
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", help="Its folder (default: RUN/export/TO, or export/NAME-TO).")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="A machine-readable last line.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Write a trained adapter as files that other programs load, with a model card; upload them if asked to."""
     from train.export import TARGETS
@@ -59,7 +60,7 @@ def export(
     from train.export import Export, write
 
     name = file_name(config.name)
-    wanted = Export(
+    job = Export(
         name,
         config.checkpoint,
         its_adapter,
@@ -71,34 +72,34 @@ def export(
         config.chat_template_kwargs,
     )
     output = output or (run.path / "export" / to if run else EXPORTS / f"{name}-{to}")
-    write.check(wanted, output)
+    write.check(job, output)
     token = _permission(push, yes) if push is not None else None
-    made = write.write(wanted, output, quiet) | {"output": str(output), "pushed": None}
+    record = write.write(job, output, quiet) | {"output": str(output), "pushed": None}
     if push:
         from train.export import hub
 
-        made["pushed"] = hub.push(output, push, token)
-    measure = measuring(config, recipe, output, made["files"]) if to == "gguf" else None
+        record["pushed"] = hub.push(output, push, token)
+    measure = command_to_measure(config, recipe, output, record["files"]) if to == "gguf" else None
     if json:
-        show.line("", True, made | ({"measure": measure} if measure else {}))
+        show.line("", True, record | ({"measure": measure} if measure else {}))
         return 0
-    for file, size in made["files"].items():
+    for file, size in record["files"].items():
         print(show.printable(f"{size:>14,}  {file}"))
-    print(show.printable(f"export: {made['pushed'] or output}"))
+    print(show.printable(f"export: {record['pushed'] or output}"))
     if measure:
         print(show.printable(f"measure it: {measure}"))
     return 0
 
 
-def measuring(config: "Configuration", recipe: str | None, output: Path, files: Iterable[str]) -> str:
+def command_to_measure(config: "Configuration", recipe: str | None, output: Path, files: Iterable[str]) -> str:
     """The command that evaluates the first exported GGUF as the run's model was evaluated."""
     from harness.config import recipe_names
 
     file = next(output / name for name in files if name.endswith(".gguf"))
     recipe = recipe or (config.name if config.name in recipe_names() else None)
-    how = ["--recipe", recipe] if recipe else ["--dataset", config.dataset, "--format", config.format]
-    how += ["--data", config.data] if config.data else []
-    return shlex.join(["harness", "eval", "--model", str(file), *how])
+    options = ["--recipe", recipe] if recipe else ["--dataset", config.dataset, "--format", config.format]
+    options += ["--data", config.data] if config.data else []
+    return shlex.join(["harness", "eval", "--model", str(file), *options])
 
 
 def _quants(text: str | None, to: str) -> tuple[str, ...]:
@@ -115,7 +116,7 @@ def _quants(text: str | None, to: str) -> tuple[str, ...]:
 def _source(
     folder: Path | None, model: str | None, recipe: str | None, adapter: str | None
 ) -> tuple["Run | None", "Configuration", str]:
-    """The run, where one is given, the configuration that names the base, and the adapter's folder."""
+    """The run, if one is given, the configuration that names the base, and the adapter's folder."""
     from harness.config import configure
     from harness.storage.store import Run
 
@@ -135,12 +136,12 @@ def _source(
 
 
 def _permission(push: str, yes: bool) -> str:
-    """The token to upload with; a UserError where there is none, or the user has not said yes."""
+    """The token to upload with. Raises UserError if there is none, or the user does not agree."""
     from train.export import hub
 
     token = hub.token_for(push)
     if not yes and not sys.stdin.isatty():
-        raise UserError(f"--push {push}: nobody is there to ask: add --yes")
+        raise UserError(f"--push {push}: nobody can be asked here: add --yes")
     if not yes and not typer.confirm(f"Upload to {push} on the hub?", err=True):
         raise UserError("not uploaded, nothing written: leave --push out to export alone")
     return token

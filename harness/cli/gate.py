@@ -1,4 +1,4 @@
-"""A run against a baseline: gate."""
+"""The command gate: a run compared with a baseline, for CI."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.results import Json
+from harness.cli.stored_runs import Json
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def gate(
     from harness.storage.files import write_text
     from reports import gate as gate_reports
 
-    named = {name: gates.tolerance(name, text) for name, text in pairs("--tolerance", tolerance or []).items()}
-    side, compared_with = _side(run), _side(baseline)
-    if _place(run, side) == _place(baseline, compared_with):
+    tolerances = {name: gates.tolerance(name, text) for name, text in pairs("--tolerance", tolerance or []).items()}
+    side, reference = _side(run), _side(baseline)
+    if _place(run, side) == _place(baseline, reference):
         raise UserError(f"--baseline {baseline}: that is RUN itself: give another run, another side of RUN or a file")
-    outcome = gates.check(side, compared_with, named)
+    outcome = gates.check(side, reference, tolerances)
     if junit:
         write_text(junit, gate_reports.junit(outcome))
     if summary:
@@ -66,18 +66,18 @@ def _write(run: str, path: Path, json: bool) -> int:
     if path.suffix != ".json":
         raise UserError(f"--write-baseline {path}: give a .json file's name")
     if path.exists():
-        # A UserError where it is anything else: nothing of a user's is written over.
+        # Raises if it is anything else: no other file of a user's is overwritten.
         sides.read_baseline(path)
     side = _side(run)
     sides.save_baseline(side, path)
     replies = len(side.completions)
-    said = f"{path}: {replies} replies of {side.name}; gate a run with --baseline {path}"
-    show.line(said, json, {"baseline": str(path), "side": side.name, "replies": replies})
+    text = f"{path}: {replies} replies of {side.name}; gate a run with --baseline {path}"
+    show.line(text, json, {"baseline": str(path), "side": side.name, "replies": replies})
     return 0
 
 
 def _place(given: str, side: "Evaluation") -> Path:
-    """Where a side lies, however it was named: a run folder's last side is a folder in it."""
+    """The folder or file of a side, however it was named: a run folder's last side is a folder in it."""
     path = Path(given).resolve()
     return path / side.name.rpartition("/")[2] if (path / "run.json").is_file() else path
 
@@ -89,7 +89,7 @@ def _append(path: Path, text: str) -> None:
 
 
 def _side(place: str) -> "Evaluation":
-    """The side at a place. UserError: none, or one of a run that is not finished."""
+    """The side at a place. Raises UserError if there is none, or its run is not finished."""
     from harness.evaluation import sides
 
     if Path(place).suffix == ".jsonl":

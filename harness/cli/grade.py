@@ -1,4 +1,4 @@
-"""Score replies that any other tool made."""
+"""The command grade: score replies that any other tool made."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.results import Json
 from harness.cli.rewards import AnswerColumn, CompletionColumn, Strict
+from harness.cli.stored_runs import Json
 from harness.parsing.named_formats import FORMAT_NAMES
 
 
@@ -36,8 +36,7 @@ def grade(
     from harness.console import progress
     from harness.data.columns import true_answer
     from harness.data.samples import Reading, read_samples
-    from harness.evaluation.scoring import grade as grade_reply
-    from harness.evaluation.scoring import unscored_text
+    from harness.evaluation.scoring import score_text, unscored_text
     from harness.storage.files import write_lines
     from harness.types import CUT_OFF
 
@@ -50,10 +49,10 @@ def grade(
     rows = []
     with progress.bar("grade", len(samples)) as bar:
         for sample in samples:
-            graded = unscored_text(sample.fault, reading.language)
+            result = unscored_text(sample.fault, reading.language)
             if sample.completion is not None:
                 truth = true_answer(sample.answer)
-                graded = grade_reply(
+                result = score_text(
                     (sample.opening(reading.format) or "") + sample.completion,
                     truth,
                     reading.format,
@@ -62,9 +61,10 @@ def grade(
                     eos=eos,
                     finished=sample.row.get("finish_reason") != CUT_OFF,
                 )
-            reasons = dict.fromkeys(graded.reasons, sample.fault) if sample.fault else graded.reasons
-            scored = {"extracted": graded.extracted, "scores": graded.scores, "reasons": reasons}
-            rows.append(sample.with_scores(scored))
+            reasons = dict.fromkeys(result.reasons, sample.fault) if sample.fault else result.reasons
+            rows.append(
+                sample.with_scores({"extracted": result.extracted, "scores": result.scores, "reasons": reasons})
+            )
             bar.advance()
     write_lines(output, rows)
     show.means([row["scores"] for row in rows], list(rows[0]["scores"]), output, json)

@@ -1,4 +1,4 @@
-"""The languages that a model reasons in, with and without an adapter."""
+"""The command languages: which languages a model reasons in, with and without an adapter."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.options import takes_configuration
-from harness.cli.run import Fresh, Json, Output, Quiet, open_run
+from harness.cli.options import Json, Quiet, takes_configuration
+from harness.cli.run import Fresh, Output, open_run
 from harness.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.config import Configuration
+    from harness.statistics.language_count import LanguageCount
 
 
 @takes_configuration
@@ -46,14 +49,25 @@ def languages(
         return code
     sides = [run.evaluation(side) for side in parts(stage)]
     counts = [language_count.count(side, target) for side in sides]
-    found = language_count.difference(sides[0].scores, sides[1].scores, target) if len(sides) == 2 else None
-    said = language_count.in_words(counts, found, target)
+    difference = language_count.difference(sides[0].scores, sides[1].scores, target) if len(sides) == 2 else None
+    sentences = language_count.in_words(counts, difference, target)
     if json:
         show.line("", True, {
             "run": str(run.path), "target": target, "sides": [asdict(count) for count in counts],
-            "difference": asdict(found) if found else None, "words": said,
+            "difference": asdict(difference) if difference else None, "words": sentences,
         })  # fmt: skip
         return 0
+    _print_counts(counts, target)
+    if difference:
+        print(
+            f"Fisher's exact test p = {difference.fisher:.2f}; paired exact test (McNemar) p = {difference.paired:.2f}"
+        )
+    for sentence in sentences:
+        print(sentence)
+    return 0
+
+
+def _print_counts(counts: "Sequence[LanguageCount]", target: str) -> None:
     show.table(
         ("adapter", target, "share", "95 % interval (Wilson)", "languages"),
         [
@@ -65,8 +79,3 @@ def languages(
             for count in counts
         ],
     )  # fmt: skip
-    if found:
-        print(f"Fisher's exact test p = {found.fisher:.2f}; paired exact test (McNemar) p = {found.paired:.2f}")
-    for sentence in said:
-        print(sentence)
-    return 0

@@ -1,4 +1,4 @@
-"""What there is, a line each: models, datasets, recipes, presets; and what this machine can run: doctor."""
+"""The commands that list, one line each: models, datasets, recipes, presets; and what this machine can run: doctor."""
 
 import typer
 
@@ -6,7 +6,7 @@ from harness.cli import show
 
 
 def models() -> None:
-    """The models that have a recipe."""
+    """List the models that have a recipe."""
     from harness.config import read_recipe, recipe_names
 
     for name in recipe_names():
@@ -14,7 +14,7 @@ def models() -> None:
 
 
 def datasets() -> None:
-    """The datasets that have a name."""
+    """List the datasets that have a name."""
     from harness.data.datasets import DATASETS, about
 
     for name in DATASETS:
@@ -24,7 +24,7 @@ def datasets() -> None:
 
 
 def recipes() -> None:
-    """The recipes, each with its command."""
+    """List the recipes, each with its command."""
     from harness.config import RECIPES, recipe_names
 
     for name in recipe_names():
@@ -33,7 +33,7 @@ def recipes() -> None:
 
 
 def presets() -> None:
-    """The reward presets."""
+    """List the reward presets."""
     from harness.rewards import PRESETS
 
     for name, preset in PRESETS.items():
@@ -41,7 +41,7 @@ def presets() -> None:
 
 
 def doctor() -> None:
-    """What this machine can run, with the fix for what is missing."""
+    """Show what this machine can run, with the fix for what is missing."""
     from harness.plan.doctor import examine
 
     findings = examine()

@@ -1,4 +1,4 @@
-"""What lm-eval needs of us: where our tasks for it are."""
+"""The command lm-eval path: where our tasks for lm-eval are."""
 
 import typer
 
@@ -7,7 +7,7 @@ lm_eval = typer.Typer(help="Our tasks for lm-eval: where they are.", rich_markup
 
 @lm_eval.command()
 def path() -> None:
-    """The folder of our tasks, for lm_eval's --include_path."""
+    """Print the folder of our tasks, for lm_eval's --include_path."""
     from harness.lmeval import OURS
 
     print(OURS)

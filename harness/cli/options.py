@@ -11,12 +11,15 @@ import typer
 from harness.errors import UserError
 from harness.parsing.named_formats import FORMAT_NAMES
 
+Json = Annotated[bool, typer.Option("--json", help="A machine-readable last line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
 
 def _option(*names: str, help: str) -> Any:
     return typer.Option(*names, help=help, show_default=False)
 
 
-# Option name -> (type, typer option, configuration key or None where it is no key).
+# Option name -> (type, typer option, configuration key or None if it is no key).
 OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "model": (
         str,
@@ -30,7 +33,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     "answer_column": (str, _option("--answer-column", help="The column of the true answers."), "answer_column"),
     "split": (str, _option("--split", help="The split to evaluate (default: test)."), "split"),
     "format": (str, _option("--format", help=f"Output format: {FORMAT_NAMES}."), "format"),
-    "limit": (int, _option("--limit", help="Evaluate at most so many problems, drawn by hash."), "limit"),
+    "limit": (int, _option("--limit", help="Evaluate at most so many problems, chosen by hash."), "limit"),
     "samples": (int, _option("--samples", help="Replies per problem."), "samples"),
     "baseline_samples": (
         int,
@@ -58,7 +61,7 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
     ),
     "language": (str, _option("--language", help="Target language of the reasoning, or none."), "language"),
     "system_prompt": (str, _option("--system-prompt", help="default, none or a text file."), "system_prompt"),
-    "skip_sft": (bool, _option("--skip-sft", help="Leave out the recipe's SFT warm-up."), None),
+    "skip_sft": (bool, _option("--skip-sft", help="Leave out the recipe's SFT stage."), None),
     "also": (str, _option("--also", help="Tasks of lm-eval to run before and after: arc_easy,hellaswag."), None),
     "seed": (int, _option("--seed", help="The seed of sampling and training."), "seed"),
     "training_seeds": (
@@ -71,9 +74,9 @@ OPTIONS: dict[str, tuple[type, Any, str | None]] = {
 
 
 def takes_configuration(command: Callable) -> Callable:
-    """Give a command OPTIONS; it receives the Configuration that they make as its first argument.
+    """Give a command OPTIONS; it receives their Configuration as its first argument.
 
-    A parameter of the command's own takes the place of the option of that name.
+    A parameter of the command itself replaces the option of that name.
     """
     own = list(inspect.signature(command).parameters.values())[1:]
     taken = {parameter.name for parameter in own} & OPTIONS.keys()

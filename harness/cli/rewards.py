@@ -1,4 +1,4 @@
-"""Reward functions on stored replies: score, check, explain."""
+"""The commands rewards score, check and explain: reward functions on stored replies."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import replies, show
-from harness.cli.results import Json
+from harness.cli import marked_reply, show
+from harness.cli.stored_runs import Json
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,19 +22,21 @@ Variant = Annotated[str, typer.Option("--variant", help="tutorial or robust.")]
 Eos = Annotated[str | None, typer.Option("--eos", help="The token that may end a reply.", show_default=False)]
 Prefix = Annotated[
     str | None,
-    typer.Option("--prefix", help="What the prompt already ended with of the reply (robust).", show_default=False),
+    typer.Option(
+        "--prefix", help="The start of the reply that the prompt already ended with (robust).", show_default=False
+    ),
 ]
 Language = Annotated[
     str | None, typer.Option("--language", help="Target language of the reasoning (robust).", show_default=False)
 ]
-Plain = Annotated[bool, typer.Option("--plain", help="Hand your functions texts, not messages.")]
+Plain = Annotated[bool, typer.Option("--plain", help="Give your functions texts, not messages.")]
 CompletionColumn = Annotated[
     str | None, typer.Option("--completion-column", help="The column of the replies.", show_default=False)
 ]
 AnswerColumn = Annotated[
     str | None, typer.Option("--answer-column", help="The column of the true answers.", show_default=False)
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first row that cannot be judged whole.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first row that cannot be scored completely.")]
 
 
 @rewards.command()
@@ -57,7 +59,7 @@ def score(
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Every reward function of a preset on every reply, one line per reply."""
+    """Score every reply with every reward function of a preset, one line per reply."""
     from harness.console import progress
     from harness.data.samples import read_samples
     from harness.rewards import PRESETS, corpora
@@ -67,7 +69,7 @@ def score(
     preset, variant, options = _settings(input, preset, variant, prefix, language)
     scorer = corpora.open_rewards(preset, variant, eos, plain=plain, **options)
     samples = read_samples(input, completion_column, answer_column)
-    # What `rewards check` is to hold the row against later; a row may not name a file, which would be run.
+    # What `rewards check` compares the row with later; a row may not name a file, which would be run.
     named = {"preset": preset, "variant": variant} | ({"eos": eos} if eos else {}) if preset in PRESETS else {}
     rows, faults = [], []
     with progress.bar("rewards", len(samples)) as bar:
@@ -88,7 +90,7 @@ def score(
 def _settings(
     input: Path, preset: str | None, variant: str | None, prefix: str | None, language: str | None
 ) -> tuple[str, str, dict]:
-    """Preset, variant and what goes with them: as named, else those of the run that the input is of."""
+    """Preset, variant and their options: as given, else those of the run that the input belongs to."""
     from harness.data.samples import settings_beside
     from harness.parsing.formats import FORMATS
     from harness.rewards import PRESETS
@@ -96,7 +98,7 @@ def _settings(
 
     config, equality = settings_beside(input)
     if preset is None and (config is None or config.has_own_rewards):
-        raise UserError(f"{input}: says not which rewards: add --preset {' or '.join(PRESETS)}, or your .py file")
+        raise UserError(f"{input}: does not say which rewards: add --preset {' or '.join(PRESETS)}, or your .py file")
     options = {"prefix": prefix, "language": language}
     if preset is None:
         preset, variant = config.rewards, variant or config.variant
@@ -109,17 +111,17 @@ def _settings(
 @rewards.command()
 def check(
     preset: Annotated[str | None, typer.Option("--preset", help="Only this preset, or your own .py file.")] = None,
-    corpus: Annotated[Path | None, typer.Option("--corpus", help="Scored rows (default: those that we keep).")] = None,
+    corpus: Annotated[Path | None, typer.Option("--corpus", help="Scored rows (default: the stored corpora).")] = None,
     variant: Annotated[str | None, typer.Option("--variant", help="Only this variant (default: the row's).")] = None,
     eos: Eos = None,
     prefix: Prefix = None,
     language: Language = None,
     plain: Plain = False,
     strict: Strict = False,
-    update: Annotated[bool, typer.Option("--update", help="Show the differences, then make them the rule.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Show the differences, then store the new scores.")] = False,
     json: Json = False,
 ) -> int:
-    """Hold the rewards against rows whose scores are known."""
+    """Compare the rewards with rows whose scores are known."""
     from harness.rewards import corpora
 
     if corpus is None and preset and preset.endswith(".py"):
@@ -141,9 +143,11 @@ def check(
         if each.drifts:
             corpora.update(each)
     rows = sum(len(each.rows) for each in checks)
-    said = f"{rows} rows, {len(drifts)} drifted scores" + (f"; {changed} rows rewritten" if update else "")
-    found = [{"id": each.row, "function": each.function, "expected": each.expected, "got": each.got} for each in drifts]
-    show.line(said, json, {"rows": rows, "drifts": found, "rewritten": changed})
+    text = f"{rows} rows, {len(drifts)} drifted scores" + (f"; {changed} rows rewritten" if update else "")
+    changes = [
+        {"id": each.row, "function": each.function, "expected": each.expected, "got": each.got} for each in drifts
+    ]
+    show.line(text, json, {"rows": rows, "drifts": changes, "rewritten": changed})
     return DRIFTED if drifts and not update else 0
 
 
@@ -167,11 +171,11 @@ def explain(
     scorer = corpora.open_rewards(preset, variant, eos, prefix, language, plain)
     text = _read(completion)
     if scorer.format:
-        replies.parts(scorer.opening + text, scorer.format, eos)
+        marked_reply.parts(scorer.opening + text, scorer.format, eos)
     made = scorer.score(text, answer, {"prompt": prompt})
     if scorer.format:
-        print(f"extracted by the {variant} variant: {replies.quoted(made.extracted)}")
-    print(f"true answer: {replies.quoted(answer)}\n")
+        print(f"extracted by the {variant} variant: {marked_reply.quoted(made.extracted)}")
+    print(f"true answer: {marked_reply.quoted(answer)}\n")
     of = f" ({variant})" if scorer.format else ""
     for name, value in made.scores.items():
         shown = "  null" if value is None else f"{value:+6.3f}"
@@ -191,8 +195,8 @@ def _read(path: Path | None) -> str:
 
 def _print_check(checked: "Check", name: str) -> None:
     for drift in checked.drifts:
-        said = f"{drift.row}: {drift.function}: expected {drift.expected}, got {drift.got}: {drift.why}"
-        print(show.printable(said))
-        print(replies.marked(drift.sample.completion or "", drift.format))
+        text = f"{drift.row}: {drift.function}: expected {drift.expected}, got {drift.got}: {drift.why}"
+        print(show.printable(text))
+        print(marked_reply.marked(drift.sample.completion or "", drift.format))
     left_out = f", {checked.left_out} of other presets" if checked.left_out else ""
     print(show.printable(f"{'same ' if not checked.drifts else 'DRIFT'} {name}: {len(checked.rows)} rows{left_out}"))

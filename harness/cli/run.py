@@ -1,4 +1,4 @@
-"""The main job and its stages: run, eval, train, plan."""
+"""The commands of a whole run and its stages: run, eval, train, plan."""
 
 import shlex
 import sys
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.options import takes_configuration
+from harness.cli.options import Json, Quiet, takes_configuration
 from harness.errors import UserError, refuse_secrets
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ NOT_REPEATED = ("--fresh", "--resume", "--quiet", "--json", "--verbose")
 
 Output = Annotated[Path | None, typer.Option("--output", help="The run folder (default: below runs/).")]
 Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Start over (the old folder is kept), or continue.")]
-Json = Annotated[bool, typer.Option("--json", help="A machine-readable last line.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="One line per reply.")]
 
 
@@ -57,18 +55,18 @@ def run(
 
 
 def _run_seeds(folder: "Run", quiet: bool, say: Callable[[str], None]) -> int:
-    """The base once, each seed's training and evaluation as a run of its own, then all of them together."""
+    """Evaluate the base once, train and evaluate each seed in a run of its own, then compare all of them."""
     from harness.evaluation import pipeline, training_seeds
     from harness.storage import stages
     from train.trackers import tracked
 
     code = pipeline.run_stages(folder, stages.of_base(folder.config), quiet, say)
     for seed in () if code else training_seeds.seeds(folder.config):
-        one = training_seeds.begin(folder, seed)
-        say(f"training seed {seed}: {one.path}")
-        names = stages.of_run(one.config, before_after=True)
-        with tracked(one, names):
-            code = pipeline.run_stages(one, names, quiet, say)
+        member = training_seeds.open_seed(folder, seed)
+        say(f"training seed {seed}: {member.path}")
+        names = stages.of_run(member.config, before_after=True)
+        with tracked(member, names):
+            code = pipeline.run_stages(member, names, quiet, say)
         if code:
             return code
     return code or pipeline.run_stages(folder, [stages.LAST, stages.REPORT], quiet, say)
@@ -84,21 +82,21 @@ def eval(
     verbose: Verbose = False,
 ) -> int:
     """Evaluate one model: the base, or base + --adapter."""
-    from harness.cli.rooms import run_stage
+    from harness.cli.stage_functions import run_stage
     from harness.evaluation import training_seeds
 
     training_seeds.check(config, before_after=False)
     side = "after" if config.adapter else "before"
     folder = open_run(config, output, fresh, [side], quiet)
-    watch = show.Replies(folder) if verbose else None
+    print_reply = show.Replies(folder) if verbose else None
     done_already = folder.is_done(side)
     if not done_already:
-        run_stage(folder, side, quiet or verbose, watch)
+        run_stage(folder, side, quiet or verbose, print_reply)
     elif not quiet:
         show.note(f"{side}: done already in {folder.path}")
     if done_already and verbose:
         for completion in folder.completions(side):
-            watch(completion)
+            print_reply(completion)
     show.results(folder, json)
     return 0
 
@@ -107,7 +105,7 @@ def eval(
 def train(
     config: "Configuration", output: Output = None, fresh: Fresh = False, json: Json = False, quiet: Quiet = False
 ) -> int:
-    """Train the adapter of a run, without measuring it."""
+    """Train the adapter of a run, without evaluating it."""
     from harness.evaluation import pipeline, training_seeds
     from harness.storage import stages
     from train.trackers import tracked
@@ -133,8 +131,8 @@ def plan(
     output: Output = None,
     json: Json = False,
 ) -> int:
-    """What a run would do, what it would take, and how small a change it could see; starts nothing."""
-    from harness.cli.check import check_names, check_stop_early
+    """Show what a run would do, what it would take, and how small a change it could see; starts nothing."""
+    from harness.cli.run_checks import check_names, check_stop_early
     from harness.data.datasets import settle_split
     from harness.evaluation import training_seeds
     from harness.plan import make_plan
@@ -155,7 +153,7 @@ def plan(
 
 
 def _trainer(config: "Configuration"):
-    """What would train here; a hub id that is not on this machine is taken for a text-only model."""
+    """The trainer of this machine; a hub id whose files are not here is taken for a text-only model."""
     from harness.config import EMBEDDED
     from harness.models import checkpoints
     from harness.plan.case import Trainer
@@ -168,8 +166,8 @@ def _trainer(config: "Configuration"):
 
 
 def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: list[str], quiet: bool):
-    """The run folder of a configuration whose names, files and figures are all there."""
-    from harness.cli.check import check_run
+    """Check a configuration, then create or continue its run folder, locked."""
+    from harness.cli.run_checks import check_run
     from harness.data import datasets
     from harness.evaluation.same_data import refuse_changed_data
     from harness.storage.store import Run

@@ -72,7 +72,7 @@ def results(run: "Run", as_json: bool) -> None:
         say(told)
     for told in seed_view.sentences_of(run, differences):
         say(told)
-    also = _also(run)
+    extra_tasks = _extra_tasks(run)
     if run.report.is_file():
         say(f"report: {run.report}")
     if as_json:
@@ -83,28 +83,28 @@ def results(run: "Run", as_json: bool) -> None:
             "metrics": metrics,
             "comparison": comparison["metrics"],
         }
-        line("", True, result | ({"also": also} if also else {}))
+        line("", True, result | ({"also": extra_tasks} if extra_tasks else {}))
 
 
-def _also(run: "Run") -> dict[str, Any]:
-    """What tasks of lm-eval say before and after, printed and returned; nothing where the run has not both."""
+def _extra_tasks(run: "Run") -> dict[str, Any]:
+    """Print and return the comparison of the extra tasks; nothing if the run has none."""
     from harness.statistics.metric_rows import COLUMNS, pair_means, row_of
     from harness.types import Difference
 
-    found = run.also_comparison()
-    if found is None:
+    comparison = run.also_comparison()
+    if comparison is None:
         return {}
     rows = []
-    for task, metrics in found["tasks"].items():
+    for task, metrics in comparison["tasks"].items():
         for title, each in metrics.items():
-            definition, difference = MetricDefinition(**found["measures"][task][title]), Difference.stored(each)
+            definition, difference = MetricDefinition(**comparison["measures"][task][title]), Difference.stored(each)
             row = row_of(f"{task}: {title}", definition, (), difference)
             rows.append((row.name, *pair_means(definition, difference), *row.cells))
     table(("lm-eval", "before", "after", *COLUMNS), rows)
-    for task, reasons in found.get("unpaired", {}).items():
+    for task, reasons in comparison.get("unpaired", {}).items():
         for title, reason in reasons.items():
             note(f"lm-eval {task}: {title} is not compared: {reason}")
-    return found["tasks"]
+    return comparison["tasks"]
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -113,16 +113,16 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(map(printable, head)):
-        drawn.add_column(name, justify="left" if place == 0 or name == "verdict" else "right", no_wrap=True)
+        grid.add_column(name, justify="left" if place == 0 or name == "verdict" else "right", no_wrap=True)
     for row in rows:
-        drawn.add_row(*map(printable, row))
+        grid.add_row(*map(printable, row))
     # Names of runs and metrics are anybody's: what looks like rich's markup in them is text.
     console = Console(width=200, highlight=False, markup=False)
     # A reader that has seen enough is no error; rich would end the program with exit code 1.
     console.on_broken_pipe = _closed
-    console.print(drawn)
+    console.print(grid)
 
 
 def standings(sides: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
@@ -149,15 +149,15 @@ def _closed() -> NoReturn:
 def means(
     rows: list[dict[str, float | None]], names: list[str], output: "Path", as_json: bool, variant: str | None = None
 ) -> None:
-    """What a file of scored rows comes to: each score's mean, and how many rows have none; `variant` is of rewards."""
-    made = {}
+    """Print each score's mean over a file of rows, and how many rows have none; `variant` is of rewards."""
+    summary = {}
     for name in names:
         values = [row[name] for row in rows if row.get(name) is not None]
-        made[name] = {"mean": sum(values) / len(values) if values else None, "n": len(values)}
-        made[name]["unscored"] = len(rows) - len(values)
+        summary[name] = {"mean": sum(values) / len(values) if values else None, "n": len(values)}
+        summary[name]["unscored"] = len(rows) - len(values)
     if as_json:
         named = {"variant": variant} if variant else {}
-        line("", True, {"output": str(output), "rows": len(rows), **named, "scores": made})
+        line("", True, {"output": str(output), "rows": len(rows), **named, "scores": summary})
         return
     table(
         ("score", "mean", "n", "unscored"),
@@ -168,39 +168,40 @@ def means(
                 str(each["n"]),
                 str(each["unscored"]),
             )
-            for name, each in made.items()
+            for name, each in summary.items()
         ],
     )
     print(printable(f"{len(rows)} rows: {output}"))
 
 
-def stop_at_fault(found: list[str], strict: bool) -> None:
-    """With `strict`, a UserError for the first row that cannot be judged whole."""
-    if found and strict:
-        raise UserError(f"{found[0]}: mend the row, or leave --strict out")
+def stop_at_fault(named: list[str], strict: bool) -> None:
+    """Raises UserError if `strict` and a row cannot be scored completely."""
+    if named and strict:
+        raise UserError(f"{named[0]}: fix the row, or leave --strict out")
 
 
-def faults(found: list[str]) -> None:
-    """Rows that cannot be judged whole, named."""
-    for fault in found[:FAULTS_SHOWN]:
+def faults(named: list[str]) -> None:
+    """Name the rows that cannot be scored completely."""
+    for fault in named[:FAULTS_SHOWN]:
         note(f"unscorable: {fault}")
-    if len(found) > FAULTS_SHOWN:
-        note(f"and {len(found) - FAULTS_SHOWN} more; --strict stops at the first")
+    if len(named) > FAULTS_SHOWN:
+        note(f"and {len(named) - FAULTS_SHOWN} more; --strict stops at the first")
 
 
 def refuse_output(path: "Path") -> None:
-    """A UserError where rows of JSON cannot or should not be written to a path, before any work is done."""
+    """Raises UserError if rows of JSON cannot or should not be written to a path; called before any work is done."""
     if path.exists() and not path.is_file():
         raise UserError(f"--output {path}: not a file: give a .jsonl file's name")
     if path.suffix in (".csv", ".json", ".parquet"):
         raise UserError(f"--output {path}: the rows are written as JSON lines: give a .jsonl file's name")
 
 
-def plan(made: dict[str, Any], as_json: bool) -> None:
+def plan(entries: dict[str, Any], as_json: bool) -> None:
+    """Print a plan, one entry per line."""
     if as_json:
-        line("", True, made)
+        line("", True, entries)
         return
-    for key, value in made.items():
+    for key, value in entries.items():
         if isinstance(value, dict):
             print(printable(f"{key}:"))
             for name, each in value.items():
@@ -210,7 +211,7 @@ def plan(made: dict[str, Any], as_json: bool) -> None:
 
 
 class Replies:
-    """A line a reply: n/N, right or not, running accuracy, prediction, truth; k/N with the last one."""
+    """Prints one line per reply: n/N, right or not, running accuracy, prediction, truth; k/N with the last one."""
 
     def __init__(self, run: "Run"):
         from harness.data import datasets
@@ -218,7 +219,7 @@ class Replies:
         dataset = datasets.evaluation_problems(run.config)
         self.config, self.equality = run.config, dataset.equality
         self.total = len(dataset.problems) * run.config.samples_of(adapted=run.config.adapter is not None)
-        self.seen = self.graded = self.right = 0
+        self.seen = self.scored = self.right = 0
 
     def __call__(self, completion: Completion) -> None:
         from harness.evaluation.scoring import score_all
@@ -226,17 +227,17 @@ class Replies:
         score = score_all([completion], self.config, self.equality)[0]
         value = score.scores["accuracy_strict"]
         self.seen += 1
-        self.graded += value is not None
+        self.scored += value is not None
         self.right += value == 1
         mark = {1: "right", 0: "wrong", None: "unscored"}[value]
         if value == 0 and score.scores["accuracy_flexible"] == 1:
-            mark = "right, out of layout"
+            mark = "right, not in the required format"
         print(
-            f"{self.seen}/{self.total} {mark} {self.right / max(self.graded, 1):.1%} "
+            f"{self.seen}/{self.total} {mark} {self.right / max(self.scored, 1):.1%} "
             f"predicted {printable(score.extracted)} truth {printable(completion.answer)}"
         )
         if self.seen == self.total:
-            print(f"{self.right}/{self.graded} right in the layout")
+            print(f"{self.right}/{self.scored} correct and in the required format")
 
 
 def printable(text: str | None) -> str:
@@ -249,4 +250,4 @@ def _unreadable_rows(run: "Run", side: str) -> None:
     for reason, count in provenance.get("skipped_rows", {}).items():
         note(f"rows left out: {count} ({reason})")
     if provenance.get("unanswered_rows"):
-        note(f"problems without a true answer: {provenance['unanswered_rows']} (their accuracy is not graded)")
+        note(f"problems without a true answer: {provenance['unanswered_rows']} (their accuracy is not scored)")

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from harness.cli import exit_code_of, leave, show_bug, stop_in_order
-from harness.cli.rooms import run_stage
+from harness.cli.stage_functions import run_stage
 from harness.storage.store import Run
 
 STAGE_SECONDS = 3.0

@@ -18,33 +18,36 @@ ENGINES = {
     "openai": "harness.engines.openai:OpenAIEngine",
     "scripted": "harness.engines.scripted:ScriptedEngine",
 }
-# None: the library's own argument names, which the engine holds against the installed version.
+# None: the library's own argument names, which the engine checks against the installed version.
 ARGUMENTS: dict[str, tuple[str, ...] | None] = {
     "transformers": ("batch_size", "dtype", "device"),
     "vllm": None,
     "openai": ("base_url", "model", "tokenizer", "concurrency", "timeout", "retries"),
     "scripted": ("replies",),
 }
-# What vLLM takes.
+# The largest that vLLM takes.
 MOST_LORA_RANK = 512
 AUTO = "auto"
 SERVER = "openai"
 MOST_DIGITS = 18
 # A name, or an address of IPv4 or IPv6.
 HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.%]+", re.IGNORECASE)
-# They answer without the checkpoint's files.
+# They generate without the checkpoint's files.
 WITHOUT_CHECKPOINT = ("scripted", SERVER)
-# What the probes of an adapter's effect have the model go on with; any text does, as long as it stays the same.
+# The continuation whose log-probabilities show an adapter's effect; any text does, as long as it stays the same.
 PROBE_CONTINUATION = " First we look at the numbers, then the answer follows."
 OnText = Callable[[str], None]
+OnCompletion = Callable[[Completion], None]
 Finished = list[tuple[Request, Completion]]
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What an engine is made for. `arguments` are its own, `trust` lets a checkpoint's own Python code run, `weights`
-    are those of the base (16-bit, 4-bit or as stored), `switches` are what the chat template reads besides the
-    conversation."""
+    """What an engine is made of.
+
+    `arguments` are the engine's own, `trust` lets a checkpoint's own Python code run, `weights` are those of the base
+    (16-bit, 4-bit or as stored), `switches` are what the chat template reads besides the conversation.
+    """
 
     checkpoint: str
     adapter: str | None
@@ -57,10 +60,10 @@ class Setup:
 
 
 class Engine(Protocol):
-    """Who answers. Made by Engine(setup), which loads no model.
+    """What generates completions. Made by Engine(setup), which loads no model.
 
     `provenance` is what a report says of it: with the checkpoint, the libraries' versions, prompts and sampling all
-    that its replies depend on.
+    that its completions depend on.
     """
 
     provenance: dict
@@ -68,9 +71,10 @@ class Engine(Protocol):
     def __init__(self, setup: Setup): ...
 
     def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
-        """Make ready to answer, once: a UserError where the model cannot be loaded here.
+        """Load the model, once.
 
-        With `requests` an engine may keep room for no longer prompts than theirs, and replies of `max_tokens` tokens.
+        With `requests` an engine may keep room for no longer prompts than theirs, and completions of `max_tokens`
+        tokens. Raises UserError if the model cannot be loaded here.
         """
 
     def render(self, messages: list[dict[str, str]]) -> str:
@@ -79,23 +83,23 @@ class Engine(Protocol):
     def generate(
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
     ) -> Iterator[Finished]:
-        """Replies as they finish, for the requests whose key is not in `done`.
+        """Generate the completions of the requests whose key is not in `done`, and yield them as they finish.
 
-        `requests` is always the whole run, so that what a place draws does not depend on what is done already.
+        `requests` is always the whole run, so that what is generated at a place does not depend on what is done.
         """
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect | None:
-        """What the adapter changes on these prompts; None where there is no model to ask."""
+        """Measure what the adapter changes on these prompts; None if there is no model to ask."""
 
     def score(self, texts: Sequence[Text]) -> Scores | None:
-        """What base and adapter say to given tokens; None where there is no model that takes them."""
+        """Log-probabilities of given tokens with base and adapter; None if there is no model that takes them."""
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
-        """One reply, its text handed to `on_text` as it is drawn."""
+        """Generate one completion, its text handed to `on_text` part by part."""
 
 
 def random_key(request: Request) -> bytes:
-    """What decides a reply's random numbers: seed, problem and index, and neither the side nor the batch."""
+    """What decides a completion's random numbers: seed, problem and index, and neither the side nor the batch."""
     return hashlib.sha256(f"{request.seed}\0{request.problem.id}\0{request.index}".encode()).digest()
 
 
@@ -105,8 +109,11 @@ def random_seed(request: Request) -> int:
 
 
 def effect_of(base: Sequence, adapted: Sequence, again: Sequence, beside: Sequence, prompts: int) -> AdapterEffect:
-    """The effect, from what is said to the probes: by the base alone, by the adapter, by the base alone again, and
-    by the base in a batch beside the adapter. Each says log-probabilities, token by token, or whole replies."""
+    """The effect of an adapter on the probes.
+
+    From the values of the base alone, of the adapter, of the base alone again, and of the base in a batch beside the
+    adapter; each are log-probabilities, token by token, or whole greedy completions.
+    """
     shared = _leak(base, adapted, beside)
     if isinstance(base[0], str):
         difference, noise = (sum(_changes(base, other)) / len(base) for other in (adapted, again))
@@ -125,14 +132,14 @@ def _changes(one: Sequence, other: Sequence) -> list[float]:
 
 
 def whole_number(name: str, text: str, least: int = 1) -> int:
-    """An engine argument's value; a UserError where it is no whole number of at least `least`."""
+    """An engine argument's value. Raises UserError if it is no whole number of at least `least`."""
     if not text.isdecimal() or len(text) > MOST_DIGITS or int(text) < least:
         raise UserError(f"--engine-arg {name}={text[:40]}: give a whole number of at least {least}")
     return int(text)
 
 
 def server_address(name: str, url: str, like: str = "http://HOST:PORT") -> str:
-    """A setting's address of a server as it may be written down; a UserError where it is none or holds a key."""
+    """A setting's address of a server, as it may be stored. Raises UserError if it is none or contains a key."""
     try:
         parts = urlsplit(url)
         whole = parts.scheme in ("http", "https") and HOST.fullmatch(parts.hostname or "") and parts.port != 0
@@ -142,7 +149,7 @@ def server_address(name: str, url: str, like: str = "http://HOST:PORT") -> str:
         raise UserError(f"{name} is no address of a server: give {like}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UserError(
-            f"{name}: a key has no place in an address: leave it out (OPENAI_API_KEY is read from the environment)"
+            f"{name}: a key is not allowed in an address: leave it out (OPENAI_API_KEY is read from the environment)"
         )
     return url.rstrip("/")
 

@@ -1,7 +1,7 @@
-"""One model in several engines: each scores the same fixed texts with base and adapter, and they must say the same.
+"""Comparison of engines that run one adapter: each scores the same fixed texts with base and adapter.
 
-The trainer leaves its scores beside the adapter that it trained; the engine that measures this adapter is compared
-with them before anything is measured.
+The trainer writes its scores beside the adapter that it trained; the engine that evaluates this adapter is compared
+with them before anything is generated.
 """
 
 import json
@@ -30,7 +30,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Scores:
-    """What an engine says to the texts: natural log-probabilities of their scored tokens, text after text."""
+    """An engine's natural log-probabilities of the texts' scored tokens, text after text."""
 
     engine: str
     dtype: str
@@ -40,7 +40,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Record:
-    """probe.json: the texts, what each engine of a training says to them, and why others were not asked."""
+    """probe.json: the texts, the scores of each engine of a training, and why others were not compared."""
 
     texts: tuple[Text, ...]
     scores: tuple[Scores, ...]
@@ -48,14 +48,14 @@ class Record:
 
 
 def compare(one: Scores, other: Scores) -> Agreement:
-    """Two engines' scores of the same texts, compared; a ValueError where they are not of as many tokens."""
+    """Compare two engines' scores of the same texts. Raises ValueError if they are not of as many tokens."""
     effects = [[a - b for a, b in zip(each.adapter, each.base, strict=True)] for each in (one, other)]
     length = sum(value * value for value in effects[0])
     along = sum(a * b for a, b in zip(*effects, strict=True))
     return Agreement(
         engines=(one.engine, other.engine),
-        base=_apart(one.base, other.base),
-        adapter=_apart(one.adapter, other.adapter),
+        base=_distance(one.base, other.base),
+        adapter=_distance(one.adapter, other.adapter),
         effect=max(sum(map(abs, effect)) / len(effect) for effect in effects),
         ratio=along / length if length else 0.0,
         tokens=len(one.base),
@@ -63,36 +63,36 @@ def compare(one: Scores, other: Scores) -> Agreement:
     )
 
 
-def _apart(one: Sequence[float], other: Sequence[float]) -> float:
+def _distance(one: Sequence[float], other: Sequence[float]) -> float:
     return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
 
 
-def refuse_disagreement(found: Agreement, adapter: str, fix: str) -> None:
-    """A UserError where the adapter is another one in the second engine than in the first."""
-    if found.fails:
-        first, second = found.engines
+def refuse_disagreement(agreement: Agreement, adapter: str, fix: str) -> None:
+    """Raises UserError if the adapter is another one in the second engine than in the first."""
+    if agreement.fails:
+        first, second = agreement.engines
         raise UserError(
             f"--adapter {adapter}: {first} and {second} do not run the same adapter: their log-probabilities of fixed "
-            f"texts are {found.adapter:.2g} nats a token apart, the base's only {found.base:.2g}; {second} shows "
-            f"{found.ratio:.2f} times the effect: {fix}"
+            f"texts are {agreement.adapter:.2g} nats per token apart, the base's only {agreement.base:.2g}; {second} "
+            f"shows {agreement.ratio:.2f} times the effect: {fix}"
         )
 
 
 def write(folder: Path, record: Record) -> None:
-    """Leave the record beside an adapter."""
+    """Write the record beside an adapter."""
     write_text(folder / FILE, json.dumps(asdict(record)) + "\n")
 
 
 def read(folder: Path) -> Record | None:
-    """The record beside an adapter, None where there is none; a UserError where it is damaged."""
+    """The record beside an adapter, None if there is none. Raises UserError if it is damaged."""
     path = folder / FILE
     if not path.is_file():
         return None
     fix = "copy the adapter's folder again, or delete this file: then nothing is compared"
     try:
-        made = records.make(Record, read_json(path))
-        texts = tuple(records.make(Text, each) for each in made.texts)
-        scores = tuple(records.make(Scores, each) for each in made.scores)
+        stored = records.make(Record, read_json(path))
+        texts = tuple(records.make(Text, each) for each in stored.texts)
+        scores = tuple(records.make(Scores, each) for each in stored.scores)
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: not as the program wrote it ({error}): {fix}") from error
     scored = sum(len(each.tokens) - each.start for each in texts)
@@ -100,25 +100,25 @@ def read(folder: Path) -> Record | None:
         raise UserError(f"{path}: not as the program wrote it (a text without a scored token): {fix}")
     if any({len(each.base), len(each.adapter)} != {scored} for each in scores):
         raise UserError(f"{path}: not as the program wrote it (scores of other texts): {fix}")
-    return Record(texts, scores, made.not_compared)
+    return Record(texts, scores, stored.not_compared)
 
 
-def prove(adapter: str, score: Callable[[Sequence[Text]], Scores | None]) -> dict:
-    """What a run keeps of the comparison of its engine with the training's: `compared`, and `not_compared` with why.
+def compare_with_training(adapter: str, score: Callable[[Sequence[Text]], Scores | None]) -> dict:
+    """Compare a run's engine with those of the training; what run.json keeps: `compared`, and `not_compared` with why.
 
-    A UserError where the adapter is another one here than it was there.
+    Raises UserError if the adapter is another one here than it was there.
     """
     record = read(Path(adapter)) if Path(adapter).is_dir() else None
     if record is None:
         return {"compared": [], "not_compared": {"trainer": f"no {FILE} beside the adapter"}}
     try:
-        here = score(record.texts)
+        evaluation = score(record.texts)
     except UserError as error:
         return {"compared": [], "not_compared": record.not_compared | {"evaluation": str(error)}}
-    if here is None:
+    if evaluation is None:
         missing = {"evaluation": "this engine scores no given tokens"}
         return {"compared": [], "not_compared": record.not_compared | missing}
-    compared = [compare(there, here) for there in record.scores]
+    compared = [compare(training, evaluation) for training in record.scores]
     for each in compared:
         refuse_disagreement(
             each,

@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's protocol: vLLM serve, SGLang, Ollama, a hosted one; one machine or a cluster."""
+"""The engine for servers with OpenAI's protocol: vLLM serve, SGLang, Ollama, a hosted one; one machine or many."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from harness.engines import (
     whole_number,
 )
 from harness.engines.agreement import Scores, Text
-from harness.engines.openai_client import CONNECT_SECONDS, Nonsense, Server, read
+from harness.engines.openai_client import CONNECT_SECONDS, InvalidAnswer, Server, read
 from harness.engines.servers import identify
 from harness.errors import UserError, cause
 from harness.models import chat, checkpoints
@@ -29,23 +29,23 @@ from harness.types import AdapterEffect, Completion, FinishReason, Request, Samp
 TIMEOUT_SECONDS = "600"
 RETRIES = "5"
 PROBE_TOKENS = 48
-GOES_ON = "what was drawn is kept, the same command goes on"
-# What the protocol takes.
+CONTINUES = "what was generated is kept, the same command continues"
+# The most that the protocol takes.
 MOST_STOPS = 4
 # Beyond OpenAI's protocol.
 MAY_BE_REFUSED = ("top_k", "min_p")
-# What JSON can spell and UTF-8 cannot.
+# What JSON can encode and UTF-8 cannot.
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class OpenAIEngine:
-    """Replies from a server. Arguments: base_url, model, tokenizer, concurrency, timeout (seconds a try), retries.
+    """Completions from a server. Arguments: base_url, model, tokenizer, concurrency, timeout (seconds a try), retries.
 
     The adapter is a served model's name. Without `tokenizer` the conversation is sent and the server's chat template
     renders it; with it (a folder or hub id) the prompt is rendered here and sent as text, which an adapter trained
     with a template of its own needs, and a template that opens the reasoning itself. The key comes from the environment
-    variable OPENAI_API_KEY. A reply has a seed of its own where the server takes one, but what it draws depends on the
-    company in its batches too. How many replies are asked for at once follows from what the server is.
+    variable OPENAI_API_KEY. A completion has a seed of its own where the server takes one, but depends on the other
+    requests in its batches too. The server program decides how many completions are requested at once.
     """
 
     def __init__(self, setup: Setup):
@@ -53,15 +53,15 @@ class OpenAIEngine:
         if "base_url" not in arguments:
             raise UserError("engine 'openai' asks a server: give --engine-arg base_url=http://HOST:PORT/v1")
         self.base_url = server_address("--engine-arg base_url", arguments["base_url"], "http://HOST:PORT/v1")
-        asked = Server(self.base_url, CONNECT_SECONDS, retries=1)
-        ((served,),) = asked.each(_served, [None], "start the server, or mend base_url")
+        first_look = Server(self.base_url, CONNECT_SECONDS, retries=1)
+        ((served,),) = first_look.each(_served, [None], "start the server, or fix base_url")
         self.model = _choose_model(arguments.get("model"), setup.checkpoint, served, self.base_url)
-        ((self.kind,),) = asked.each(identify, [served.get(self.model, "")], "mend base_url")
+        ((self.program,),) = first_look.each(identify, [served.get(self.model, "")], "fix base_url")
         self.server = Server(
             self.base_url,
             timeout=whole_number("timeout", arguments.get("timeout", TIMEOUT_SECONDS)),
             retries=whole_number("retries", arguments.get("retries", RETRIES), least=0),
-            concurrency=whole_number("concurrency", arguments.get("concurrency", str(self.kind.concurrency))),
+            concurrency=whole_number("concurrency", arguments.get("concurrency", str(self.program.concurrency))),
         )
         self.adapter = setup.adapter
         if self.adapter:
@@ -79,9 +79,9 @@ class OpenAIEngine:
             "base_url": self.base_url,
             "model": self.model,
             "server": served.get(self.model) or "unknown",
-            "server_program": self.kind.name,
+            "server_program": self.program.name,
             "concurrency": self.server.concurrency,
-            "server_decides": ", ".join(self.kind.ignores),
+            "server_decides": ", ".join(self.program.ignores),
             "chat_template": arguments.get("tokenizer", "the server's own"),
             **(chat.provenance(self.tokenizer) if self.tokenizer else {}),
         }
@@ -92,14 +92,14 @@ class OpenAIEngine:
         """The server has loaded its models already."""
 
     def render(self, messages: list[dict[str, str]]) -> str:
-        """The prompt as the tokenizer's template has it; without one the conversation as JSON, which is sent."""
+        """The prompt by the tokenizer's template; without one the conversation as JSON, which is sent."""
         return chat.render(self.tokenizer, messages) if self.tokenizer else json.dumps(messages)
 
     def generate(
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
     ) -> Iterator[Finished]:
         missing = [request for request in requests if request.key not in done]
-        yield from self.server.each(lambda client, each: self._reply(client, each, sampling), missing, GOES_ON)
+        yield from self.server.each(lambda client, each: self._reply(client, each, sampling), missing, CONTINUES)
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
         base, adapted = ([replace(request, adapted=side) for request in requests] for side in (False, True))
@@ -112,15 +112,15 @@ class OpenAIEngine:
     def score(self, texts: Sequence[Text]) -> Scores | None:
         return None
 
-    def _effect(self, say: Callable, base: list[Request], adapted: list[Request]) -> AdapterEffect:
-        """`say` returns what is said to one probe, as a list."""
+    def _effect(self, probe: Callable, base: list[Request], adapted: list[Request]) -> AdapterEffect:
+        """The effect by `probe`, which returns the values of one request as a list."""
 
-        def said(requests: Sequence[Request]) -> list[list]:
-            return [each for batch in self.server.each(say, requests, GOES_ON) for each in batch]
+        def probed(requests: Sequence[Request]) -> list[list]:
+            return [each for batch in self.server.each(probe, requests, CONTINUES) for each in batch]
 
-        # One at a time: the company in a batch changes the last bits.
-        alone = [[value for request in side for value in said([request])[0][1]] for side in (base, adapted, base)]
-        together = {request.key: values for request, values in said([*base, *adapted])}
+        # One at a time: other requests in a batch change the last bits.
+        alone = [[value for request in side for value in probed([request])[0][1]] for side in (base, adapted, base)]
+        together = {request.key: values for request, values in probed([*base, *adapted])}
         beside = [value for request in base for value in together[request.key]]
         return effect_of(*alone, beside, len(base))
 
@@ -137,19 +137,19 @@ class OpenAIEngine:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
-            "extra_body": self.kind.fields(sampling, random_seed(request)),
+            "extra_body": self.program.fields(sampling, random_seed(request)),
         }
         try:
-            answer = await self._asked(client, request, settings)
+            answer = await self._send(client, request, settings)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             if name := next((each for each in MAY_BE_REFUSED if getattr(sampling, each) and each in str(error)), None):
                 raise UserError(
                     f"{self.base_url} does not take {name} ({cause(error, 100)}): --set {name}=0 evaluates without it"
                 ) from error
             raise
-        return request, request.complete(*_drawn(read(answer.content)))
+        return request, request.complete(*_text_and_end(read(answer.content)))
 
-    async def _asked(self, client: openai.AsyncOpenAI, request: Request, settings: dict[str, Any]) -> Any:
+    async def _send(self, client: openai.AsyncOpenAI, request: Request, settings: dict[str, Any]) -> Any:
         if self.tokenizer:
             settings["extra_body"] |= {"add_special_tokens": False} | self._stops()
             return await client.completions.with_raw_response.create(prompt=request.prompt, **settings)
@@ -159,13 +159,13 @@ class OpenAIEngine:
         return await client.chat.completions.with_raw_response.create(messages=messages, **settings)
 
     def _stops(self) -> dict[str, Any]:
-        """What ends a reply to a prompt rendered here, by a template that the server may not know of."""
-        if self.kind.takes_stop_ids:
+        """What ends a completion of a prompt rendered here, by a template that the server may not have."""
+        if self.program.takes_stop_ids:
             return {"stop_token_ids": self.ends}
         return {"stop": self.tokenizer.convert_ids_to_tokens(self.ends)[:MOST_STOPS]}
 
     async def _log_probabilities(self, client: openai.AsyncOpenAI, request: Request) -> tuple[Request, list[float]]:
-        """Of the tokens of a question and a fixed continuation, as the server echoes them."""
+        """Log-probabilities of the tokens of a question and a fixed continuation, as the server echoes them."""
         answer = await client.completions.with_raw_response.create(
             model=self.adapter if request.adapted else self.model,
             prompt=request.problem.question + PROBE_CONTINUATION,
@@ -188,44 +188,44 @@ class OpenAIEngine:
 
 
 async def _served(client: openai.AsyncOpenAI, _: None) -> dict[str, str]:
-    """Who owns each served model, by its name; empty where the server does not say what it serves."""
+    """The owner of each served model, by its name; empty if the server does not say what it serves."""
     try:
         models = read((await client.models.with_raw_response.list()).content).get("data") or []
-        return {_spelled(str(each["id"])): _spelled(str(each.get("owned_by", ""))) for each in models}
+        return {_as_utf8(str(each["id"])): _as_utf8(str(each.get("owned_by", ""))) for each in models}
     except openai.NotFoundError:
         return {}
     except (TypeError, LookupError, AttributeError) as error:
-        raise Nonsense("no list of models") from error
+        raise InvalidAnswer("no list of models") from error
 
 
 def _choice(answer: dict) -> dict:
-    """The one reply of an answer; where there is none, the server's own word on it."""
+    """The one completion of an answer. Raises InvalidAnswer, with the server's own error, if there is none."""
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        said = answer.get("error")
-        raise Nonsense(cause(f"no choices, error: {said}" if said else "no choices"))
+        error = answer.get("error")
+        raise InvalidAnswer(cause(f"no choices, error: {error}" if error else "no choices"))
     return choices[0]
 
 
-def _drawn(answer: dict) -> tuple[str, int, FinishReason]:
-    """Text, tokens and how a reply ended."""
+def _text_and_end(answer: dict) -> tuple[str, int, FinishReason]:
+    """Text, number of tokens and finish reason of the one completion of an answer."""
     choice, usage = _choice(answer), answer.get("usage")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     if not isinstance(tokens, int) or tokens < 0:
-        raise Nonsense("no usage.completion_tokens")
+        raise InvalidAnswer("no usage.completion_tokens")
     finish = "length" if choice.get("finish_reason") == "length" else "stop"
     message = choice.get("message")
     text = _text(message, finish) if isinstance(message, dict) else _as_text(choice.get("text"))
-    return _spelled(text), tokens, finish
+    return _as_utf8(text), tokens, finish
 
 
-def _spelled(text: str) -> str:
-    """A server's text as UTF-8 can spell it."""
+def _as_utf8(text: str) -> str:
+    """A server's text without what UTF-8 cannot encode."""
     return LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _text(message: dict, finish_reason: str | None) -> str:
-    """What the model wrote; where the server has split off the reasoning, with its tags put back."""
+    """What the model wrote; if the server has split off the reasoning, with its tags put back."""
     content = _as_text(message.get("content") or "")
     reasoning = _as_text(message.get("reasoning_content") or message.get("reasoning") or "")
     if not reasoning:
@@ -236,15 +236,15 @@ def _text(message: dict, finish_reason: str | None) -> str:
 
 def _as_text(value: object) -> str:
     if not isinstance(value, str):
-        raise Nonsense(f"a reply that is no text but {type(value).__name__}")
+        raise InvalidAnswer(f"a reply that is no text but {type(value).__name__}")
     return value
 
 
-def _choose_model(wanted: str | None, checkpoint: str, served: dict[str, str], base_url: str) -> str:
-    """The served model: the one that was asked for, else the checkpoint's name, else the only one there is."""
-    if wanted:
-        _refuse_unserved("--engine-arg model", wanted, served, base_url)
-        return wanted
+def _choose_model(name: str | None, checkpoint: str, served: dict[str, str], base_url: str) -> str:
+    """The served model: the one of that name, else the checkpoint's, else the only one there is."""
+    if name:
+        _refuse_unserved("--engine-arg model", name, served, base_url)
+        return name
     if checkpoint in served:
         return checkpoint
     if len(served) == 1:

@@ -1,4 +1,4 @@
-"""What goes over the wire to a server: a bounded number of tries, each bounded in seconds and in bytes."""
+"""Requests to a server: a bounded number of tries, each bounded in seconds and in bytes."""
 
 import asyncio
 import json
@@ -19,24 +19,24 @@ from harness.errors import UserError, cause
 KEY = "OPENAI_API_KEY"
 CONNECT_SECONDS = 10
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-# A server may ask for a longer pause than ours; for more than this it is not waited.
+# A server may ask for a longer pause than ours; a longer one than this is not waited for.
 LONGEST_ASKED_PAUSE = 120.0
 # A million tokens, the most that a recipe may ask for, take less.
 MOST_BYTES = 2**24
-# Of openai's client.
+# The most that openai's client opens.
 MOST_CONNECTIONS = 1000
-PASSING = (408, 409, 429)
+TEMPORARY = (408, 409, 429)
 
 Ask = Callable[[openai.AsyncOpenAI, Any], Coroutine[None, None, Any]]
 
 
-class Nonsense(Exception):
-    """An answer that is none, in a few words."""
+class InvalidAnswer(Exception):
+    """An answer outside the protocol; the message is a few words on it."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where replies come from, and how patient to be with it. `timeout` is the seconds of one try."""
+    """A server's address, and how often and how long to try. `timeout` is the seconds of one try."""
 
     base_url: str
     timeout: float
@@ -44,10 +44,10 @@ class Server:
     concurrency: int = 1
 
     def each(self, ask: Ask, requests: Sequence, then: str) -> Iterator[list]:
-        """What `ask` returns for each request, as lists of what has finished, `concurrency` of them at a time.
+        """Call `ask` with each request, `concurrency` of them at a time; yields lists of what has finished.
 
-        The first that fails for good ends the iteration with a UserError that closes with `then`, once what had
-        finished before has been yielded.
+        Raises UserError, which ends with `then`, at the first that fails for good, once what had finished before has
+        been yielded.
         """
         loop = asyncio.new_event_loop()
         client = openai.AsyncOpenAI(
@@ -56,7 +56,7 @@ class Server:
             timeout=openai.Timeout(self.timeout, connect=min(CONNECT_SECONDS, self.timeout)),
             max_retries=0,
             http_client=_BoundedClient(follow_redirects=False),
-            # What is not compressed cannot grow while it is unpacked.
+            # Uncompressed answers cannot grow while they are unpacked.
             default_headers={"Accept-Encoding": "identity"},
         )
         finished: asyncio.Queue = asyncio.Queue()
@@ -95,7 +95,7 @@ class Server:
             loop.close()
 
     async def _patiently(self, ask: Ask, client: openai.AsyncOpenAI, request: Any) -> Any:
-        """`ask`, again where it may go better; a server that hangs is asked once more, however many tries are left."""
+        """Call `ask`, again after a temporary failure; a server that hangs is asked once more, whatever is left."""
         left, pause = self.retries, FIRST_PAUSE
         while True:
             try:
@@ -105,17 +105,17 @@ class Server:
                 if left <= 0:
                     raise
                 left = 1
-            except (Nonsense, openai.APIConnectionError, openai.APIStatusError) as error:
-                asked = _asked_pause(error)
-                if left <= 0 or not _may_pass(error) or asked > LONGEST_ASKED_PAUSE:
+            except (InvalidAnswer, openai.APIConnectionError, openai.APIStatusError) as error:
+                server_pause = _asked_pause(error)
+                if left <= 0 or not _is_temporary(error) or server_pause > LONGEST_ASKED_PAUSE:
                     raise
-                # Not all at once, where many were turned away together.
-                await asyncio.sleep(asked or pause * random.uniform(0.75, 1))
+                # Not all at the same time, if many were refused together.
+                await asyncio.sleep(server_pause or pause * random.uniform(0.75, 1))
             left, pause = left - 1, min(2 * pause, LONGEST_PAUSE)
 
 
 class _BoundedClient(openai.DefaultAsyncHttpxClient):
-    """Reads no more of an answer than MOST_BYTES, as it stands: what is longer or packed is no JSON then."""
+    """Reads no more of an answer than MOST_BYTES, uncompressed: what is longer or compressed is no JSON then."""
 
     async def send(self, request: Any, **settings: Any) -> Any:
         response = await super().send(request, **settings | {"stream": True})
@@ -133,15 +133,18 @@ class _BoundedClient(openai.DefaultAsyncHttpxClient):
 
 
 def read(content: bytes) -> dict:
-    """An answer's JSON object; bytes that are no UTF-8 stand as replacement characters in it."""
+    """An answer's JSON object; bytes that are no UTF-8 become replacement characters.
+
+    Raises InvalidAnswer if there is none.
+    """
     if len(content) > MOST_BYTES:
-        raise Nonsense(f"longer than {MOST_BYTES:,} bytes")
+        raise InvalidAnswer(f"longer than {MOST_BYTES:,} bytes")
     try:
         answer = json.loads(content.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
-        raise Nonsense(f"not JSON: {cause(content[:2000].decode('utf-8', 'replace'), 60) or 'nothing'}") from error
+        raise InvalidAnswer(f"not JSON: {cause(content[:2000].decode('utf-8', 'replace'), 60) or 'nothing'}") from error
     if not isinstance(answer, dict):
-        raise Nonsense(f"not an object: {cause(str(answer), 60)}")
+        raise InvalidAnswer(f"not an object: {cause(str(answer), 60)}")
     return answer
 
 
@@ -152,21 +155,21 @@ def _key() -> str:
     return key
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     status = getattr(error, "status_code", 500)
-    return status in PASSING or status >= 500
+    return status in TEMPORARY or status >= 500
 
 
 def _asked_pause(error: Exception) -> float:
-    """The seconds that a server asks for by Retry-After, a number or a date; 0 where it asks for none."""
+    """The seconds that a server asks for by Retry-After, a number or a date; 0 if it asks for none."""
     if not isinstance(error, openai.APIStatusError):
         return 0.0
-    said = error.response.headers.get("retry-after", "")
+    header = error.response.headers.get("retry-after", "")
     try:
-        seconds = float(said)
+        seconds = float(header)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(said).timestamp() - time.time()
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
         except (ValueError, OverflowError):
             return 0.0
     return 0.0 if math.isnan(seconds) else max(seconds, 0.0)
@@ -174,7 +177,7 @@ def _asked_pause(error: Exception) -> float:
 
 @contextmanager
 def _failures_named(base_url: str, then: str) -> Iterator[None]:
-    """What goes wrong between us and the server, as a UserError of one line that ends in what to do `then`."""
+    """Raises UserError for what goes wrong between us and the server: one line that ends with `then`."""
     try:
         yield
     except openai.AuthenticationError as error:
@@ -191,7 +194,7 @@ def _failures_named(base_url: str, then: str) -> Iterator[None]:
         elsewhere = error.response.headers.get("location", "")
         what = f"look there: {elsewhere}" if elsewhere and error.status_code < 400 else error.message
         raise UserError(f"{base_url} answered {error.status_code} ({cause(what, 200)}): {then}") from error
-    except Nonsense as error:
+    except InvalidAnswer as error:
         raise UserError(
             f"{base_url} does not answer in OpenAI's protocol ({error}): does it end in /v1? {then}"
         ) from error

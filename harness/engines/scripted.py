@@ -1,4 +1,4 @@
-"""Canned replies from a file: a whole run without a model, for tests and for trying a report or a reward."""
+"""The engine that takes its replies from a file: a whole run without a model, for tests and to try a report."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,23 +15,23 @@ from harness.types import AdapterEffect, Completion, Request, Sampling
 class ScriptedEngine:
     """Replies from `--engine-arg replies=FILE`, rows of {text, question or problem_id?, adapter?, finish_reason?}.
 
-    A row that names a question (or problem id) answers that one, several rows its replies in turn; rows that name
-    none answer in the order of the requests, again from the first where they run out. Rows with `adapter` true
-    speak for base + adapter. Tokens are counted as words.
+    A row that names a question (or problem id) is a reply to that one, several rows are its replies in turn; rows that
+    name none are taken in the order of the requests, from the first again when they run out. Rows with `adapter` true
+    are replies of base + adapter. Tokens are counted as words.
     """
 
     def __init__(self, setup: Setup):
         if "replies" not in setup.arguments:
-            raise UserError("engine 'scripted' answers from a file: give --engine-arg replies=FILE")
+            raise UserError("engine 'scripted' takes its replies from a file: give --engine-arg replies=FILE")
         path = Path(setup.arguments["replies"])
-        # By whether the rows speak for the adapter.
+        # By whether the rows are the adapter's.
         self.named = {False: defaultdict(list), True: defaultdict(list)}
         self.unnamed: dict[bool, list[dict]] = {False: [], True: []}
         for place, row in enumerate(read_rows(path), start=1):
             if not isinstance(row.get("text"), str):
                 raise UserError(f'{path}: row {place} has no \'text\': write {{"text": "the reply"}}')
             if not all(isinstance(row.get(key), str | None) for key in ("problem_id", "question")):
-                raise UserError(f"{path}: row {place}: problem_id and question are texts: mend the row")
+                raise UserError(f"{path}: row {place}: problem_id and question are texts: fix the row")
             name, adapted = row.get("problem_id") or row.get("question"), bool(row.get("adapter"))
             (self.named[adapted][name] if name else self.unnamed[adapted]).append(row)
         self.path = path

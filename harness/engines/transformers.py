@@ -1,4 +1,4 @@
-"""The engine that runs anywhere: transformers' own generate, on the CPU or one GPU."""
+"""The engine that runs everywhere: transformers' own generate, on the CPU or one GPU."""
 
 import math
 import warnings
@@ -36,14 +36,14 @@ class TransformersEngine:
     def __init__(self, setup: Setup):
         self.checkpoint, self.adapter, self.trust = setup.checkpoint, setup.adapter, setup.trust
         self.device = _device(setup.arguments.get("device"))
-        self.weights, asked = setup.weights, setup.arguments.get("dtype")
-        if asked is not None:
-            registry.choose("engine argument dtype", asked, DTYPES)
+        self.weights, dtype = setup.weights, setup.arguments.get("dtype")
+        if dtype is not None:
+            registry.choose("engine argument dtype", dtype, DTYPES)
         self.batch_size = whole_number("batch_size", setup.arguments.get("batch_size", BATCH_SIZE))
         self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
         self.ends = checkpoints.end_tokens(setup.checkpoint, self.tokenizer)
         has_bfloat16 = gpu_has_bfloat16() if self.device == "cuda" else None
-        self.dtype = dtype_of(has_bfloat16, model_type(setup.checkpoint), asked)
+        self.dtype = dtype_of(has_bfloat16, model_type(setup.checkpoint), dtype)
         config = checkpoints.model_config(setup.checkpoint)
         self.quantized = bool(quantized.method_of(config, setup.checkpoint))
         self.context = model_files.context_length(config)
@@ -60,29 +60,29 @@ class TransformersEngine:
     @torch.inference_mode(False)
     def model(self) -> Any:
         with self._short_of_memory("the model", "give --engine-arg dtype=bfloat16, or take a smaller model"):
-            return self._loaded()
+            return self._load_model()
 
-    def _loaded(self) -> Any:
-        # Quantized weights are put in their place while they are read: most cannot be moved.
-        placed: dict[str, Any] = {}
+    def _load_model(self) -> Any:
+        # Quantized weights are put on the device while they are read: most cannot be moved later.
+        placement: dict[str, Any] = {}
         if self.weights == "4-bit":
-            placed = four_bit(self.dtype)
+            placement = four_bit(self.dtype)
         elif self.quantized and self.device != "cpu":
-            placed = {"device_map": {"": self.device}}
-        model = checkpoints.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype), **placed)
-        # What a checkpoint's own generation settings say (penalties, suppressed tokens) would be filled in silently.
+            placement = {"device_map": {"": self.device}}
+        model = checkpoints.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype), **placement)
+        # A checkpoint's own generation settings (penalties, suppressed tokens) would be filled in silently.
         model.generation_config = GenerationConfig()
         if self.adapter:
             model = with_adapter(model, self.adapter)
             model.generation_config = GenerationConfig()
-        return (model if placed or self.quantized else model.to(self.device)).eval()
+        return (model if placement or self.quantized else model.to(self.device)).eval()
 
     def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
         _ = self.model
 
     @contextmanager
     def _short_of_memory(self, what: str, fix: str) -> Iterator[None]:
-        """A UserError where `what` does not fit; all else goes on as it is."""
+        """Raises UserError if `what` does not fit into memory; other errors pass."""
         try:
             yield
         except (RuntimeError, MemoryError, UserError) as error:
@@ -111,13 +111,13 @@ class TransformersEngine:
                 batch = by_length[start : start + self.batch_size]
                 if all(requests[place].key in done for place in batch):
                     continue
-                # A batch that a kill cut short is drawn whole again: its padding decides the last bits of the logits.
-                asked = [requests[place] for place in batch]
-                drawn = self._reply(asked, [ids[place] for place in batch], sampling)
-                yield [each for each in zip(asked, drawn, strict=True) if each[0].key not in done]
+                # A batch that a kill cut short is generated whole again: its padding decides the logits' last bits.
+                members = [requests[place] for place in batch]
+                completions = self._generate(members, [ids[place] for place in batch], sampling)
+                yield [each for each in zip(members, completions, strict=True) if each[0].key not in done]
 
     def _room(self, ids: list[int], sampling: Sampling) -> int:
-        """How many tokens a reply to this prompt may have."""
+        """How many tokens a completion of this prompt may have."""
         return max(0, min(sampling.max_tokens, (self.context or math.inf) - len(ids)))
 
     @torch.inference_mode()
@@ -130,38 +130,38 @@ class TransformersEngine:
         return effect_of(base, adapted, again, base, len(requests))
 
     def _log_probabilities(self, prompt: str, adapted: bool) -> list[float]:
-        """Of the tokens of the fixed continuation."""
+        """Log-probabilities of the tokens of the fixed continuation, natural."""
         tokens = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         whole = self.tokenizer(prompt + PROBE_CONTINUATION, add_special_tokens=False)["input_ids"]
-        return self._scored(whole, len(tokens), adapted)
+        return self._token_scores(whole, len(tokens), adapted)
 
-    def _scored(self, tokens: Sequence[int], start: int, adapted: bool) -> list[float]:
+    def _token_scores(self, tokens: Sequence[int], start: int, adapted: bool) -> list[float]:
         """The log-probabilities of the tokens from `start` on."""
         ids = torch.tensor([list(tokens)], device=self.device)
-        fix = "free some, and the same command goes on"
-        with self._speaking(adapted), self._short_of_memory("a prompt", fix):
-            said = self.model(ids).logits[0, :-1].float().log_softmax(-1)
-        return said.gather(1, ids[0, 1:, None])[start - 1 :, 0].tolist()
+        fix = "free some, and the same command continues"
+        with self._adapter_on(adapted), self._short_of_memory("a prompt", fix):
+            log_probabilities = self.model(ids).logits[0, :-1].float().log_softmax(-1)
+        return log_probabilities.gather(1, ids[0, 1:, None])[start - 1 :, 0].tolist()
 
     @torch.inference_mode()
     def score(self, texts: Sequence[Text]) -> Scores:
         base, adapter = (
-            tuple(value for text in texts for value in self._scored(text.tokens, text.start, adapted))
+            tuple(value for text in texts for value in self._token_scores(text.tokens, text.start, adapted))
             for adapted in (False, True)
         )
         return Scores("transformers", self.dtype, base, adapter)
 
-    def _speaking(self, adapted: bool) -> AbstractContextManager:
+    def _adapter_on(self, adapted: bool) -> AbstractContextManager:
         return self.model.disable_adapter() if self.adapter and not adapted else nullcontext()
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         ids = self.tokenizer([request.prompt], add_special_tokens=False)["input_ids"]
         if not self._room(ids[0], sampling):
             raise UserError(f"the question is longer than the {self.context} tokens of the model's context: shorten it")
-        return self._reply([request], ids, sampling, TextParts(self.tokenizer, self.ends, on_text))[0]
+        return self._generate([request], ids, sampling, TextParts(self.tokenizer, self.ends, on_text))[0]
 
     @torch.inference_mode()
-    def _reply(
+    def _generate(
         self, requests: list[Request], ids: list[list[int]], sampling: Sampling, streamer: TextStreamer | None = None
     ) -> list[Completion]:
         rooms = [self._room(each, sampling) for each in ids]
@@ -173,8 +173,10 @@ class TransformersEngine:
             eos_token_id=sorted(self.ends),
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        fix = "lower --engine-arg batch_size, and what is drawn is kept, or free some and the same command goes on"
-        with self._speaking(requests[0].adapted), self._short_of_memory(f"a batch of {len(requests)}", fix):
+        fix = (
+            "lower --engine-arg batch_size, and what is generated is kept, or free some and the same command continues"
+        )
+        with self._adapter_on(requests[0].adapted), self._short_of_memory(f"a batch of {len(requests)}", fix):
             output = self.model.generate(
                 **inputs,
                 generation_config=settings,
@@ -198,7 +200,10 @@ def _device(name: str | None) -> str:
 
 
 def with_adapter(model: Any, adapter: str) -> Any:
-    """The model with an adapter on it; a UserError where the two do not go together or its weights are not finite."""
+    """The model with an adapter on it.
+
+    Raises UserError if the two do not go together, or the adapter's weights are not finite.
+    """
     from peft import PeftModel
     from safetensors import SafetensorError
 
@@ -215,7 +220,7 @@ def with_adapter(model: Any, adapter: str) -> Any:
 
 
 class TextParts(TextStreamer):
-    """Hands the reply on as it is drawn, the prompt, its end and special tokens left out."""
+    """Hands on the completion as it is generated, without the prompt, its end and special tokens."""
 
     def __init__(self, tokenizer, ends: AbstractSet[int], on_text: OnText):
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -230,9 +235,9 @@ class TextParts(TextStreamer):
 
 
 class SampleByPlace(logits_process.LogitsProcessor):
-    """Sample by inverting the cumulative distribution at random numbers that belong to a reply's place.
+    """Sample by inverting the cumulative distribution at random numbers that belong to a completion's place.
 
-    Row i, step t uses the t-th number of a Philox stream keyed by (seed, problem, index), so a reply does not
+    Row i, step t uses the t-th number of a Philox stream keyed by (seed, problem, index), so a completion does not
     depend on which others share its batch. generate() then takes the one token left as its greedy choice.
     """
 
@@ -243,8 +248,8 @@ class SampleByPlace(logits_process.LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         cumulative = scores.double().softmax(-1).cumsum(-1)
-        drawn = self.uniform[:, input_ids.shape[1] - self.prompt_tokens].unsqueeze(1) * cumulative[:, -1:]
-        chosen = torch.searchsorted(cumulative, drawn, right=True).clamp_max(scores.shape[1] - 1)
+        targets = self.uniform[:, input_ids.shape[1] - self.prompt_tokens].unsqueeze(1) * cumulative[:, -1:]
+        chosen = torch.searchsorted(cumulative, targets, right=True).clamp_max(scores.shape[1] - 1)
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
 
 

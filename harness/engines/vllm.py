@@ -1,4 +1,4 @@
-"""vLLM in this process: base and adapter from one loaded model, every reply handed on as soon as it is finished."""
+"""The vLLM engine, in this process: base and adapter from one loaded model, completions as soon as they finish."""
 
 import atexit
 import dataclasses
@@ -16,7 +16,7 @@ from typing import IO
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-# In this process the engine starts and ends 12 s sooner, and what it schedules depends on no other process's pace.
+# In this process the engine starts and ends 12 s sooner, and its schedule depends on no other process's speed.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 from vllm import LLM, CompletionOutput, LLMEngine, RequestOutput, SamplingParams
@@ -35,8 +35,8 @@ from harness.types import AdapterEffect, Completion, Problem, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
 FINAL = RequestOutputKind.FINAL_ONLY
-# Whether each reply has a seed of its own, so that both sides draw the same random numbers and a run that was killed
-# draws again what it would have drawn. baselines/peers/vllm_speed.py says what it costs.
+# Whether each completion has a seed of its own, so that both sides use the same random numbers and a run that was
+# killed generates what it would have generated. baselines/peers/vllm_speed.py measures what it costs.
 SEEDED = True
 # vLLM compiles anew for another max_model_len, so those of our choice lie this far apart.
 LENGTHS_APART = 1024
@@ -45,7 +45,7 @@ LENGTHS_APART = 1024
 class VllmEngine:
     """vLLM's own engine loop. Arguments: any of vLLM's engine arguments, as key=value.
 
-    Its synchronous loop is driven here, not the asynchronous one of its server, which draws a fifth fewer tokens a
+    Its synchronous loop is used, not the asynchronous one of its server, which generates a fifth fewer tokens per
     second on 1,319 prompts (baselines/peers).
     """
 
@@ -58,8 +58,8 @@ class VllmEngine:
         self.settings = settings_of(setup)
         self.engine: LLMEngine | None = None
         self._names = map(str, count())
-        self._started_saying = 0
-        self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115, open as long as vLLM's processes
+        self._start_length = 0
+        self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115, open as long as vLLM's processes
         self.provenance = {
             "engine": "vllm",
             "device": current_platform.get_device_name(),
@@ -69,18 +69,18 @@ class VllmEngine:
         }
 
     def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
-        """Start vLLM's engine; a UserError says what it lacks."""
+        """Start vLLM's engine. Raises UserError if it cannot start, with what it lacks."""
         refuse_too_large(self.checkpoint, self.settings)
         settings = self._room_for(requests, max_tokens) | self.settings
-        with _stderr_into(self._said):
+        with _redirect_stderr(self._stderr):
             try:
                 self.engine = LLM(model=checkpoints.locate(self.checkpoint), **settings).llm_engine
             except Exception as error:  # what a worker's start-up raises has no common class
-                fix = "mend the --engine-arg it speaks of, or evaluate with --engine transformers"
+                fix = "fix the --engine-arg that it names, or evaluate with --engine transformers"
                 raise UserError(
-                    _with_fix("vllm cannot start", _first_named(self._said) or said_by(error), fix)
+                    _line_with_fix("vllm cannot start", _first_error(self._stderr) or said_by(error), fix)
                 ) from error
-        self._started_saying = os.fstat(self._said.fileno()).st_size
+        self._start_length = os.fstat(self._stderr.fileno()).st_size
         atexit.register(self.engine.engine_core.shutdown)
         if self.lora:
             try:
@@ -89,8 +89,10 @@ class VllmEngine:
                 raise vllm_adapters.cannot_apply(self.lora.lora_path, said_by(error)) from error
 
     def _room_for(self, requests: Sequence[Request], max_tokens: int) -> dict[str, int]:
-        """The max_model_len that the prompts and their replies need; none where the model's own is no longer, so that
-        vLLM keeps memory for no more than is used."""
+        """The max_model_len that prompts and completions need, so that vLLM reserves memory for no more.
+
+        Empty if the model's own is not longer.
+        """
         if not requests or self.context is None:
             return {}
         prompts = [*dict.fromkeys(request.prompt + PROBE_CONTINUATION for request in requests)]
@@ -106,29 +108,29 @@ class VllmEngine:
     ) -> Iterator[Finished]:
         missing = [request for request in requests if request.key not in done]
         fitting = self._fitting(missing)
-        asked = {request.key for request in fitting}
-        if unasked := [(request, request.leave_unasked()) for request in missing if request.key not in asked]:
+        fitting_keys = {request.key for request in fitting}
+        if unasked := [(request, request.leave_unasked()) for request in missing if request.key not in fitting_keys]:
             yield unasked
-        # Several replies to one problem are drawn by vLLM's own n, which it refuses to greedy ones.
+        # Several completions of one problem are generated by vLLM's own n, which it refuses for greedy ones.
         by_n = sampling.temperature and not SEEDED
         together = (lambda each: (each.adapted, each.problem.id)) if by_n else (lambda each: each.key)
-        problems = [list(group) for _, group in groupby(fitting, key=together)]
-        first = [group[0] for group in problems]
-        parameters = [_parameters(sampling, self.ends, _seed(group[0], sampling), len(group)) for group in problems]
+        groups = [list(group) for _, group in groupby(fitting, key=together)]
+        first = [group[0] for group in groups]
+        parameters = [_parameters(sampling, self.ends, _seed(group[0], sampling), len(group)) for group in groups]
         for finished in self._finished(first, self._tokens(first), parameters):
             replies = [
                 (request, reply)
                 for place, output in finished
-                for request, reply in zip(problems[place], output.outputs, strict=True)
+                for request, reply in zip(groups[place], output.outputs, strict=True)
             ]
-            texts = self.tokenizer.batch_decode([_spoken(reply) for _, reply in replies], skip_special_tokens=True)
+            texts = self.tokenizer.batch_decode([_without_end(reply) for _, reply in replies], skip_special_tokens=True)
             yield [
                 (request, request.complete(text, len(reply.token_ids), _finish_reason(reply.finish_reason)))
                 for (request, reply), text in zip(replies, texts, strict=True)
             ]
 
     def _fitting(self, requests: Sequence[Request]) -> list[Request]:
-        """Those whose prompt leaves room for a reply in the model's context."""
+        """The requests whose prompt leaves room for a completion in the model's context."""
         sizes = map(len, self._tokens(requests))
         return [each for each, size in zip(requests, sizes, strict=True) if size < (self.context or math.inf)]
 
@@ -139,7 +141,7 @@ class VllmEngine:
     def _finished(
         self, requests: Sequence[Request], tokens: list[list[int]], parameters: list[SamplingParams]
     ) -> Iterator[list[tuple[int, RequestOutput]]]:
-        """What each step of the engine finishes, as (place in `requests`, output); all are handed over at once."""
+        """Hand over all requests at once, and yield what each step finishes as (place in `requests`, output)."""
         places = {}
         for place, (request, ids, each) in enumerate(zip(requests, tokens, parameters, strict=True)):
             name = next(self._names)
@@ -169,15 +171,15 @@ class VllmEngine:
             raise self._breakdown(error) from error
 
     def _breakdown(self, error: Exception) -> UserError:
-        """The line for what ended vLLM in the middle; of a process of its own that died, what that said last."""
-        said = said_by(error)
+        """The error for what ended vLLM; if a process of its own died, with the first error that it printed."""
+        message = said_by(error)
         if type(error).__name__ == "EngineDeadError":
-            said = _first_named(self._said, self._started_saying) or said
-        return UserError(_with_fix("vllm broke down", said, "the same command goes on from here"))
+            message = _first_error(self._stderr, self._start_length) or message
+        return UserError(_line_with_fix("vllm broke down", message, "the same command continues from here"))
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
         requests = self._fitting(requests) or requests
-        # One request at a time: the company in a batch changes the last bits.
+        # One request at a time: other requests in a batch change the last bits.
         base, adapted, again = (
             [value for request in requests for value in self._log_probabilities([request], [adapter])[0]]
             for adapter in (False, True, False)
@@ -187,33 +189,37 @@ class VllmEngine:
         return effect_of(base, adapted, again, beside, len(requests))
 
     def _log_probabilities(self, requests: Sequence[Request], adapted: Sequence[bool]) -> list[list[float]]:
-        """Of the tokens of the fixed continuation, for each request, all in one batch."""
-        asked = [dataclasses.replace(request, adapted=each) for request, each in zip(requests, adapted, strict=True)]
-        return self._scored(asked, self._tokens(asked, PROBE_CONTINUATION), list(map(len, self._tokens(asked))))
+        """Log-probabilities of the tokens of the fixed continuation, for each request, all in one batch."""
+        probes = [dataclasses.replace(request, adapted=each) for request, each in zip(requests, adapted, strict=True)]
+        return self._token_scores(
+            probes, self._tokens(probes, PROBE_CONTINUATION), list(map(len, self._tokens(probes)))
+        )
 
-    def _scored(self, requests: Sequence[Request], tokens: list[list[int]], starts: Sequence[int]) -> list[list[float]]:
+    def _token_scores(
+        self, requests: Sequence[Request], tokens: list[list[int]], starts: Sequence[int]
+    ) -> list[list[float]]:
         """The log-probabilities of each request's tokens from its start on."""
         parameters = [SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, output_kind=FINAL)] * len(requests)
-        found: list[list[float]] = [[] for _ in requests]
+        values: list[list[float]] = [[] for _ in requests]
         for finished in self._finished(requests, tokens, parameters):
             for place, output in finished:
-                said = zip(tokens[place], output.prompt_logprobs, strict=True)
-                found[place] = [known[token].logprob for token, known in list(said)[starts[place] :]]
-        return found
+                by_token = zip(tokens[place], output.prompt_logprobs, strict=True)
+                values[place] = [each[token].logprob for token, each in list(by_token)[starts[place] :]]
+        return values
 
     def score(self, texts: Sequence[Text]) -> Scores:
         model = self.engine.vllm_config.model_config
         if max(len(text.tokens) for text in texts) >= model.max_model_len:
             raise UserError(f"max_model_len = {model.max_model_len} is shorter than the texts")
         tokens, starts = [list(text.tokens) for text in texts], [text.start for text in texts]
-        said = []
+        scores = []
         for adapted in (False, True):
-            asked = [
+            requests = [
                 Request(Problem("a fixed text", "", None), place, "", "", "", 0, place, adapted)
                 for place in range(len(texts))
             ]
-            said.append(tuple(value for each in self._scored(asked, tokens, starts) for value in each))
-        return Scores("vllm", str(model.dtype).removeprefix("torch."), *said)
+            scores.append(tuple(value for each in self._token_scores(requests, tokens, starts) for value in each))
+        return Scores("vllm", str(model.dtype).removeprefix("torch."), *scores)
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         parameters = _parameters(sampling, self.ends, _seed(request, sampling), kind=RequestOutputKind.DELTA)
@@ -245,13 +251,13 @@ def _parameters(
         max_tokens=sampling.max_tokens,
         stop_token_ids=ends,
         output_kind=kind,
-        # Whole replies are decoded at their end, which costs less than a word at a time.
+        # Whole completions are decoded at their end, which costs less than a word at a time.
         detokenize=kind is not FINAL,
     )
 
 
-def _spoken(reply: CompletionOutput) -> Sequence[int]:
-    """The tokens of a reply without the one that ended it."""
+def _without_end(reply: CompletionOutput) -> Sequence[int]:
+    """The tokens of a completion without the one that ended it."""
     return reply.token_ids[:-1] if reply.finish_reason == "stop" else reply.token_ids
 
 
@@ -260,33 +266,33 @@ def _finish_reason(reason: str | None) -> str:
 
 
 @contextmanager
-def _stderr_into(file: IO[str]) -> Iterator[None]:
-    """Keep what this process says on stderr off the terminal, and for good what those that it starts say."""
+def _redirect_stderr(file: IO[str]) -> Iterator[None]:
+    """Write what this process prints on stderr into a file, and for good what the processes that it starts print."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    terminal = os.dup(2)
     os.dup2(file.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
-def _first_named(said: IO[str], start: int = 0) -> str | None:
-    """The first error that vLLM or its workers named, which is the one that the others follow from."""
-    said.seek(start)
-    named = [match[1] for match in map(_NAMED_ERROR.search, said) if match]
-    return next((each for each in named if "initialization failed" not in each), None)
+def _first_error(stderr: IO[str], start: int = 0) -> str | None:
+    """The first error that vLLM or its workers printed: the others follow from it."""
+    stderr.seek(start)
+    errors = [match[1] for match in map(_NAMED_ERROR.search, stderr) if match]
+    return next((each for each in errors if "initialization failed" not in each), None)
 
 
-def _with_fix(what: str, said: str, fix: str) -> str:
-    """One line; where memory is short, or another program was in the way, the fix is another one."""
-    if disturbed_vllm(said):
-        fix = "another program on this GPU ended meanwhile: the same command goes on"
-    elif lacks_memory(said) or lacks_room_for_vllm(said):
-        which = "raise" if "increas" in said.casefold() else "lower"
+def _line_with_fix(what: str, message: str, fix: str) -> str:
+    """One line with a fix; if memory is short, or another program was in the way, with the fix for that."""
+    if disturbed_vllm(message):
+        fix = "another program on this GPU ended meanwhile: the same command continues"
+    elif lacks_memory(message) or lacks_room_for_vllm(message):
+        which = "raise" if "increas" in message.casefold() else "lower"
         fix = (
-            f"{which} --engine-arg gpu_memory_utilization or lower max_num_seqs, and what is drawn is kept, or lower "
-            "max_model_len, which makes it another run"
+            f"{which} --engine-arg gpu_memory_utilization or lower max_num_seqs, and what is generated is kept, or "
+            "lower max_model_len, which makes it another run"
         )
-    return f"{what}: {cause(said, 300)}: {fix}"
+    return f"{what}: {cause(message, 300)}: {fix}"

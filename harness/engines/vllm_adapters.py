@@ -1,4 +1,4 @@
-"""What vLLM makes of an adapter, known before an engine is started: room for its rank, and what it would not apply."""
+"""Checks of an adapter for vLLM before an engine is started: room for its rank, and what it would not apply."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +12,7 @@ from harness.models import checkpoints
 
 # The ranks that vLLM has room for.
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-# Settings of PEFT's that change what an adapter's weights mean. A vLLM that does not know one of them passes over it.
+# Settings of PEFT's that change what an adapter's weights mean. A vLLM that does not know one of them ignores it.
 MEANING = (
     "alora_invocation_tokens", "alpha_pattern", "bias", "fan_in_fan_out", "layer_replication", "lora_bias",
     "modules_to_save", "rank_pattern", "trainable_token_indices", "use_bdlora", "use_dora", "use_qalora", "use_rslora",
@@ -20,7 +20,7 @@ MEANING = (
 
 
 def room_for(rank: int, adapter: str) -> int:
-    """What max_lora_rank must be; a UserError beyond vLLM's largest."""
+    """The max_lora_rank for a rank. Raises UserError beyond vLLM's largest."""
     room = next((each for each in RANKS if each >= rank), None)
     if room is None:
         raise UserError(f"--adapter {adapter}: rank {rank} is over vLLM's {RANKS[-1]}: evaluate with transformers")
@@ -28,14 +28,12 @@ def room_for(rank: int, adapter: str) -> int:
 
 
 def check(adapter: str, room: int) -> None:
-    """A UserError for an adapter that this vLLM would refuse, or apply otherwise than PEFT does."""
+    """Raises UserError if this vLLM would refuse the adapter, or apply it otherwise than PEFT does."""
     settings = checkpoints.read_json(Path(adapter) / "adapter_config.json")
     known = {field.name for field in fields(PEFTHelper)}
-    passed_over = [
-        key for key in MEANING if settings.get(key) not in (None, "none", False, [], {}) and key not in known
-    ]
-    if passed_over:
-        raise cannot_apply(adapter, f"it passes over {', '.join(passed_over)}")
+    ignored = [key for key in MEANING if settings.get(key) not in (None, "none", False, [], {}) and key not in known]
+    if ignored:
+        raise cannot_apply(adapter, f"it ignores {', '.join(ignored)}")
     try:
         PEFTHelper.from_dict(settings).validate_legal(LoRAConfig(max_lora_rank=room))
     except (ValueError, TypeError) as error:
@@ -43,7 +41,7 @@ def check(adapter: str, room: int) -> None:
 
 
 def cannot_apply(adapter: str, why: Any) -> UserError:
-    """The line for an adapter that vLLM does not take, with the ways to measure it all the same."""
+    """The error for an adapter that vLLM does not take, with the other ways to evaluate it."""
     return UserError(
         f"--adapter {adapter}: vLLM cannot apply it ({cause(why, 200)}): --engine transformers can, or merge it into "
         "its base (harness export --to merged-16bit) and give the merged checkpoint as --model"

@@ -20,7 +20,7 @@ from harness.models.precision import dtype_of, model_type
 
 OURS = {"model", "seed", "enable_lora", "tokenizer", "trust_remote_code", "hf_token"}
 ON_GPU = current_platform.is_cuda_alike()
-# An evaluation's batches are large, so on a card of a data centre's size more replies are drawn at once than vLLM's
+# An evaluation's batches are large, so on a card of a data centre's size more replies are generated at once than vLLM's
 # 1,024, all steps run as CUDA graphs (vLLM's own end at 512), and a third as many graphs are there 9 s earlier.
 LARGE_GPU_BYTES, LARGE_BATCH = 70 * 2**30, 1536
 GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536)
@@ -42,14 +42,14 @@ def settings_of(setup: Setup) -> dict[str, Any]:
         room = vllm_adapters.room_for(adapters.rank(adapter), adapter)
         vllm_adapters.check(adapter, room)
         settings |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": room}
-    known = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
+    arguments = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
     for name, text in setup.arguments.items():
         if name.startswith("data_parallel"):
             raise UserError(
                 f"--engine-arg {name}: replicas are a server's work: start `vllm serve` with "
                 "--data-parallel-size N, then --engine openai --engine-arg base_url=http://localhost:8000/v1"
             )
-        settings[registry.choose("engine argument", name, known)] = value_of(text)
+        settings[registry.choose("engine argument", name, arguments)] = value_of(text)
     if adapter and whole_number("max_lora_rank", str(settings["max_lora_rank"])) < adapters.rank(adapter):
         raise UserError(
             f"--engine-arg max_lora_rank={settings['max_lora_rank']}: {adapter} has rank {adapters.rank(adapter)}: "
@@ -59,16 +59,16 @@ def settings_of(setup: Setup) -> dict[str, Any]:
 
 
 def _precision(setup: Setup, settings: dict[str, Any]) -> dict[str, Any]:
-    """4-bit weights where they are wanted, and a dtype where vLLM's own choice would be one that the GPU lacks."""
-    found = {"quantization": "bitsandbytes"} if setup.weights == "4-bit" and "quantization" not in settings else {}
-    asked = settings.get("dtype", "auto")
+    """4-bit weights if they are configured, and a dtype if the GPU lacks the one of vLLM's own choice."""
+    precision = {"quantization": "bitsandbytes"} if setup.weights == "4-bit" and "quantization" not in settings else {}
+    dtype = settings.get("dtype", "auto")
     has_bfloat16 = torch.bfloat16 in current_platform.supported_dtypes if ON_GPU else None
-    dtype = dtype_of(has_bfloat16, model_type(setup.checkpoint), None if asked == "auto" else str(asked))
-    return found | ({"dtype": dtype} if asked == "auto" and has_bfloat16 is False else {})
+    chosen = dtype_of(has_bfloat16, model_type(setup.checkpoint), None if dtype == "auto" else str(dtype))
+    return precision | ({"dtype": chosen} if dtype == "auto" and has_bfloat16 is False else {})
 
 
 def weights_of(settings: dict[str, Any], weights: str) -> str:
-    """The base's weights: where a user names a quantization of vLLM's, that."""
+    """The base's weights; if a user names a quantization of vLLM's, that."""
     quantization = settings.get("quantization")
     return "4-bit" if quantization == "bitsandbytes" else quantization or weights
 
@@ -80,7 +80,7 @@ def _gpu_defaults() -> dict[str, Any]:
 
 
 def refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
-    """A UserError where the weights alone take more than the GPU has, which vLLM would find out after minutes."""
+    """Raises UserError if the weights alone take more than the GPU has; vLLM would tell only after minutes."""
     if not ON_GPU or {"quantization", "dtype", "cpu_offload_gb"} & settings.keys():
         return
     total = current_platform.get_device_total_memory() / 2**30

@@ -1,6 +1,6 @@
-"""Baselines that were drawn before: a second experiment on the same base starts at its training.
+"""A cache of baselines: a second experiment on the same base starts at its training.
 
-A baseline is kept under the hash of all that decides it: the checkpoint's files, the engine with its settings and
+A baseline is stored under the hash of all that decides it: the checkpoint's files, the engine with its settings and
 versions, every prompt, and the sampling. Each is one file below ~/.cache/harness, or $HARNESS_CACHE.
 """
 
@@ -16,47 +16,47 @@ from harness.storage.files import cache_folder, read_json, write_json
 from harness.types import Completion, Request, Sampling
 
 
-def determinants(identity: dict, requests: Sequence[Request], sampling: Sampling) -> dict:
-    """All that decides the replies to `requests`."""
+def key_of(producer: dict, requests: Sequence[Request], sampling: Sampling) -> dict:
+    """All that decides the completions of `requests`; `producer` is what generates them."""
     prompts = [[request.problem.id, request.index, request.prompt_sha, request.seed] for request in requests]
     return {
-        "identity": identity,
+        "identity": producer,
         "sampling": asdict(sampling),
         "prompts": hashlib.sha256(json.dumps(prompts).encode()).hexdigest(),
     }
 
 
-def fetch(decided_by: dict, requests: Sequence[Request]) -> list[Completion] | None:
-    """The kept replies to `requests`, with the problems as they stand today; None where there are none, or changed."""
+def fetch(key: dict, requests: Sequence[Request]) -> list[Completion] | None:
+    """The stored completions of `requests`, with the problems of today; None if there are none or they changed."""
     try:
-        kept = read_json(_path(decided_by))
+        entry = read_json(_path(key))
     except UserError:
         return None
     if (
-        not isinstance(kept, dict)
-        or kept.get("decided_by") != decided_by
-        or kept.get("sha256") != _sha(kept.get("replies"))
+        not isinstance(entry, dict)
+        or entry.get("decided_by") != key
+        or entry.get("sha256") != _sha(entry.get("replies"))
     ):
         return None
-    replies = {(row["problem_id"], row["index"]): row for row in kept["replies"]}
-    if replies.keys() != {request.place for request in requests}:
+    rows = {(row["problem_id"], row["index"]): row for row in entry["replies"]}
+    if rows.keys() != {request.place for request in requests}:
         return None
     return [
         request.complete(row["text"], row["n_tokens"], row["finish_reason"])
-        for request, row in ((request, replies[request.place]) for request in requests)
+        for request, row in ((request, rows[request.place]) for request in requests)
     ]
 
 
-def keep(decided_by: dict, completions: Sequence[Completion]) -> None:
-    """Keep a whole baseline; a cache that cannot be written is none, and no reason for a run to fail."""
+def keep(key: dict, completions: Sequence[Completion]) -> None:
+    """Store a whole baseline; a cache that cannot be written is no reason for a run to fail."""
     columns = ("problem_id", "index", "text", "n_tokens", "finish_reason")
     rows = [{name: getattr(each, name) for name in columns} for each in completions]
     with suppress(OSError):
-        write_json(_path(decided_by), {"decided_by": decided_by, "sha256": _sha(rows), "replies": rows})
+        write_json(_path(key), {"decided_by": key, "sha256": _sha(rows), "replies": rows})
 
 
-def _path(decided_by: dict) -> Path:
-    return cache_folder() / "baselines" / f"{_sha(decided_by)}.json"
+def _path(key: dict) -> Path:
+    return cache_folder() / "baselines" / f"{_sha(key)}.json"
 
 
 def _sha(value: object) -> str:

@@ -1,7 +1,8 @@
-"""Replies in a random order, look by look, until the primary metric's difference is clear.
+"""Completions in a random order of the problems, look by look, until the primary metric's difference is clear.
 
-What a look decides follows from the replies in the journal alone, so a run that was killed comes to the same end. An
-engine is handed a look's requests as a whole: what a place draws depends on its look and not on what is done already.
+What a look decides follows from the completions in the journal alone, so a run that was killed comes to the same end.
+An engine is handed a look's requests as a whole: what is generated at a place depends on its look and not on what is
+done already.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,51 +16,51 @@ from harness.storage.stages import BASE, LAST
 from harness.storage.store import Run
 from harness.types import Dataset, Evaluation, Problem, Request, Score, StoppedEarly, definition_of
 
-Requests = Mapping[str, Sequence[Request]]
+Prompts = Mapping[str, Sequence[Request]]
 
 
-def of(run: Run, dataset: Dataset) -> list[tuple[Problem, ...]]:
+def problems_by_look(run: Run, dataset: Dataset) -> list[tuple[Problem, ...]]:
     """The problems that each look adds."""
     ordered, ends = sequential.in_order(dataset.problems, run.config.seed), sequential.looks_at(len(dataset.problems))
     return [tuple(ordered[start:end]) for start, end in zip((0, *ends), ends, strict=False)]
 
 
-def asked_at(look: Sequence[Problem], wanted: Sequence[Request]) -> list[Request]:
-    """A side's requests to the problems of a look."""
+def requests_of(look: Sequence[Problem], requests: Sequence[Request]) -> list[Request]:
+    """A side's requests for the problems of a look."""
     added = {problem.id for problem in look}
-    return [request for request in wanted if request.problem.id in added]
+    return [request for request in requests if request.problem.id in added]
 
 
 def generate_until_clear(
-    run: Run, dataset: Dataset, wanted: Requests, draw: Callable[[Requests], None], quiet: bool
+    run: Run, dataset: Dataset, prompts: Prompts, generate: Callable[[Prompts], None], quiet: bool
 ) -> tuple[StoppedEarly, dict[str, list[Score]]]:
-    """Draw what is `wanted` look by look; where it ended, and the scores of each side's replies so far.
+    """Generate the completions of `prompts` look by look; where it ended, and each side's scores so far.
 
-    A side that is not wanted, the base of a whole run, is there already.
+    A side without prompts, the base of a whole run, is there already.
     """
-    sides = {side: _Graded(run, side, dataset) for side in wanted}
-    base = run.evaluation(BASE) if BASE not in wanted else None
-    looks, levels = of(run, dataset), sequential.levels(len(dataset.problems))
+    sides = {side: _ScoredSide(run, side, dataset) for side in prompts}
+    base = run.evaluation(BASE) if BASE not in prompts else None
+    looks, levels = problems_by_look(run, dataset), sequential.levels(len(dataset.problems))
     problems = 0
     for number, look in enumerate(looks, start=1):
-        draw({side: asked_at(look, requests) for side, requests in wanted.items()})
+        generate({side: requests_of(look, requests) for side, requests in prompts.items()})
         problems += len(look)
         for side in sides.values():
-            side.grade(look)
+            side.score(look)
         stopped = StoppedEarly(run.config.primary, number, len(looks), problems, len(dataset.problems), levels)
         if _is_clear(stopped, base or sides[BASE].evaluation, sides[LAST].evaluation, quiet):
             break
     return stopped, {name: side.scores for name, side in sides.items()}
 
 
-class _Graded:
-    """A side's replies to the problems of the looks so far, each graded once."""
+class _ScoredSide:
+    """A side's completions of the looks so far, each scored once."""
 
     def __init__(self, run: Run, side: str, dataset: Dataset):
         self.run, self.side, self.equality = run, side, dataset.equality
         self.completions, self.scores = [], []
 
-    def grade(self, look: Sequence[Problem]) -> None:
+    def score(self, look: Sequence[Problem]) -> None:
         added = {problem.id for problem in look}
         new = [each for each in self.run.completions(self.side) if each.problem_id in added]
         self.completions += new

@@ -1,4 +1,4 @@
-"""before -> train -> after -> report, each stage a process of its own that speaks through the run folder."""
+"""before -> train -> after -> report, each stage a process of its own that reads and writes the run folder."""
 
 import ctypes
 import os
@@ -21,7 +21,7 @@ SET_SIGNAL_OF_PARENTS_DEATH = 1  # prctl(2)
 
 
 def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], None]) -> int:
-    """Run what is not done yet; 0, or the exit code of the stage that failed (it has said why)."""
+    """Run the stages that are not done yet; 0, or the exit code of the one that failed, which has printed why."""
     for name in names:
         stage = STAGES[name]
         if name != REPORT and run.is_done(name):
@@ -33,29 +33,29 @@ def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], Non
         code = _run(command, run)
         if code < 0:
             ended = f"stage '{stage.title}' was ended by {_signal(-code)}"
-            raise UserError(f"{ended}: the same command goes on from what is done")
+            raise UserError(f"{ended}: the same command continues from what is done")
         if code and launcher:
-            raise UserError(f"{launcher[0]} ended with exit code {code}: what it said stands above")
+            raise UserError(f"{launcher[0]} ended with exit code {code}: its messages are above")
         if code:
             return code
         if not run.is_done(name):
-            raise UserError(f"stage '{stage.title}' ended before it was done: the same command goes on from there")
+            raise UserError(f"stage '{stage.title}' ended before it was done: the same command continues from there")
     return 0
 
 
 def launcher_of(config: Configuration) -> list[str]:
-    """The words that start the training's processes, none where there is no launcher; a UserError where they cannot."""
+    """The words that start the training's processes; none without a launcher. Raises UserError if they cannot."""
     try:
         words = shlex.split(config.launcher)
     except ValueError as error:
-        raise UserError(f"launcher = {config.launcher}: {error}: mend its quotes") from error
+        raise UserError(f"launcher = {config.launcher}: {error}: fix its quotes") from error
     if words and shutil.which(words[0], path=_path()) is None:
         raise UserError(f"launcher = {words[0]}: no such program: install it, or leave launcher out")
     return words
 
 
 def _path() -> str:
-    """Where programs are looked for: a launcher comes with torch or accelerate, beside this Python."""
+    """The folders to look for programs in: a launcher comes with torch or accelerate, beside this Python."""
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
@@ -78,7 +78,7 @@ def _run(command: list[str], run: Run) -> int:
 
 
 def _ends_with_us() -> Callable[[], object] | None:
-    """What a stage does as its first thing, so that Linux tells it to stop when we are killed."""
+    """What a stage does first, so that Linux tells it to stop when we are killed."""
     if sys.platform != "linux":
         return None
     # Looked up before the fork, which is no place to load a library.
@@ -87,6 +87,6 @@ def _ends_with_us() -> Callable[[], object] | None:
 
 
 def _signal(number: int) -> str:
-    """Its name; SIGKILL is most often the system's, for want of memory."""
+    """A signal's name; SIGKILL is most often the system's, for want of memory."""
     name = signal.Signals(number).name
     return f"{name} (out of memory?)" if name == "SIGKILL" else name

@@ -1,4 +1,4 @@
-"""The prompts of an evaluation: every reply that is asked for, with its rendered prompt."""
+"""The prompts of an evaluation: a request for every completion, with its rendered prompt."""
 
 from harness.config import Configuration
 from harness.engines import Engine
@@ -10,17 +10,17 @@ SYSTEM_MOVED = "the chat template has no system role: the instructions open the 
 
 
 def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: bool) -> list[Request]:
-    """Every reply that a side consists of: each problem's, as often as the base or the adapter is asked."""
+    """The requests of a side: each problem, as often as the base or the adapter is asked."""
     format = FORMATS[config.format]
     system = system_text(config)
-    made = []
+    asked = []
     for problem in dataset.problems:
         prompt = engine.render(formats.messages(problem.question, system))
         sha = formats.prompt_sha(prompt)
         prefix = formats.prompt_prefix(prompt, format)
         for index in range(config.samples_of(adapted)):
-            made.append(Request(problem, index, prompt, sha, prefix, config.seed, position=len(made), adapted=adapted))
-    return made
+            asked.append(Request(problem, index, prompt, sha, prefix, config.seed, len(asked), adapted))
+    return asked
 
 
 def system_text(config: Configuration) -> str | None:

@@ -1,4 +1,4 @@
-"""What a side's replies depend on, as its run records it, and whether a run that goes on still has the same."""
+"""What a side's completions depend on, as run.json records it, and whether a run that continues still has the same."""
 
 import hashlib
 import json
@@ -23,66 +23,64 @@ PACKAGES = (
 
 
 def fingerprint(config: Configuration) -> dict[str, str] | None:
-    """What tells the checkpoint from another; None where the engine answers without its files."""
+    """What tells the checkpoint from another; None if the engine generates without its files."""
     return None if engine_name(config.engine) in WITHOUT_CHECKPOINT else checkpoints.fingerprint(config.checkpoint)
 
 
 def replaced(config: Configuration) -> dict[str, str]:
-    """What this machine evaluates with in place of the recipe's, by key, with the reason."""
+    """The settings that this machine replaces by others, by key, with the reason."""
     weights, why = evaluation_weights(config)
     return {"weights": f"{config.eval_weights or config.weights} -> {weights}: {why}"} if why else {}
 
 
-def generated_by(
-    config: Configuration, engine: Engine, fingerprint: dict[str, str] | None, adapter: str | None
-) -> dict:
-    """All that a side's replies depend on besides prompts and sampling."""
+def producer(config: Configuration, engine: Engine, fingerprint: dict[str, str] | None, adapter: str | None) -> dict:
+    """What generates a side's completions: all that they depend on besides prompts and sampling."""
     record = adapter_record(config, adapter) if adapter else None
     return engine.provenance | {"checkpoint": fingerprint, "adapter": record, "versions": versions()}
 
 
 def refuse_changed_inputs(run: Run, earlier: dict, now: dict) -> None:
-    """A UserError where a side of the run answers to other problems, or from another checkpoint, than there are now."""
-    said = {"dataset_sha": "answer to other questions or true answers than the data has", "checkpoint": "are of "
-            "another checkpoint than there is"}  # fmt: skip
+    """Raises UserError if the dataset or the checkpoint changed since a side of the run was generated."""
+    names = {"dataset_sha": "dataset", "checkpoint": "checkpoint"}
     for side in filter(run.has_replies, SIDES):
         then = earlier.get(side, {})
         if key := next((key for key, value in now.items() if key in then and then[key] != value), None):
             raise UserError(
-                f"{run.path}: the replies of {side} {said[key]} now (was it edited?): bring that back, or start with "
-                "--fresh"
+                f'{run.path}: the {names[key]} changed since side "{side}" was generated: bring the old one back, or '
+                "start over with --fresh"
             )
 
 
-def carried_over(run: Run, side: str, earlier: dict, by: dict) -> dict:
-    """What is kept of how a side's replies so far were drawn.
+def carried_over(run: Run, side: str, earlier: dict, producer: dict) -> dict:
+    """What the record keeps of how a side's completions so far were generated.
 
-    A UserError where another model, engine or version drew them than would go on now.
+    Raises UserError if another model, engine or version generated them than would continue now.
     """
     replies = len(run.completions(side))
     if not replies:
         return {"cached": False}
-    (lasting, pace), (lasting_then, pace_then) = _by_throughput(json.loads(json.dumps(by))), _by_throughput(earlier)
-    for key, value in lasting.items():
-        if key in lasting_then and lasting_then[key] != value:
+    settings, throughput = _split_by_throughput(json.loads(json.dumps(producer)))
+    old_settings, old_throughput = _split_by_throughput(earlier)
+    for key, value in settings.items():
+        if key in old_settings and old_settings[key] != value:
             raise UserError(
-                f"{run.path}: the replies of {side} so far were drawn with another {key}: start with --fresh, or go on "
-                "where that one is"
+                f"{run.path}: the replies of {side} so far were generated with another {key}: use the earlier version, "
+                "or start over with --fresh"
             )
-    paces = [*earlier.get("earlier_paces", ())]
-    drawn = replies - sum(each["replies"] for each in paces)
-    if pace_then and drawn and pace != pace_then:
-        paces.append({"replies": drawn, "arguments": pace_then})
-    return {"cached": earlier.get("cached", False)} | ({"earlier_paces": paces} if paces else {})
+    changes = [*earlier.get("earlier_paces", ())]
+    since_change = replies - sum(each["replies"] for each in changes)
+    if old_throughput and since_change and throughput != old_throughput:
+        changes.append({"replies": since_change, "arguments": old_throughput})
+    return {"cached": earlier.get("cached", False)} | ({"earlier_paces": changes} if changes else {})
 
 
-def _by_throughput(provenance: dict) -> tuple[dict, dict]:
-    """What decides the replies, and what decides how fast they are drawn."""
+def _split_by_throughput(provenance: dict) -> tuple[dict, dict]:
+    """The settings that decide the completions, and those that decide how fast they are generated."""
     arguments = provenance.get("engine_args", {})
-    lasting = {key: value for key, value in provenance.items() if key not in THROUGHPUT_SETTINGS}
+    settings = {key: value for key, value in provenance.items() if key not in THROUGHPUT_SETTINGS}
     if arguments:
-        lasting["engine_args"] = {key: value for key, value in arguments.items() if key not in THROUGHPUT_SETTINGS}
-    return lasting, {key: value for key, value in (provenance | arguments).items() if key in THROUGHPUT_SETTINGS}
+        settings["engine_args"] = {key: value for key, value in arguments.items() if key not in THROUGHPUT_SETTINGS}
+    return settings, {key: value for key, value in (provenance | arguments).items() if key in THROUGHPUT_SETTINGS}
 
 
 def dataset_record(dataset: Dataset) -> dict:
@@ -104,14 +102,14 @@ def dataset_sha(dataset: Dataset) -> str:
 
 
 def adapter_record(config: Configuration, adapter: str) -> dict[str, str]:
-    """What a report says of an adapter: the hashes of its weights, or the name that a server has it by."""
+    """What a report says of an adapter: the hashes of its weights, or the name that a server serves it by."""
     return {"served as": adapter} if config.engine == SERVER else checkpoints.weight_hashes(adapter)
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Of Python and of every library here that a figure depends on."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of every installed library that a figure depends on."""
+    installed = {"python": platform.python_version()}
     for package in packages:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            installed[package] = version(package)
+    return installed

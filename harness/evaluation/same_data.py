@@ -1,4 +1,4 @@
-"""Whether the data are still those that a run's stages began with."""
+"""Whether the data are still those that a run's stages started with."""
 
 from harness.config import Configuration
 from harness.data import datasets
@@ -9,31 +9,34 @@ from harness.storage.store import Run
 from harness.types import Dataset
 
 # By the function of harness.data.datasets that gives what a stage takes.
-WHAT = {
-    "lessons": "trained on other worked solutions",
-    "training_problems": "trained on other problems",
-    "evaluation_problems": "answers to other questions or true answers",
+CHANGED = {
+    "lessons": "worked solutions",
+    "training_problems": "training problems",
+    "evaluation_problems": "dataset",
 }
 
 
 def refuse_changed_data(run: Run) -> None:
-    """A UserError where a stage of the run has begun with other problems than the data has now."""
+    """Raises UserError if a stage of the run started with other problems than the data has now."""
     config, provenance, shas = run.config, run.record["provenance"], {}
-    takes = {part: stage for stage in STAGES.values() if stage.data for part in stage.parts}
-    for part, stage in takes.items():
-        kept = provenance.get(part, {})
+    stages = {part: stage for stage in STAGES.values() if stage.data for part in stage.parts}
+    for part, stage in stages.items():
+        recorded = provenance.get(part, {})
         # A training of an older program may have had problems among its own that were evaluated.
-        if "dataset_sha" not in kept or (stage.trains and "near_copies" not in kept):
+        if "dataset_sha" not in recorded or (stage.trains and "near_copies" not in recorded):
             continue
         if stage.data not in shas:
-            shas[stage.data] = dataset_sha(_taken(stage.data, config))
-        if shas[stage.data] != kept["dataset_sha"]:
+            shas[stage.data] = dataset_sha(_problems(stage.data, config))
+        if shas[stage.data] != recorded["dataset_sha"]:
+            title = STAGES[part].title
+            since = f'stage "{title}" started' if stage.trains else f'side "{title}" was generated'
             raise UserError(
-                f"{run.path}: its stage '{STAGES[part].title}' {WHAT[stage.data]} than the data has now (was it "
-                "edited?): bring that back, or start with --fresh"
+                f"{run.path}: the {CHANGED[stage.data]} changed since {since}: bring the old data back, or start over "
+                "with --fresh"
             )
 
 
-def _taken(data: str, config: Configuration) -> Dataset:
-    taken = getattr(datasets, data)(config)
-    return taken if isinstance(taken, Dataset) else taken[0]
+def _problems(data: str, config: Configuration) -> Dataset:
+    """What the function of harness.data.datasets gives; some give a count too."""
+    result = getattr(datasets, data)(config)
+    return result if isinstance(result, Dataset) else result[0]

@@ -22,7 +22,7 @@ TEXT_METRICS = (
 
 
 def score_all(completions: Sequence[Completion], config: Configuration, equality: Equality) -> list[Score]:
-    """Scores in the order of `completions`."""
+    """Score completions; the scores are in their order."""
     format, target = FORMATS[config.format], config.target_language
 
     @cache
@@ -30,11 +30,11 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
         return _rewards(config, equality, prefix)
 
     return [
-        _unasked(each, target, rewards_behind(each.prefix).names)
+        _unscored(each, target, rewards_behind(each.prefix).names)
         if each.is_unasked
         else _score(
             each,
-            grade(each.reply, each.answer, format, equality, target, finished=each.finish_reason != CUT_OFF),
+            score_text(each.reply, each.answer, format, equality, target, finished=each.finish_reason != CUT_OFF),
             rewards_behind(each.prefix).score(
                 each.text, each.answer, {"prompt": each.question, "finish_reason": each.finish_reason}
             ),
@@ -44,7 +44,7 @@ def score_all(completions: Sequence[Completion], config: Configuration, equality
 
 
 def reward_names(config: Configuration) -> list[str]:
-    """The reward functions in force; a UserError where the user's own file has none."""
+    """The names of the reward functions in force. Raises UserError if the user's own file has none."""
     return list(_rewards(config, "number", "").names)
 
 
@@ -61,16 +61,16 @@ def _rewards(config: Configuration, equality: Equality, prefix: str) -> Rewards 
     )
 
 
-def _unasked(completion: Completion, target: str | None, rewards: Sequence[str]) -> Score:
-    graded = unscored_text(NO_ROOM, target)
-    names = [*graded.scores, "truncated", "tokens", *(f"reward/{name}" for name in rewards)]
-    unscored, reasons = dict.fromkeys(names), dict.fromkeys(names, NO_ROOM)
-    return Score(completion.problem_id, completion.index, None, graded.language, unscored, reasons)
+def _unscored(completion: Completion, target: str | None, rewards: Sequence[str]) -> Score:
+    text_scores = unscored_text(NO_ROOM, target)
+    names = [*text_scores.scores, "truncated", "tokens", *(f"reward/{name}" for name in rewards)]
+    scores, reasons = dict.fromkeys(names), dict.fromkeys(names, NO_ROOM)
+    return Score(completion.problem_id, completion.index, None, text_scores.language, scores, reasons)
 
 
 @dataclass(frozen=True)
 class TextScores:
-    """What the metrics say of one reply; `reasons` has one for each score that is None."""
+    """The metrics of one completion's text; `reasons` has one for each score that is None."""
 
     extracted: str | None
     language: str
@@ -78,7 +78,7 @@ class TextScores:
     reasons: dict[str, str]
 
 
-def grade(
+def score_text(
     reply: str,
     answer: str | None,
     format: Format,
@@ -88,22 +88,22 @@ def grade(
     eos: str | None = None,
     finished: bool = True,
 ) -> TextScores:
-    """Every metric that a reply's text and its true answer decide; with no `target` no language is asked for.
+    """Compute every metric that a reply's text and its true answer decide; without `target`, none of the language.
 
-    `eos` ends a reply as any known model's end token does; one that was cut off, not `finished`, has only the answer
-    that it has stated.
+    `eos` ends a reply as any known model's end token does; in one that was cut off, not `finished`, only an answer that
+    is stated counts.
     """
     parsed = formats.parse(reply, format, eos, finished)
     final = formats.final_answer(parsed, finished)
     scores: dict[str, float | None] = {"format_strict": float(parsed.strict), "format_tags": parsed.tag_share}
     reasons: dict[str, str] = {}
     try:
-        right = answers.is_right(final, answer, equality)
+        correct = answers.is_right(final, answer, equality)
     except Unscorable as error:
-        right, reasons = None, dict.fromkeys(("accuracy_strict", "accuracy_flexible"), str(error))
-    in_layout = parsed.strict and bool(parsed.answer)
-    scores["accuracy_strict"] = None if right is None else float(right and in_layout)
-    scores["accuracy_flexible"] = None if right is None else float(right)
+        correct, reasons = None, dict.fromkeys(("accuracy_strict", "accuracy_flexible"), str(error))
+    in_format = parsed.strict and bool(parsed.answer)
+    scores["accuracy_strict"] = None if correct is None else float(correct and in_format)
+    scores["accuracy_flexible"] = None if correct is None else float(correct)
     language = label(prose(parsed.reasoning or parsed.body))
     if target:
         scores["language_ratio"] = float(language == target)
@@ -112,16 +112,16 @@ def grade(
 
 
 def unscored_text(reason: str | None, target: str | None) -> TextScores:
-    """What `grade` says where there is no reply to read."""
+    """What `score_text` gives for a completion without text."""
     names = [name for name in TEXT_METRICS if target or not name.startswith("language")]
     return TextScores(None, UNDETERMINED, dict.fromkeys(names), dict.fromkeys(names, reason or "no reply"))
 
 
-def _score(completion: Completion, graded: TextScores, paid: RewardScores) -> Score:
-    scores = graded.scores | {
+def _score(completion: Completion, text_scores: TextScores, rewards: RewardScores) -> Score:
+    scores = text_scores.scores | {
         "truncated": float(completion.finish_reason == CUT_OFF),
         "tokens": float(completion.n_tokens),
-        **{f"reward/{name}": value for name, value in paid.scores.items()},
+        **{f"reward/{name}": value for name, value in rewards.scores.items()},
     }
-    reasons = graded.reasons | {f"reward/{name}": why for name, why in paid.reasons.items()}
-    return Score(completion.problem_id, completion.index, graded.extracted, graded.language, scores, reasons)
+    reasons = text_scores.reasons | {f"reward/{name}": why for name, why in rewards.reasons.items()}
+    return Score(completion.problem_id, completion.index, text_scores.extracted, text_scores.language, scores, reasons)

@@ -1,6 +1,6 @@
-"""One graded side out of anything stored: a run, a side of one, a baseline file, lm-eval's samples.
+"""One scored side out of anything stored: a run, a side of one, a baseline file, lm-eval's samples.
 
-Problems of different runs are known to be the same by their question and true answer, whatever they were called.
+Problems of different runs are the same if their question and true answer are, whatever their ids.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from harness.console import progress
 from harness.data import columns
 from harness.data.samples import NoReplies, Reading, Sample, read_samples, rendered_prompt
 from harness.errors import UserError
-from harness.evaluation.scoring import grade, unscored_text
+from harness.evaluation.scoring import score_text, unscored_text
 from harness.parsing import answers
 from harness.parsing.formats import prompt_sha
 from harness.statistics.compare import metrics_of
@@ -34,7 +34,7 @@ KEY_LENGTH = 12
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline file; each of its replies is [problem, index, prompt_sha, the metrics' values]."""
+    """A baseline file; each of its `replies` is [problem, index, prompt_sha, the metrics' values]."""
 
     name: str
     settings: dict
@@ -44,9 +44,9 @@ class Baseline:
 
 
 def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
-    """The sides at a place: all finished ones of a run folder, else one. UserError: nothing to be read there.
+    """The sides at a place: all finished ones of a run folder, else one.
 
-    `reading` is needed for lm-eval's samples alone.
+    `reading` is needed for lm-eval's samples alone. Raises UserError if nothing can be read there.
     """
     path = Path(place)
     folder, side = run_and_side(path)
@@ -61,8 +61,8 @@ def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
         return [read_baseline(path)]
     if path.suffix == ".jsonl" and path.is_file():
         if reading is None:
-            raise UserError(f"{place}: samples say not how to grade them: add --dataset and --format")
-        return [_graded_samples(path, reading)]
+            raise UserError(f"{place}: samples do not say how to score them: add --dataset and --format")
+        return [_scored_samples(path, reading)]
     raise UserError(f"{place}: no run folder, side of one, baseline .json or samples .jsonl: give one that exists")
 
 
@@ -72,7 +72,7 @@ def last_of(place: str, reading: Reading | None = None) -> Evaluation:
 
 
 def save_baseline(side: Evaluation, path: Path) -> None:
-    """Write what a later run is held against: each reply's scores, without its text, on a line of its own."""
+    """Write a file that later runs are compared with: the scores of each completion, without its text, on a line."""
     names = list(dict.fromkeys(name for score in side.scores for name in score.scores))
     head = {
         "name": side.name,
@@ -89,13 +89,13 @@ def save_baseline(side: Evaluation, path: Path) -> None:
 
 
 def read_baseline(path: Path) -> Evaluation:
-    """A side as `save_baseline` wrote it; its replies have no text."""
+    """A side as `save_baseline` wrote it; its completions have no text. Raises UserError if the file is damaged."""
     stored = read_json(path)
     try:
         records.check(Baseline, stored)
     except ValueError as error:
         raise UserError(
-            f"{path}: not a baseline file ({error}): make one with `harness gate RUN --write-baseline FILE`"
+            f"{path}: not a baseline file ({error}): write one with `harness gate RUN --write-baseline FILE`"
         ) from error
     try:
         rows = [
@@ -106,7 +106,7 @@ def read_baseline(path: Path) -> Evaluation:
         for each in (*completions, *scores):
             records.check(type(each), vars(each))
         if len({each.place for each in completions}) < len(rows):
-            raise ValueError("a reply stands there twice")
+            raise ValueError("a reply is in it twice")
         if not {values.get(FLIPS_BY, "missing") for *_, values in rows} <= {0, 1, None}:
             raise ValueError(f"a reply without {FLIPS_BY} of 0, 1 or null")
         metrics = metrics_of(scores, not of_several_adapters(stored["settings"], stored["provenance"]))
@@ -116,21 +116,21 @@ def read_baseline(path: Path) -> Evaluation:
 
 
 def _named(side: Evaluation, name: str) -> Evaluation:
-    """A side whose problems are called by what they ask, so that those of other runs can be found again."""
+    """A side whose problems are named by their questions, so that those of other runs can be recognised."""
     first = {each.problem_id: each for each in reversed(side.completions)}
     ordered = dict.fromkeys(each.problem_id for each in side.completions)
     keys = _keys((first[problem].question, first[problem].answer) for problem in ordered)
-    called = dict(zip(ordered, keys, strict=True))
+    key_of = dict(zip(ordered, keys, strict=True))
     return replace(
         side,
         name=name,
-        completions=tuple(replace(each, problem_id=called[each.problem_id]) for each in side.completions),
-        scores=tuple(replace(each, problem_id=called[each.problem_id]) for each in side.scores),
+        completions=tuple(replace(each, problem_id=key_of[each.problem_id]) for each in side.completions),
+        scores=tuple(replace(each, problem_id=key_of[each.problem_id]) for each in side.scores),
     )
 
 
 def _keys(problems: Iterable[tuple[str, str | None]]) -> list[str]:
-    """A key for each question with its true answer; one that comes again is numbered."""
+    """A key for each question with its true answer; repeated ones are numbered."""
     seen, keys = Counter(), []
     for question, answer in problems:
         number = None if answer is None else answers.number(answer)
@@ -142,13 +142,13 @@ def _keys(problems: Iterable[tuple[str, str | None]]) -> list[str]:
 
 
 def _keys_of_rows(samples: Sequence[Sample], questions: Sequence[str], truths: Sequence[str | None]) -> list[str]:
-    """A key for each sample, the same for all replies of one row."""
+    """A key for each sample, the same for all completions of one row."""
     rows = {sample.name: (question, truth) for sample, question, truth in zip(samples, questions, truths, strict=True)}
     keys = dict(zip(rows, _keys(rows.values()), strict=True))
     return [keys[sample.name] for sample in samples]
 
 
-def _graded_samples(path: Path, reading: Reading) -> Evaluation:
+def _scored_samples(path: Path, reading: Reading) -> Evaluation:
     samples = _samples(path)
     questions = [_question(sample.row["doc"], reading, path) for sample in samples]
     truths = [columns.true_answer(sample.answer) for sample in samples]
@@ -158,11 +158,11 @@ def _graded_samples(path: Path, reading: Reading) -> Evaluation:
         for key, question, truth, sample in zip(keys, questions, truths, samples, strict=True):
             prompt, text, index = rendered_prompt(sample.row), sample.completion, sample.index or 0
             prefix, sha = sample.opening(reading.format) or "", prompt_sha(prompt) if prompt else ""
-            graded = unscored_text("no reply", reading.language)
+            result = unscored_text("no reply", reading.language)
             if text is not None:
-                graded = grade(prefix + text, truth, reading.format, reading.equality, reading.language)
+                result = score_text(prefix + text, truth, reading.format, reading.equality, reading.language)
             completions.append(Completion(key, index, question, truth, text or "", 0, "stop", sha, 0, prefix=prefix))
-            scores.append(Score(key, index, graded.extracted, graded.language, graded.scores, graded.reasons))
+            scores.append(Score(key, index, result.extracted, result.language, result.scores, result.reasons))
             bar.advance()
     settings = {
         "dataset": reading.dataset, "format": reading.format.name, "language": reading.language, "engine": LM_EVAL,
@@ -171,25 +171,25 @@ def _graded_samples(path: Path, reading: Reading) -> Evaluation:
 
 
 def _samples(path: Path) -> list[Sample]:
-    """The replies of lm-eval's samples, each once; a UserError where they are something else."""
-    lacking = f"{path}: not lm-eval's samples: make them with `lm_eval --log_samples`, or give a run folder"
+    """The completions of lm-eval's samples, each once. Raises UserError if the file is something else."""
+    other_file = f"{path}: not lm-eval's samples: make them with `lm_eval --log_samples`, or give a run folder"
     try:
         samples = read_samples(path)
     except NoReplies:
         raise
     except UserError as error:
-        raise UserError(lacking) from error
+        raise UserError(other_file) from error
     for sample in samples:
         if not sample.row:
             raise UserError(f"{sample.name}: {sample.fault}: fix or delete the line")
         if "doc" not in sample.row or "resps" not in sample.row:
-            raise UserError(lacking)
+            raise UserError(other_file)
     return samples
 
 
 def _question(doc: dict[str, Any], reading: Reading, path: Path) -> str:
-    usual = (reading.question_column,) if reading.question_column else columns.QUESTION
-    for column in usual:
+    names = (reading.question_column,) if reading.question_column else columns.QUESTION
+    for column in names:
         if isinstance(doc, dict) and isinstance(doc.get(column), str):
             return doc[column]
-    raise UserError(f"{path}: its docs have no text '{usual[0]}': name the question with --question-column")
+    raise UserError(f"{path}: its docs have no text '{names[0]}': name the question with --question-column")

@@ -1,10 +1,10 @@
 """Several trainings by one recipe: each seed has a run folder of its own below the run's, and the same problems.
 
-The run itself has the base's replies, which every seed's run takes over, and, as its side `after`, the replies of all
-adapters: reply i of the seed at place s is reply s * samples + i there.
+The run itself has the base's completions, which every seed's run copies, and, as its side `after`, the completions of
+all adapters: completion i of the n-th seed's run is completion n * samples + i there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.storage.files import write_json, write_lines
 from harness.storage.stages import ALSO, BASE, LAST
 from harness.storage.store import SIDE_FILES, Run
-from harness.types import Completion, Evaluation
+from harness.types import Completion, Evaluation, Score
 
 LARGEST_SEED = 2**32 - 1
 # What is of one adapter alone, and what is summed over all.
@@ -45,7 +45,7 @@ def seeds(config: Configuration) -> range:
 
 
 def configuration_of(config: Configuration, seed: int) -> Configuration:
-    """Of one seed's run: all as in the run's own but the training's seed."""
+    """The configuration of one seed's run: the run's own but for the training's seed."""
     return config.model_copy(update={"training_seeds": None, "training_seed": seed})
 
 
@@ -53,93 +53,119 @@ def folder(run: Run, seed: int) -> Path:
     return run.path / f"seed-{seed}"
 
 
-def begin(run: Run, seed: int) -> Run:
-    """One seed's run, made or gone on with, locked, with the base's replies of the whole run."""
+def open_seed(run: Run, seed: int) -> Run:
+    """Create or continue one seed's run, locked, with the base's completions of the whole run."""
     config, command = configuration_of(run.config, seed), run.record["command"]
-    one = Run.create(folder(run, seed), config, command)
-    one.lock()
-    one.whole = run
-    if not one.is_done(LAST):
-        one.remember(command, config)
+    member = Run.create(folder(run, seed), config, command)
+    member.lock()
+    member.whole = run
+    if not member.is_done(LAST):
+        member.remember(command, config)
     for stage, places in ((BASE, [BASE]), (f"{ALSO}{BASE}", ["also"])):
-        if run.is_done(stage) and not one.is_done(stage):
-            one.take_over(run, stage, places)
-    return one
+        if run.is_done(stage) and not member.is_done(stage):
+            member.take_over(run, stage, places)
+    return member
 
 
 def members(run: Run) -> dict[int, Run]:
     """Each seed's run. Raises UserError if one of them is missing or not finished."""
-    found = {}
-    for seed in seeds(run.config):
-        one = Run(folder(run, seed))
-        if not (one.path / "run.json").is_file() or not one.is_done(LAST):
+    runs = {seed: Run(folder(run, seed)) for seed in seeds(run.config)}
+    for member in runs.values():
+        if not (member.path / "run.json").is_file() or not member.is_done(LAST):
             raise UserError(
-                f"{one.path}: this training is not finished: the command of the whole run goes on from there"
+                f"{member.path}: this training is not finished: the command of the whole run continues from there"
             )
-        found[seed] = one
-    return found
-
-
-def gather(run: Run) -> dict[int, Evaluation]:
-    """Make the side `after` of a run out of those of its seeds' runs, and return these by seed."""
-    from harness.statistics.compare import metrics_of
-
-    runs = members(run)
-    of_seed = {seed: one.evaluation(LAST) for seed, one in runs.items()}
-    samples, all_samples = run.config.samples, run.config.samples * len(of_seed)
-
-    def moved(each: Completion, seed_place: int) -> Completion:
-        problem, index = each.position // samples, seed_place * samples + each.index
-        return replace(each, index=index, position=problem * all_samples + index)
-
-    with run.stage(LAST) as provenance:
-        completions, scores = [], []
-        for place, side in enumerate(of_seed.values()):
-            completions += [moved(each, place) for each in side.completions]
-            scores += [replace(each, index=place * samples + each.index) for each in side.scores]
-        write_lines(run.path / LAST / SIDE_FILES[0], map(asdict, completions))
-        write_lines(run.path / LAST / SIDE_FILES[1], map(asdict, scores))
-        metrics = metrics_of(scores, of_one_model=False)
-        write_json(run.path / LAST / SIDE_FILES[2], {name: asdict(each) for name, each in metrics.items()})
-        run.keep(*(run.path / LAST / name for name in SIDE_FILES))
-        trained = {seed: one.record["provenance"].get("train", {}) for seed, one in runs.items()}
-        provenance |= _provenance(of_seed) | _of_trainings(trained)
-    return of_seed
-
-
-def _provenance(of_seed: dict[int, Evaluation]) -> dict:
-    first = next(iter(of_seed.values())).provenance
-    adapters = {
-        f"seed-{seed} {file}": sha
-        for seed, side in of_seed.items()
-        for file, sha in (side.provenance.get("adapter") or {}).items()
-    }
-    unasked = sum(side.provenance.get("unasked", 0) for side in of_seed.values())
-    alike = {key: value for key, value in first.items() if key not in OF_ONE_ADAPTER}
-    return alike | {"adapter": adapters, "unasked": unasked, "training_seeds": list(of_seed)}
-
-
-def _of_trainings(trained: dict[int, dict]) -> dict:
-    """What the trainings warn of, each with its seed, and what of the evaluated problems they have nearly seen."""
-    health = [f"seed {seed}: {warning}" for seed, known in trained.items() for warning in known.get("health", ())]
-    near_copies = next((known["near_copies"] for known in trained.values() if known.get("near_copies")), None)
-    return {"health": health} | ({"near_copies": near_copies} if near_copies else {})
-
-
-def compare_seeds(run: Run) -> None:
-    """Gather the seeds' sides anew, and write seeds.json: each metric's difference for each seed, and what that says
-    of the recipe."""
-    from harness.statistics.seed_statistics import over_seeds
-
-    of_seed = gather(run)
-    compared = over_seeds(run.evaluation(BASE), of_seed)
-    write_json(run.path / "seeds.json", {name: asdict(each) for name, each in compared.items()})
-    run.keep(run.path / "seeds.json")
+    return runs
 
 
 def finished(run: Run) -> Sequence[Run]:
     """The seeds' runs of a run whose trainings are all finished and there; none of another run."""
     if run.config.training_seeds is None or not run.is_done(LAST):
         return ()
-    there = all((folder(run, seed) / "run.json").is_file() for seed in seeds(run.config))
-    return list(members(run).values()) if there else ()
+    are_there = all((folder(run, seed) / "run.json").is_file() for seed in seeds(run.config))
+    return list(members(run).values()) if are_there else ()
+
+
+def gather(run: Run) -> None:
+    """Make the side `after` of a run out of those of its seeds' runs."""
+    from harness.statistics.compare import metrics_of
+
+    runs = members(run)
+    sides = {seed: member.evaluation(LAST) for seed, member in runs.items()}
+    samples, all_samples = run.config.samples, run.config.samples * len(sides)
+
+    def moved(each: Completion, number: int) -> Completion:
+        problem, index = each.position // samples, number * samples + each.index
+        return replace(each, index=index, position=problem * all_samples + index)
+
+    with run.stage(LAST) as provenance:
+        completions, scores = [], []
+        for number, side in enumerate(sides.values()):
+            completions += [moved(each, number) for each in side.completions]
+            scores += [replace(each, index=number * samples + each.index) for each in side.scores]
+        write_lines(run.path / LAST / SIDE_FILES[0], map(asdict, completions))
+        write_lines(run.path / LAST / SIDE_FILES[1], map(asdict, scores))
+        metrics = metrics_of(scores, of_one_model=False)
+        write_json(run.path / LAST / SIDE_FILES[2], {name: asdict(each) for name, each in metrics.items()})
+        run.keep(*(run.path / LAST / name for name in SIDE_FILES))
+        trainings = {seed: member.record["provenance"].get("train", {}) for seed, member in runs.items()}
+        provenance |= _provenance(sides) | _of_trainings(trainings) | {"gathered": _hashes(runs.values())}
+
+
+def gather_changed(run: Run) -> None:
+    """Make the side `after` of a run again if one of its seeds was scored again since."""
+    runs = members(run).values()
+    for member in runs:
+        member.verify(member.path / LAST)
+    if run.record["provenance"].get(LAST, {}).get("gathered") != _hashes(runs):
+        gather(run)
+
+
+def compare_seeds(run: Run, before: Evaluation, after: Evaluation) -> None:
+    """Write seeds.json: each metric's difference for each seed, and what that says of the recipe."""
+    from harness.statistics.seed_statistics import over_seeds
+
+    compared = over_seeds(before, by_seed(run.config, after))
+    write_json(run.path / "seeds.json", {name: asdict(each) for name, each in compared.items()})
+    run.keep(run.path / "seeds.json")
+
+
+def by_seed(config: Configuration, after: Evaluation) -> dict[int, Evaluation]:
+    """The gathered side taken apart: each seed's completions and scores, under their indices in the gathered side."""
+
+    def part(rows: Sequence[Completion] | Sequence[Score], number: int) -> tuple:
+        return tuple(each for each in rows if each.index // config.samples == number)
+
+    return {
+        seed: replace(after, completions=part(after.completions, number), scores=part(after.scores, number))
+        for number, seed in enumerate(seeds(config))
+    }
+
+
+def _hashes(runs: Iterable[Run]) -> dict[str, str]:
+    """The hashes of the seeds' sides as they stand, by file."""
+    files_of = {run.path.name: run.record.get("files", {}) for run in runs}
+    return {
+        f"{name}/{LAST}/{file}": files.get(f"{LAST}/{file}", "")
+        for name, files in files_of.items()
+        for file in SIDE_FILES
+    }
+
+
+def _provenance(sides: Mapping[int, Evaluation]) -> dict:
+    first = next(iter(sides.values())).provenance
+    adapters = {
+        f"seed-{seed} {file}": sha
+        for seed, side in sides.items()
+        for file, sha in (side.provenance.get("adapter") or {}).items()
+    }
+    unasked = sum(side.provenance.get("unasked", 0) for side in sides.values())
+    alike = {key: value for key, value in first.items() if key not in OF_ONE_ADAPTER}
+    return alike | {"adapter": adapters, "unasked": unasked}
+
+
+def _of_trainings(trainings: Mapping[int, Mapping]) -> dict:
+    """The warnings of the trainings, each with its seed, and the evaluated problems that they have nearly seen."""
+    health = [f"seed {seed}: {warning}" for seed, each in trainings.items() for warning in each.get("health", ())]
+    near_copies = next((each["near_copies"] for each in trainings.values() if each.get("near_copies")), None)
+    return {"health": health} | ({"near_copies": near_copies} if near_copies else {})

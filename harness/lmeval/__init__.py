@@ -1,4 +1,4 @@
-"""The bridge to lm-eval: our tasks in its world, its tasks in our report."""
+"""lm-eval: our tasks for it, its tasks in our report, its filters on our replies."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""A run's replies under other people's graders: lm-eval's own gsm8k filters, and math-verify on the whole reply.
+"""A run's replies scored by lm-eval's own gsm8k filters, and by math-verify on the whole reply.
 
-Each is held against our accuracy_flexible, reply by reply.
+Each is compared with our accuracy_flexible, reply by reply.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,16 +19,16 @@ from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Score
 
 TASK = "tasks/gsm8k/gsm8k.yaml"
 MATH_VERIFY = "math-verify"
-# How lm-eval's filters say that they found no answer.
+# What lm-eval's filters give where they find no answer.
 INVALID = "[invalid]"
 FILE = "crosscheck.jsonl"
-# What lm-eval itself keeps of a metric's settings; all others are arguments of the metric.
+# The settings of a metric that lm-eval itself reads; all others are arguments of the metric.
 NO_ARGUMENTS = ("metric", "aggregation", "higher_is_better", "hf_evaluate")
 
 
 @dataclass(frozen=True)
 class GraderScore:
-    """What a grader read in a reply, and whether it takes that for right; None where it took too long."""
+    """The answer that a grader read in a reply, and whether it is right; None if it took too long."""
 
     extracted: str | None
     right: bool | None
@@ -38,20 +38,20 @@ Grader = Callable[[str, str], GraderScore]
 
 
 @dataclass(frozen=True)
-class Checked:
-    """One reply: our score, and what each grader makes of it."""
+class CheckedReply:
+    """One reply with our score and each grader's."""
 
     side: str
     completion: Completion
     score: Score
-    rulings: Mapping[str, GraderScore]
+    grader_scores: Mapping[str, GraderScore]
 
     @property
     def is_right(self) -> bool:
         return self.score.scores[ANSWERED_BY] == 1
 
     def disagrees(self, grader: str) -> bool:
-        right = self.rulings[grader].right
+        right = self.grader_scores[grader].right
         return right is not None and right != self.is_right
 
     def row(self, grader: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Checked:
             "index": self.completion.index,
             "answer": self.completion.answer,
             "grader": grader,
-            "theirs": asdict(self.rulings[grader]),
+            "theirs": asdict(self.grader_scores[grader]),
             "ours": {
                 "extracted": self.score.extracted,
                 FLIPS_BY: self.score.scores[FLIPS_BY],
@@ -73,11 +73,11 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Summary:
     """A grader over `n` replies of a side: its share right, and how often it agrees with accuracy_flexible.
 
-    `only_they` and `only_we` count the replies that one alone calls right, `no_answer` those in which the grader found
-    none, `too_long` those on which it gave up, which are left out of all else. Shares are None where n is 0.
+    `only_they` and `only_we` count the replies that one alone scores as right, `no_answer` those in which the grader
+    found none, `too_long` those on which it gave up, which are left out of all else. Shares are None if n is 0.
     """
 
     n: int
@@ -90,17 +90,17 @@ class Standing:
 
 
 def stored_sides(place: Path) -> tuple[Run, list[Evaluation]]:
-    """The run of a place, with all its finished sides or the one named; a UserError where there is none."""
+    """The run of a place, with all its finished sides or the one named. Raises UserError if there is none."""
     folder, side = run_and_side(place)
     run = Run.open(folder)
     return run, run.graded(side)
 
 
 def graders() -> dict[str, Grader]:
-    """lm-eval's, by the filters of its installed gsm8k task, and math-verify. A UserError where lm-eval is not there.
+    """The graders by name: lm-eval's, by the filters of its installed gsm8k task, and math-verify.
 
     Filters, metric and their settings are read, not copied, so they are those of the version that people run. Its task
-    is not built: that would ask the hub for the data.
+    is not built: that would ask the hub for the data. Raises UserError if lm-eval is not installed.
     """
     registry.needs_library("crosscheck", "lm_eval", "lm-eval")
     import yaml
@@ -108,15 +108,15 @@ def graders() -> dict[str, Grader]:
 
     task = yaml.safe_load(resources.files("lm_eval").joinpath(TASK).read_text(encoding="utf-8"))
     matches = _metric(task["metric_list"][0])
-    found: dict[str, Grader] = {}
+    by_filter: dict[str, Grader] = {}
     for each in task["filter_list"]:
         steps = [(step.pop("function"), step) for step in each["filter"]]
-        found[f"lm-eval {each['name']}"] = partial(_by_lm_eval, build_filter_ensemble(each["name"], steps), matches)
-    return found | {MATH_VERIFY: _by_math_verify}
+        by_filter[f"lm-eval {each['name']}"] = partial(_by_lm_eval, build_filter_ensemble(each["name"], steps), matches)
+    return by_filter | {MATH_VERIFY: _by_math_verify}
 
 
-def check(side: Evaluation, by: Mapping[str, Grader], quiet: bool = False) -> list[Checked]:
-    """Every scored reply of a side under each grader, in the side's order; what we could not score is left out."""
+def check(side: Evaluation, by: Mapping[str, Grader], quiet: bool = False) -> list[CheckedReply]:
+    """Score every scored reply of a side with each grader, in the side's order; unscored ones are left out."""
     scored = [
         (completion, score)
         for completion, score in zip(side.completions, side.scores, strict=True)
@@ -125,23 +125,23 @@ def check(side: Evaluation, by: Mapping[str, Grader], quiet: bool = False) -> li
     checked = []
     with progress.bar(side.name, len(scored), quiet=quiet) as bar:
         for completion, score in scored:
-            rulings = {name: grader(completion.reply, completion.answer) for name, grader in by.items()}
-            checked.append(Checked(side.name, completion, score, rulings))
+            grader_scores = {name: grader(completion.reply, completion.answer) for name, grader in by.items()}
+            checked.append(CheckedReply(side.name, completion, score, grader_scores))
             bar.advance()
     return checked
 
 
-def standing(checked: Iterable[Checked], grader: str) -> Standing:
-    """What a grader's rulings come to."""
-    pairs = [(each.rulings[grader], each.is_right) for each in checked]
-    known = [(ruling.right, ours) for ruling, ours in pairs if ruling.right is not None]
-    return Standing(
+def summarise(checked: Iterable[CheckedReply], grader: str) -> Summary:
+    """Compare a grader's scores with ours."""
+    pairs = [(each.grader_scores[grader], each.is_right) for each in checked]
+    known = [(theirs.right, ours) for theirs, ours in pairs if theirs.right is not None]
+    return Summary(
         n=len(known),
         right=_share([theirs for theirs, _ in known]),
         agreement=_share([theirs == ours for theirs, ours in known]),
         only_they=sum(theirs and not ours for theirs, ours in known),
         only_we=sum(ours and not theirs for theirs, ours in known),
-        no_answer=sum(ruling.right is not None and ruling.extracted in (None, INVALID) for ruling, _ in pairs),
+        no_answer=sum(theirs.right is not None and theirs.extracted in (None, INVALID) for theirs, _ in pairs),
         too_long=len(pairs) - len(known),
     )
 
@@ -154,7 +154,7 @@ def _metric(settings: Mapping[str, Any]) -> Callable[[str, str], bool]:
     """Whether an extracted text is the true answer, by the metric of a task.
 
     It drops case, commas, dollar signs and a last period from both, so that `1,2` is 12 to it; of GSM8K's worked
-    answers it leaves what follows `#### `, which is the bare answer that a run stores.
+    answers it keeps what follows `#### `, which is the bare answer that a run stores.
     """
     from lm_eval.api.registry import get_metric
 
@@ -167,7 +167,7 @@ def _metric(settings: Mapping[str, Any]) -> Callable[[str, str], bool]:
 def _by_lm_eval(ensemble: Any, matches: Callable[[str, str], bool], reply: str, truth: str) -> GraderScore:
     from lm_eval.api.instance import Instance
 
-    # One reply an instance: of several, take_first drops all but the first.
+    # One instance per reply: of several replies, take_first drops all but the first.
     instance = Instance("generate_until", {}, (), 0, resps=[reply])
     ensemble.apply([instance])
     extracted = instance.filtered_resps[ensemble.name]
@@ -175,7 +175,7 @@ def _by_lm_eval(ensemble: Any, matches: Callable[[str, str], bool], reply: str, 
 
 
 def _by_math_verify(reply: str, truth: str) -> GraderScore:
-    """As math-verify's defaults do it, gold first; what it read is the text of its last match in the reply."""
+    """Score as math-verify's defaults do, gold first; what it read is the text of its last match in the reply."""
     from math_verify.errors import TimeoutException
 
     try:
@@ -193,14 +193,14 @@ def _parsed(text: str) -> list:
 
     try:
         return parse(text, parsing_timeout=answers.MATH_VERIFY_SECONDS, raise_on_error=True)
-    except Exception:  # what math-verify cannot read is nothing to it, whatever sympy raised
+    except Exception:  # what math-verify cannot read is no answer, whatever sympy raised
         return []
 
 
 def _same(gold: list, given: list) -> bool | None:
-    """Whether any pair is equal, as verify has it, but None where none is and one took too long.
+    """Whether any pair is equal by math-verify; None if none is and one took too long.
 
-    Called as it is, verify takes a timeout for a difference, or raises at the first error.
+    By itself, verify takes a timeout for a difference, or raises at the first error.
     """
     from math_verify import verify
     from math_verify.errors import TimeoutException

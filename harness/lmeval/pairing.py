@@ -1,4 +1,4 @@
-"""What an aggregation of lm-eval's makes of one document, so that its two sides can be paired document by document.
+"""The share that one document has in a metric of lm-eval's, so that two sides can be paired document by document.
 
 A mean is paired as it is. A perplexity is the exponential of a mean: documents carry log-likelihoods, so its logarithm
 is compared, the mean of minus those, of which less is better; where documents weigh as much as their words or bytes,
@@ -15,8 +15,8 @@ from typing import Any
 class Meaning:
     """How a metric's figure is the sum of its documents' shares over the sum of their weights.
 
-    `title` makes the name of what is compared out of the metric's; `factor` a share out of what a document has, which
-    is a pair with its weight where `weighted`.
+    `title` makes the name of what is compared out of the metric's; `factor` makes a share out of a document's value,
+    which is a pair with its weight if `weighted`.
     """
 
     title: str = "{}"
@@ -24,7 +24,7 @@ class Meaning:
     weighted: bool = False
 
     def share(self, value: Any) -> tuple[float, float] | None:
-        """A document's share and weight; None where its value is none of that kind."""
+        """A document's share and weight; None if its value is of another kind."""
         both = value if self.weighted and isinstance(value, list | tuple) else (value, 1.0)
         if len(both) != 2 or not all(isinstance(each, int | float) for each in both) or not both[1] > 0:
             return None
@@ -42,22 +42,22 @@ MEANINGS = {
 
 
 def aggregations(task: Any) -> dict[str, str]:
-    """How each metric of a task is aggregated: the registry's name, else the function's own."""
+    """The aggregation of each metric of a task: the registry's name, else the function's own."""
     from lm_eval.api.registry import AGGREGATION_REGISTRY, get_aggregation
 
-    known: dict[Callable, str] = {get_aggregation(name): name for name in AGGREGATION_REGISTRY}
-    return {metric: known.get(function) or _name(function) for metric, function in task.aggregation().items()}
+    names: dict[Callable, str] = {get_aggregation(name): name for name in AGGREGATION_REGISTRY}
+    return {metric: names.get(function) or _name(function) for metric, function in task.aggregation().items()}
 
 
 def why_not(aggregation: str | None) -> str | None:
-    """Why documents cannot be paired under an aggregation; None where they can."""
+    """Why documents cannot be paired under an aggregation; None if they can."""
     return None if aggregation in MEANINGS else f"aggregated by {aggregation}, which is no mean over documents"
 
 
 def shares(sample: Mapping[str, Any], by: Mapping[str, str]) -> tuple[dict, dict, dict]:
-    """Of each metric of a sample what is compared: shares and weights by title, and why others have none.
+    """Shares and weights of a sample by title, and why other metrics have none.
 
-    `by`: how each metric is aggregated.
+    `by`: the aggregation of each metric.
     """
     scores, weights, left_out = {}, {}, {}
     for metric in sample["metrics"]:
@@ -78,7 +78,7 @@ def shares(sample: Mapping[str, Any], by: Mapping[str, str]) -> tuple[dict, dict
 
 
 def metric_of(title: str) -> str:
-    """The metric that a title of what is compared is made of."""
+    """The metric behind a title."""
     return title.removeprefix("log(").removesuffix(")") if title.startswith("log(") else title
 
 

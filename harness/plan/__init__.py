@@ -1,4 +1,4 @@
-"""What a run would do, from names, figures and earlier runs alone: no data, no weights, no network."""
+"""The plan of a run, from names, figures and earlier runs alone: no data, no weights, no network."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from harness.config import Configuration
 from harness.data import datasets
 from harness.plan.case import UNKNOWN, Case, Machine, Trainer, earlier_runs_of
 from harness.plan.memory import memory_of
-from harness.plan.sample_size import detectable, looks, needed
+from harness.plan.sample_size import detectable_difference, plan_of_looks, problems_needed
 from harness.plan.seconds import Estimate, seconds_of, sum_of
 from harness.storage.stages import BASE, SIDES, of_base, title_of
 
@@ -22,8 +22,8 @@ def make_plan(
 ) -> dict:
     """Stages, sizes, the smallest difference that the run can see, memory, seconds, and the settings in force.
 
-    Every estimate says where it comes from, and is "unknown" where nothing tells it. `detect` is a share, to say how
-    many problems such a difference needs.
+    Every estimate names its source, or is "unknown". `detect` is a share: how many problems such a difference needs is
+    then part of the plan.
     """
     whole, problems = _problem_counts(config)
     case = Case(config, names, problems, machine, trainer, list(earlier_runs_of(earlier_runs, config.checkpoint)))
@@ -43,9 +43,9 @@ def make_plan(
         "replies a side": _of_each_side(replies),
         "most tokens a side": _of_each_side({side: count * config.max_tokens for side, count in replies.items()}),
         "training completions": case.work("train") * trainings if trains else 0,
-        "detectable difference": detectable(case),
-        **({"problems needed": needed(case, detect, whole)} if detect else {}),
-        **({"stop early": looks(case)} if config.stop_early else {}),
+        "detectable difference": detectable_difference(case),
+        **({"problems needed": problems_needed(case, detect, whole)} if detect else {}),
+        **({"stop early": plan_of_looks(case)} if config.stop_early else {}),
         "parameters": str(case.size),
         "memory": memory_of(case),
         "seconds": {title_of(name): seconds for name, (seconds, _) in estimates.items()},
@@ -65,14 +65,14 @@ def _over_trainings(case: Case, name: str, estimate: Estimate) -> Estimate:
 
 
 def _of_each_side(counts: dict[str, int]) -> dict[str, int] | int | str:
-    """The number that every side has, or each side's own where they differ."""
+    """The number of every side, or each side's own if they differ."""
     return counts if len({*counts.values()}) > 1 else next(iter(counts.values()), 0) or UNKNOWN
 
 
 def _problem_counts(config: Configuration) -> tuple[int | None, int | None]:
     """How many problems the split has, and how many of them are evaluated."""
-    known = datasets.known_size(config)
+    size = datasets.known_size(config)
     is_here = config.data or (config.dataset not in datasets.DATASETS and not datasets.address_of(config))
-    if known is None and is_here:
-        known = len(datasets.load(config, config.split).problems)
-    return known, min(known, config.limit or known) if known else config.limit
+    if size is None and is_here:
+        size = len(datasets.load(config, config.split).problems)
+    return size, min(size, config.limit or size) if size else config.limit

@@ -1,4 +1,4 @@
-"""What an estimate depends on: the machine, the trainer, the checkpoint's size, the runs that are there already."""
+"""What an estimate depends on: the machine, the trainer, the checkpoint's size, the earlier runs."""
 
 import os
 import re
@@ -27,7 +27,7 @@ NAMED_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.I
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run would be: `gpu` is the first that torch can use, with bytes of memory as the machine has them."""
+    """The machine of a run: `gpu` is the first that torch can use; memory in bytes."""
 
     cores: int
     memory: int
@@ -45,7 +45,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Trainer:
-    """What would train: `config` as this machine can run it, what was `replaced` to that end, with the reasons, and
+    """The trainer of a run: `config` as this machine can run it, what was `replaced` for that, with the reasons, and
     the most parameters that are trained without a GPU."""
 
     name: str
@@ -56,14 +56,14 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Size:
-    """A checkpoint's parameters, None where nothing tells them, and how they are known.
+    """A checkpoint's parameters, None if unknown, and the source of that number.
 
-    `adapter`: the parameters of the configured LoRA, None where no file shows the layers; `stored`: the bytes of
-    weights that are quantized already.
+    `adapter`: the parameters of the configured LoRA, None if no file shows the layers; `stored`: the bytes of weights
+    that are quantized already.
     """
 
     parameters: float | None
-    known: str
+    source: str
     adapter: int | None = None
     stored: int = 0
 
@@ -71,12 +71,12 @@ class Size:
         if not self.parameters:
             return UNKNOWN
         unit, name = (1e9, "billion") if self.parameters >= 1e9 else (1e6, "million")
-        return f"{self.parameters / unit:.1f} {name}, {self.known}"
+        return f"{self.parameters / unit:.1f} {name}, {self.source}"
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """A run that is there already."""
+    """An earlier run."""
 
     path: Path
     config: Configuration
@@ -94,7 +94,7 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Case:
-    """All that an estimate depends on; `problems` is None where only the data could tell, `earlier` newest first."""
+    """All that an estimate depends on; `problems` is None if only the data could tell, `earlier` newest first."""
 
     config: Configuration
     names: list[str]
@@ -133,7 +133,7 @@ def this_machine() -> Machine:
 
 
 def earlier_runs_of(runs: Path, checkpoint: str) -> Iterator[Earlier]:
-    """The runs of a checkpoint, newest first; folders that cannot be read are passed over."""
+    """The runs of a checkpoint, newest first; folders that cannot be read are skipped."""
     for path in sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         run = Run(path.parent)
         with suppress(UserError):
@@ -157,19 +157,20 @@ def work_of(stage: str, config: Configuration, problems: int | None, sides: Sequ
 
 
 def size_of(config: Configuration) -> Size:
+    """A checkpoint's size, from its files, its config.json or its name."""
     folder = checkpoints.folder_here(config.checkpoint)
     if folder:
         shapes = checkpoints.shapes(folder)
         quantized = "quantization_config" in checkpoints.model_config(str(folder))
         if shapes and not quantized:
             return Size(sum(map(prod, shapes.values())), "counted in its files", _adapter_size(config, shapes))
-        if figures := checkpoints.parameters(str(folder)):
+        if parameters := checkpoints.parameters(str(folder)):
             stored = checkpoints.weight_bytes(str(folder)) if quantized else 0
-            return Size(figures, "by its config.json", stored=stored)
-    named = NAMED_SIZE.search(Path(config.checkpoint).name)
-    if not named:
+            return Size(parameters, "by its config.json", stored=stored)
+    match = NAMED_SIZE.search(Path(config.checkpoint).name)
+    if not match:
         return Size(None, UNKNOWN)
-    return Size(float(named[1]) * {"b": 1e9, "m": 1e6}[named[2].lower()], "by its name")
+    return Size(float(match[1]) * {"b": 1e9, "m": 1e6}[match[2].lower()], "by its name")
 
 
 def _adapter_size(config: Configuration, shapes: dict[str, list[int]]) -> int:

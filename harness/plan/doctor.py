@@ -1,4 +1,4 @@
-"""What this machine can run, and the fix for what it cannot."""
+"""The examination of this machine: what it can run, and the fix for what it cannot."""
 
 import os
 import platform
@@ -60,6 +60,6 @@ def _disk() -> Finding:
 
 
 def _embedded_model() -> Finding:
-    kept = (Path(checkpoints.locate(EMBEDDED)).parent / "model.sha256").read_text().split()[0]
-    whole = checkpoints.weight_hashes(EMBEDDED).get("model.safetensors") == kept
+    expected = (Path(checkpoints.locate(EMBEDDED)).parent / "model.sha256").read_text().split()[0]
+    whole = checkpoints.weight_hashes(EMBEDDED).get("model.safetensors") == expected
     return Finding("embedded model", whole, "its weights are the shipped ones" if whole else "damaged: install again")

@@ -1,4 +1,4 @@
-"""How much memory the stages take: a lower bound with its rule, and whether the machine has it."""
+"""The memory that the stages take: a lower bound with its rule, and whether the machine has it."""
 
 from harness.engines import SERVER, WITHOUT_CHECKPOINT
 from harness.engines.base_weights import evaluation_weights
@@ -17,6 +17,7 @@ H200_PEAK = (
 
 
 def memory_of(case: Case) -> dict[str, str]:
+    """Estimates of the memory of evaluation and training, with what the machine has."""
     stages = {}
     if {*case.names} & {*SIDES}:
         stages["evaluation"] = _evaluation_memory(case)

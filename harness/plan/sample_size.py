@@ -1,4 +1,4 @@
-"""The smallest difference that a run can see, and how many problems a wanted one takes."""
+"""The smallest difference that a run can see, and how many problems a given one needs."""
 
 from contextlib import suppress
 
@@ -12,7 +12,8 @@ ASSUMED_CHANGED, FEWEST_PAIRS = 0.3, 50
 EXPECTED_FOR = (0.05, 0.1)
 
 
-def detectable(case: Case) -> str:
+def detectable_difference(case: Case) -> str:
+    """The smallest difference that the run's problems show, with the assumptions."""
     if not case.problems:
         return UNKNOWN
     changed, source = _changed(case)
@@ -21,27 +22,28 @@ def detectable(case: Case) -> str:
     return f"{shown} ({_assumptions(case, changed, source)})"
 
 
-def needed(case: Case, difference: float, whole: int | None) -> str:
+def problems_needed(case: Case, difference: float, whole: int | None) -> str:
+    """How many problems a difference (a share) needs, and whether the `whole` split has them."""
     changed, source = _changed(case)
     if changed < difference:
-        changed, source = difference, "the least that such a difference takes"
+        changed, source = difference, "the least that such a difference needs"
     needed = power.problems_needed(difference, changed, tests=_tests(case))
-    said = f"{needed} to see {100 * difference:.3g} pp ({_assumptions(case, changed, source)})"
+    text = f"{needed} to see {100 * difference:.3g} pp ({_assumptions(case, changed, source)})"
     if whole and needed > whole:
-        return f"{said}: more than the {whole} that there are"
-    return f"{said}: more than --limit {case.config.limit}" if case.config.limit and needed > case.problems else said
+        return f"{text}: more than the {whole} that there are"
+    return f"{text}: more than --limit {case.config.limit}" if case.config.limit and needed > case.problems else text
 
 
-def looks(case: Case) -> dict[str, str]:
-    """With --stop-early: after how many problems the looks are, and how many are asked on average."""
+def plan_of_looks(case: Case) -> dict[str, str]:
+    """With --stop-early: after how many problems the looks are, and how many problems are asked on average."""
     metric = case.config.primary
     if not case.problems:
         return {"metric": metric, "looks": UNKNOWN}
     at, changed = sequential.looks_at(case.problems), _changed(case)
     *first, last = (f"{problems:,}" for problems in at)
-    named = {"metric": metric, "looks": f"{len(at)}, after {', '.join(first)} and {last} problems" if first else last}
+    plan = {"metric": metric, "looks": f"{len(at)}, after {', '.join(first)} and {last} problems" if first else last}
     return (
-        named
+        plan
         | {"at most": f"{case.problems * case.config.samples_of(adapted=True):,} replies with the adapter"}
         | {
             f"for +{100 * difference:g} points": _expected(case.problems, difference, *changed)
@@ -54,7 +56,7 @@ def _expected(problems: int, difference: float, changed: float, source: str) -> 
     if changed < 2 * difference:
         changed, source = 2 * difference, "twice that difference"
     asked = sequential.expected_problems(problems, difference, changed)
-    return f"about {asked:,.0f} problems on average ({100 * changed:.2g} % of the problems changing sides, {source})"
+    return f"about {asked:,.0f} problems on average ({100 * changed:.2g} % of the answers changing, {source})"
 
 
 def _tests(case: Case) -> int:
@@ -66,20 +68,19 @@ def _assumptions(case: Case, changed: float, source: str) -> str:
     several = max(case.config.samples_of(adapted) for adapted in (False, True)) > 1
     more = "; this is for one reply per problem, with more of them a smaller difference shows" if several else ""
     more += "; of one adapter, not of the recipe" if case.config.training_seeds else ""
-    among = "" if case.config.primary else f" as one of {_tests(case)} (Holm)"
-    return (
-        f"80 % power of the exact McNemar test{among}, {100 * changed:.2g} % of the problems changing sides, "
-        f"{source}{more}"
-    )
+    among = "" if case.config.primary else f", corrected for {_tests(case)} metrics (Holm)"
+    return f"80 % power of the exact McNemar test{among}, {100 * changed:.2g} % of the answers changing, {source}{more}"
 
 
 def _changed(case: Case) -> tuple[float, str]:
-    """The share of problems whose verdict differs between the sides: of the newest comparison of the checkpoint on
-    the dataset in the format, else assumed."""
+    """The share of problems whose score differs between the sides, with its source.
+
+    From the newest comparison of the checkpoint on the dataset in the format, else assumed.
+    """
     for run in case.earlier:
         if all(getattr(run.config, key) == getattr(case.config, key) for key in ("dataset", "data", "format")):
             flips = {}
-            with suppress(UserError):  # a run that has no whole comparison says nothing
+            with suppress(UserError):  # a run without a whole comparison tells nothing
                 flips = Run(run.path).comparison()["flips"]
             changed = flips.get("gained", 0) + flips.get("lost", 0)
             if changed and sum(flips.values()) >= FEWEST_PAIRS:

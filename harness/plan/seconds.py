@@ -1,4 +1,4 @@
-"""How long the stages take: as an earlier run's did, else by a rule that is stated, else unknown."""
+"""The seconds that the stages take: those of an earlier run, else by a rule that is stated, else unknown."""
 
 from contextlib import suppress
 from math import ceil
@@ -16,10 +16,10 @@ from harness.storage.stages import BASE, LAST, REPORT, SIDES, STAGES
 # completion.
 EMBEDDED_SIDE, EMBEDDED_TRAINING = (7.0, 0.028), (17.0, 0.064)
 REPORT_SECONDS = 2.0
-# FLOPs a second and core of two x86-64 cores with AVX-512: baselines/peers/cpu_decoding.py.
+# FLOPs per second and core of two x86-64 cores with AVX-512: baselines/peers/cpu_decoding.py.
 CPU_RATE = 60e9
-# Gemma 3 4B's shape on one H200 (baselines/peers): vLLM's output tokens a second on 1,319 prompts and its seconds of
-# loading; Unsloth's seconds a training step of so many tokens, and those of compiling.
+# Gemma 3 4B's shape on one H200 (baselines/peers): vLLM's output tokens per second on 1,319 prompts and its seconds of
+# loading; Unsloth's seconds per training step of so many tokens, and those of compiling.
 H200_RATE, H200_LOADING = 31_110, 17.3
 H200_STEP, H200_STEP_TOKENS, H200_COMPILING = 5.0, 4 * 768, 96.4
 
@@ -27,7 +27,7 @@ Estimate = tuple[float | str, str]
 
 
 def seconds_of(case: Case, name: str) -> Estimate:
-    """A stage's seconds and where they come from: an earlier run's, else a rule that is stated, else unknown."""
+    """A stage's seconds and their source: an earlier run's, else a rule that is stated, else unknown."""
     if case.config.adapter and name == LAST:
         return 0.0, f"together with {BASE}"
     if STAGES[name].tasks_of:
@@ -43,20 +43,20 @@ def sum_of(seconds: list[float | str]) -> float | str:
 
 
 def _from_runs(case: Case, name: str) -> Estimate | None:
-    """From the newest run that did the same by the same means; any side's replies are drawn as the base's are."""
+    """From the newest run that did the same by the same means; any side's replies take as long as the base's."""
     for run in case.earlier:
         for stage in (name, BASE) if name in SIDES else (name,):
             then = run.work(stage)
             if then and run.stages.get(stage, {}).get("state") == "done" and _alike(case, run, stage):
                 whole = run.stages[stage]["seconds"]
-                grown = min(_growing(run, stage) or whole, whole)
+                variable = min(_variable_seconds(run, stage) or whole, whole)
                 times = _times(case.work(name), then, run.provenance.get(stage, {}).get("batch_size"))
-                return whole - grown + grown * times, _source(run, stage, whole, then)
+                return whole - variable + variable * times, _source(run, stage, whole, then)
     return None
 
 
 def _times(now: float, then: float, batch: int | None) -> float:
-    """How many times as much is done now; a part of a batch takes as long as a whole one."""
+    """How many times as much work there is now; a part of a batch takes as long as a whole one."""
     return ceil(now / batch) / ceil(then / batch) if batch else now / then
 
 
@@ -83,8 +83,8 @@ def _alike(case: Case, run: Earlier, stage: str) -> bool:
     return effective.get("trainer", case.trainer.name) == case.trainer.name and devices <= {case.device}
 
 
-def _growing(run: Earlier, stage: str) -> float | None:
-    """The seconds of a stage that grow with its work; start-up, loading and compiling do not. None if not known."""
+def _variable_seconds(run: Earlier, stage: str) -> float | None:
+    """The seconds of a stage that grow with its work: not those of start-up, loading and compiling. None if unknown."""
     if stage == "train":
         with suppress(UserError):
             steps = [row["step_time"] for row in read_journal(run.path / "train" / "log.jsonl") if "step_time" in row]
@@ -110,7 +110,7 @@ def _by_rule(case: Case, name: str) -> Estimate:
 def _embedded_seconds(case: Case, name: str) -> Estimate:
     fixed, each = EMBEDDED_TRAINING if name == "train" else EMBEDDED_SIDE
     unit = "completion" if name == "train" else "reply"
-    source = f"{fixed:g} s + {1000 * each:g} ms a {unit}, the default run's on two x86-64 cores (2026-11-21)"
+    source = f"{fixed:g} s + {1000 * each:g} ms per {unit}, the default run's on two x86-64 cores (2026-11-21)"
     return fixed + each * case.work(name), source
 
 
@@ -120,8 +120,8 @@ def _cpu_seconds(case: Case, name: str) -> Estimate:
     flops = 6 if name == "train" else 2
     seconds = _tokens(case, name) * flops * case.size.parameters / (CPU_RATE * case.machine.cores)
     return seconds, (
-        f"{_tokens(case, name):,} tokens at most, {flops} FLOPs a token and parameter, at best {CPU_RATE / 1e9:g} "
-        "GFLOP/s a core (measured 2026-11-21: 0.6 billion parameters, two cores with AVX-512)"
+        f"{_tokens(case, name):,} tokens at most, {flops} FLOPs per token and parameter, at best {CPU_RATE / 1e9:g} "
+        "GFLOP/s per core (measured 2026-11-21: 0.6 billion parameters, two cores with AVX-512)"
     )
 
 
@@ -133,7 +133,7 @@ def _gpu_seconds(case: Case, name: str) -> Estimate:
             return UNKNOWN, "no earlier run by this trainer, and no rule for it"
         seconds = H200_COMPILING + H200_STEP * scale * tokens / H200_STEP_TOKENS
         return seconds, (
-            f"{tokens:,} tokens at most, at an H200's {H200_STEP} s a step of {H200_STEP_TOKENS:,}, after "
+            f"{tokens:,} tokens at most, at an H200's {H200_STEP} s per step of {H200_STEP_TOKENS:,}, after "
             f"{H200_COMPILING:g} s of compiling (2026-11-21: {model})"
         )
     if case.engine != "vllm":
@@ -145,7 +145,7 @@ def _gpu_seconds(case: Case, name: str) -> Estimate:
 
 
 def _tokens(case: Case, name: str) -> int:
-    """The most that a stage draws."""
+    """The most tokens that a stage generates."""
     config = case.config
     each = (config.max_completion or config.max_sequence) if name == "train" else config.max_tokens
     return int(case.work(name)) * each

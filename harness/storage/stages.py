@@ -51,7 +51,7 @@ def _warms_up(config: Configuration, before_after: bool) -> bool:
     return _trains(config, before_after) and config.warms_up
 
 
-EVALUATE, TASKS = "harness.cli.rooms:evaluate_sides", "harness.cli.rooms:measure_tasks"
+EVALUATE, TASKS = "harness.cli.stage_functions:evaluate_sides", "harness.cli.stage_functions:measure_tasks"
 ROWS = (
     Stage(
         BASE, "before", lambda config, _: not config.adapter, EVALUATE,
@@ -66,7 +66,7 @@ ROWS = (
         reads=(), writes=("also/",), tasks_of=BASE, unit="documents",
     ),
     Stage(
-        "warm-up", "train-sft", _warms_up, "harness.cli.rooms:train_sft",
+        "warm-up", "train-sft", _warms_up, "harness.cli.stage_functions:train_sft",
         reads=(), writes=("train/sft/",), data="lessons", trains=True, unit="epochs",
     ),
     Stage(
@@ -74,7 +74,7 @@ ROWS = (
         reads=("train/sft/adapter",), writes=("sft/",), data="evaluation_problems", makes=("sft",),
     ),
     Stage(
-        "train", "train", _trains, "harness.cli.rooms:train_grpo",
+        "train", "train", _trains, "harness.cli.stage_functions:train_grpo",
         reads=("train/sft/adapter",), writes=("train/",), data="training_problems", trains=True, unit="completions",
     ),
     Stage(
@@ -87,7 +87,7 @@ ROWS = (
         reads=("train/adapter",), writes=("also/",), tasks_of=LAST, unit="documents",
     ),
     Stage(
-        REPORT, "report", lambda *_: True, "harness.cli.rooms:write_report",
+        REPORT, "report", lambda *_: True, "harness.cli.stage_functions:write_report",
         reads=("before/", "sft/", "after/", "also/", "train/"), writes=("comparison.json", "report/"), unit="report",
     ),
 )  # fmt: skip

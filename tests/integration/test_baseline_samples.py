@@ -13,7 +13,7 @@ from planning import plan
 import harness
 from baselines.statistics import baseline_samples as simulation
 from harness.cli import show
-from harness.cli.rooms import run_stage
+from harness.cli.stage_functions import run_stage
 from harness.errors import UserError
 from harness.evaluation import evaluate
 from harness.statistics import gate, stats

@@ -69,7 +69,8 @@ def test_verbose_prints_a_line_a_reply(harness, tmp_path):
     data = write_jsonl(tmp_path / "d.jsonl", [{"question": "?", "answer": 1}, {"question": "??", "answer": 2}])
     done = harness("eval", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--dataset", data, "--verbose")
     assert done.stdout.startswith(
-        "1/2 right 100.0% predicted 1 truth 1\n2/2 wrong 50.0% predicted 5 truth 2\n1/2 right in the layout\n"
+        "1/2 right 100.0% predicted 1 truth 1\n2/2 wrong 50.0% predicted 5 truth 2\n"
+        "1/2 correct and in the required format\n"
     )
 
 
@@ -84,7 +85,7 @@ def test_rows_that_could_not_be_graded_are_told(harness, tmp_path):
 def test_ask_streams_the_reply_and_names_its_parts(harness):
     done = harness("ask", "Ani has 5 apples. A friend brings 7 more apples. How many apples does Ani have now?")
     assert done.returncode == 0, done.stderr
-    assert "layout: " in done.stdout
+    assert "format: " in done.stdout
     assert "tokens, ended by stop" in done.stdout
 
 

@@ -70,7 +70,7 @@ def test_each_grader_reads_what_it_is_known_to_read(run):
     for each, (_, reply, ours, theirs) in zip(checked, TRAPS, strict=True):
         read = {
             name: ruling.extracted and f"{ruling.extracted}{'*' if ruling.right else ''}"
-            for name, ruling in each.rulings.items()
+            for name, ruling in each.grader_scores.items()
         }
         assert (each.is_right, read) == (ours, dict(zip(GRADERS, theirs, strict=True))), reply
 
@@ -125,7 +125,7 @@ def test_each_reply_of_a_problem_counts(run):
     checked = crosscheck.check(side, crosscheck.graders(), quiet=True)
     assert [each.completion.index for each in checked] == [0, 1, 2] * 2
     for name in GRADERS:
-        found = crosscheck.standing(checked, name)
+        found = crosscheck.summarise(checked, name)
         assert (found.n, found.agreement) == (6, 1)
 
 

@@ -6,7 +6,7 @@ from conftest import configuration, evaluate_until, generate, write_jsonl
 
 from harness.data import datasets
 from harness.errors import UserError
-from harness.evaluation import evaluate, prompts
+from harness.evaluation import evaluate, generation, prompts
 from harness.models import checkpoints
 from harness.storage.store import Run
 
@@ -98,7 +98,7 @@ def test_data_that_was_edited_under_a_run_stops_it(tmp_path):
     run = Run.create(tmp_path / "run", config, "harness eval")
     evaluate.evaluate(run, ["before"], None, True, None)
     write_jsonl(data, [{"question": "another?", "answer": 1}])
-    with pytest.raises(UserError, match="was it edited"):
+    with pytest.raises(UserError, match="the dataset changed since"):
         evaluate.evaluate(run, ["before"], None, True, None)
 
 
@@ -125,4 +125,4 @@ def test_greedy_replies_that_do_not_repeat_are_counted(tmp_path):
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
     journal.write_text("".join(json.dumps(row | {"text": row["text"] + "."}) + "\n" for row in rows))
     run.keep(journal)
-    assert evaluate.generate_again(run, "before", engine, wanted) == {"replies": 8, "differ": 8}
+    assert generation.generate_again(run, "before", engine, wanted) == {"replies": 8, "differ": 8}

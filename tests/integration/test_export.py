@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import configuration, rename_keys, save_adapter
 
-from harness.cli.export import measuring
+from harness.cli.export import command_to_measure
 from harness.config import configure
 from harness.data import datasets
 from harness.errors import UserError
@@ -204,7 +204,7 @@ def test_llama_cpp_is_called_for_each_type(quants, calls, llama, adapter, tmp_pa
 )
 def test_an_exported_gguf_says_how_it_is_measured(model, recipe, options, how):
     config = configure(model, recipe, options, [])
-    said = measuring(config, recipe, Path("out"), ["README.md", "mine-Q8_0.gguf", "mine-Q4_K_M.gguf"])
+    said = command_to_measure(config, recipe, Path("out"), ["README.md", "mine-Q8_0.gguf", "mine-Q4_K_M.gguf"])
     assert said == f"harness eval --model out/mine-Q8_0.gguf {how}"
 
 

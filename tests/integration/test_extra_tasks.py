@@ -7,7 +7,7 @@ import pytest
 from conftest import configuration, needs_lm_eval, write_jsonl
 
 from harness.errors import UserError
-from harness.lmeval import also, pairing
+from harness.lmeval import extra_tasks, pairing
 from harness.storage.files import read_journal, read_json
 from harness.storage.store import Run
 from reports import run_view
@@ -127,7 +127,7 @@ def test_a_metric_is_in_percent_where_both_sides_are(run):
     side["measures"]["small_choice"]["acc"] |= {"share": False, "percent": False}
     file.write_text(json.dumps(side))
     run.keep(file)
-    also.compare_tasks(run)
+    extra_tasks.compare_tasks(run)
     rows = run_view.build(run, run.evaluations()).also.tasks
     assert not [cell for cell in (*rows["small_choice"][0].sides[0], rows["small_choice"][0].delta) if "%" in cell]
     assert rows["small_words"][0].delta.endswith(" pp")
@@ -135,7 +135,7 @@ def test_a_metric_is_in_percent_where_both_sides_are(run):
     assert stored["small_choice"]["acc"]["test"] == "sign-flip permutation"
     file.write_text(kept)
     run.keep(file)
-    also.compare_tasks(run)
+    extra_tasks.compare_tasks(run)
 
 
 def test_a_document_that_is_not_the_same_has_no_partner(run):
@@ -145,19 +145,19 @@ def test_a_document_that_is_not_the_same_has_no_partner(run):
     rows[0]["doc_hash"] = "another"
     write_jsonl(file, rows[:-1])
     run.keep(file)
-    also.compare_tasks(run)
+    extra_tasks.compare_tasks(run)
     stored = read_json(run.path / "also/comparison.json")
     assert stored["left_out"] == 2
     assert stored["tasks"]["small_choice"]["acc"]["n_pairs"] == 5
     file.write_text(kept)
     run.keep(file)
-    also.compare_tasks(run)
+    extra_tasks.compare_tasks(run)
 
 
 def test_a_task_without_a_temperature_is_greedy(tasks):
     """lm-eval leaves the temperature open there, and vLLM's own default is 1."""
     config = configuration(f"also_tasks={tasks}").model_copy(update={"also": ("small_words", "small_choice")})
-    words, choice = also._loaded_tasks(config, also._manager(config))
+    words, choice = extra_tasks._loaded_tasks(config, extra_tasks._manager(config))
     assert words.get_config("generation_kwargs") == {
         "until": [],
         "max_gen_toks": 6,
@@ -220,7 +220,7 @@ def test_what_is_compared_is_what_the_aggregation_means(metric, aggregation, bef
         assert not any(left_out for _, _, left_out in rows)
         weighed = [(scores[title], scores[title], weights.get(title, 1.0)) for scores, weights, _ in rows]
         theirs = task.by[metric](values)
-        mean = also._over_weights(weighed)[0].mean()
+        mean = extra_tasks._over_weights(weighed)[0].mean()
         assert mean == pytest.approx(np.log(theirs) if title.startswith("log") else theirs)
         figures.append(mean)
     lower = "perplexity" in metric or metric == "bits_per_byte"
@@ -235,8 +235,8 @@ UNPAIRED = [("f1", "f1"), ("bleu", "bleu"), ("median", "median"), ("own", lambda
 def test_what_cannot_be_paired_is_refused_by_name(metric, aggregation):
     task = Task(**{metric: aggregation})
     with pytest.raises(UserError, match=f"--also mine: nothing of it can be paired .{metric} is aggregated by"):
-        also._refuse_unpaired([task])
-    also._refuse_unpaired([Task(acc="mean", **{metric: aggregation})])
+        extra_tasks._refuse_unpaired([task])
+    extra_tasks._refuse_unpaired([Task(acc="mean", **{metric: aggregation})])
     _, _, left_out = pairing.shares({"metrics": [metric], metric: (1, 2)}, pairing.aggregations(task))
     assert left_out[metric].endswith("which is no mean over documents")
 
@@ -265,10 +265,10 @@ def test_the_figures_of_a_side_are_lm_evals_own(tasks, tmp_path):
         (tmp_path / f"{kind}.yaml").write_text(task)
     config = configuration(f"also_tasks={tmp_path}", engine="transformers")
     config = config.model_copy(update={"also": tuple(f"small_{kind}" for kind in metrics)})
-    results, by = also._evaluate(config, None)
+    results, by = extra_tasks._evaluate(config, None)
     samples = [(task, each) for task, found in results["samples"].items() for each in found]
-    summary = also._summary(
-        [also._row(task, each, by[task], {}) for task, each in samples], results["higher_is_better"]
+    summary = extra_tasks._summary(
+        [extra_tasks._row(task, each, by[task], {}) for task, each in samples], results["higher_is_better"]
     )
     for task, title, figure in (
         ("small_loglikelihood", "log(perplexity)", "perplexity,none"),
@@ -287,7 +287,7 @@ def test_what_an_older_program_kept_as_a_perplexity_is_not_compared(run):
     for file in files:
         file.write_text(kept[file].replace('"acc"', '"perplexity"'))
     run.keep(*files)
-    also.compare_tasks(run)
+    extra_tasks.compare_tasks(run)
     stored = read_json(run.path / "also/comparison.json")
     assert "small_choice" not in stored["tasks"]
     assert "an older program kept it otherwise" in stored["unpaired"]["small_choice"]["perplexity"]
@@ -296,7 +296,7 @@ def test_what_an_older_program_kept_as_a_perplexity_is_not_compared(run):
     for file, text in kept.items():
         file.write_text(text)
     run.keep(*files)
-    also.compare_tasks(run)
+    extra_tasks.compare_tasks(run)
 
 
 @pytest.mark.parametrize(
@@ -304,5 +304,5 @@ def test_what_an_older_program_kept_as_a_perplexity_is_not_compared(run):
     [([0, 1, 1], True, True), ([0.2, 1.0], False, True), ([-3.5, 0.2], False, False), ([12.0], False, False)],
 )
 def test_what_a_metric_is_follows_from_its_values(values, share, percent):
-    kind = also.kind_of(np.array(values), False)
+    kind = extra_tasks.definition_by_values(np.array(values), False)
     assert (kind.share, kind.percent, kind.better) == (share, percent, -1)

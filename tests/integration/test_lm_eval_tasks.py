@@ -14,7 +14,7 @@ from harness.config import configure
 from harness.data import word_problems
 from harness.data.datasets import DATASETS, evaluation_problems
 from harness.evaluation import evaluate, prompts
-from harness.evaluation.scoring import TEXT_METRICS, grade
+from harness.evaluation.scoring import TEXT_METRICS, score_text
 from harness.lmeval import OURS
 from harness.models import checkpoints
 from harness.parsing import formats
@@ -205,7 +205,7 @@ def test_the_embedded_models_replies_score_as_by_harness(task, results):
     values = defaultdict(list)
     for sample in results["samples"][task]:
         reply, answer = sample["resps"][0][0], sample["doc"]["answer"]
-        expected = grade(reply, answer, format, equality, LANGUAGES[name]).scores
+        expected = score_text(reply, answer, format, equality, LANGUAGES[name]).scores
         expected |= {f"reward/{key}": value for key, value in rewards.score(reply, answer).scores.items()}
         scored = {key: value for key, value in expected.items() if value is not None}
         assert {key: sample[key] for key in sample["metrics"]} == scored

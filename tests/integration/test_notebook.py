@@ -8,7 +8,7 @@ from conftest import configuration
 
 import harness
 from harness.errors import UserError
-from harness.evaluation.evaluate import score
+from harness.evaluation.score_side import score_side
 from harness.statistics.compare import compare
 from harness.storage.files import Journal
 from harness.storage.store import Run
@@ -45,7 +45,7 @@ def store(run: Run, side: str, texts: list[str], prefix: str = "") -> None:
                 for n, text in enumerate(texts)
             ]
         )
-    score(run, side, quiet=True)
+    score_side(run, side, quiet=True)
 
 
 @pytest.fixture

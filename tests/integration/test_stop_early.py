@@ -10,8 +10,9 @@ from conftest import configuration, write_jsonl
 from scipy.stats import multivariate_normal
 
 from baselines.statistics import early
-from harness.cli.rooms import run_stage
+from harness.cli.stage_functions import run_stage
 from harness.evaluation import evaluate
+from harness.evaluation.score_side import score_side
 from harness.evaluation.sides import last_of, read_baseline, save_baseline
 from harness.plan.case import Earlier
 from harness.statistics import compare, sequential, stats
@@ -150,9 +151,9 @@ def make(tmp_path, adapter):
     return made
 
 
-def both(run: Run, watch=None) -> Run:
+def both(run: Run, on_completion=None) -> Run:
     """Base and adapter together."""
-    evaluate.evaluate(run, ["before", "after"], run.config.adapter, True, watch)
+    evaluate.evaluate(run, ["before", "after"], run.config.adapter, True, on_completion)
     return run
 
 
@@ -221,7 +222,7 @@ def test_in_a_full_run_the_base_is_whole_and_the_other_side_stops(make, adapter,
         assert "Stopped at look 3 of 10, after 18 of 60 problems: the difference in accuracy_flexible" in text
         assert "Better: accuracy_flexible went from 0.0% to 100.0%" in text
         assert "no partner" not in text
-    evaluate.score(run, "after", quiet=True)
+    score_side(run, "after", quiet=True)
     assert compare.compare(*run.evaluations()) == found
 
 
@@ -354,4 +355,4 @@ def test_a_plan_says_the_looks(command, capsys, tmp_path, monkeypatch):
     said = json.loads(capsys.readouterr().out.splitlines()[-1])["stop early"]
     assert said["looks"].startswith("10, after 132, 264, ")
     assert said["at most"] == "1,319 replies with the adapter"
-    assert said["for +10 points"].startswith("about 500 problems on average (30 % of the problems changing sides")
+    assert said["for +10 points"].startswith("about 500 problems on average (30 % of the answers changing")

@@ -10,7 +10,7 @@ import pytest
 import trl
 from conftest import configuration, write_jsonl
 
-from harness.cli.check import check_names
+from harness.cli.run_checks import check_names
 from harness.errors import UserError
 from train import arguments, backends, stage
 from train.rollouts import Rollouts, own_functions
@@ -85,7 +85,7 @@ def test_a_reward_that_raises_ends_in_one_line(harness, tmp_path):
     (tmp_path / "mine.py").write_text("def broken(completions, **_):\n    return [1 / 0]\n")
     done = harness("train", *SMALL, "--set", "rewards=mine.py", "--output", "r")
     assert done.returncode == 2
-    assert "harness: reward broken raised ZeroDivisionError: division by zero: mend the function" in done.stderr
+    assert "harness: reward broken raised ZeroDivisionError: division by zero: fix the function" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -96,14 +96,14 @@ def test_a_reward_that_raises_ends_in_one_line(harness, tmp_path):
 def test_a_reward_that_returns_nothing_or_raises_late_is_named(tmp_path, body, message):
     (tmp_path / "mine.py").write_text(f"def mine(completions, **_):\n    {body}\n")
     (mine,) = own_functions(tmp_path / "mine.py")
-    with pytest.raises(UserError, match=f"reward mine raised .*{message}: mend the function"):
+    with pytest.raises(UserError, match=f"reward mine raised .*{message}: fix the function"):
         mine(completions=["a", "b"])
 
 
 @pytest.mark.parametrize(("probes", "expected"), [(16, 8), (15, 5), (7, 7), (17, 1)])
 def test_probes_take_no_larger_batches_than_training_and_all_alike(tmp_path, probes, expected):
     config = configuration("eval_every=1", "prompts_per_step=2", "generations=4")
-    made = arguments.grpo_arguments(config, tmp_path, 8, 1, probes, goes_on=False)
+    made = arguments.grpo_arguments(config, tmp_path, 8, 1, probes, resumes=False)
     assert (made.per_device_train_batch_size, made.per_device_eval_batch_size) == (8, expected)
 
 
@@ -112,12 +112,12 @@ def test_the_loss_is_the_tutorials_unless_it_is_set(tmp_path, loss_type):
     """What libraries have changed their defaults of since, whatever the loss."""
     theirs = {"scale_rewards": "group", "mask_truncated_completions": False, "epsilon": 0.2, "epsilon_high": 0.2,
               "use_bias_correction_kl": False, "vllm_importance_sampling_correction": False}  # fmt: skip
-    made = arguments.grpo_arguments(configuration(f"loss_type={loss_type}"), tmp_path, 8, 1, 0, goes_on=False)
+    made = arguments.grpo_arguments(configuration(f"loss_type={loss_type}"), tmp_path, 8, 1, 0, resumes=False)
     assert {name: getattr(made, name) for name in theirs} == theirs
     settings = ("scale_rewards=none", "mask_truncated_completions=true", "epsilon=0.1", "epsilon_high=0.28",
                 "kl_bias_correction=true", "importance_correction=true", "rollouts=vllm")  # fmt: skip
     config = configuration(f"loss_type={loss_type}", *settings)
-    made = arguments.grpo_arguments(config, tmp_path, 8, 1, 0, goes_on=False)
+    made = arguments.grpo_arguments(config, tmp_path, 8, 1, 0, resumes=False)
     assert [getattr(made, name) for name in theirs] == ["none", True, 0.1, 0.28, True, True]
 
 
@@ -143,7 +143,7 @@ def test_a_second_gpu_does_not_double_a_batch(tmp_path, monkeypatch):
         config._n_gpu = 2
 
     monkeypatch.setattr(trl.GRPOConfig, "__post_init__", with_two_gpus)
-    assert arguments.grpo_arguments(configuration(), tmp_path, 8, 1, 0, goes_on=False).n_gpu == 1
+    assert arguments.grpo_arguments(configuration(), tmp_path, 8, 1, 0, resumes=False).n_gpu == 1
 
 
 def test_a_warm_up_that_has_ended_is_not_trained_on(harness, tmp_path):
@@ -271,7 +271,7 @@ def test_a_batch_that_two_processes_cannot_share_is_refused(harness):
 
 MISTAKES = [
     (["--set", "launcher=nothere -n 2"], "launcher = nothere: no such program"),
-    (["--set", "launcher=torchrun 'x"], "launcher = torchrun 'x: No closing quotation: mend its quotes"),
+    (["--set", "launcher=torchrun 'x"], "launcher = torchrun 'x: No closing quotation: fix its quotes"),
     (["--set", "launcher=torchrun", "--trainer", "unsloth"], "trainer unsloth trains on one GPU"),
     (["--set", "accumulation=3"], "accumulation = 3 does not divide the 32 completions"),
     (["--set", "max_prompt=900", "--set", "max_completion=900"], "do not fit into max_sequence = 1024"),
@@ -281,7 +281,7 @@ MISTAKES = [
     (["--set", "max_prompt=3"], "0 of 3000 training prompts are left"),
     (["--set", "rewards=nothere.py"], "no such file"),
     (["--set", "lora_targets=['nothere']"], "the recipe does not fit the model: .*nothere"),
-    (["--set", "lora_targets=['q_proj', 'nothere']"], "lora_targets = q_proj, nothere: .* are q_proj: mend"),
+    (["--set", "lora_targets=['q_proj', 'nothere']"], "lora_targets = q_proj, nothere: .* are q_proj: fix"),
     (["--set", "max_prompt=250", "--set", "max_completion=10", "--set", "max_sequence=255"], "do not fit into"),
     (
         ["--set", "rollouts=server", "--set", "rollout_server=http://127.0.0.1:9"],
@@ -289,7 +289,7 @@ MISTAKES = [
     ),
     (
         ["--set", "rollouts=server", "--set", "rollout_server=http://me:key@127.0.0.1:9"],
-        "rollout_server: a key has no place in an address",
+        "rollout_server: a key is not allowed in an address",
     ),
     (["--set", "sft_dataset=dapo", "--set", "sft_data=nothere.jsonl"], "sft_dataset = dapo: sft_data .*no such file"),
     (["--set", "tracker=trackio"], "tracker 'trackio' needs trackio: pip install 'harness.trackio.'"),

@@ -126,10 +126,10 @@ def test_a_training_that_is_not_finished_is_not_passed_over(tmp_path):
 def test_a_seeds_run_goes_on_at_another_pace(tmp_path):
     config = configuration("training_seeds=2", limit=2, engine="transformers", engine_args={"batch_size": "64"})
     run = Run.create(tmp_path / "run", config, "harness run")
-    one = training_seeds.begin(run, 3407)
+    one = training_seeds.open_seed(run, 3407)
     one.lock_file.close()
     run.remember("harness run again", config.model_copy(update={"engine_args": {"batch_size": "8"}}))
-    again = training_seeds.begin(run, 3407)
+    again = training_seeds.open_seed(run, 3407)
     assert again.config.engine_args == {"batch_size": "8"}
     assert again.record["command"] == "harness run again"
 
@@ -273,6 +273,26 @@ def test_scores_and_page_are_made_again(killed, harness):
     assert done.returncode == 0, done.stderr
     assert (run / "seeds.json").read_bytes() == old
     assert "The recipe: another training" in done.stdout
+
+
+def test_only_a_seed_that_was_scored_again_is_gathered_again(killed, tmp_path):
+    run = Run(shutil.copytree(killed[0], tmp_path / "copy"))
+    gathered = run.path / "after" / "scores.jsonl"
+    old, written = gathered.read_bytes(), gathered.stat().st_mtime_ns
+    training_seeds.gather_changed(run)
+    assert gathered.stat().st_mtime_ns == written
+    member = training_seeds.members(run)[SEEDS[1]]
+    scores = member.path / "after" / "scores.jsonl"
+    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    scores.write_text("".join(json.dumps(row | {"extracted": "other"}) + "\n" for row in rows))
+    with pytest.raises(UserError, match="was changed after it was written"):
+        training_seeds.gather_changed(run)
+    member.keep(scores)
+    training_seeds.gather_changed(run)
+    assert gathered.read_bytes() != old
+    assert [each.extracted for each in run.evaluation("after").scores if each.index == 1] == ["other"] * 12
+    parts = training_seeds.by_seed(run.config, run.evaluation("after"))
+    assert [len(parts[seed].completions) for seed in SEEDS] == [12, 12]
 
 
 def test_a_seed_that_is_gone_is_one_line(killed, tmp_path):

@@ -28,7 +28,7 @@ names = ("scale_rewards", "mask_truncated_completions", "epsilon", "epsilon_high
          "vllm_importance_sampling_correction", "beta", "loss_type")
 for loss_type in ("grpo", "bnpo", "dr_grpo", "dapo"):
     config = configure("tiny", None, {}, [f"loss_type={loss_type}", "rollouts=generate"])
-    made = grpo_arguments(config, pathlib.Path("r"), 8, 1, 0, goes_on=False)
+    made = grpo_arguments(config, pathlib.Path("r"), 8, 1, 0, resumes=False)
     print(json.dumps([getattr(made, name) for name in names]), file=sys.stderr)
 """
 

@@ -19,6 +19,7 @@ from harness.data import datasets
 from harness.engines import PROBE_CONTINUATION, agreement
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
+from harness.evaluation.adapter_checks import check_adapter
 from harness.models import checkpoints
 
 LoRARequest = pytest.importorskip("vllm.lora.request", reason="no vLLM here: tox -e vllm tests it").LoRARequest
@@ -142,7 +143,7 @@ def assert_same_but_for_ties(reference, expected, drawn):
     wanted = requests_of(reference, configuration(limit=PROBLEMS), False, True)
     prompts = {each.key: each.prompt for each in wanted}
     for key in differing:
-        with reference._speaking(key[0]):
+        with reference._adapter_on(key[0]):
             assert margin(reference, prompts[key], expected[key].text, drawn[key].text) < TIE
     same = drawn.keys() - differing
     assert {key: drawn[key].n_tokens for key in same} == {key: expected[key].n_tokens for key in same}
@@ -339,15 +340,15 @@ def test_adapters_that_do_nothing_or_too_much_are_refused(engine, tmp_path):
     config = configuration(limit=2)
     wanted = requests_of(engine, config, True)
     first = engine.lora
-    assert evaluate.prove_adapter(config, first.lora_path, engine, wanted, quiet=True)["leak"] < 0.01
+    assert check_adapter(config, first.lora_path, engine, wanted, quiet=True)["leak"] < 0.01
     engine.lora = LoRARequest("inert", 2, str(save_adapter(tmp_path / "inert", spread=0.0)))
     with pytest.raises(UserError, match="lora_B are zero"):
-        evaluate.prove_adapter(config, str(tmp_path / "inert"), engine, wanted, quiet=True)
+        check_adapter(config, str(tmp_path / "inert"), engine, wanted, quiet=True)
     engine.lora = first
-    assert evaluate.prove_adapter(config, first.lora_path, engine, wanted, quiet=True)["leak"] < 0.01
+    assert check_adapter(config, first.lora_path, engine, wanted, quiet=True)["leak"] < 0.01
     engine.lora = LoRARequest("another", 3, str(save_adapter(tmp_path / "another", spread=0.03)))
     with pytest.raises(UserError, match="where both share a batch"):
-        evaluate.prove_adapter(config, engine.lora.lora_path, engine, wanted, quiet=True)
+        check_adapter(config, engine.lora.lora_path, engine, wanted, quiet=True)
 
 
 def test_a_prompt_that_is_too_long_is_left_out_or_named(engine, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from conftest import configuration, evaluate_until, write_jsonl
 from safetensors.torch import load_file, save_file
 
-from harness.cli.rooms import run_stage
+from harness.cli.stage_functions import run_stage
 from harness.errors import UserError
 from harness.evaluation import evaluate, provenance
 from harness.evaluation.same_data import refuse_changed_data
@@ -33,12 +33,12 @@ def run(tmp_path):
     return run
 
 
-OTHER = "answer to other questions or true answers than the data has now"
+OTHER = 'the dataset changed since side "before" was generated'
 
 
 def test_answers_that_were_edited_under_half_a_side_stop_it(run, tmp_path):
     write_jsonl(tmp_path / "d.jsonl", rows("1239"))
-    with pytest.raises(UserError, match=f"the replies of before {OTHER}.*--fresh"):
+    with pytest.raises(UserError, match=f"{OTHER}.*--fresh"):
         evaluate.evaluate(run, ["before"], None, True, None)
     assert len(run.completions("before")) == 2
     write_jsonl(tmp_path / "d.jsonl", rows("1234"))
@@ -48,7 +48,7 @@ def test_answers_that_were_edited_under_half_a_side_stop_it(run, tmp_path):
 def test_answers_that_were_edited_between_the_sides_stop_the_second(run, tmp_path):
     evaluate.evaluate(run, ["before"], None, True, None)
     write_jsonl(tmp_path / "d.jsonl", rows("9999"))
-    with pytest.raises(UserError, match=f"the replies of before {OTHER}"):
+    with pytest.raises(UserError, match=OTHER):
         evaluate.evaluate(run, ["after"], None, True, None)
     assert not run.has_replies("after")
 
@@ -60,7 +60,7 @@ def test_weights_that_were_changed_between_the_sides_stop_the_second(tmp_path):
     evaluate.evaluate(run, ["before"], None, True, None)
     weights = load_file(model / "model.safetensors")
     save_file({name: tensor * 2 for name, tensor in weights.items()}, model / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match="the replies of before are of another checkpoint than there is now"):
+    with pytest.raises(UserError, match='the checkpoint changed since side "before" was generated'):
         evaluate.evaluate(run, ["after"], None, True, None)
 
 
@@ -75,7 +75,7 @@ def test_problems_that_were_edited_under_a_training_stop_it(harness, tmp_path):
     write_jsonl(data, rows("12345679"))
     done = harness(*command)
     assert done.returncode == 2
-    assert "its stage 'train' trained on other problems than the data has now" in done.stderr.splitlines()[-1]
+    assert 'the training problems changed since stage "train" started' in done.stderr.splitlines()[-1]
 
 
 def test_the_same_command_on_a_finished_run_notices_other_data(command, tmp_path, monkeypatch):
@@ -97,14 +97,14 @@ def test_the_same_command_on_a_finished_run_notices_other_data(command, tmp_path
     write_jsonl(data, rows("1239"))
     code, said = command(*evaluation)
     assert (code, said.count("\n")) == (2, 1)
-    assert "r: its stage 'before' answers to other questions or true answers than the data has now" in said
+    assert 'r: the dataset changed since side "before" was generated' in said
 
 
 def test_data_that_changed_after_a_stage_stop_the_next_before_anything_is_trained(run, tmp_path):
     evaluate.evaluate(run, ["before"], None, True, None)
     write_jsonl(tmp_path / "d.jsonl", rows("9999"))
     for stage in ("train", "warm-up", "after", "also-before"):
-        with pytest.raises(UserError, match="its stage 'before' answers to other questions"):
+        with pytest.raises(UserError, match=OTHER):
             run_stage(run, stage, quiet=True)
     assert not (run.path / "train").exists()
 
@@ -116,7 +116,7 @@ def test_a_training_of_an_older_program_is_not_held_to_what_it_did_not_leave_out
     run.note("train", {"dataset_sha": "of all its problems"})
     refuse_changed_data(run)
     run.note("train", {"dataset_sha": "of others", "near_copies": {"count": 0, "evaluated": 4, "examples": []}})
-    with pytest.raises(UserError, match="its stage 'train' trained on other problems"):
+    with pytest.raises(UserError, match='the training problems changed since stage "train" started'):
         refuse_changed_data(run)
 
 

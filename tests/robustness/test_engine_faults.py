@@ -16,7 +16,7 @@ from harness.engines import openai_client
 from harness.evaluation import evaluate
 from harness.storage.store import Run
 
-GOES_ON = "what was drawn is kept, the same command goes on"
+CONTINUES = "what was generated is kept, the same command continues"
 PROTOCOL = "does not answer in OpenAI's protocol"
 PROBLEMS = 8
 
@@ -168,7 +168,7 @@ def test_what_lasts_ends_in_a_line_and_the_rest_is_drawn_later(tmp_path, server,
     assert time.monotonic() - started < 15
     (said,) = capsys.readouterr().err.splitlines()
     assert said.isprintable()
-    assert said.endswith(GOES_ON)
+    assert said.endswith(CONTINUES)
     assert len(said) < 400
     assert re.search(line, said), said
     assert len(server.asked) == 3 + tries
@@ -236,7 +236,7 @@ def test_a_server_that_dies_and_comes_back(harness):
     with serving(first):
         died = harness(*command, "retries=1")
     assert died.returncode == 2
-    assert died.stderr.splitlines()[-1].endswith(f"does not answer: {GOES_ON}")
+    assert died.stderr.splitlines()[-1].endswith(f"does not answer: {CONTINUES}")
     assert "Traceback" not in died.stderr
     journal = Path("out/before/completions.jsonl")
     kept = journal.read_bytes()

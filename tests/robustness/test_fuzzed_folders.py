@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from harness.cli import show
-from harness.cli.rooms import run_stage
+from harness.cli.stage_functions import run_stage
 from harness.config import EMBEDDED
 from harness.evaluation import evaluate, sides
 from harness.models import adapters, checkpoints

@@ -24,7 +24,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness import rewards
-from harness.cli.check import check_names
+from harness.cli.run_checks import check_names
 from harness.config import RECIPES, check, configure, recipe_names
 from harness.data import datasets, tables
 from harness.parsing.formats import FORMATS

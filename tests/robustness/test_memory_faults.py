@@ -167,7 +167,9 @@ def vllm(monkeypatch):
         sys.modules.pop(name, None)
 
 
-OPTIONS = "--engine-arg gpu_memory_utilization or lower max_num_seqs, and what is drawn is kept, or lower max_model_len"
+OPTIONS = (
+    "--engine-arg gpu_memory_utilization or lower max_num_seqs, and what is generated is kept, or lower max_model_len"
+)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +191,8 @@ OPTIONS = "--engine-arg gpu_memory_utilization or lower max_num_seqs, and what i
          f"cannot start: Available memory on node .*: lower {OPTIONS}"),
         (ON_CUDA, f"cannot start: CUDA out of memory.*: lower {OPTIONS}"),
         (MemoryError(), f"cannot start: out of memory: lower {OPTIONS}"),
-        (NOT_SHORT, "cannot start: CUDA error: an illegal .*: mend the --engine-arg it speaks of"),
-        (RuntimeError(), "cannot start: RuntimeError: mend the --engine-arg it speaks of"),
+        (NOT_SHORT, "cannot start: CUDA error: an illegal .*: fix the --engine-arg that it names"),
+        (RuntimeError(), "cannot start: RuntimeError: fix the --engine-arg that it names"),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
@@ -210,7 +212,7 @@ def test_vllm_that_cannot_start(tmp_path, monkeypatch, capsys, vllm, error, line
          "(EngineCore pid=7) ERROR torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
          f"broke down: OutOfMemoryError: CUDA out of memory.*: lower {OPTIONS}"),
         (EngineDeadError("EngineCore encountered an issue. See stack trace (above) for the root cause."), "",
-         "broke down: EngineCore encountered an issue.*: the same command goes on from here"),
+         "broke down: EngineCore encountered an issue.*: the same command continues from here"),
     ],
 )  # fmt: skip
 def test_vllm_that_breaks_down_half_way(tmp_path, monkeypatch, capsys, vllm, error, last_words, line):

@@ -5,7 +5,7 @@ import json
 from conftest import configuration, serving
 from openai_server import Server, completion
 
-from harness.cli.rooms import run_stage
+from harness.cli.stage_functions import run_stage
 from harness.evaluation import evaluate
 from harness.storage.store import Run
 

@@ -22,7 +22,7 @@ def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(tmp_path, number
         said = program.stderr.read()
     assert time.monotonic() - started < 5
     assert program.returncode == 130
-    assert said.endswith("harness: stopped; the same command goes on from what is done\n")
+    assert said.endswith("harness: stopped; the same command continues from what is done\n")
     assert "Traceback" not in said
     kept = journal.read_bytes()
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ)

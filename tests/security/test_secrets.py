@@ -111,8 +111,8 @@ tracker.close()
 
 KEYS_IN_SETTINGS = [
     ((), ("--set", "rollouts=server", "--set", "rollout_server=http://me:planted-password@h:8000"),
-     "rollout_server: a key has no place in an address"),
-    ((), ("--engine", "openai", "--engine-arg", "base_url=http://h/v1#planted-password"), "a key has no place"),
+     "rollout_server: a key is not allowed in an address"),
+    ((), ("--engine", "openai", "--engine-arg", "base_url=http://h/v1#planted-password"), "a key is not allowed"),
     ((), ("--engine", "openai", "--engine-arg", "base_url=me:planted-password@h/v1"), "is no address of a server"),
     (("A_SECRET", "/planted-password/"), ("--set", "system_prompt=/planted-password/"), "the value of A_SECRET"),
     (("A_KEY", "planted-password"), ("--output", "planted-password"), "the command: holds the value of A_KEY"),

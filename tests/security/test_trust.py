@@ -13,7 +13,7 @@ import pytest
 from conftest import address, configuration, serving
 
 from harness.cli import LIBRARY_SETTINGS
-from harness.cli.check import check_names
+from harness.cli.run_checks import check_names
 from harness.errors import UserError
 from harness.models import checkpoints
 

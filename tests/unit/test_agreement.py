@@ -65,7 +65,7 @@ def engine_for(adapter: Path | str, dtype: str = "float32"):
 
 
 def proven(adapter: Path, dtype: str = "float32") -> dict:
-    return agreement.prove(str(adapter), engine_for(adapter, dtype).score)
+    return agreement.compare_with_training(str(adapter), engine_for(adapter, dtype).score)
 
 
 def swapped(adapter: Path) -> Path:
@@ -91,7 +91,9 @@ WEAKEST = ("alpha_pattern read as plain alpha", "half of the layers missing")
 def test_an_adapter_that_is_another_one_in_the_engine_stops_the_run(trained, tmp_path, fault, dtype):
     kind, made = FAULTS[fault]
     adapter = made(Path(shutil.copytree(trained[kind], tmp_path / "adapter")))
-    with pytest.raises(UserError, match=r"trainer and transformers do not run the same adapter: .* nats a token apart"):
+    with pytest.raises(
+        UserError, match=r"trainer and transformers do not run the same adapter: .* nats per token apart"
+    ):
         proven(adapter, dtype)
 
 
@@ -114,7 +116,7 @@ def test_rounding_alone_is_no_disagreement(tmp_path, spread):
     (exact,) = record.scores
     wide, narrow = (with_adapter(base_model(dtype), str(adapter)) for dtype in (torch.float32, torch.bfloat16))
     said = probes.trainer_scores(narrow, record.texts)
-    merged = [probes._said(each.merge_and_unload(), record.texts) for each in (wide, narrow)]
+    merged = [probes._token_scores(each.merge_and_unload(), record.texts) for each in (wide, narrow)]
     for one, other in (
         (exact, said),
         (exact, Scores("rollouts", "float32", exact.base, merged[0])),
@@ -155,7 +157,7 @@ def test_a_run_stops_before_its_first_reply(trained, tmp_path):
 def test_adapters_from_elsewhere_are_not_compared(tmp_path):
     found = proven(save_adapter(tmp_path / "adapter"))
     assert found == {"compared": [], "not_compared": {"trainer": "no probe.json beside the adapter"}}
-    assert agreement.prove("a name at a server", lambda _: None)["compared"] == []
+    assert agreement.compare_with_training("a name at a server", lambda _: None)["compared"] == []
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from harness.data import datasets
 from harness.data.datasets import Dataset
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
-from harness.lmeval import also
+from harness.lmeval import extra_tasks
 from harness.models import chat, checkpoints
 from harness.parsing import formats
 from harness.parsing.formats import FORMATS
@@ -158,8 +158,8 @@ def test_a_server_that_renders_is_told_the_switches():
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])
 def test_tasks_of_lm_eval_are_asked_with_them_too(engine):
     config = configuration("chat_template_kwargs={enable_thinking = false}", engine=engine)
-    assert also._model_arguments(config, engine, None)["chat_template_args"] == {"enable_thinking": False}
-    assert "chat_template_args" not in also._model_arguments(configuration(engine=engine), engine, None)
+    assert extra_tasks._model_arguments(config, engine, None)["chat_template_args"] == {"enable_thinking": False}
+    assert "chat_template_args" not in extra_tasks._model_arguments(configuration(engine=engine), engine, None)
 
 
 TEMPLATES = [{"name": "rag", "template": "{{ 1 }}"}, {"name": "tool_use", "template": PLAIN}]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.data.samples import Reading
-from harness.evaluation.scoring import grade
+from harness.evaluation.scoring import score_text
 
 CASES = [json.loads(line) for line in (Path(__file__).parent / "grading.jsonl").open(encoding="utf-8")]
 # Of the same input Math-Verify's own tests expect both; harness/READING.md argues it.
@@ -15,7 +15,7 @@ EXCEPTIONS = {"set_rel_assymetry-2"}
 
 def graded(row):
     reading = Reading.of(row["dataset"], row["format"], row.get("language"))
-    return grade(row["completion"], row["answer"], reading.format, reading.equality, reading.language).scores
+    return score_text(row["completion"], row["answer"], reading.format, reading.equality, reading.language).scores
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])

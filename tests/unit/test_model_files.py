@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 from conftest import configuration
 
-from harness.cli.check import check_run
+from harness.cli.run_checks import check_run
 from harness.errors import UserError
 from harness.models import checkpoints, model_files, quantized
 
@@ -279,14 +279,14 @@ def test_what_an_engine_and_training_can_do_with_quantized_weights(method, engin
 def test_four_bits_of_another_kind_are_no_base_for_four_bits(folder):
     edit(folder, "config.json", quantization_config={"quant_method": "mxfp4"})
     config = configuration(f"checkpoint={folder}", "weights=4-bit", trains=True)
-    from harness.cli.check import _check_training
+    from harness.cli.run_checks import _check_training
 
     with pytest.raises(UserError, match=r"weights = 4-bit: .* is quantized by mxfp4 already: --set weights=16-bit"):
         _check_training(config)
 
 
 def test_training_beyond_the_context_is_refused():
-    from harness.cli.check import _check_training
+    from harness.cli.run_checks import _check_training
 
     with pytest.raises(UserError, match="max_sequence = 4096: embedded reads 2048 tokens"):
         _check_training(configuration("max_sequence=4096", trains=True))

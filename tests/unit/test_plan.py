@@ -42,7 +42,7 @@ def test_as_text_every_key_is_a_line(harness):
     lines = done.stdout.splitlines()
     assert "stages: before, train, after, report" in lines
     assert "  before = 15.4" in lines
-    assert "  before = 7 s + 28 ms a reply, the default run's on two x86-64 cores (2026-11-21)" in lines
+    assert "  before = 7 s + 28 ms per reply, the default run's on two x86-64 cores (2026-11-21)" in lines
     assert [line for line in lines if line.startswith("problems needed: 1287 to see 5 pp (80 % power of ")]
     assert lines.index("settings:") > lines.index("seconds from:")
 
@@ -171,16 +171,24 @@ def test_what_was_measured_stands_beside_a_model_of_that_size():
     assert "measured once" not in plan(configuration(model="qwen3-8b"))["memory"]
 
 
-POWER = "80 % power of the exact McNemar test as one of 3 (Holm), 30 %"
+POWER = "80 % power of the exact McNemar test, corrected for 3 metrics (Holm), 30 %"
 
 
 @pytest.mark.parametrize(
     ("options", "detect", "needed"),
     [
-        ({}, 0.12, f"227 to see 12 pp ({POWER} of the problems changing sides, which is assumed)"),
+        (
+            {},
+            0.12,
+            f"227 to see 12 pp ({POWER} of the answers changing, which is assumed)",
+        ),
         ({}, 0.05, "which is assumed): more than the 300 that there are"),
         ({"limit": 200}, 0.12, "which is assumed): more than --limit 200"),
-        ({}, 0.5, "50 % of the problems changing sides, the least that such a difference takes)"),
+        (
+            {},
+            0.5,
+            "50 % of the answers changing, the least that such a difference needs)",
+        ),
         ({"model": "qwen3-8b"}, 0.05, f"1287 to see 5 pp ({POWER}"),
     ],
 )
@@ -207,6 +215,6 @@ def test_how_many_change_sides_is_taken_from_an_earlier_comparison(tmp_path, fli
     run = earlier(tmp_path / "old", {"before": 10.0}, **options)
     write_json(run.path / "comparison.json", Comparison({}, flips, {}, 0).as_dict())
     made = plan(configuration(), runs=tmp_path, detect=0.05)
-    assumptions = f"10 % of the problems changing sides, as in {run.path})" if measured else "which is assumed)"
+    assumptions = f"10 % of the answers changing, as in {run.path})" if measured else "which is assumed)"
     assert made["detectable difference"].endswith(assumptions)
     assert ("430 to see" in made["problems needed"]) == measured

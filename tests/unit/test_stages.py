@@ -5,7 +5,7 @@ import importlib
 import pytest
 from conftest import configuration
 
-from harness.cli.rooms import run_stage
+from harness.cli.stage_functions import run_stage
 from harness.data import datasets
 from harness.errors import UserError
 from harness.storage import stages

@@ -201,7 +201,7 @@ def test_a_journal_without_its_run_needs_the_options(command, run):
     for command_line, said in (
         (("grade",), "completions.jsonl: says not how to grade its replies: add --dataset and --format"),
         (("grade", "--format", "xml"), "add --dataset"),
-        (("rewards", "score"), "completions.jsonl: says not which rewards: add --preset gemma3 or"),
+        (("rewards", "score"), "completions.jsonl: does not say which rewards: add --preset gemma3 or"),
     ):
         code, error = command(*command_line, "--input", lone, "--output", "o.jsonl")
         assert (code, error.count("\n")) == (2, 1)

@@ -99,7 +99,7 @@ def trainer_of(folder, output, **settings):
     """A trainer of a checkpoint, of the first eight problems."""
     config = configuration("prompts_per_step=2", "generations=4", "eval_every=0", "rollouts=generate")
     tokenizer = checkpoints.load_tokenizer(folder)
-    values = arguments.grpo_arguments(config, output, LIMIT, 1, 0, goes_on=False)
+    values = arguments.grpo_arguments(config, output, LIMIT, 1, 0, resumes=False)
     for name, value in settings.items():
         setattr(values, name, value)
     questions = [problem.question for problem in datasets.training_problems(config)[0].problems[:8]]

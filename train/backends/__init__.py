@@ -1,4 +1,4 @@
-"""The trainers by name, and what a machine without a GPU puts in place of what it lacks."""
+"""The trainers by name, and the settings that a machine without a GPU replaces."""
 
 from importlib.util import find_spec
 
@@ -16,7 +16,7 @@ LARGEST_ON_CPU = 1e9
 
 
 def trainer_name(config: Configuration) -> str:
-    """The trainer behind `auto` here: Unsloth where it and a GPU are, else plain TRL; so for what Unsloth has not."""
+    """The trainer behind `auto` here: Unsloth if it and a GPU are there and it can train this, else plain TRL."""
     if config.trainer != AUTO:
         return config.trainer
     needs_trl = config.launcher or config.rollouts == "server" or config.trust_remote_code
@@ -24,7 +24,7 @@ def trainer_name(config: Configuration) -> str:
 
 
 def has_gpu() -> bool:
-    # Unsloth wants to be imported before transformers; torch alone may be there.
+    # Unsloth must be imported before transformers; torch alone may be there.
     import torch
 
     return torch.cuda.is_available()
@@ -32,19 +32,19 @@ def has_gpu() -> bool:
 
 def fitted(config: Configuration) -> tuple[Configuration, dict[str, str]]:
     """`config` as this machine and trainer can run it, and what was replaced, by key, with the reason."""
-    gpu, found = has_gpu(), {}
+    gpu, changes = has_gpu(), {}
     if config.weights == "4-bit" and not gpu:
-        found["weights"] = ("16-bit", why_not_4bit(gpu))
+        changes["weights"] = ("16-bit", why_not_4bit(gpu))
     if config.optimizer.endswith("8bit") and not (gpu and find_spec("bitsandbytes")):
-        found["optimizer"] = ("adamw_torch", f"{config.optimizer} needs a GPU and bitsandbytes")
+        changes["optimizer"] = ("adamw_torch", f"{config.optimizer} needs a GPU and bitsandbytes")
     if config.rollouts == "vllm" and not (gpu and find_spec("vllm")):
-        found["rollouts"] = ("generate", "vLLM rollouts need a GPU and vLLM")
+        changes["rollouts"] = ("generate", "no GPU or no vLLM here: using transformers to generate (slower)")
     elif config.rollouts != "generate" and trainer_name(config) == "trl" and adapters.is_wrapper(config.checkpoint):
-        found["rollouts"] = ("generate", "TRL cannot hand this multimodal wrapper's weights to vLLM")
-    if config.importance_correction and "generate" in (config.rollouts, *found.get("rollouts", ())):
-        found["importance_correction"] = (False, "it is for vLLM's rollouts")
+        changes["rollouts"] = ("generate", "TRL cannot hand this multimodal wrapper's weights to vLLM")
+    if config.importance_correction and "generate" in (config.rollouts, *changes.get("rollouts", ())):
+        changes["importance_correction"] = (False, "it is for vLLM's rollouts")
     if config.gradient_checkpointing == "unsloth" and trainer_name(config) != "unsloth":
-        found["gradient_checkpointing"] = (True, "Unsloth's own is not in TRL")
-    values = {key: value for key, (value, _) in found.items()}
-    said = {key: f"{getattr(config, key)} -> {value}: {why}" for key, (value, why) in found.items()}
-    return config.model_copy(update=values), said
+        changes["gradient_checkpointing"] = (True, "Unsloth's own is not in TRL")
+    values = {key: value for key, (value, _) in changes.items()}
+    reasons = {key: f"{getattr(config, key)} -> {value}: {why}" for key, (value, why) in changes.items()}
+    return config.model_copy(update=values), reasons

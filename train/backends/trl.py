@@ -13,12 +13,12 @@ from harness.models.precision import four_bit, training_dtype
 
 
 class TrlBackend:
-    """Loads what TRL trains."""
+    """Loads the model that TRL trains."""
 
     name = "trl"
 
     def load(self, config: Configuration, adapter: Path | None) -> tuple[Any, LoraConfig | None]:
-        """The model and the adapter that the trainer shall put on it; None where the model goes on with `adapter`."""
+        """Load the model, and the settings of a fresh adapter; None if the model continues with `adapter`."""
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         dtype = training_dtype(config)
@@ -36,10 +36,10 @@ class TrlBackend:
             else None,
             task_type="CAUSAL_LM",
         )
-        return (continued(get_peft_model(model, lora), adapter), None) if adapter else (model, lora)
+        return (with_stored_adapter(get_peft_model(model, lora), adapter), None) if adapter else (model, lora)
 
 
-def continued(model: Any, adapter: Path) -> Any:
+def with_stored_adapter(model: Any, adapter: Path) -> Any:
     """`model`, a PEFT model, with the weights of a stored adapter."""
     set_peft_model_state_dict(model, load_peft_weights(str(adapter), device="cpu"))
     return model

@@ -11,19 +11,19 @@ import transformers
 from harness.config import Configuration
 from harness.models import checkpoints
 from harness.models.precision import training_dtype
-from train.backends.trl import continued
+from train.backends.trl import with_stored_adapter
 
 # Architectures that Unsloth has kernels of its own for; it compiles the others.
 OWN_KERNELS = ("llama", "mistral", "qwen2", "qwen3")
 
 
 class UnslothBackend:
-    """Loads Unsloth's model for TRL's trainers, which Unsloth has put its own in place of."""
+    """Loads Unsloth's model for TRL's trainers, which Unsloth has replaced by its own."""
 
     name = "unsloth"
 
     def load(self, config: Configuration, adapter: Path | None) -> tuple[Any, None]:
-        """The model with its adapter on it; with vLLM rollouts its weights are vLLM's too."""
+        """Load the model with its adapter on it; with vLLM rollouts its weights are vLLM's too."""
         transformers.utils.logging.set_verbosity_error()
         own = checkpoints.model_config(config.checkpoint).get("model_type") in OWN_KERNELS
         loader = unsloth.FastLanguageModel if own else unsloth.FastModel
@@ -31,7 +31,7 @@ class UnslothBackend:
             loader,
             config.checkpoint,
             config.trust_remote_code,
-            # Unsloth would take a copy of its own in place of the repository that is measured.
+            # Unsloth would take a copy of its own instead of the repository that is evaluated.
             use_exact_model_name=True,
             max_seq_length=config.max_sequence,
             load_in_4bit=config.weights == "4-bit",
@@ -51,4 +51,4 @@ class UnslothBackend:
             random_state=config.seed,
             **({} if own else {"finetune_vision_layers": False}),
         )
-        return continued(model, adapter) if adapter else model, None
+        return with_stored_adapter(model, adapter) if adapter else model, None

@@ -18,10 +18,10 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class Export:
-    """What is to be written: an adapter on its base, as one of TARGETS.
+    """An adapter on its base, to be written as one of TARGETS.
 
-    `quants` are GGUF's; `run` is the run that trained or measured the adapter, where there is one; `chat_template` is
-    a template's text, empty for the checkpoint's own; `trust`: the checkpoint's own Python code may run; `switches` are
+    `quants` are GGUF's; `run` is the run that trained or evaluated the adapter, if there is one; `chat_template` is a
+    template's text, empty for the checkpoint's own; `trust`: the checkpoint's own Python code may run; `switches` are
     what the template reads besides.
     """
 

@@ -1,4 +1,4 @@
-"""The model card: what was trained on what, what was measured before and after, and how to measure it again."""
+"""The model card: the training, the evaluation before and after, and how to repeat both."""
 
 import re
 import shlex
@@ -19,13 +19,13 @@ TRAINING = (
     "steps", "prompts_per_step", "generations", "learning_rate", "schedule", "beta", "loss_type", "rewards", "variant",
     "lora_rank", "lora_alpha", "seed",
 )  # fmt: skip
-WARM_UP = ("sft_dataset", "sft_epochs", "sft_batch", "sft_accumulation", "sft_learning_rate")
+SFT_SETTINGS = ("sft_dataset", "sft_epochs", "sft_batch", "sft_accumulation", "sft_learning_rate")
 # The folders of a path that does not begin where a run was started.
 PLACE = re.compile(r"(?<![^\s='\"])~?/(?:\S*/)?")
 
 
 def model_card(export: Export, facts: dict[str, float]) -> str:
-    """README.md of an export: the hub's metadata, then the same for people. `facts` are what its writer found out."""
+    """README.md of an export: the hub's metadata, then the same for people. `facts` are what writing it has shown."""
     name = one_line(export.name)
     parts = [
         f"---\n{_metadata(export, name).to_yaml()}\n---",
@@ -91,16 +91,16 @@ def _measured(export: Export, run: Run) -> list[str]:
     problems = stopped.problems if stopped else provenance.get("problems")
     facts = f"{escaped(_dataset(run))}, split {escaped(str(run.config.split))}, {problems} problems"
     how = f"{run.config.samples} replies each" if run.config.samples > 1 else "one reply each"
-    said = f"Measured on {facts}, {how}, temperature {run.config.temperature}."
-    said = " ".join((said, *headline.of_replies(run.record["configuration"])))
+    text = f"Measured on {facts}, {how}, temperature {run.config.temperature}."
+    text = " ".join((text, *headline.of_replies(run.record["configuration"])))
     if export.to != "lora":
-        said += " What was measured is base + adapter; these files, whose weights are rounded, were not."
+        text += " What was measured is base + adapter; these files, whose weights are rounded, were not."
     head = "| metric | before | after | difference | 95 % interval | verdict |\n|---|---:|---:|---:|---:|---|"
     rows = run.comparison()["metrics"].items()
     table = "\n".join([head, *(_row(name, difference) for name, difference in rows)])
     return [
         "## Before and after",
-        said,
+        text,
         table,
         f"Differences are paired by problem. {headline.verdicts_by(run.config.primary, stopped)}",
         *((headline.of_looks(stopped),) if stopped else ()),
@@ -124,7 +124,7 @@ def _unmeasured(export: Export) -> str:
 
 def _trained(run: Run) -> list[str]:
     config = run.config.model_dump(mode="json")
-    keys = ("format", *(WARM_UP if run.config.warms_up else ()), *TRAINING)
+    keys = ("format", *(SFT_SETTINGS if run.config.warms_up else ()), *TRAINING)
     settings = [f"- {key}: {escaped(PLACE.sub('', str(config[key])))}" for key in keys]
     trained = ["## Training", "\n".join(settings)] if run.is_done("train") else []
     return [*trained, f"The command that repeats it:\n\n    {one_line(PLACE.sub('', run.record['command']))}"]

@@ -11,7 +11,7 @@ from harness.errors import UserError, cause
 
 
 def token_for(repo: str) -> str:
-    """The token from HF_TOKEN or the hub's login; a UserError where there is none, or `repo` is no repository's id."""
+    """The token from HF_TOKEN or the hub's login. Raises UserError if there is none, or `repo` is no id."""
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
@@ -23,13 +23,13 @@ def token_for(repo: str) -> str:
 
 
 def push(folder: Path, repo: str, token: str) -> str:
-    """Upload a folder's files; a repository that is not there yet is made, a private one. Returns its address."""
+    """Upload a folder's files; a new repository is private. Returns its address."""
     api = HfApi(token=token)
     try:
-        made = api.create_repo(repo, private=True, exist_ok=True)
-        api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="harness export")
+        repository = api.create_repo(repo, private=True, exist_ok=True)
+        api.upload_folder(repo_id=repository.repo_id, folder_path=folder, commit_message="harness export")
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise UserError(
             f"--push {repo}: the hub refuses ({cause(error, 200)}): {folder} is whole, push it again"
         ) from error
-    return made.url
+    return repository.url

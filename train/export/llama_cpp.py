@@ -1,8 +1,8 @@
 """GGUF files, by llama.cpp's own converter and quantizer from the folder where Unsloth keeps them.
 
-Unsloth's save_pretrained_gguf needs a model that Unsloth itself loaded, and where it misses something it clones,
-builds and reinstalls packages unasked. The programs that it calls are called here directly instead: whoever has
-llama.cpp, through Unsloth or not, needs no more, and who has it not is told so.
+Unsloth's save_pretrained_gguf needs a model that Unsloth itself loaded, and if it misses something it clones, builds
+and reinstalls packages unasked. The programs that it calls are called here directly instead, so llama.cpp is enough,
+through Unsloth or not.
 """
 
 import os
@@ -25,7 +25,7 @@ MAGIC = b"GGUF"
 
 
 def find(quants: tuple[str, ...]) -> tuple[Path, Path | None]:
-    """llama.cpp's converter, and its quantizer where a type needs it; a UserError where one is not there."""
+    """llama.cpp's converter, and its quantizer if a type needs it. Raises UserError if one is not there."""
     folder = Path(os.environ.get("UNSLOTH_LLAMA_CPP_PATH") or Path.home() / ".unsloth" / "llama.cpp")
     converter = folder / CONVERTER
     if not converter.is_file():
@@ -46,7 +46,7 @@ def find(quants: tuple[str, ...]) -> tuple[Path, Path | None]:
 
 
 def write_gguf(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
-    """One file a type, named after the model and the type; of a multimodal checkpoint the language model alone."""
+    """Write one file per type, named after model and type; of a multimodal checkpoint the language model alone."""
     from train.export.weights import write_16bit
 
     converter, quantizer = find(export.quants)
@@ -55,9 +55,9 @@ def write_gguf(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
         wide = "f16" if checkpoints.model_config(plain)["dtype"] == "float16" else "bf16"
         files = {quant: folder / f"{export.name}-{quant.upper()}.gguf" for quant in export.quants}
         source = files.get(wide, Path(plain) / f"{wide}.gguf")
-        wanted = [quant for quant in files if quant in CONVERTED]
+        converted = [quant for quant in files if quant in CONVERTED]
         rounded = [quant for quant in files if quant not in CONVERTED]
-        for quant in [*wanted, wide] if rounded and wide not in wanted else wanted:
+        for quant in [*converted, wide] if rounded and wide not in converted else converted:
             file = files.get(quant, source)
             progress.note(f"export: converting to {quant}", quiet)
             _run([sys.executable, converter, "--outfile", file, "--outtype", quant, plain], file)
@@ -68,15 +68,15 @@ def write_gguf(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
 
 
 def _run(command: list[str | Path], file: Path) -> None:
-    """Run one of llama.cpp's programs; a UserError with its last words where it leaves no GGUF file."""
+    """Run one of llama.cpp's programs. Raises UserError with its last line if it writes no GGUF file."""
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode == 0 and file.is_file():
         with file.open("rb") as stream:
             if stream.read(len(MAGIC)) == MAGIC:
                 return
     program = next(Path(word).name for word in command if word != sys.executable)
-    said = (done.stderr or done.stdout).strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+    last_line = (done.stderr or done.stdout).strip().rpartition("\n")[2] or f"exit code {done.returncode}"
     raise UserError(
-        f"llama.cpp's {program} made no {file.name} ({cause(said, 300)}): update llama.cpp and what its "
+        f"llama.cpp's {program} made no {file.name} ({cause(last_line, 300)}): update llama.cpp and what its "
         "requirements.txt names, or export --to merged-16bit"
     )

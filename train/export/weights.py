@@ -18,15 +18,15 @@ from harness.models import adapters, chat, checkpoints
 from harness.storage.files import write_json
 from train.export import Export
 
-# What transformers does not write itself, or not as it was: llama.cpp reads a Gemma's words from tokenizer.model.
-KEPT = ("generation_config.json", "tokenizer.model", "preprocessor_config.json", "processor_config.json")
+# Files that transformers does not write, or changes: llama.cpp reads a Gemma's words from tokenizer.model.
+COPIED = ("generation_config.json", "tokenizer.model", "preprocessor_config.json", "processor_config.json")
 KEPT_SHARE = "kept_in_16_bits"
 LEAST_SHARE = 0.01
 NOT_IN_4_BITS = ["lm_head", "vision_tower", "multi_modal_projector"]
 
 
 def write_lora(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
-    """The adapter as it is, and the tokenizer that its prompts were rendered with."""
+    """Write the adapter as it is, and the tokenizer that its prompts were rendered with."""
     settings = checkpoints.read_json(Path(export.adapter) / "adapter_config.json")
     write_json(folder / "adapter_config.json", settings | {"base_model_name_or_path": export.base})
     shutil.copyfile(Path(export.adapter) / adapters.WEIGHTS, folder / adapters.WEIGHTS)
@@ -35,18 +35,18 @@ def write_lora(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
 
 
 def write_16bit(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
-    """The merged checkpoint in the base's own 16-bit type (a float32 base's is bfloat16), and what KEPT_SHARE is."""
-    model, kept = _merge(export, quiet)
+    """Write the merged checkpoint in the base's own 16-bit type (a float32 base's is bfloat16); returns KEPT_SHARE."""
+    model, share = _merge(export, quiet)
     progress.note("export: writing 16-bit weights", quiet)
     # A checkpoint's own settings may be such as transformers reads but refuses to write; its file is copied instead.
     model.generation_config = GenerationConfig.from_model_config(model.config)
     model.save_pretrained(folder)
     _write_companions(export, folder)
-    return {KEPT_SHARE: round(kept, 4)}
+    return {KEPT_SHARE: round(share, 4)}
 
 
 def write_4bit(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
-    """The merged checkpoint in bitsandbytes' nf4; embeddings, lm_head and a vision tower stay as they were."""
+    """Write the merged checkpoint in bitsandbytes' nf4; embeddings, lm_head and a vision tower stay as they were."""
     with TemporaryDirectory(dir=folder) as plain:
         facts = write_16bit(export, Path(plain), quiet)
         progress.note("export: rounding to 4 bits", quiet)
@@ -66,7 +66,7 @@ def write_4bit(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
 
 
 def _merge(export: Export, quiet: bool) -> tuple[Any, float]:
-    """The base with the adapter in its weights, in 16 bits, and the share of the adapter that is left of it there."""
+    """Merge the adapter into the base's weights, in 16 bits; with the share of the adapter that is left there."""
     progress.note(f"export: loading {export.checkpoint}", quiet)
     model = checkpoints.load_model(export.checkpoint, export.trust, dtype="auto")
     is_wide = model.dtype == torch.float32
@@ -75,7 +75,7 @@ def _merge(export: Export, quiet: bool) -> tuple[Any, float]:
     _refuse_on_shared_weight(adapted, export.adapter)
     progress.note("export: merging", quiet)
     try:
-        with warnings.catch_warnings(action="ignore"):  # that the layers are merged already, which is what we want
+        with warnings.catch_warnings(action="ignore"):  # that the layers are merged already, as intended
             layers = [layer for layer in adapted.modules() if isinstance(layer, LoraLayer)]
             kept, whole = (sum(part) for part in zip(*(_merge_layer(layer, dtype) for layer in layers), strict=True))
             merged = adapted.merge_and_unload(safe_merge=True)
@@ -94,7 +94,7 @@ def _merge(export: Export, quiet: bool) -> tuple[Any, float]:
 
 
 def _refuse_on_shared_weight(adapted: Any, adapter: str) -> None:
-    """A UserError for a LoRA on one end of a model whose two ends are one weight: merged, it would change both."""
+    """Raises UserError for a LoRA on one end of a model whose two ends are one weight: merged, it would change both."""
     ends = adapted.get_input_embeddings(), adapted.get_output_embeddings()
     bases = [end.get_base_layer() if isinstance(end, LoraLayer) else end for end in ends]
     if any(isinstance(end, LoraLayer) for end in ends) and bases[0].weight is bases[1].weight:
@@ -114,10 +114,10 @@ def _merge_layer(layer: LoraLayer, dtype: torch.dtype) -> tuple[float, float]:
     before = [parameter.float().clone() for parameter in base.parameters()]
     base.float()
     layer.merge(safe_merge=True)
-    wanted = [new - old for old, new in zip(before, base.parameters(), strict=True)]
+    change = [new - old for old, new in zip(before, base.parameters(), strict=True)]
     base.to(dtype)
     moved = [new.float() - old.to(dtype).float() for old, new in zip(before, base.parameters(), strict=True)]
-    pairs = list(zip(wanted, moved, strict=True))
+    pairs = list(zip(change, moved, strict=True))
     return sum(float((a * b).sum()) for a, b in pairs), sum(float((a * a).sum()) for a, _ in pairs)
 
 
@@ -128,14 +128,14 @@ def _write_tokenizer(export: Export, folder: Path) -> None:
 
 
 def _write_companions(export: Export, folder: Path) -> None:
-    """All that a checkpoint has beside its weights and config.json."""
+    """Write all that a checkpoint has beside its weights and config.json."""
     _write_tokenizer(export, folder)
-    for name in KEPT:
-        found = cached_file(
+    for name in COPIED:
+        file = cached_file(
             checkpoints.locate(export.checkpoint),
             name,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-        if found:
-            shutil.copyfile(found, folder / name)
+        if file:
+            shutil.copyfile(file, folder / name)

@@ -19,7 +19,7 @@ RECORD = "export.json"
 
 
 def check(export: Export, folder: Path) -> None:
-    """A UserError for all that can be known to be wrong before a model is loaded."""
+    """Check all that can be checked before a model is loaded. Raises UserError for the first mistake."""
     _refuse_folder(folder)
     if export.to == "gguf":
         llama_cpp.find(export.quants)
@@ -36,7 +36,7 @@ def check(export: Export, folder: Path) -> None:
 
 
 def write(export: Export, folder: Path, quiet: bool) -> dict[str, Any]:
-    """Write the export with its model card and its record; the record, `files` in bytes by name."""
+    """Write the export with its model card and its record; returns the record, `files` in bytes by name."""
     from train import lora
     from train.export.card import model_card
 
@@ -59,7 +59,7 @@ def write(export: Export, folder: Path, quiet: bool) -> dict[str, Any]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary sibling that takes the folder's place, and that of an older export, once the body is through."""
+    """A temporary sibling that replaces the folder, and an older export, once the body is through."""
     folder = folder.resolve()
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     try:
@@ -69,7 +69,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     except Exception as error:
-        # The libraries that write weights and tokenizers each say it in an exception of their own.
+        # The libraries that write weights and tokenizers each raise an exception of their own.
         if isinstance(error, UserError) or os.strerror(errno.ENOSPC) not in str(error):
             raise
         raise UserError(f"{folder.parent}: no space left: make room or choose another --output") from error
@@ -78,7 +78,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def _refuse_folder(folder: Path) -> None:
-    """A UserError for a place that holds anything but an earlier export, as its own record lists it."""
+    """Raises UserError if a folder has anything but an earlier export, as its own record lists it."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: not a folder: give another --output")
     record = checkpoints.read_json(folder / RECORD)

@@ -1,6 +1,6 @@
-"""What the YAML files beside this one name: a dataset's problems, a reply's scores, the class of our tasks.
+"""The functions and the class that the YAML files beside this one name: problems, scores, tasks.
 
-lm-eval loads this file when it loads one of them. `Task` is made only then, as nothing here imports lm-eval before.
+lm-eval loads this file when it loads one of them. `Task` is made only then: nothing here imports lm-eval before.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from harness.types import Completion
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# lm-eval hands a reply's text on, but not how many tokens it took or why it ended.
+# lm-eval passes on a reply's text, but not how many tokens it has or why it ended.
 UNKNOWN_TO_LM_EVAL = ("tokens", "truncated")
 BETWEEN = "\n\n"
 
@@ -33,18 +33,18 @@ def dapo(rows: Iterable[dict]) -> "Dataset":
 
 
 def _problems(name: str, rows: Iterable[dict]) -> "Dataset":
-    """What `harness` evaluates of a dataset, from the rows of its split.
+    """The problems that `harness` evaluates of a dataset, from the rows of its split.
 
-    Each keeps its id, by which samples are found again: lm-eval's own doc_id is a place in the order of `--samples`.
+    Each keeps its id, to find samples again: lm-eval's own doc_id is a place in the order of `--samples`.
     """
     from datasets import Dataset
 
     source, rows = DATASETS[name], list(rows)
     cut = "test" not in source.splits
-    found = columns.find(
+    names = columns.find(
         rows, columns.Columns(source.question, source.answer, source.solution), has_solutions=False, where=name
     )
-    read = columns.problems(rows, f"{name}-{'all' if cut else 'test'}", found)
+    read = columns.problems(rows, f"{name}-{'all' if cut else 'test'}", names)
     return Dataset.from_list(
         [
             {"id": each.id, "question": each.question, "answer": each.answer, "equality": named_equality(name)}
@@ -55,7 +55,7 @@ def _problems(name: str, rows: Iterable[dict]) -> "Dataset":
 
 
 def scores(doc: dict[str, Any], replies: list[str]) -> dict[str, float]:
-    """Every metric of a reply. What cannot be scored is left out: lm-eval then averages over the other replies."""
+    """Every metric of a reply. Unscorable ones are left out: lm-eval then averages over the other replies."""
     reply = Completion(
         problem_id=doc["id"],
         index=0,
@@ -68,15 +68,13 @@ def scores(doc: dict[str, Any], replies: list[str]) -> dict[str, float]:
         seed=0,
         prefix=doc["prefix"],
     )
-    (judged,) = score_all([reply], settings(doc["format"]), doc["equality"])
-    return {
-        name: value for name, value in judged.scores.items() if value is not None and name not in UNKNOWN_TO_LM_EVAL
-    }
+    (score,) = score_all([reply], settings(doc["format"]), doc["equality"])
+    return {name: value for name, value in score.scores.items() if value is not None and name not in UNKNOWN_TO_LM_EVAL}
 
 
 @cache
 def settings(format: str) -> Configuration:
-    """What `harness` takes for a format unless told otherwise: system prompt, target language, rewards."""
+    """The configuration of `harness` for a format: system prompt, target language, rewards."""
     return Configuration(name="lm-eval", checkpoint=EMBEDDED, format=format)
 
 
@@ -85,7 +83,7 @@ class AskedByHarness:
 
     def __init__(self, config: dict[str, Any]):
         metadata = config["metadata"]
-        # lm-eval hands its model arguments on in the metadata.
+        # lm-eval passes its model arguments in the metadata.
         if metadata.get("think_end_token"):
             raise ValueError(f"{config['task']}: leave think_end_token out: it would cut the reasoning off the reply")
         self.format = metadata["format"]
@@ -101,14 +99,14 @@ class AskedByHarness:
     ) -> Any:
         """The prompt: the chat template's, else the system prompt and the question as plain text."""
         system = BETWEEN.join(filter(None, (system_instruction, self.config.description)))
-        asked = formats.messages(doc["question"], system)
+        messages = formats.messages(doc["question"], system)
         if chat_template is None:
-            return BETWEEN.join(message["content"] for message in asked)
-        prompt = chat_template(asked)
-        # Where a template refuses a system prompt, lm-eval warns and asks without it: for no layout at all.
+            return BETWEEN.join(message["content"] for message in messages)
+        prompt = chat_template(messages)
+        # If a template refuses a system prompt, lm-eval warns and asks without it: for no format at all.
         if isinstance(prompt, str) and self.config.description not in prompt:
             raise ValueError(
-                f"{self.config.task}: the chat template drops the system prompt, which asks for the layout: give a "
+                f"{self.config.task}: the chat template drops the system prompt, which asks for the format: give a "
                 "tokenizer whose template has it, or leave --apply_chat_template out"
             )
         return prompt
@@ -117,13 +115,13 @@ class AskedByHarness:
         return super().process_results(doc | {"format": self.format, "prefix": self._prefix(doc)}, results)
 
     def _prefix(self, doc: dict[str, Any]) -> str:
-        """What the prompt ends with of the reply; nothing where a server renders it unseen."""
+        """The start of the reply that the prompt ends with; empty if a server renders it unseen."""
         prompt = next(each.args[0] for each in self.instances if each.doc["id"] == doc["id"])
         return formats.prompt_prefix(prompt, FORMATS[self.format]) if isinstance(prompt, str) else ""
 
 
 def __getattr__(name: str) -> type:
-    """`Task`: lm-eval's own class with what is ours before it."""
+    """`Task`: lm-eval's own class with ours before it."""
     if name != "Task":
         raise AttributeError(name)
     from lm_eval.api.task import ConfigurableTask

@@ -12,7 +12,7 @@ def quoted(text: str | None) -> str:
 
 
 def marked(reply: str, format: Format | None) -> str:
-    """The reply, indented and without control characters; ⟦reasoning: …⟧ and ⟦answer: …⟧ are what was parsed."""
+    """The reply, indented and without control characters, its parsed parts in ⟦reasoning: …⟧ and ⟦answer: …⟧."""
     shown = reply[:LONGEST_SHOWN]
     places = formats.part_places(reply, format) if format else {}
     edges = [(start, f"⟦{name}: ") for name, (start, _) in places.items()] + [(end, "⟧") for _, end in places.values()]
@@ -25,12 +25,12 @@ def marked(reply: str, format: Format | None) -> str:
 
 
 def parts(reply: str, format: Format, eos: str | None) -> None:
-    """Print how our parser reads a reply: each tag with its place, whether it is the layout, and the reply marked."""
+    """Print how our parser reads a reply: each tag with its place, whether the format is kept, and the reply marked."""
     places = formats.tag_places(reply, format)
     print(f"tags of {format.name} seen (line:column):" + ("" if places else " none"))
     for place, tag in places:
         line = reply.count("\n", 0, place) + 1
         print(f"    {line}:{place - reply.rfind(chr(10), 0, place)}  {tag}")
     breach = formats.breach(reply, format, eos)
-    print(f"layout: {'kept' if breach is None else f'broken: {breach}'}")
+    print(f"format: {'as required' if breach is None else f'broken: {breach}'}")
     print(f"{marked(reply, format)}\n")

@@ -1,4 +1,4 @@
-"""Stored runs, without a model: score, report."""
+"""The commands on a stored run that load no model: score, report."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import show
+from harness.cli.options import Json
 from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.storage.store import Run
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="A machine-readable last line.")]
 
 
 def score(
@@ -35,10 +35,10 @@ def score(
 
 
 def _score_again(run: "Run") -> None:
-    """Score every side of a run, compare them, and draw the report where there is one."""
-    from harness.cli.rooms import compare_sides, run_stage
+    """Score every side of a run, compare them, and write the report again if there is one."""
+    from harness.cli.stage_functions import compare_sides, run_stage
     from harness.evaluation import training_seeds
-    from harness.evaluation.evaluate import score as score_side
+    from harness.evaluation.score_side import score_side
     from harness.storage.stages import LAST, REPORT
 
     for side in run.finished_sides():
@@ -53,18 +53,18 @@ def _score_again(run: "Run") -> None:
 
 
 def _refuse_unnamed_code(run: "Run", rewards: Path | None) -> None:
-    """A UserError where grading would run a Python file that the run's record names, and the user does not."""
+    """Raises UserError if scoring would run a Python file that the run's record names, and the user does not."""
     recorded = run.config.rewards
     if not run.config.has_own_rewards:
         if rewards:
-            raise UserError(f"--rewards {rewards}: {run.path} pays by the preset {recorded}: leave --rewards out")
+            raise UserError(f"--rewards {rewards}: {run.path} uses the preset {recorded}: leave --rewards out")
     elif rewards is None or rewards.resolve() != Path(recorded).resolve():
         raise UserError(f"{run.path}: its rewards are Python code in {recorded}: give --rewards {recorded} to run it")
 
 
 def report(folder: RunFolder, json: Json = False) -> None:
-    """Draw the report of a run again, from its stored scores."""
-    from harness.cli.rooms import run_stage
+    """Write the report of a run again, from its stored scores."""
+    from harness.cli.stage_functions import run_stage
     from harness.storage.store import Run
 
     run = Run.open(folder)

@@ -1,7 +1,7 @@
-"""Whether training changed anything else: tasks of lm-eval before and after, through its own backends.
+"""Extra tasks of lm-eval before and after, through its own backends: whether training changed anything else.
 
-The run folder's also/ has for each side the samples, a line a document and filter, and their means; and, where there
-are two sides, their differences, paired by task, filter and document. Beside both stands each metric's definition.
+The run folder's also/ has for each side the samples, one line per document and filter, and their means; if there are
+two sides, also their differences, paired by task, filter and document. Each metric's definition is stored with them.
 """
 
 from collections import defaultdict
@@ -34,27 +34,27 @@ from harness.types import MetricDefinition
 BACKENDS = {"transformers": "hf", "vllm": "vllm"}
 BATCH = 16
 AGAIN = "delete also/, then run again"
-# What tells a document of one side from that of the other.
+# A document of one side is that of the other if these are the same.
 IDENTITY = ("doc_hash", "prompt_hash", "target_hash")
 Place = tuple[str, str, int]
-# What an older program kept as the log-likelihood that it is not.
+# An older program stored it wrongly as a log-likelihood.
 OLD_PERPLEXITY = "perplexity"
 
 
 def check(config: Configuration) -> None:
-    """A UserError where lm-eval is not installed, knows no such task, or has no backend for the engine."""
+    """Raises UserError if lm-eval is not installed, has no such task, or has no backend for the engine."""
     registry.needs_library("--also", "lm_eval", "lm-eval")
     if engine_name(config.engine) not in BACKENDS:
         raise UserError(f"--also needs the engine {' or '.join(BACKENDS)}, not {config.engine}: leave --also out")
     if config.also_tasks and not Path(config.also_tasks).is_dir():
         raise UserError(f"also_tasks = {config.also_tasks}: no such folder: give one with lm-eval's .yaml tasks")
-    known = _manager(config).all_tasks
+    tasks = _manager(config).all_tasks
     for name in config.also:
-        registry.choose("lm-eval task", name, known)
+        registry.choose("lm-eval task", name, tasks)
 
 
 def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
-    """Run the tasks on one side's model, in a process that is lm-eval's alone."""
+    """Run the extra tasks on one side's model; to be called in a process that is lm-eval's alone."""
     config = run.config
     with run.stage(stage) as provenance:
         progress.note(f"{stage}: {', '.join(config.also)} by lm-eval", quiet)
@@ -78,9 +78,9 @@ def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
 
 
 def compare_tasks(run: Run) -> None:
-    """Write the differences of a run's last side from its first; nothing where there are not both.
+    """Write the differences of a run's last side from its first; nothing if there are not both.
 
-    A document counts where both sides have it under the same number with the same text, prompt and target.
+    A document counts if both sides have it under the same number with the same text, prompt and target.
     """
     files = [run.path / "also" / f"{side}.jsonl" for side in (BASE, LAST)]
     run.verify(*files, *(file.with_suffix(".json") for file in files))
@@ -88,42 +88,44 @@ def compare_tasks(run: Run) -> None:
         return
     before, after = ({_place(row): row for row in _documents(file)} for file in files)
     means = [stored.read(AlsoMeans, file.with_suffix(".json"), AGAIN) for file in files]
-    measures = _of_both(*(each["measures"] for each in means))
-    known = {(task, title) for task, kinds in measures.items() for title in kinds}
+    definitions = _of_both(*(each["measures"] for each in means))
+    metrics = {(task, title) for task, by_title in definitions.items() for title in by_title}
     pairs = [(row, after[place]) for place, row in before.items() if _alike(row, after.get(place))]
     values: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
     for old, new in pairs:
         for metric in old["scores"].keys() & new["scores"].keys() - {OLD_PERPLEXITY}:
             key = old["task"], _title(metric, old["filter"])
-            if key not in known:
+            if key not in metrics:
                 raise UserError(f"{files[0]}: has {' '.join(key)}, which {BASE}.json beside it lacks: {AGAIN}")
             weight = old.get("weights", {}).get(metric, 1.0)
             values[key].append((old["scores"][metric], new["scores"][metric], weight))
     differences = primary_differences(
         {
-            (task, title): (MetricDefinition(**measures[task][title]), *_over_weights(each))
+            (task, title): (MetricDefinition(**definitions[task][title]), *_over_weights(each))
             for (task, title), each in sorted(values.items())
         }
     )
     tasks: dict[str, dict[str, dict]] = defaultdict(dict)
     for (task, title), difference in differences.items():
         tasks[task][title] = asdict(difference)
-    made = {
+    comparison = {
         "tasks": tasks,
-        "measures": measures,
+        "measures": definitions,
         "left_out": len({*before, *after}) - len(pairs),
-        "unpaired": _unpaired(means, known - values.keys()),
+        "unpaired": _unpaired(means, metrics - values.keys()),
     }
-    write_json(run.path / "also" / "comparison.json", made)
+    write_json(run.path / "also" / "comparison.json", comparison)
     run.keep(run.path / "also" / "comparison.json")
 
 
 def _unpaired(means: Sequence[dict[str, Any]], lacking: AbstractSet[tuple[str, str]]) -> dict[str, dict[str, str]]:
-    """Why metrics have no difference, by task: they cannot have one, or no document of theirs is on both sides."""
+    """Why metrics have no difference, by task: they cannot have one, or none of their documents is on both sides."""
     reasons: dict[str, dict[str, str]] = defaultdict(dict)
     for task, title in sorted(lacking):
         old = title.partition(",")[0] == OLD_PERPLEXITY
-        reasons[task][title] = f"an older program kept it otherwise: {AGAIN}" if old else "no document is on both sides"
+        reasons[task][title] = (
+            f"an older program stored it otherwise: {AGAIN}" if old else "no document is on both sides"
+        )
     for side in means:
         for task, each in side.get("unpaired", {}).items():
             reasons[task] |= each
@@ -141,11 +143,11 @@ def _documents(file: Path) -> Sequence[dict[str, Any]]:
 
 
 def _evaluate(config: Configuration, adapter: str | None) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-    """lm-eval's results with every sample, and how each metric of each task is aggregated.
+    """lm-eval's results with every sample, and the aggregation of each metric of each task.
 
-    Four of its traps are out of the way by construction: replies are not cached, as its cache's key has no model in it;
-    its results folder, whose name leaves out a vLLM adapter, is not used; tasks that name no temperature are greedy, as
-    vLLM would sample them; all documents are taken in their order, as a choice of some would number them anew.
+    Four of its traps are avoided: completions are not cached, as its cache's key has no model in it; its results
+    folder, whose name leaves out a vLLM adapter, is not used; tasks that name no temperature are greedy, as vLLM would
+    sample them; all documents are taken in their order, as a choice of some would number them anew.
     """
     checkpoints.go_offline_without_network()
     from datasets.exceptions import DatasetsError
@@ -172,7 +174,7 @@ def _evaluate(config: Configuration, adapter: str | None) -> tuple[dict[str, Any
             torch_random_seed=config.seed,
             fewshot_random_seed=config.seed,
         )
-        # Only now, as a task may name metrics while it judges.
+        # Only now, as a task may name metrics while it scores.
         return results, {task.task_name: pairing.aggregations(task) for task in tasks}
     except (OSError, ValueError, DatasetsError) as error:
         raise UserError(
@@ -181,26 +183,28 @@ def _evaluate(config: Configuration, adapter: str | None) -> tuple[dict[str, Any
 
 
 def _refuse_unpaired(tasks: Iterable[Any]) -> None:
-    """A UserError for a task that has nothing which can be compared."""
+    """Raises UserError for a task without a metric that can be compared."""
     for task in tasks:
         by = pairing.aggregations(task)
         if by and all(map(pairing.why_not, by.values())):
-            said = "; ".join(f"{metric} is {pairing.why_not(each)}" for metric, each in by.items())
-            raise UserError(f"--also {task.task_name}: nothing of it can be paired ({said}): leave it out")
+            reasons = "; ".join(f"{metric} is {pairing.why_not(each)}" for metric, each in by.items())
+            raise UserError(f"--also {task.task_name}: nothing of it can be paired ({reasons}): leave it out")
 
 
 def _manager(config: Configuration) -> Any:
-    """lm-eval's index of tasks: of ours and the user's where they are all that is asked for, else of its thousands too,
-    which takes seconds."""
+    """lm-eval's index of tasks: of ours and the user's if no others are configured, else of its thousands too.
+
+    The latter takes seconds.
+    """
     from lm_eval.tasks import TaskManager
 
     folders = [str(OURS), *([config.also_tasks] if config.also_tasks else [])]
-    few = TaskManager(include_path=folders, include_defaults=False)
-    return few if {*config.also} <= {*few.all_tasks} else TaskManager(include_path=folders)
+    own_tasks = TaskManager(include_path=folders, include_defaults=False)
+    return own_tasks if {*config.also} <= {*own_tasks.all_tasks} else TaskManager(include_path=folders)
 
 
 def _loaded_tasks(config: Configuration, manager: Any) -> list[Any]:
-    """The tasks, those that generate without a temperature of their own made greedy."""
+    """Load the tasks; those that generate without a temperature of their own are made greedy."""
     tasks = list(manager.load(list(config.also))["tasks"].values())
     for task in tasks:
         settings = task.get_config("generation_kwargs") or {}
@@ -231,16 +235,16 @@ def _device(config: Configuration) -> str:
 
 
 def _row(task: str, sample: Mapping[str, Any], by: Mapping[str, str], unpaired: dict[str, str]) -> dict[str, Any]:
-    """What is kept of a sample: which document, what was asked, what came, and each metric's share and weight.
+    """A line of also/SIDE.jsonl: the document, its target, the response, and each metric's share and weight.
 
     Metrics that have none go into `unpaired`, with the reason.
     """
     scores, weights, left_out = pairing.shares(sample, by)
     unpaired |= left_out
-    kept = {key: sample[key] for key in ("doc_id", "filter", *IDENTITY)}
+    document = {key: sample[key] for key in ("doc_id", "filter", *IDENTITY)}
     return {
         "task": task,
-        **kept,
+        **document,
         "target": str(sample["target"]),
         "response": sample["filtered_resps"],
         "scores": scores,
@@ -261,34 +265,34 @@ def _title(metric: str, filter: str) -> str:
 
 
 def _summary(rows: Iterable[Mapping[str, Any]], directions: Mapping[str, Mapping[str, bool]]) -> dict[str, dict]:
-    """Each task's metrics with their intervals, and what each of them says."""
+    """Each task's metrics with their intervals, and their definitions."""
     values: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         for metric, value in row["scores"].items():
             values[row["task"], row["filter"], metric].append((value, row.get("weights", {}).get(metric, 1.0)))
     means: dict[str, dict[str, dict]] = defaultdict(dict)
-    measures: dict[str, dict[str, dict]] = defaultdict(dict)
+    definitions: dict[str, dict[str, dict]] = defaultdict(dict)
     for (task, filter, metric), each in values.items():
         shares, weights = np.array(each).T
         numbers, title = shares / weights.mean(), _title(metric, filter)
-        kind = kind_of(numbers, directions.get(task, {}).get(pairing.metric_of(metric)))
-        means[task][title] = asdict(metric_of(kind, numbers, np.arange(len(numbers))))
-        measures[task][title] = asdict(kind)
-    return {"tasks": means, "measures": measures}
+        definition = definition_by_values(numbers, directions.get(task, {}).get(pairing.metric_of(metric)))
+        means[task][title] = asdict(metric_of(definition, numbers, np.arange(len(numbers))))
+        definitions[task][title] = asdict(definition)
+    return {"tasks": means, "measures": definitions}
 
 
-def kind_of(values: np.ndarray, higher_is_better: bool | None) -> MetricDefinition:
-    """A metric of lm-eval's by its values: a share where all are 0 or 1, in percent where none is beyond them."""
+def definition_by_values(values: np.ndarray, higher_is_better: bool | None) -> MetricDefinition:
+    """A metric of lm-eval's by its values: a share if all are 0 or 1, in percent if none is beyond them."""
     better = 0 if higher_is_better is None else 1 if higher_is_better else -1
     share = bool(np.isin(values, (0, 1)).all())
     return MetricDefinition("", share=share, percent=bool(((values >= 0) & (values <= 1)).all()), better=better)
 
 
 def _of_both(before: dict[str, dict[str, dict]], after: dict[str, dict[str, dict]]) -> dict[str, dict[str, dict]]:
-    """The measures of the first side's metrics: a share, or in percent, only where they are one on both sides."""
+    """The definitions of the first side's metrics: a share, or in percent, only if they are on both sides."""
     return {
-        task: {title: _narrower(kind, after.get(task, {}).get(title, kind)) for title, kind in kinds.items()}
-        for task, kinds in before.items()
+        task: {title: _narrower(each, after.get(task, {}).get(title, each)) for title, each in by_title.items()}
+        for task, by_title in before.items()
     }
 
 

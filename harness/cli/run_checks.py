@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before a model is loaded, an engine imported or a folder made."""
+"""Checks of a run before a model is loaded, an engine imported or a folder made."""
 
 import urllib.request
 from importlib.util import find_spec
@@ -27,8 +27,8 @@ from harness.rewards import PRESETS
 from harness.storage.stages import BASE, LAST, STAGES, sides_of
 from harness.types import METRIC_DEFINITIONS, definition_of
 
-# What an engine would take, and where it is to be said instead.
-NOT_HERE = {
+# Engine arguments that are not allowed, as run.json records them, and what to do instead.
+NOT_ALLOWED = {
     "trust_remote_code": "give --trust-remote-code",
     "hf_token": "set HF_TOKEN in the environment",
     "api_key": "set OPENAI_API_KEY in the environment",
@@ -36,7 +36,7 @@ NOT_HERE = {
 
 
 def check_names(config: Configuration) -> None:
-    """A UserError for the first wrong name or path; needs neither data nor network."""
+    """Raises UserError for the first wrong name or path; needs neither data nor network."""
     from train.backends import AUTO as AUTO_TRAINER
     from train.backends import TRAINERS
 
@@ -45,8 +45,8 @@ def check_names(config: Configuration) -> None:
     _check_primary(config, scoring.reward_names(config))
     registry.choose("engine", config.engine, [AUTO, *ENGINES])
     engine = engine_name(config.engine)
-    for argument in config.engine_args.keys() & NOT_HERE.keys():
-        raise UserError(f"--engine-arg {argument}: has no place there, as a run records it: {NOT_HERE[argument]}")
+    for argument in config.engine_args.keys() & NOT_ALLOWED.keys():
+        raise UserError(f"--engine-arg {argument}: is not allowed here, as a run records it: {NOT_ALLOWED[argument]}")
     for argument in config.engine_args if ARGUMENTS[engine] is not None else ():
         registry.choose("engine argument", argument, ARGUMENTS[engine])
     server_address("rollout_server", config.rollout_server)
@@ -61,7 +61,7 @@ def check_names(config: Configuration) -> None:
 
 
 def check_stop_early(config: Configuration, stages: list[str]) -> None:
-    """A UserError where a run would measure one side alone, which has nothing to stop for."""
+    """Raises UserError if a run with --stop-early would evaluate one side alone."""
     sides = sides_of(stages)
     if config.stop_early and sides and not {BASE, LAST} <= sides:
         raise UserError(
@@ -73,11 +73,11 @@ def check_stop_early(config: Configuration, stages: list[str]) -> None:
 def _check_primary(config: Configuration, rewards: list[str]) -> None:
     if not config.primary:
         return
-    known = [*METRIC_DEFINITIONS, *(f"reward/{name}" for name in rewards)]
-    lacking = {name: "the run has no target language" for name in known if name.startswith("language")}
+    metrics = [*METRIC_DEFINITIONS, *(f"reward/{name}" for name in rewards)]
+    lacking = {name: "the run has no target language" for name in metrics if name.startswith("language")}
     lacking = {} if config.target_language else lacking
-    lacking |= {name: "neither more nor less of it is better" for name in known if not definition_of(name).better}
-    names = [name for name in known if name not in lacking]
+    lacking |= {name: "neither more nor less of it is better" for name in metrics if not definition_of(name).better}
+    names = [name for name in metrics if name not in lacking]
     if config.primary in lacking:
         raise UserError(f"--primary {config.primary}: {lacking[config.primary]}: give one of {', '.join(names)}")
     registry.choose("primary metric", config.primary, names)
@@ -118,9 +118,9 @@ def _check_figures(config: Configuration) -> None:
 
 
 def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> None:
-    """check_names, and a UserError for a model, a dataset or replies that are not to be had.
+    """Check the names, the model, the dataset and the scripted replies of a run.
 
-    A GGUF file is dequantized here, which `quiet` does without a word.
+    Dequantizes a GGUF file, without a message if `quiet`. Raises UserError if something is wrong or missing.
     """
     check_names(config)
     check_stop_early(config, stages)
@@ -141,9 +141,9 @@ def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> 
     if sides:
         datasets.evaluation_problems(config)
     if any(STAGES[stage].tasks_of for stage in stages):
-        from harness.lmeval import also
+        from harness.lmeval import extra_tasks
 
-        also.check(config)
+        extra_tasks.check(config)
     if "train" in stages:
         _check_training(config)
 
@@ -152,7 +152,7 @@ def _check_rollout_server(config: Configuration) -> None:
     if find_spec("vllm") is None:
         raise UserError("rollouts = server needs vLLM here too: pip install 'harness[gpu]'")
     if config.trainer == "unsloth":
-        raise UserError("trainer unsloth draws its own rollouts: --trainer trl, or --set rollouts=vllm")
+        raise UserError("trainer unsloth generates its own rollouts: --trainer trl, or --set rollouts=vllm")
     server = config.rollout_server.rstrip("/")
     try:
         urllib.request.urlopen(f"{server}/health", timeout=10).close()

@@ -1,0 +1,74 @@
+"""The function behind each row of the table of stages; each imports only what it needs."""
+
+from harness import registry
+from harness.engines import OnCompletion
+from harness.evaluation import training_seeds
+from harness.evaluation.same_data import refuse_changed_data
+from harness.storage.stages import LAST, REPORT, STAGES, Stage
+from harness.storage.store import Run
+from harness.types import Evaluation
+
+
+def run_stage(run: Run, name: str, quiet: bool, on_completion: OnCompletion | None = None) -> None:
+    """Run one stage in this process; `on_completion` is called with every new completion.
+
+    Raises UserError if there is none of that name, or the data changed since an earlier stage.
+    """
+    function = registry.load("stage", name, {each.name: each.runs for each in STAGES.values()})
+    if name != REPORT:
+        refuse_changed_data(run)
+    function(run, STAGES[name], quiet, on_completion)
+
+
+def evaluate_sides(run: Run, stage: Stage, quiet: bool, on_completion: OnCompletion | None) -> None:
+    """Generate and score the completions of the stage's sides; gather those of several trainings from their runs."""
+    if run.config.training_seeds and stage.makes == (LAST,):
+        training_seeds.gather(run)
+        return
+    from harness.evaluation.evaluate import evaluate
+
+    evaluate(run, stage.makes, run.adapter_of(stage.makes[-1]), quiet, on_completion)
+
+
+def measure_tasks(run: Run, stage: Stage, quiet: bool, on_completion: OnCompletion | None) -> None:
+    from harness.lmeval import extra_tasks
+
+    extra_tasks.measure_tasks(run, stage.name, stage.tasks_of, quiet)
+
+
+def train_sft(run: Run, stage: Stage, quiet: bool, on_completion: OnCompletion | None) -> None:
+    from train.sft import train
+
+    train(run, stage, quiet)
+
+
+def train_grpo(run: Run, stage: Stage, quiet: bool, on_completion: OnCompletion | None) -> None:
+    from train.grpo import train
+
+    train(run, stage, quiet)
+
+
+def write_report(run: Run, stage: Stage, quiet: bool, on_completion: OnCompletion | None) -> None:
+    """Compare the finished sides and write the report."""
+    from harness.lmeval.extra_tasks import compare_tasks
+    from reports.page import write_report
+
+    with run.stage(stage.name):
+        sides = compare_sides(run)
+        compare_tasks(run)
+        write_report(run, sides)
+
+
+def compare_sides(run: Run) -> list[Evaluation]:
+    """Compare the finished sides and return them; those of several trainings are compared seed by seed too."""
+    from harness.statistics.compare import compare
+
+    several = bool(training_seeds.finished(run))
+    if several:
+        training_seeds.gather_changed(run)
+    sides = run.evaluations()
+    if several:
+        training_seeds.compare_seeds(run, sides[0], sides[-1])
+    if len(sides) > 1:
+        run.write_comparison(compare(*sides))
+    return sides
