@@ -15,7 +15,7 @@ from harness.errors import UserError
 from harness.statistics import headline
 from harness.statistics.compare import compare
 from harness.statistics.pairs import columns
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import (
     FLIPS_BY,
     Comparison,

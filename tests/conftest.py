@@ -23,7 +23,7 @@ from harness.data import datasets
 from harness.data.datasets import settle_split
 from harness.evaluation import evaluate, prompts
 from harness.models import checkpoints
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 Server = TypeVar("Server", bound=ThreadingHTTPServer)
 # The same cases each time, or many new ones: HYPOTHESIS_PROFILE=nightly.

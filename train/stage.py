@@ -20,8 +20,8 @@ from harness.evaluation.provenance import dataset_sha, versions
 from harness.models import chat, checkpoints
 from harness.models.adapters import WEIGHTS
 from harness.storage.files import cache_folder, read_json, write_json
+from harness.storage.run_folder import TRAINING_FILES, Run
 from harness.storage.stages import Stage
-from harness.storage.store import TRAINING_FILES, Run
 from harness.types import Dataset
 from train.backends import TRAINERS, fitted, trainer_name
 from train.faults import faults_named
@@ -61,7 +61,7 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
     first = os.environ.get("RANK", "0") == "0"
     quiet = quiet or not first
     with ExitStack() as open_until_done:
-        provenance = open_until_done.enter_context(run.stage(row.name)) if first else {}
+        provenance = open_until_done.enter_context(run.record.stage(row.name)) if first else {}
         if row.unit == "epochs":
             # SFT generates nothing.
             config = config.model_copy(update={"rollouts": "generate"})
@@ -99,20 +99,20 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
         if first:
             adapter = (f"adapter/{name}" for name in (*ADAPTER_FILES, agreement.FILE))
             finished = [*TRAINING_FILES, "effective_config.json", *adapter]
-            run.keep(*(folder / name for name in finished))
+            run.hashes.add(*(folder / name for name in finished))
 
 
 def begin(stage: Training, run: Run, dataset: Dataset, **facts: Any) -> None:
     """Keep what is known of the problems that a stage trains on; a UserError where it has begun on others."""
     sha = dataset_sha(dataset)
-    if stage.checkpoint and run.record["provenance"].get(stage.row.name, {}).get("dataset_sha", sha) != sha:
+    if stage.checkpoint and run.record.provenance.get(stage.row.name, {}).get("dataset_sha", sha) != sha:
         raise UserError(
             f"{run.path}: {stage.row.title} has begun on other problems than the data has now (was it edited?): bring "
             "those back, or start with --fresh"
         )
     stage.provenance |= facts | {"dataset_sha": sha}
     if stage.first:
-        run.note(stage.row.name, stage.provenance)
+        run.record.set_provenance(stage.row.name, stage.provenance)
 
 
 def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> None:

@@ -31,7 +31,7 @@ from harness.config import configure
 from harness.data.datasets import settle_split
 from harness.evaluation.provenance import versions
 from harness.storage.files import read_journal, read_json, write_json
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 CASES = {
     "recipe": ("trainer=unsloth", "rollouts=vllm"),

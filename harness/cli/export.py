@@ -14,7 +14,7 @@ from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.config import Configuration
-    from harness.storage.store import Run
+    from harness.storage.run_folder import Run
 
 EXPORTS = Path("export")
 DEFAULT_QUANT = "q8_0"
@@ -117,7 +117,7 @@ def _source(
 ) -> tuple["Run | None", "Configuration", str]:
     """The run, where one is given, the configuration that names the base, and the adapter's folder."""
     from harness.config import configure
-    from harness.storage.store import Run
+    from harness.storage.run_folder import Run
 
     if folder and (model or recipe or adapter):
         raise UserError("a RUN has its model, recipe and adapter: leave those options out, or the RUN")
@@ -126,7 +126,7 @@ def _source(
         config = run.config
         if config.training_seeds:
             raise UserError(f"{folder}: has several adapters: name one of its trainings: {folder}/seed-{config.seed}")
-        if not config.adapter and not run.is_done("train"):
+        if not config.adapter and not run.record.is_done("train"):
             raise UserError(f"{folder}: no trained adapter: harness run --before-after --output {folder} makes one")
         return run, config, run.adapter_of("after")
     if not model or not adapter:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from harness import registry
 from harness.evaluation import training_seeds
 from harness.evaluation.same_data import refuse_changed_data
+from harness.storage.run_folder import Run
 from harness.storage.stages import LAST, REPORT, STAGES, Stage
-from harness.storage.store import Run
 from harness.types import Completion, Evaluation
 
 Watch = Callable[[Completion], None] | None
@@ -65,7 +65,7 @@ def write_report(run: Run, stage: Stage, quiet: bool, watch: Watch) -> None:
     from harness.lmeval.also import compare_tasks
     from reports.page import write_report
 
-    with run.stage(stage.name):
+    with run.record.stage(stage.name):
         sides = compare_sides(run)
         compare_tasks(run)
         write_report(run, sides)

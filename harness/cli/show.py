@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from harness.storage.store import Run
+    from harness.storage.run_folder import Run
     from harness.types import Comparison, Evaluation, MetricValue
 
 FAULTS_SHOWN = 10
@@ -48,10 +48,10 @@ def results(run: "Run", as_json: bool) -> None:
     from harness.storage.stages import SIDES
     from reports import notes, run_view, seed_view
 
-    sides = {side: run.metrics(side) for side in SIDES if run.is_done(side)}
+    sides = {side: run.metrics(side) for side in SIDES if run.record.is_done(side)}
     has_comparison = len(sides) > 1 and (run.path / "comparison.json").is_file()
     comparison = run.comparison() if has_comparison else run_view.NO_COMPARISON
-    compared, settings = comparison["metrics"], run.record["configuration"]
+    compared, settings = comparison["metrics"], run.record.configuration
     _unreadable_rows(run, next(iter(sides)))
     first = next(iter(sides.values()))
     for told in headline.lines(compared, comparison.get("gain")) if compared else headline.lines_of_one(first):
@@ -67,7 +67,7 @@ def results(run: "Run", as_json: bool) -> None:
             for name in dict.fromkeys(name for side in sides.values() for name in side)
         ],
     )
-    known = run.record["provenance"]
+    known = run.record.provenance
     provenances = {side: known.get(side, {}) for side in sides}
     for told in (*_row_notes(compared, settings), *notes.warnings(run, provenances, comparison),
                  *notes.of_sides(provenances, settings)):  # fmt: skip
@@ -93,7 +93,7 @@ def _row_notes(compared: dict[str, dict], settings: dict[str, Any]) -> list[str]
 
 def _also(run: "Run") -> dict[str, Any]:
     """What tasks of lm-eval say before and after, printed and returned; nothing where the run has not both."""
-    found = run.also_comparison()
+    found = run.extra_task_differences()
     if found is None:
         return {}
     rows = []
@@ -259,7 +259,7 @@ def _difference(difference: dict | None, kind: MetricDefinition) -> tuple[str, .
 
 
 def _unreadable_rows(run: "Run", side: str) -> None:
-    provenance = run.record["provenance"].get(side, {})
+    provenance = run.record.provenance.get(side, {})
     for reason, count in provenance.get("skipped_rows", {}).items():
         note(f"rows left out: {count} ({reason})")
     if provenance.get("unanswered_rows"):

@@ -13,8 +13,8 @@ from harness.data.datasets import DATASETS, named_equality
 from harness.data.tables import BrokenRow
 from harness.errors import UserError
 from harness.parsing.formats import FORMATS, prompt_prefix
+from harness.storage.run_folder import Run
 from harness.storage.stages import SIDES
-from harness.storage.store import Run
 from harness.types import Equality, Format
 
 # Where others keep a reply and a true answer, the likeliest first.
@@ -93,7 +93,7 @@ def settings_beside(path: Path) -> tuple[Configuration | None, Equality | None]:
     if path.name != "completions.jsonl" or side not in SIDES or not (folder / "run.json").is_file():
         return None, None
     run = Run.open(folder)
-    equality = run.record["provenance"].get(side, {}).get("equality")
+    equality = run.record.provenance.get(side, {}).get("equality")
     return run.config, equality or (named_equality(run.config.dataset) if run.config.dataset in DATASETS else None)
 
 

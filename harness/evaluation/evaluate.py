@@ -20,8 +20,8 @@ from harness.evaluation.scoring import NO_ROOM, score_all
 from harness.models import adapters
 from harness.statistics.compare import metrics_of
 from harness.storage.files import Journal, write_json, write_lines
+from harness.storage.run_folder import SIDE_FILES, Run
 from harness.storage.stages import BASE, LAST
-from harness.storage.store import SIDE_FILES, Run
 from harness.types import Completion, Dataset, Request, Score
 
 PROBES = 16
@@ -59,7 +59,7 @@ def evaluate(run: Run, sides: Sequence[str], adapter: str | None, quiet: bool, w
     """Generate what is missing of the sides' replies in one engine, then score them; `watch` sees every new reply."""
     config, dataset, seconds = run.config, datasets.evaluation_problems(run.config), {}
     with ExitStack() as stages, ThreadPoolExecutor(1) as beside:
-        records = {side: stages.enter_context(run.stage(side)) for side in sides}
+        records = {side: stages.enter_context(run.record.stage(side)) for side in sides}
         # Gigabytes are hashed while the engine's library is imported.
         hashing = beside.submit(provenance.fingerprint, config)
         engine = open_engine(config, adapter)
@@ -69,7 +69,7 @@ def evaluate(run: Run, sides: Sequence[str], adapter: str | None, quiet: bool, w
         cache_key = _record_inputs(job, hashing.result())
         if cache_key and reuse_baseline(run, cache_key, asked[BASE], quiet):
             records[BASE]["cached"] = True
-            run.note(BASE, records[BASE])
+            run.record.set_provenance(BASE, records[BASE])
         done = {request.key for side in sides for request in _done(run, side, asked[side])}
         missing = len(job.requests) - len(done)
         with _timed(seconds, "load"):
@@ -117,7 +117,7 @@ def _record_inputs(job: Job, fingerprint: dict[str, str] | None) -> dict | None:
     Raises UserError if a side has replies that depend on something else.
     """
     run, config, replaced = job.run, job.run.config, provenance.replaced(job.run.config)
-    earlier, cache_key = run.record["provenance"], None
+    earlier, cache_key = run.record.provenance, None
     problems = provenance.dataset_record(job.dataset)
     inputs = {"dataset_sha": problems["dataset_sha"], "checkpoint": fingerprint}
     provenance.refuse_changed_inputs(run, earlier, inputs)
@@ -125,7 +125,7 @@ def _record_inputs(job: Job, fingerprint: dict[str, str] | None) -> dict | None:
         by = provenance.generated_by(config, job.engine, fingerprint, job.adapter if side != BASE else None)
         record |= by | problems | provenance.carried_over(run, side, earlier.get(side, {}), by)
         record |= {"replaced": replaced} if replaced else {}
-        run.note(side, record)
+        run.record.set_provenance(side, record)
         if side == BASE and fingerprint:
             sampling = replace(config.sampling, n=config.samples_of(adapted=False))
             cache_key = cached_baselines.determinants(by, job.asked[BASE], sampling)
@@ -278,7 +278,7 @@ def score(run: Run, side: str, quiet: bool, graded: Sequence[Score] = ()) -> Non
     config, completions = run.config, run.completions(side)
     known = {each.place: each for each in graded}
     missing = [each for each in completions if each.place not in known]
-    equality = run.record["provenance"].get(side, {}).get("equality")
+    equality = run.record.provenance.get(side, {}).get("equality")
     if equality is None:
         raise UserError(f"{run.path / 'run.json'}: says not how answers of {side} compare: run again with --fresh")
     with progress.bar(f"{side} scores", len(completions), len(known), quiet) as bar:
@@ -289,4 +289,4 @@ def score(run: Run, side: str, quiet: bool, graded: Sequence[Score] = ()) -> Non
     scores = [known[each.place] for each in completions]
     write_lines(run.path / side / "scores.jsonl", (asdict(each) for each in scores))
     write_json(run.path / side / "metrics.json", {name: asdict(each) for name, each in metrics_of(scores).items()})
-    run.keep(*(run.path / side / name for name in SIDE_FILES))
+    run.hashes.add(*(run.path / side / name for name in SIDE_FILES))

@@ -12,8 +12,8 @@ from harness.engines import SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
 from harness.engines.base_weights import evaluation_weights
 from harness.errors import UserError
 from harness.models import checkpoints
+from harness.storage.run_folder import Run
 from harness.storage.stages import SIDES
-from harness.storage.store import Run
 from harness.types import Dataset
 
 PACKAGES = (
@@ -45,7 +45,7 @@ def refuse_changed_inputs(run: Run, earlier: dict, now: dict) -> None:
     """A UserError where a side of the run answers to other problems, or from another checkpoint, than there are now."""
     said = {"dataset_sha": "answer to other questions or true answers than the data has", "checkpoint": "are of "
             "another checkpoint than there is"}  # fmt: skip
-    for side in filter(run.has_replies, SIDES):
+    for side in filter(run.has_completions, SIDES):
         then = earlier.get(side, {})
         if key := next((key for key, value in now.items() if key in then and then[key] != value), None):
             raise UserError(

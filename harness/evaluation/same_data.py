@@ -4,8 +4,8 @@ from harness.config import Configuration
 from harness.data import datasets
 from harness.errors import UserError
 from harness.evaluation.provenance import dataset_sha
+from harness.storage.run_folder import Run
 from harness.storage.stages import STAGES
-from harness.storage.store import Run
 from harness.types import Dataset
 
 # By the function of harness.data.datasets that gives what a stage takes.
@@ -18,8 +18,8 @@ WHAT = {
 
 def refuse_changed_data(run: Run) -> None:
     """A UserError where a stage of the run has begun with other problems than the data has now."""
-    config, provenance, shas = run.config, run.record["provenance"], {}
-    takes = {part: stage for stage in STAGES.values() if stage.data for part in stage.parts}
+    config, provenance, shas = run.config, run.record.provenance, {}
+    takes = {part: stage for stage in STAGES.values() if stage.data for part in stage.state_names}
     for part, stage in takes.items():
         kept = provenance.get(part, {})
         # A training of an older program may have had problems among its own that were evaluated.

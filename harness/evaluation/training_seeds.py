@@ -11,8 +11,8 @@ from pathlib import Path
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.storage.files import write_json, write_lines
+from harness.storage.run_folder import SIDE_FILES, Run
 from harness.storage.stages import ALSO, BASE, LAST
-from harness.storage.store import SIDE_FILES, Run
 from harness.types import Completion, Evaluation
 
 LARGEST_SEED = 2**32 - 1
@@ -55,14 +55,14 @@ def folder(run: Run, seed: int) -> Path:
 
 def begin(run: Run, seed: int) -> Run:
     """One seed's run, made or gone on with, locked, with the base's replies of the whole run."""
-    config, command = configuration_of(run.config, seed), run.record["command"]
+    config, command = configuration_of(run.config, seed), run.record.command
     one = Run.create(folder(run, seed), config, command)
     one.lock()
-    one.whole = run
-    if not one.is_done(LAST):
-        one.remember(command, config)
+    one.parent = run
+    if not one.record.is_done(LAST):
+        one.record.set_command(command, config)
     for stage, places in ((BASE, [BASE]), (f"{ALSO}{BASE}", ["also"])):
-        if run.is_done(stage) and not one.is_done(stage):
+        if run.record.is_done(stage) and not one.record.is_done(stage):
             one.take_over(run, stage, places)
     return one
 
@@ -72,7 +72,7 @@ def members(run: Run) -> dict[int, Run]:
     found = {}
     for seed in seeds(run.config):
         one = Run(folder(run, seed))
-        if not (one.path / "run.json").is_file() or not one.is_done(LAST):
+        if not (one.path / "run.json").is_file() or not one.record.is_done(LAST):
             raise UserError(
                 f"{one.path}: this training is not finished: the command of the whole run goes on from there"
             )
@@ -92,7 +92,7 @@ def gather(run: Run) -> dict[int, Evaluation]:
         problem, index = each.position // samples, seed_place * samples + each.index
         return replace(each, index=index, position=problem * all_samples + index)
 
-    with run.stage(LAST) as provenance:
+    with run.record.stage(LAST) as provenance:
         completions, scores = [], []
         for place, side in enumerate(of_seed.values()):
             completions += [moved(each, place) for each in side.completions]
@@ -101,8 +101,8 @@ def gather(run: Run) -> dict[int, Evaluation]:
         write_lines(run.path / LAST / SIDE_FILES[1], map(asdict, scores))
         metrics = metrics_of(scores, of_one_model=False)
         write_json(run.path / LAST / SIDE_FILES[2], {name: asdict(each) for name, each in metrics.items()})
-        run.keep(*(run.path / LAST / name for name in SIDE_FILES))
-        trained = {seed: one.record["provenance"].get("train", {}) for seed, one in runs.items()}
+        run.hashes.add(*(run.path / LAST / name for name in SIDE_FILES))
+        trained = {seed: one.record.provenance.get("train", {}) for seed, one in runs.items()}
         provenance |= _provenance(of_seed) | _of_trainings(trained)
     return of_seed
 
@@ -134,12 +134,12 @@ def compare_seeds(run: Run) -> None:
     of_seed = gather(run)
     compared = over_seeds(run.evaluation(BASE), of_seed)
     write_json(run.path / "seeds.json", {name: asdict(each) for name, each in compared.items()})
-    run.keep(run.path / "seeds.json")
+    run.hashes.add(run.path / "seeds.json")
 
 
 def finished(run: Run) -> Sequence[Run]:
     """The seeds' runs of a run whose trainings are all finished and there; none of another run."""
-    if run.config.training_seeds is None or not run.is_done(LAST):
+    if run.config.training_seeds is None or not run.record.is_done(LAST):
         return ()
     there = all((folder(run, seed) / "run.json").is_file() for seed in seeds(run.config))
     return list(members(run).values()) if there else ()

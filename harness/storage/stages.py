@@ -38,8 +38,8 @@ class Stage:
     unit: str = "replies"
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The names under which run.json keeps its state: the sides of a stage that makes two are two."""
+    def state_names(self) -> tuple[str, ...]:
+        """The names under which run.json has its state: a stage that makes two sides has one for each."""
         return self.makes if len(self.makes) > 1 else (self.name,)
 
 
@@ -94,9 +94,9 @@ ROWS = (
 STAGES = {stage.name: stage for stage in ROWS}
 
 
-def parts(name: str) -> tuple[str, ...]:
-    """The names under which run.json keeps a stage's state."""
-    return STAGES[name].parts if name in STAGES else (name,)
+def state_names(name: str) -> tuple[str, ...]:
+    """The names under which run.json has a stage's state."""
+    return STAGES[name].state_names if name in STAGES else (name,)
 
 
 def title_of(name: str) -> str:

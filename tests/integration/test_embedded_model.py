@@ -10,7 +10,7 @@ from conftest import configuration
 import baselines
 from harness.evaluation import evaluate
 from harness.models import checkpoints
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 TINY = Path(baselines.__file__).parent / "tiny"
 

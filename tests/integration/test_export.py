@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
 from harness.models import checkpoints
 from harness.storage.files import read_json
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from train.export import Export, llama_cpp, write
 
 

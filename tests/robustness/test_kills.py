@@ -9,7 +9,7 @@ import pytest
 
 from baselines.robustness.kills import STAGES, killed_and_alone
 from harness.errors import UserError
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 
 def test_killed_once_in_every_stage_it_ends_as_if_left_alone(tmp_path):

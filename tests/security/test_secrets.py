@@ -94,7 +94,7 @@ def test_a_tracker_that_is_offline(tracker, job, tmp_path):
     shutil.copytree(job, tmp_path / "r")
     follow = f"""
 from pathlib import Path
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from train import trackers
 tracker = trackers._opened({tracker!r}, Run(Path("r")))
 tracker.log({{"train/reward": 1.0}}, 1)

@@ -17,8 +17,8 @@ from harness.engines.transformers import with_adapter
 from harness.errors import UserError
 from harness.evaluation import evaluate
 from harness.models import adapters, checkpoints
-from harness.storage.stages import BOTH, parts
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
+from harness.storage.stages import BOTH, state_names
 from harness.types import FAR
 from train import frozen, probes
 
@@ -148,7 +148,7 @@ def test_a_run_stops_before_its_first_reply(trained, tmp_path):
     config = configuration(limit=4, adapter=str(adapter), engine="transformers")
     run = Run.create(tmp_path / "run", config, "harness run")
     with pytest.raises(UserError, match=r"transformers shows 1\.5\d times the effect"):
-        evaluate.evaluate(run, parts(BOTH), str(adapter), True, None)
+        evaluate.evaluate(run, state_names(BOTH), str(adapter), True, None)
     assert run.completions("before") == []
 
 

@@ -1,10 +1,14 @@
 """JSON held against the nouns: a file of ours that was edited, cut or mixed up is refused before it is believed."""
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from harness.errors import UserError
+from harness.storage.files import read_json
 
 Noun = TypeVar("Noun")
 # Beyond these no figure of ours lies, and arithmetic overflows.
@@ -15,6 +19,21 @@ def make(kind: type[Noun], value: Any) -> Noun:
     """The noun of that kind that `value` spells; a TypeError or ValueError says what keeps it from being one."""
     check(kind, value)
     return kind(**value)
+
+
+def read(kind: type, path: Path, fix: str) -> dict[str, Any]:
+    """The content of a JSON file. Raises UserError with the fix if it is not what `kind` describes."""
+    return check_all(kind, [read_json(path)], path, fix)[0]
+
+
+def check_all(kind: type, values: Sequence[Any], path: Path, fix: str) -> Sequence[Any]:
+    """The values from a file. Raises UserError with the fix if one is not what `kind` describes."""
+    try:
+        for value in values:
+            check(kind, value)
+    except ValueError as error:
+        raise UserError(f"{path}: not as the program wrote it ({error}): {fix}") from error
+    return values
 
 
 def check(kind: type, value: Any) -> None:
