@@ -53,7 +53,7 @@ def train(run: Run, row: Stage, quiet: bool) -> None:
         )
         with progress.bar(row.title, config.steps, stage.done, stage.quiet) as bar:
             log = StepLog(stage, bar, shown="reward", limit=prompts.max_completion, probed=rollouts.take_probe)
-            adapter = run.sft_folder / "adapter" if config.warms_up else None
+            adapter = run.sft_folder / "adapter" if config.trains_sft else None
             trainer = trainers.grpo_trainer(stage, prompts, rollouts.functions, log, adapter)
             finish(stage, trainer, prompts.probe, adapter)
         stage.provenance["health"] = [warning.text for warning in log.warnings()]

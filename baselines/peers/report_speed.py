@@ -21,7 +21,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.config import configure
+from harness.configure import configure
 from harness.data.datasets import settle_split
 from harness.statistics.compare import metrics_of
 from harness.storage.files import write_json, write_lines

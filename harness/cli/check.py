@@ -113,7 +113,7 @@ def _check_figures(config: Configuration) -> None:
         raise UserError("trainer unsloth trains on one GPU: leave launcher out, or --trainer trl")
     launcher_of(config)
     sft = config.model_copy(update={"dataset": config.sft_dataset})
-    if config.warms_up and not Path(config.sft_dataset).exists() and not datasets.address_of(sft):
+    if config.trains_sft and not Path(config.sft_dataset).exists() and not datasets.address_of(sft):
         registry.choose("sft_dataset", config.sft_dataset, datasets.DATASETS)
 
 
@@ -192,7 +192,7 @@ def _check_training(config: Configuration) -> None:
         raise UserError(f"weights = 4-bit: {why}: pip install bitsandbytes, or --set weights=16-bit")
     if fitted(config)[0].rollouts == "server":
         _check_rollout_server(config)
-    if config.warms_up:
+    if config.trains_sft:
         datasets.lessons(config)
     trained, _ = datasets.training_problems(config)
     if len(trained.problems) < config.prompts_per_step:

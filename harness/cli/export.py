@@ -92,7 +92,7 @@ def export(
 
 def measuring(config: "Configuration", recipe: str | None, output: Path, files: Iterable[str]) -> str:
     """The command that evaluates the first exported GGUF as the run's model was evaluated."""
-    from harness.config import recipe_names
+    from harness.configure import recipe_names
 
     file = next(output / name for name in files if name.endswith(".gguf"))
     recipe = recipe or (config.name if config.name in recipe_names() else None)
@@ -116,7 +116,7 @@ def _source(
     folder: Path | None, model: str | None, recipe: str | None, adapter: str | None
 ) -> tuple["Run | None", "Configuration", str]:
     """The run, where one is given, the configuration that names the base, and the adapter's folder."""
-    from harness.config import configure
+    from harness.configure import configure
     from harness.storage.run_folder import Run
 
     if folder and (model or recipe or adapter):

@@ -42,12 +42,12 @@ def gate(
         if tolerance or junit or summary:
             raise UserError("--tolerance, --junit and --summary are for --baseline: leave them out")
         return _write(run, write_baseline, json)
-    from harness.config import pairs
+    from harness.configure import key_values
     from harness.statistics import gate as gates
     from harness.storage.files import write_text
     from reports import gate as gate_reports
 
-    named = {name: gates.tolerance(name, text) for name, text in pairs("--tolerance", tolerance or []).items()}
+    named = {name: gates.tolerance(name, text) for name, text in key_values("--tolerance", tolerance or []).items()}
     side, held_against = _side(run), _side(baseline)
     if _place(run, side) == _place(baseline, held_against):
         raise UserError(f"--baseline {baseline}: that is RUN itself: give another run, another side of RUN or a file")

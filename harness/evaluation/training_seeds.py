@@ -12,7 +12,7 @@ from harness.config import Configuration
 from harness.errors import UserError
 from harness.storage.files import write_json, write_lines
 from harness.storage.run_folder import SIDE_FILES, Run
-from harness.storage.stages import ALSO, BASE, LAST
+from harness.storage.stages import BASE, EXTRA_TASKS, LAST
 from harness.types import Completion, Evaluation
 
 LARGEST_SEED = 2**32 - 1
@@ -61,7 +61,7 @@ def begin(run: Run, seed: int) -> Run:
     one.parent = run
     if not one.record.is_done(LAST):
         one.record.set_command(command, config)
-    for stage, places in ((BASE, [BASE]), (f"{ALSO}{BASE}", ["also"])):
+    for stage, places in ((BASE, [BASE]), (f"{EXTRA_TASKS}{BASE}", ["also"])):
         if run.record.is_done(stage) and not one.record.is_done(stage):
             one.take_over(run, stage, places)
     return one

@@ -17,7 +17,7 @@ from harness.config import EMBEDDED
 from harness.errors import UserError, cause
 from harness.models import chat, gguf, model_files, turn_ends
 from harness.models.faults import lacks_memory, said_by
-from harness.storage.files import sha256_as_it_stands
+from harness.storage.files import cached_sha256
 
 CONNECT_SECONDS = 5
 NO_SWITCHES: Mapping[str, Any] = MappingProxyType({})
@@ -335,4 +335,4 @@ def _shas(files: Iterable[Path]) -> dict[str, str]:
     """SHA-256 by file name, several files at once."""
     found = list(files)
     with ThreadPoolExecutor() as pool:
-        return dict(zip((file.name for file in found), pool.map(sha256_as_it_stands, found), strict=True))
+        return dict(zip((file.name for file in found), pool.map(cached_sha256, found), strict=True))

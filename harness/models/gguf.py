@@ -22,7 +22,7 @@ from typing import Any
 from harness.console import progress
 from harness.errors import UserError, cause
 from harness.models import gguf_tokenizer
-from harness.storage.files import cache_folder, read_json, sha256_as_it_stands, write_json
+from harness.storage.files import cache_folder, cached_sha256, read_json, write_json
 
 SUFFIX = ".gguf"
 RECORD = "gguf.json"
@@ -136,7 +136,7 @@ def converted(file: Path, quiet: bool = False) -> Path:
 
 
 def _folder(file: Path) -> Path:
-    return cache_folder() / "gguf" / f"{sha256_as_it_stands(file)}-{CONVERSION}"
+    return cache_folder() / "gguf" / f"{cached_sha256(file)}-{CONVERSION}"
 
 
 def _read(file: Path) -> Header:
@@ -180,7 +180,7 @@ def _write(header: Header, folder: Path) -> None:
     _write_model(header, folder)
     gguf_tokenizer.tokenizer_of(header).save_pretrained(folder)
     record = {
-        "sha256": sha256_as_it_stands(header.file),
+        "sha256": cached_sha256(header.file),
         "quantization": header.quantization,
         "conversion": CONVERSION,
         "weights": _sizes(folder),

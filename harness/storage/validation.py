@@ -1,4 +1,8 @@
-"""JSON held against the nouns: a file of ours that was edited, cut or mixed up is refused before it is believed."""
+"""Check JSON against dataclasses, so that a file that was edited, cut or mixed up is refused before it is used.
+
+Written by hand although pydantic's strict mode reads 100,000 completions in 0.3 s instead of 1.0 s: that refuses the
+half surrogate pairs of old journals, takes infinity, turns a score of 1 into 1.0 and drops unknown keys of run.json.
+"""
 
 import types
 from collections.abc import Callable, Sequence
@@ -10,13 +14,13 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from harness.errors import UserError
 from harness.storage.files import read_json
 
-Noun = TypeVar("Noun")
-# Beyond these no figure of ours lies, and arithmetic overflows.
+Kind = TypeVar("Kind")
+# No figure of a run is larger, and beyond these arithmetic overflows.
 LARGEST_INTEGER, LARGEST_NUMBER = 2**63, 1e100
 
 
-def make(kind: type[Noun], value: Any) -> Noun:
-    """The noun of that kind that `value` spells; a TypeError or ValueError says what keeps it from being one."""
+def make(kind: type[Kind], value: Any) -> Kind:
+    """The dataclass `kind` from a JSON object. Raises ValueError if it does not fit, TypeError for an unknown field."""
     check(kind, value)
     return kind(**value)
 
@@ -37,20 +41,20 @@ def check_all(kind: type, values: Sequence[Any], path: Path, fix: str) -> Sequen
 
 
 def check(kind: type, value: Any) -> None:
-    """A ValueError where `value` lacks a field of a noun, or has one of another kind; fields unknown are let be."""
+    """Raise ValueError if `value` lacks a field of a dataclass or one has another type. Ignores unknown fields."""
     if type(value) is not dict:
         raise ValueError("not an object")
-    for name, (fits, needed) in _fields(kind).items():
+    for name, (fits, required) in _fields(kind).items():
         if name in value:
             if not fits(value[name]):
-                raise ValueError(f"{name} is not what it should be")
-        elif needed:
-            raise ValueError(f"without {name}")
+                raise ValueError(f"{name} has the wrong type or value")
+        elif required:
+            raise ValueError(f"{name} is missing")
 
 
 @cache
 def _fields(kind: type) -> dict[str, tuple[Callable[[Any], bool], bool]]:
-    """Of each field its check, and whether it has no default."""
+    """The check of each field, and whether the field is required."""
     hints = get_type_hints(kind)
     return {
         each.name: (_fits(hints[each.name]), each.default is MISSING and each.default_factory is MISSING)
@@ -59,10 +63,10 @@ def _fields(kind: type) -> dict[str, tuple[Callable[[Any], bool], bool]]:
 
 
 def _fits(hint: Any) -> Callable[[Any], bool]:
-    """Whether a value is of a kind, exactly as JSON tells kinds apart: true is no number."""
+    """A check of values against a type, which tells types apart as JSON does: true is no number."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (types.UnionType, Union):
-        # There is no other union than of a kind and None, or of two kinds.
+        # Every union here is of a type and None, or of two types.
         one, other = map(_fits, sorted(inner, key=lambda each: each is not types.NoneType))
         return lambda value: one(value) or other(value)
     if origin is Literal:

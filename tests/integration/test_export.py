@@ -11,7 +11,7 @@ import pytest
 from conftest import configuration, rename_keys, save_adapter
 
 from harness.cli.export import measuring
-from harness.config import configure
+from harness.configure import configure
 from harness.data import datasets
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts

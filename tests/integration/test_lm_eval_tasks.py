@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import configuration, needs_lm_eval, write_jsonl
 
-from harness.config import configure
+from harness.configure import configure
 from harness.data import word_problems
 from harness.data.datasets import DATASETS, evaluation_problems
 from harness.evaluation import evaluate, prompts

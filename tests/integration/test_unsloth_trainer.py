@@ -21,7 +21,7 @@ import sys, unsloth
 from unsloth.models.rl import _patch_trl_rl_trainers
 _patch_trl_rl_trainers("grpo_trainer")
 import json, pathlib, trl
-from harness.config import configure
+from harness.configure import configure
 from train.arguments import grpo_arguments
 assert "Unsloth" in trl.GRPOTrainer.__name__
 names = ("scale_rewards", "mask_truncated_completions", "epsilon", "epsilon_high", "use_bias_correction_kl",

@@ -37,7 +37,7 @@ def started(tmp_path):
 
 def test_a_second_process_is_refused_by_name_and_a_lock_left_behind_is_taken_over(started):
     program, folder = started
-    with pytest.raises(UserError, match=rf"process {program.pid} is at work in it: wait, or give another --output"):
+    with pytest.raises(UserError, match=rf"process {program.pid} is using it: wait, or give another --output"):
         Run.open(folder).lock()
     program.kill()
     program.wait()

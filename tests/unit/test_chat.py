@@ -7,7 +7,7 @@ import pytest
 from conftest import configuration, generate
 from openai_server import Server
 
-from harness.config import configure
+from harness.configure import configure
 from harness.data import datasets
 from harness.data.datasets import Dataset
 from harness.errors import UserError

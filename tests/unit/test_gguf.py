@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import configuration
 
-from harness.config import configure
+from harness.configure import configure
 from harness.errors import UserError
 from harness.models import chat, checkpoints, gguf
 from harness.storage.files import sha256

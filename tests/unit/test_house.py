@@ -22,6 +22,7 @@ FOLDERS = {
     "parsing": ("types", "registry"),
     "console": (),
     "config": ("types", "registry", "parsing"),
+    "configure": ("registry", "config"),
     "storage": ("types", "config", "__version__"),
     "models": ("types", "config", "console", "parsing", "storage"),
     "data": ("types", "config", "registry", "parsing", "storage", "models"),

@@ -46,9 +46,9 @@ def test_two_processes_never_share_a_folder(tmp_path):
     command = [sys.executable, "-u", "-c", f"{code}; print('!'); input()", tmp_path / "run"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "!\n"
-        with pytest.raises(UserError, match=f"process {other.pid} is at work"):
+        with pytest.raises(UserError, match=f"process {other.pid} is using it"):
             Run.create(tmp_path / "run", configuration(), "harness run").lock()
-        with pytest.raises(UserError, match=f"process {other.pid} is at work"):
+        with pytest.raises(UserError, match=f"process {other.pid} is using it"):
             Run.create(tmp_path / "run", configuration(), "harness run", fresh=True)
         other.communicate("\n")
 
@@ -84,7 +84,7 @@ def test_grading_and_drawing_a_run_that_is_at_work_is_refused(tmp_path, harness)
     for name in ("score", "report"):
         done = harness(name, run.path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-        assert "is at work in it: wait" in done.stderr
+        assert "is using it: wait" in done.stderr
 
 
 def test_this_process_goes_on_in_a_folder_that_it_holds(tmp_path):
@@ -100,5 +100,5 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", unable)
-    with pytest.raises(UserError, match=r"this file system keeps no locks .*: give another --output"):
+    with pytest.raises(UserError, match=r"this file system does not support locks .*: give another --output"):
         Run.create(tmp_path / "r", configuration(), "harness eval").lock()

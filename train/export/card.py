@@ -124,7 +124,7 @@ def _unmeasured(export: Export) -> str:
 
 def _trained(run: Run) -> list[str]:
     config = run.config.model_dump(mode="json")
-    keys = ("format", *(WARM_UP if run.config.warms_up else ()), *TRAINING)
+    keys = ("format", *(WARM_UP if run.config.trains_sft else ()), *TRAINING)
     settings = [f"- {key}: {escaped(PLACE.sub('', str(config[key])))}" for key in keys]
     trained = ["## Training", "\n".join(settings)] if run.record.is_done("train") else []
     return [*trained, f"The command that repeats it:\n\n    {one_line(PLACE.sub('', run.record.command))}"]
