@@ -17,7 +17,7 @@ from harness.engines import agreement
 from harness.errors import UserError
 from harness.evaluation.prompts import SYSTEM_MOVED, system_text
 from harness.evaluation.provenance import dataset_sha, versions
-from harness.models import chat, checkpoints
+from harness.models import chat, checkpoint_checks, checkpoints, loading
 from harness.models.adapters import WEIGHTS
 from harness.storage.files import cache_folder, read_json, write_json
 from harness.storage.run_folder import TRAINING_FILES, Run
@@ -79,10 +79,10 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
         # Before all else: Unsloth patches the libraries that everything after it imports.
         backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
         progress.note(f"{row.title}: {config.checkpoint}, {backend.name}", quiet)
-        tokenizer = checkpoints.load_tokenizer(
+        tokenizer = loading.load_tokenizer(
             config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs
         )
-        ends = checkpoints.end_tokens(config.checkpoint, tokenizer)
+        ends = loading.end_tokens(config.checkpoint, tokenizer)
         if backend.name == "unsloth" and tokenizer.pad_token_id in ends:
             raise UserError(
                 f"{config.checkpoint}: its vocabulary has no token to pad with but the end of a reply, which Unsloth "
@@ -171,7 +171,7 @@ def _is_whole(checkpoint: Path) -> bool:
     """Whether weights and states reach to their ends."""
     try:
         for file in checkpoint.glob("*.safetensors"):
-            checkpoints.check_whole(file)
+            checkpoint_checks.check_whole(file)
     except UserError:
         return False
     return all(zipfile.is_zipfile(file) for suffix in ("pt", "pth", "bin") for file in checkpoint.glob(f"*.{suffix}"))

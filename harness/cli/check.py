@@ -21,7 +21,7 @@ from harness.errors import UserError
 from harness.evaluation import scoring
 from harness.evaluation.evaluate import open_engine
 from harness.evaluation.pipeline import launcher_of
-from harness.models import adapters, checkpoints, model_files, quantized
+from harness.models import adapters, checkpoint_checks, checkpoints, model_files, quantized
 from harness.models.precision import training_dtype, why_not_4bit
 from harness.rewards import PRESETS
 from harness.storage.stages import BASE, LAST, STAGES, sides_of
@@ -52,7 +52,7 @@ def check_names(config: Configuration) -> None:
     server_address("rollout_server", config.rollout_server)
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
     if engine != SERVER:
-        checkpoints.check(
+        checkpoint_checks.check(
             config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs
         )
         if config.adapter:
@@ -132,7 +132,7 @@ def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> 
             "adapter, then --adapter NAME"
         )
     if engine not in WITHOUT_CHECKPOINT or "train" in stages:
-        checkpoints.check_hub(config.checkpoint, config.trust_remote_code, quiet)
+        checkpoint_checks.check_hub(config.checkpoint, config.trust_remote_code, quiet)
         settings = checkpoints.model_config(config.checkpoint)
         quantized.check(settings, config.checkpoint, engine, trains="train" in stages)
     if engine in WITHOUT_CHECKPOINT and sides:

@@ -29,8 +29,8 @@ from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, effect_
 from harness.engines.agreement import Scores, Text
 from harness.engines.vllm_settings import refuse_too_large, settings_of, weights_of
 from harness.errors import UserError, cause
-from harness.models import chat, checkpoints, model_files
-from harness.models.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, said_by
+from harness.models import chat, checkpoints, loading, model_files
+from harness.models.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, message_of
 from harness.types import AdapterEffect, Completion, Problem, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
@@ -51,8 +51,8 @@ class VllmEngine:
 
     def __init__(self, setup: Setup):
         self.checkpoint = setup.checkpoint
-        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
-        self.ends = sorted(checkpoints.end_tokens(setup.checkpoint, self.tokenizer))
+        self.tokenizer = loading.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
+        self.ends = sorted(loading.end_tokens(setup.checkpoint, self.tokenizer))
         self.context = model_files.context_length(checkpoints.model_config(setup.checkpoint))
         self.lora = LoRARequest("adapter", 1, setup.adapter) if setup.adapter else None
         self.settings = settings_of(setup)
@@ -78,7 +78,7 @@ class VllmEngine:
             except Exception as error:  # what a worker's start-up raises has no common class
                 fix = "mend the --engine-arg it speaks of, or evaluate with --engine transformers"
                 raise UserError(
-                    _with_fix("vllm cannot start", _first_named(self._said) or said_by(error), fix)
+                    _with_fix("vllm cannot start", _first_named(self._said) or message_of(error), fix)
                 ) from error
         self._started_saying = os.fstat(self._said.fileno()).st_size
         atexit.register(self.engine.engine_core.shutdown)
@@ -86,7 +86,7 @@ class VllmEngine:
             try:
                 self.engine.add_lora(self.lora)
             except Exception as error:  # as above
-                raise vllm_adapters.cannot_apply(self.lora.lora_path, said_by(error)) from error
+                raise vllm_adapters.cannot_apply(self.lora.lora_path, message_of(error)) from error
 
     def _room_for(self, requests: Sequence[Request], max_tokens: int) -> dict[str, int]:
         """The max_model_len that the prompts and their replies need; none where the model's own is no longer, so that
@@ -170,7 +170,7 @@ class VllmEngine:
 
     def _breakdown(self, error: Exception) -> UserError:
         """The line for what ended vLLM in the middle; of a process of its own that died, what that said last."""
-        said = said_by(error)
+        said = message_of(error)
         if type(error).__name__ == "EngineDeadError":
             said = _first_named(self._said, self._started_saying) or said
         return UserError(_with_fix("vllm broke down", said, "the same command goes on from here"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.models import adapter_layers, checkpoints
+from harness.models import adapter_layers, checkpoint_checks, checkpoints
 
 WEIGHTS = "adapter_model.safetensors"
 # base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight -> the module's path, A or B
@@ -31,7 +31,7 @@ def check(adapter: str, checkpoint: str, beside_base: bool = True) -> None:
     adapter_layers.check_settings(adapter, settings)
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"--adapter {adapter}: no {WEIGHTS} there: save the adapter as safetensors")
-    checkpoints.check_weights(folder)
+    checkpoint_checks.check_weights(folder)
     if beside_base:
         _refuse_whole_weights(adapter, checkpoint, settings)
     base = _base_shapes(checkpoint)

@@ -9,10 +9,10 @@ NO_ROOM_FOR_VLLM = (
 )  # fmt: skip
 
 
-def said_by(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """A library's own words, behind a UserError too; Python's MemoryError has none."""
     if isinstance(error, UserError):
-        return said_by(error.__cause__) if error.__cause__ else ""
+        return message_of(error.__cause__) if error.__cause__ else ""
     return str(error) or (NO_MEMORY[0] if isinstance(error, MemoryError) else type(error).__name__)
 
 

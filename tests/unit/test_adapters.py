@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Qwen
 from baselines.peers.random_checkpoint import make_checkpoint
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
-from harness.models import adapter_layers, adapters, checkpoints
+from harness.models import adapter_layers, adapters, checkpoints, loading
 from harness.storage.run_folder import Run
 from harness.storage.stages import BOTH, state_names
 
@@ -163,7 +163,7 @@ def experts(tmp_path_factory):
     for file in Path(checkpoints.locate("embedded")).iterdir():
         if "token" in file.name or "template" in file.name:
             shutil.copy(file, folder / file.name)
-    size = len(checkpoints.load_tokenizer(str(folder)))
+    size = len(loading.load_tokenizer(str(folder)))
     torch.manual_seed(0)
     Qwen3MoeForCausalLM(
         Qwen3MoeConfig(

@@ -16,7 +16,7 @@ from harness.engines.agreement import Record, Scores
 from harness.engines.transformers import with_adapter
 from harness.errors import UserError
 from harness.evaluation import evaluate
-from harness.models import adapters, checkpoints
+from harness.models import adapters, checkpoints, loading
 from harness.storage.run_folder import Run
 from harness.storage.stages import BOTH, state_names
 from harness.types import FAR
@@ -43,7 +43,7 @@ def keys_kept(adapter: Path, keeps) -> Path:
 
 def leave_record(adapter: Path) -> Path:
     """What the end of a training writes, from the adapter's own files."""
-    texts = probes.fixed_texts(configuration(), checkpoints.load_tokenizer("embedded"))
+    texts = probes.fixed_texts(configuration(), loading.load_tokenizer("embedded"))
     own = probes.trainer_scores(with_adapter(base_model(), str(adapter)), texts)
     agreement.write(adapter, Record(texts, (own,), {}))
     return adapter
