@@ -226,9 +226,9 @@ def first_layers(found: dict) -> dict:
         ({"exclude_modules": ["down_proj"]}, dict, r"its file has layers\.0\.mlp\.down_proj"),
         ({"rank_pattern": {"q_proj": 8}}, dict, r"lora_[AB] of .*q_proj has rank 4, its adapter_config.json says 8"),
         ({"r": 2}, dict, "has rank 4, its adapter_config.json says 2"),
-        ({"target_modules": "("}, dict, "a pattern of its adapter_config.json is none"),
-        ({"target_modules": 7}, dict, "target_modules of its adapter_config.json is none"),
-        ({"alpha_pattern": {"q_proj": "much"}}, dict, "alpha_pattern of its adapter_config.json is none"),
+        ({"target_modules": "("}, dict, "a pattern in its adapter_config.json is not valid"),
+        ({"target_modules": 7}, dict, "target_modules in its adapter_config.json is not valid"),
+        ({"alpha_pattern": {"q_proj": "much"}}, dict, "alpha_pattern in its adapter_config.json is not valid"),
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_fit_its_configuration_is_refused(tmp_path, settings, tensors, message):

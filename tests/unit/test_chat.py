@@ -102,8 +102,8 @@ def test_a_switch_reaches_the_template_as_it_is(tokenizer, value):
 @pytest.mark.parametrize(
     ("switches", "message"),
     [
-        ({"enable_thinkin": False}, "the chat template of m leaves no enable_thinkin open: leave it out"),
-        ({"messages": "x"}, "leaves no messages open"),
+        ({"enable_thinkin": False}, "the chat template of m does not use enable_thinkin: leave it out"),
+        ({"messages": "x"}, "does not use messages"),
     ],
 )
 def test_a_switch_that_the_template_has_not_is_named(tokenizer, switches, message):

@@ -49,7 +49,7 @@ def lose_template(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (break_config, "config.json: no table of settings"),
+        (break_config, "config.json: not a JSON object"),
         (break_weights, "not a whole safetensors file"),
         (lose_weights, "no .safetensors file"),
         (pickle_weights, r"pytorch_model\.bin is not read: it is a pickle"),

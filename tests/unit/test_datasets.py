@@ -408,7 +408,7 @@ def test_any_dataset_of_the_hub_by_its_id(hub, dataset, split, count):
     ("dataset", "split", "said"),
     [
         ("me/many", None, "me/many: has the configs a, b: name one, as in me/many:a"),
-        ("me/gone", None, "me/gone: not on the hub, or only for those let in"),
+        ("me/gone", None, "me/gone: not on the hub, or you have no access"),
         ("me/many:b", "cot", "me/many:b: no split 'cot': give --split test or dev"),
     ],
 )

@@ -27,8 +27,8 @@ def edit(folder, name, **values):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[]", "no table of settings"),
-        (b"5", "no table of settings"),
+        (b"[]", "not a JSON object"),
+        (b"5", "not a JSON object"),
         (b"{", "not JSON .Expecting property name"),
         (b"\xef\xbb\xbf{}", "not JSON .Unexpected UTF-8 BOM"),
         (b"\xff\xfe{\0}\0", "not JSON .*codec can't decode"),
@@ -246,8 +246,8 @@ def test_quantized_weights_name_the_library_before_anything_is_loaded(folder, se
         ({"quant_method": None}, "without quant_method, which"),
         ({"bits": 4, "group_size": 64}, "without quant_method, which"),
         ({"quant_method": 5}, "by 5, which"),
-        ([], "quantization_config is no table"),
-        (5, "quantization_config is no table"),
+        ([], "quantization_config is not a JSON object"),
+        (5, "quantization_config is not a JSON object"),
     ],
 )
 def test_a_quantization_that_nobody_reads_is_refused(folder, settings, message):
