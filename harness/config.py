@@ -1,11 +1,7 @@
-"""From a recipe file and the command line to one checked configuration."""
+"""The configuration: every key that determines a run, checked."""
 
 import hashlib
 import json
-import os
-import tomllib
-from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,27 +9,25 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import PydanticCustomError
 
 from harness import registry
-from harness.errors import UserError, refuse_secrets
+from harness.errors import UserError
 from harness.parsing import formats
 from harness.parsing.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
 from harness.parsing.named_formats import DEFAULT_FORMAT, FORMATS
 from harness.types import ANSWERED_BY, Sampling
 
 EMBEDDED = "embedded"
-RECIPES = resources.files("harness") / "recipes"
-# What a chat template may leave to the format.
+# Placeholders in a chat template that the format fills in.
 DEFAULT_SYSTEM, OPENING_TAG = "HARNESS_DEFAULT_SYSTEM", "HARNESS_OPENING_TAG"
 NOTHING = "none"
 LONGEST_NAME = 80
-# Arguments of any engine's that decide how fast replies are drawn and in how much memory. A run goes on where these are
-# changed: what is drawn is kept, what is not drawn yet may differ in the last bits of a logit, or with an engine whose
-# replies depend on the company in a batch be another draw of the same distribution.
+# Engine arguments that decide how fast completions are generated and in how much memory. A run continues with others:
+# what is generated stays, and the rest may differ in the last bits of a logit, or, with an engine whose completions
+# depend on the others in a batch, be another sample of the same distribution.
 THROUGHPUT_SETTINGS = frozenset(
     {"batch_size", "concurrency", "gpu_memory_utilization", "max_num_seqs", "retries", "timeout"}
 )
+# Keys that older versions did not have.
 CAME_LATER = ("primary", "stop_early", "training_seed", "training_seeds")
-# What models are told, as it stands.
-TEXTS = ("system_prompt", "chat_template")
 TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_]\w*$")]
 TemplateValue = bool | int | float | str | list[str]
 
@@ -51,7 +45,7 @@ class Configuration(BaseModel):
     question_column: str | None = None
     answer_column: str | None = None
     limit: int | None = Field(None, ge=1, description="evaluate at most so many problems")
-    limit_order: Literal["hash", "file"] = Field("hash", description="which: drawn by hash, or the file's first")
+    limit_order: Literal["hash", "file"] = Field("hash", description="which: chosen by hash, or the file's first")
 
     format: str = DEFAULT_FORMAT
     language: str = Field("", description="target language of the reasoning, ISO 639-1, or 'none'")
@@ -66,11 +60,11 @@ class Configuration(BaseModel):
 
     engine: str = "auto"
     engine_args: dict[str, str] = Field(default_factory=dict)
-    trust_remote_code: bool = Field(False, description="run the Python code that a checkpoint brings along")
-    adapter: str | None = Field(None, description="an adapter that exists already; then nothing is trained")
+    trust_remote_code: bool = Field(False, description="run the Python code that comes with a checkpoint")
+    adapter: str | None = Field(None, description="an existing adapter; then nothing is trained")
     primary: str = Field("", description="the one metric with a verdict; '' is the usual family")
     stop_early: bool = Field(False, strict=True, description="stop once the primary metric's difference is clear")
-    samples: int = Field(1, ge=1, description="replies a problem")
+    samples: int = Field(1, ge=1, description="replies per problem")
     baseline_samples: int | None = Field(
         None, ge=1, description="replies per problem of the base model; as `samples` unless given"
     )
@@ -90,16 +84,16 @@ class Configuration(BaseModel):
         None, le=100, description="so many trainings, seeds s, s+1, …, each evaluated on the same problems"
     )
     launcher: str = Field("", description="starts the training on several GPUs: 'torchrun --nproc-per-node 2'")
-    also: tuple[str, ...] = Field((), description="tasks of lm-eval to run before and after")
-    also_tasks: str | None = Field(None, description="a folder with lm-eval tasks of one's own")
-    also_limit: int | None = Field(None, ge=1, description="documents a task, at most")
+    also: tuple[str, ...] = Field((), description="extra tasks: lm-eval tasks to run before and after")
+    also_tasks: str | None = Field(None, description="a folder of your own lm-eval tasks")
+    also_limit: int | None = Field(None, ge=1, description="at most so many documents per task")
     also_chat_template: bool = Field(False, description="whether those tasks' prompts go through the chat template")
     tracker: Literal["none", "swanlab", "wandb", "tensorboard", "trackio"] = "none"
 
-    sft_dataset: str = Field("none", description="worked solutions to warm up with before GRPO, or 'none'")
+    sft_dataset: str = Field("none", description="worked solutions for SFT before GRPO, or 'none'")
     sft_data: str | None = Field(None, description="a local copy of a named sft_dataset: file or folder")
     sft_epochs: float = Field(2.0, gt=0)
-    sft_batch: int = Field(1, ge=1, description="solutions a step")
+    sft_batch: int = Field(1, ge=1, description="solutions per step")
     sft_accumulation: int = Field(1, ge=1, description="gradient accumulation steps")
     sft_learning_rate: float = Field(2e-4, gt=0, le=1)
     sft_warmup_steps: int = Field(5, ge=0)
@@ -107,16 +101,16 @@ class Configuration(BaseModel):
     steps: int = Field(100, ge=1)
     save_steps: int = Field(100, ge=1)
     prompts_per_step: int = Field(1, ge=1)
-    generations: int = Field(4, ge=2, description="completions a prompt")
+    generations: int = Field(4, ge=2, description="completions per prompt")
     accumulation: int = Field(1, ge=1, description="gradient accumulation steps")
     max_sequence: int = Field(1024, ge=2, description="tokens of a training prompt and completion together")
     max_prompt: int | None = Field(None, ge=1, description="longer training prompts are left out, in tokens")
     prompt_quantile: float = Field(0.9, gt=0, le=1, description="of the prompts' lengths: max_prompt unless given")
     max_completion: int | None = Field(
-        None, ge=1, description="tokens a completion; what the prompt leaves of max_sequence"
+        None, ge=1, description="tokens per completion; what the prompt leaves of max_sequence"
     )
-    rollouts: Literal["vllm", "generate", "server"] = Field("vllm", description="who draws the training completions")
-    rollout_server: str = Field("http://localhost:8000", description="where rollouts = server finds `trl vllm-serve`")
+    rollouts: Literal["vllm", "generate", "server"] = Field("vllm", description="what generates in training")
+    rollout_server: str = Field("http://localhost:8000", description="of `trl vllm-serve`, for rollouts = server")
     gpu_memory_utilization: float = Field(0.5, gt=0, le=1, description="vLLM's share of the GPU in training")
     eval_every: int = Field(0, ge=0, description="steps between accuracy probes on held-out problems; 0 is never")
     eval_problems: int = Field(16, ge=1, description="training problems held out for those probes")
@@ -175,7 +169,7 @@ class Configuration(BaseModel):
 
     @field_validator("training_seeds")
     @classmethod
-    def _one_training_shows_no_spread(cls, value: int | None) -> int | None:
+    def _need_two_trainings(cls, value: int | None) -> int | None:
         if value is not None and value < 2:
             raise PydanticCustomError("too_few", "one training shows no spread: give at least 2, or leave it out")
         return value
@@ -185,12 +179,12 @@ class Configuration(BaseModel):
         return None if self.language == NO_TARGET else self.language
 
     @property
-    def warms_up(self) -> bool:
+    def trains_sft(self) -> bool:
         return self.sft_dataset != NOTHING
 
     @property
     def truncates_rollouts(self) -> bool:
-        """Whether training completions are sampled from a part of the distribution alone."""
+        """Whether training completions are sampled from only a part of the distribution."""
         return self.rollout_top_p < 1 or self.rollout_top_k > 0 or self.rollout_min_p > 0
 
     @property
@@ -216,7 +210,7 @@ class Configuration(BaseModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that makes a run another one."""
+        """The keys and values by which two runs differ: neither throughput settings nor keys without effect."""
         arguments = {name: value for name, value in self.engine_args.items() if name not in THROUGHPUT_SETTINGS}
         irrelevant = {"limit_order"} if self.limit is None else set()
         if self.samples_of(adapted=False) == self.samples:
@@ -225,90 +219,18 @@ class Configuration(BaseModel):
 
     @property
     def sha(self) -> str:
-        """Without keys that came later and are not used, so that a run's folder keeps its name."""
+        """The hash of the identity, without unused keys of later versions, so that a run's folder keeps its name."""
         unused = {key for key in CAME_LATER if getattr(self, key) == Configuration.model_fields[key].default}
-        known = {key: value for key, value in self.identity.items() if key not in unused}
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        used = {key: value for key, value in self.identity.items() if key not in unused}
+        return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
     @property
     def folder_name(self) -> str:
         return f"{file_name(self.name)}-{file_name(Path(self.dataset).stem)}-{self.format}-{self.sha[:8]}"
 
 
-def recipe_names() -> list[str]:
-    return sorted(entry.name.removesuffix(".toml") for entry in RECIPES.iterdir() if entry.name.endswith(".toml"))
-
-
-def read_recipe(name_or_file: str) -> dict[str, Any]:
-    """The keys of a recipe, by its name or its file."""
-    if "/" in name_or_file and not name_or_file.endswith(".toml"):
-        raise UserError(f"--recipe {name_or_file}: a recipe file ends in .toml: give one, or a recipe's name")
-    if name_or_file.endswith(".toml"):
-        path = Path(name_or_file)
-        if not path.is_file():
-            raise UserError(f"no recipe file {path}: give a file that exists, or one of {', '.join(recipe_names())}")
-    else:
-        path = RECIPES / f"{registry.choose('recipe', name_or_file, recipe_names())}.toml"
-    try:
-        keys = {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # of figures too long or lists too deep the parser says so itself
-        raise UserError(f"{path}: not a TOML file: {error}: mend it") from error
-    keys = _files_read(keys, path.parent)
-    # A file or a checkpoint beside the recipe; all else is a name, or a path from where the command is started.
-    for key, file in (("dataset", ""), ("sft_dataset", ""), ("checkpoint", "config.json"), ("checkpoint", "")):
-        if isinstance(keys.get(key), str) and os.path.isfile(path.parent / keys[key] / file):
-            keys[key] = os.path.abspath(path.parent / keys[key])
-    return keys
-
-
-def configure(model: str | None, recipe: str | None, options: dict[str, Any], settings: list[str]) -> Configuration:
-    """Recipe, then options, then `--set key=value`: the later wins. `options` that are None were not given."""
-    values = read_recipe(recipe) if recipe else {}
-    values |= _model_values(model or (None if recipe else "tiny"), has_recipe=recipe is not None)
-    if options.get("format") not in (None, values.get("format")):
-        # Another format than the recipe's brings rewards and a language of its own.
-        values = {key: value for key, value in values.items() if key not in ("rewards", "language")}
-    values |= {key: value for key, value in options.items() if value is not None}
-    values |= _files_read({key: _toml_value(text) for key, text in pairs("--set", settings).items()}, Path())
-    refuse_secrets({f"recipe key {key}": str(value) for key, value in values.items()})
-    return check(values)
-
-
-def _files_read(values: dict[str, Any], folder: Any) -> dict[str, Any]:
-    """`values` with the text of a chat template's file, and the whole paths of a user's rewards and data, which lie
-    in `folder` or below."""
-    for key, value in values.items():
-        if isinstance(value, str) and not _can_be_written(key, value):
-            raise UserError(f"recipe key {key}: holds a character that nothing can be written with: take it out")
-    template, rewards = values.get("chat_template"), values.get("rewards")
-    if isinstance(template, str) and template.endswith(".jinja"):
-        values = values | {"chat_template": _read_text("chat_template", folder / template)}
-    if isinstance(rewards, str) and rewards.endswith(".py"):
-        path = Path(folder / rewards).resolve()
-        sha = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        values = values | {"rewards": str(path), "rewards_sha": sha}
-    for key in ("data", "sft_data", "also_tasks"):
-        if isinstance(values.get(key), str):
-            values = values | {key: str(Path(folder / values[key]).resolve())}
-    return values
-
-
-def _can_be_written(key: str, text: str) -> bool:
-    """A path may hold bytes that are no text; a prompt may not, and neither NUL or half a pair."""
-    with suppress(UnicodeEncodeError):
-        return b"\0" not in (text.encode() if key in TEXTS else os.fsencode(text))
-    return False
-
-
-def _read_text(key: str, path: Any) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe key {key}: {path} cannot be read: give a UTF-8 text file that exists") from error
-
-
 def check(values: dict[str, Any]) -> Configuration:
-    """A Configuration of `values`, or a UserError that names the first wrong key."""
+    """A Configuration of `values`. Raises UserError with the first wrong key."""
     for key in values:
         registry.choose("recipe key", key, Configuration.model_fields)
     try:
@@ -320,52 +242,7 @@ def check(values: dict[str, Any]) -> Configuration:
         raise UserError(f"recipe key {key}{given}: {first['msg'].lower()}") from error
 
 
-def _model_values(model: str | None, has_recipe: bool) -> dict[str, Any]:
-    if model is None:
-        return {}
-    path = Path(model)
-    if path.is_file() and model not in recipe_names():
-        return {"name": path.name.removesuffix(".gguf"), "checkpoint": os.path.abspath(path)}
-    if path.suffix.lower() == ".gguf":
-        raise UserError(f"--model {model}: no such file: give a GGUF file that exists")
-    # A run folder of a recipe's name is not the model that is meant.
-    if path.is_dir() and (model not in recipe_names() or (path / "config.json").is_file()):
-        return {"name": path.resolve().name, "checkpoint": str(path.resolve())}
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        return {"name": model.rpartition("/")[2], "checkpoint": model}
-    if "/" in model:
-        raise UserError(f"no checkpoint folder {model}: give a folder that exists, a hub id or a recipe's name")
-    recipe = read_recipe(registry.choose("model", model, recipe_names()))
-    return {key: recipe[key] for key in ("name", "checkpoint")} if has_recipe else recipe
-
-
-def pairs(option: str, texts: list[str]) -> dict[str, str]:
-    """The key=value texts of a repeated option."""
-    for text in texts:
-        if "=" not in text:
-            raise UserError(f"{option} {text}: write {option} key=value")
-    return {key: value for key, _, value in (text.partition("=") for text in texts)}
-
-
-def _toml_value(text: str) -> Any:
-    """`text` as TOML would read it behind a key; a bare word is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        return text
-
-
-def read_system_prompt(name_or_file: str) -> str:
-    """`default`, `none`, or the text of a file."""
-    if name_or_file in ("default", "none"):
-        return name_or_file
-    try:
-        return Path(name_or_file).read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--system-prompt {name_or_file}: give 'default', 'none' or a UTF-8 text file") from error
-
-
 def file_name(text: str) -> str:
-    """Anybody's text as a part of a file's name: it leads nowhere, hides nothing, and is short enough for any disk."""
-    kept = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in text).lstrip(".-")
-    return kept.encode()[:LONGEST_NAME].decode(errors="ignore") or "unnamed"
+    """Any text as part of a file's name: without path separators, not hidden, short enough for any disk."""
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in text).lstrip(".-")
+    return safe.encode()[:LONGEST_NAME].decode(errors="ignore") or "unnamed"

@@ -16,7 +16,7 @@ from harness.statistics import headline
 from harness.statistics.compare import compare
 from harness.statistics.metric_rows import COLUMNS, MetricRow, metric_row
 from harness.statistics.pairs import columns
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import (
     FLIPS_BY,
     Comparison,

@@ -1,4 +1,4 @@
-"""One lookup for everything that has a name: what it is, what was perhaps meant, which extra it needs."""
+"""One lookup for everything that has a name: the object, the nearest known name, the extra it needs."""
 
 import difflib
 import importlib
@@ -10,7 +10,7 @@ from harness.errors import UserError
 
 
 def choose(noun: str, name: object, known: Collection[str]) -> str:
-    """`name` if it is known; else a UserError with the nearest known name, or all of them."""
+    """`name` if it is known. Raises UserError with the nearest known name, or with all of them."""
     if isinstance(name, str) and name in known:
         return name
     by_fold = {each.casefold(): each for each in known}
@@ -20,20 +20,23 @@ def choose(noun: str, name: object, known: Collection[str]) -> str:
 
 
 def needs(noun: str, name: str, table: Mapping[str, str]) -> None:
-    """A UserError where the library that goes by `name` itself is not installed; nothing is imported."""
+    """Raise UserError if the library `name` is not installed. Imports nothing."""
     extra = table[name].partition(" ")[2]
     if extra and importlib.util.find_spec(name) is None:
         raise UserError(f"{noun} '{name}' needs {name}: pip install 'harness{extra}'")
 
 
 def needs_library(what: str, library: str, extra: str) -> None:
-    """A UserError where a library is not installed; nothing is imported."""
+    """Raise UserError if a library is not installed. Imports nothing."""
     if importlib.util.find_spec(library) is None:
         raise UserError(f"{what} needs {library}: pip install 'harness[{extra}]'")
 
 
 def load(noun: str, name: str, table: Mapping[str, str]) -> Any:
-    """The object behind `name` in a table of "module:attribute" or "module:attribute [extra]" strings."""
+    """The object of `name` in a table of "module:attribute" or "module:attribute [extra]" strings.
+
+    Raises UserError if the name is unknown, or if its extra is not installed.
+    """
     target, _, extra = table[choose(noun, name, table)].partition(" ")
     module, _, attribute = target.partition(":")
     try:

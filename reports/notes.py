@@ -6,8 +6,8 @@ from typing import Any
 
 from harness.statistics import breakdown, headline
 from harness.statistics.pairs import other_weights
-from harness.storage.records import make
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
+from harness.storage.validation import make
 from harness.types import Agreement, Evaluation, definition_of, stopped_early
 
 Provenances = Mapping[str, Mapping[str, Any]]
@@ -46,7 +46,7 @@ def of_finished(sides: Sequence[Evaluation]) -> Iterator[str]:
 
 def of_training(run: Run, replaced: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """What the training stages left out, and the settings that were replaced, by stage and key."""
-    config, provenance = run.config, run.record["provenance"]
+    config, provenance = run.config, run.record.provenance
     warm_up, train = provenance.get("warm-up", {}), provenance.get("train", {})
     if warm_up.keys() >= {"solutions", "too_long_solutions", "evaluated_solutions"}:
         yield (

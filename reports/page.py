@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from harness.console.markdown import escaped, one_line, visible
 from harness.storage.files import write_bytes, write_text
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import Comparison, Evaluation, definition_of
 from reports import comparison_view, explorer, plots, run_view, training_plots
 from reports.comparison_view import ComparisonView

@@ -10,12 +10,12 @@ from harness.statistics import breakdown, headline
 from harness.statistics.breakdown import Part, RewardSeparation
 from harness.statistics.gain import Gain, gain
 from harness.statistics.metric_rows import MetricRow, mean_and_interval, row_of
-from harness.storage import stored
+from harness.storage import validation
 from harness.storage.files import read_steps
-from harness.storage.records import LARGEST_NUMBER
+from harness.storage.run_folder import TRAINING_FILES, Run
+from harness.storage.schema import EffectiveConfig, ExtraTaskMeans, Rollout
 from harness.storage.stages import REPORT, title_of
-from harness.storage.store import TRAINING_FILES, Run
-from harness.storage.stored import AlsoMeans, Effective, Rollout
+from harness.storage.validation import LARGEST_NUMBER
 from harness.types import FLIPS_BY, Difference, Evaluation, MetricDefinition, MetricValue, definition_of, stopped_early
 from reports import explorer, notes, seed_view
 from reports.explorer import Explorer
@@ -98,7 +98,7 @@ class View:
 
 def build(run: Run, sides: Sequence[Evaluation]) -> View:
     """The view of a stored run's sides, one or more."""
-    record = run.record
+    record = run.record.read()
     comparison = run.comparison() if len(sides) > 1 else NO_COMPARISON
     differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
     names = dict.fromkeys(name for side in sides for name in side.metrics)
@@ -161,11 +161,11 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
     if run.config.training_seeds:
         return None  # the adapters' are on each seed's page
     files = [run.path / "also" / f"{side.name}.json" for side in sides]
-    run.verify(*files)
-    means = [stored.read(AlsoMeans, file, REPORT_AGAIN) for file in files if file.is_file()]
+    run.hashes.verify(*files)
+    means = [validation.read(ExtraTaskMeans, file, REPORT_AGAIN) for file in files if file.is_file()]
     if not means:
         return None
-    found = run.also_comparison() or means[0] | {"tasks": {}, "left_out": 0}
+    found = run.extra_task_differences() or means[0] | {"tasks": {}, "left_out": 0}
     tasks = {}
     for task, kinds in found["measures"].items():
         of_sides = [side["tasks"].get(task, {}) for side in means]
@@ -191,17 +191,17 @@ def _extra_task_row(
 
 
 def _training(run: Run) -> Training | None:
-    run.verify(*(run.path / "train" / name for name in TRAINING_FILES))
+    run.hashes.verify(*(run.path / "train" / name for name in TRAINING_FILES))
     log = tuple(map(_numbers, read_steps(run.path / "train" / "log.jsonl")))
     if not log:
         return None
     rollouts = defaultdict(list)
     path = run.path / "train" / "rollouts.jsonl"
-    for row in stored.refuse_unlike(Rollout, read_steps(path), path, REPORT_AGAIN):
+    for row in validation.check_all(Rollout, read_steps(path), path, REPORT_AGAIN):
         rollouts[row["step"]].append(row)
     steps = sorted(rollouts)
     shown = dict.fromkeys(steps[place] for place in (0, len(steps) // 2, -1)) if steps else {}
-    folders = {"SFT": run.warm_up, "GRPO": run.path / "train"}
+    folders = {"SFT": run.sft_folder, "GRPO": run.path / "train"}
     replaced = {stage: (_effective(folder) or {"replaced": {}})["replaced"] for stage, folder in folders.items()}
     return Training(
         log,
@@ -219,7 +219,7 @@ def _numbers(row: dict) -> dict[str, float]:
 def _effective(folder: Path) -> dict[str, Any] | None:
     """The settings that a trainer recorded when it ended; None where it has not."""
     path = folder / "effective_config.json"
-    return stored.read(Effective, path, REPORT_AGAIN) if path.is_file() else None
+    return validation.read(EffectiveConfig, path, REPORT_AGAIN) if path.is_file() else None
 
 
 def _language_note(comparison: dict, target: str) -> str:
@@ -244,7 +244,7 @@ def _facts(record: dict, run: Run) -> dict[str, dict[str, Any]]:
     """Settings, provenance and times, as tables of key and value."""
     facts = {"Settings": _flat(record["configuration"])}
     facts |= {f"Stage {title_of(stage)}": _flat(provenance) for stage, provenance in record["provenance"].items()}
-    for title, folder in (("SFT as the trainer ran it", run.warm_up), (TRAINING_TITLE, run.path / "train")):
+    for title, folder in (("SFT as the trainer ran it", run.sft_folder), (TRAINING_TITLE, run.path / "train")):
         if values := _effective(folder):
             given = {key: values["arguments"].get(key) for key in EFFECTIVE if key in values["arguments"]}
             facts[title] = {key: values[key] for key in PARAMETERS} | given

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from harness.statistics import headline
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import ANSWERED_BY, DESCRIBED, NOT_COMPARED, Difference, MetricDefinition, OverSeeds, definition_of
 
 # The primary metrics have a verdict.

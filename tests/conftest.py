@@ -18,12 +18,13 @@ from hypothesis import settings
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from harness.config import Configuration, configure
+from harness.config import Configuration
+from harness.configure import configure
 from harness.data import datasets
 from harness.data.datasets import settle_split
 from harness.evaluation import evaluate, prompts
 from harness.models import checkpoints
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 Server = TypeVar("Server", bound=ThreadingHTTPServer)
 # The same cases each time, or many new ones: HYPOTHESIS_PROFILE=nightly.

@@ -7,7 +7,7 @@ from conftest import configuration
 from harness.plan import make_plan
 from harness.plan.case import GIB, Machine, Trainer
 from harness.storage.files import write_json
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 LAPTOP = Machine(cores=2, memory=16 * GIB)
 H200 = Machine(cores=16, memory=128 * GIB, gpu="NVIDIA H200", gpu_memory=140 * GIB)
@@ -24,9 +24,9 @@ def earlier(folder: Path, stages: dict[str, float], provenance: dict | None = No
     """A finished run of the embedded model on 100 problems: its stages with their seconds."""
     run = Run.create(folder, configuration("steps=4", limit=100, **options), "harness run")
     for name in stages:
-        with run.stage(name) as noted:
+        with run.record.stage(name) as noted:
             noted |= (provenance if provenance is not None else ON_CPU) if name != "report" else {}
-    record = run.record
+    record = run.record.read()
     record["stages"] = {name: {"state": "done", "seconds": seconds} for name, seconds in stages.items()}
     write_json(folder / "run.json", record)
     return run

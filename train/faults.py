@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from harness.config import Configuration
 from harness.errors import UserError
-from harness.models.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, said_by
+from harness.models.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, message_of
 
 NO_DISK = ("no space left", "disk quota", "file write failed", "unexpected pos", "file too large")
 
@@ -17,7 +17,7 @@ def faults_named(config: Configuration) -> Iterator[None]:
         yield
     except Exception as error:
         # safetensors' own is a direct subclass of Exception.
-        fix = fix_for(said_by(error), config)
+        fix = fix_for(message_of(error), config)
         if fix is None:
             raise
         raise UserError(fix) from error

@@ -9,8 +9,8 @@ from harness.data import datasets
 from harness.parsing import formats
 from harness.parsing.formats import FORMATS
 from harness.rewards import Reward, functions
+from harness.storage.run_folder import Run
 from harness.storage.stages import Stage
-from harness.storage.store import Run
 from harness.types import ANSWERED_BY, Equality
 from train.rollouts import Rollouts, accuracy_function, own_functions
 from train.stage import finish, record_problems, training
@@ -53,7 +53,7 @@ def train(run: Run, row: Stage, quiet: bool) -> None:
         )
         with progress.bar(row.title, config.steps, stage.done, stage.quiet) as bar:
             log = StepLog(stage, bar, shown="reward", limit=prompts.max_completion, probed=rollouts.take_probe)
-            adapter = run.warm_up / "adapter" if config.warms_up else None
+            adapter = run.sft_folder / "adapter" if config.trains_sft else None
             trainer = trainers.grpo_trainer(stage, prompts, rollouts.functions, log, adapter)
             finish(stage, trainer, prompts.probe, adapter)
         stage.provenance["health"] = [warning.text for warning in log.warnings()]

@@ -8,14 +8,14 @@ from harness.data import datasets
 from harness.evaluation.prompts import system_text
 from harness.models import chat
 from harness.parsing import formats
+from harness.storage.run_folder import Run
 from harness.storage.stages import Stage
-from harness.storage.store import Run
 from train.stage import finish, record_problems, training
 
 
 def train(run: Run, row: Stage, quiet: bool) -> None:
     """Train the adapter on worked solutions, from the last checkpoint if there is one."""
-    with training(run, row, run.warm_up, quiet) as stage:
+    with training(run, row, run.sft_folder, quiet) as stage:
         from train import rows, trainers
         from train.step_log import StepLog
 

@@ -17,11 +17,11 @@ from harness.engines import agreement
 from harness.errors import UserError
 from harness.evaluation.prompts import SYSTEM_MOVED, system_text
 from harness.evaluation.provenance import dataset_sha, versions
-from harness.models import chat, checkpoints
+from harness.models import chat, checkpoint_checks, checkpoints, loading
 from harness.models.adapters import WEIGHTS
 from harness.storage.files import cache_folder, read_json, write_json
+from harness.storage.run_folder import TRAINING_FILES, Run
 from harness.storage.stages import Stage
-from harness.storage.store import TRAINING_FILES, Run
 from harness.types import Dataset
 from train.backends import TRAINERS, fitted, trainer_name
 from train.faults import faults_named
@@ -61,7 +61,7 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
     first = os.environ.get("RANK", "0") == "0"
     quiet = quiet or not first
     with ExitStack() as open_until_done:
-        provenance = open_until_done.enter_context(run.stage(row.name)) if first else {}
+        provenance = open_until_done.enter_context(run.record.stage(row.name)) if first else {}
         if row.unit == "epochs":
             # SFT generates nothing.
             config = config.model_copy(update={"rollouts": "generate"})
@@ -75,10 +75,10 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
         # Before all else: Unsloth patches the libraries that everything after it imports.
         backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
         progress.note(f"{row.title}: {config.checkpoint}, {backend.name}", quiet)
-        tokenizer = checkpoints.load_tokenizer(
+        tokenizer = loading.load_tokenizer(
             config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs
         )
-        ends = checkpoints.end_tokens(config.checkpoint, tokenizer)
+        ends = loading.end_tokens(config.checkpoint, tokenizer)
         if backend.name == "unsloth" and tokenizer.pad_token_id in ends:
             raise UserError(
                 f"{config.checkpoint}: its vocabulary has no token to pad with but the end of a reply, which Unsloth "
@@ -95,7 +95,7 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
         if first:
             adapter = (f"adapter/{name}" for name in (*ADAPTER_FILES, agreement.FILE))
             finished = [*TRAINING_FILES, "effective_config.json", *adapter]
-            run.keep(*(folder / name for name in finished))
+            run.hashes.add(*(folder / name for name in finished))
 
 
 def _set_environment(folder: Path) -> None:
@@ -110,14 +110,14 @@ def _set_environment(folder: Path) -> None:
 def record_problems(stage: Training, run: Run, dataset: Dataset, **facts: Any) -> None:
     """Record the problems that a stage trains on. Raises UserError if it started on others."""
     sha = dataset_sha(dataset)
-    if stage.checkpoint and run.record["provenance"].get(stage.row.name, {}).get("dataset_sha", sha) != sha:
+    if stage.checkpoint and run.record.provenance.get(stage.row.name, {}).get("dataset_sha", sha) != sha:
         raise UserError(
             f'{run.path}: the training problems changed since stage "{stage.row.title}" started: bring the old data '
             "back, or start over with --fresh"
         )
     stage.provenance |= facts | {"dataset_sha": sha}
     if stage.first:
-        run.note(stage.row.name, stage.provenance)
+        run.record.set_provenance(stage.row.name, stage.provenance)
 
 
 def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> None:
@@ -178,7 +178,7 @@ def _is_whole(checkpoint: Path) -> bool:
     """Whether weights and states reach to their ends."""
     try:
         for file in checkpoint.glob("*.safetensors"):
-            checkpoints.check_whole(file)
+            checkpoint_checks.check_whole(file)
     except UserError:
         return False
     return all(zipfile.is_zipfile(file) for suffix in ("pt", "pth", "bin") for file in checkpoint.glob(f"*.{suffix}"))

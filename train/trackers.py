@@ -19,8 +19,8 @@ from harness import registry
 from harness.console import progress
 from harness.errors import UserError, cause
 from harness.storage.files import cut_journal, read_json, read_steps
+from harness.storage.run_folder import Run
 from harness.storage.stages import SIDES
-from harness.storage.store import Run
 from train.stage import last_checkpoint, step_of
 
 PROJECT = "harness"
@@ -47,7 +47,7 @@ class SwanLab:
             name=run.config.folder_name,
             mode=mode,
             log_dir=str(folder),
-            config=run.record["configuration"],
+            config=run.record.configuration,
         )
 
     def log(self, values: dict[str, float], step: int) -> None:
@@ -74,7 +74,7 @@ class Wandb:
             name=run.config.folder_name,
             mode=os.environ.get("WANDB_MODE", "offline"),
             dir=str(folder),
-            config=run.record["configuration"],
+            config=run.record.configuration,
             settings=wandb.Settings(console="off", silent=True),
         )
         # Its own steps only ever grow, and probes and training have each their own.
@@ -94,7 +94,7 @@ class Wandb:
 def tracked(run: Run, stages: Sequence[str]) -> Iterator[None]:
     """Let the run's tracker, if its configuration names one of TRACKERS, follow the stages that the body runs."""
     name = run.config.tracker
-    if name not in TRACKERS or all(run.is_done(stage) for stage in stages):
+    if name not in TRACKERS or all(run.record.is_done(stage) for stage in stages):
         yield
         return
     _cut_journals(run)
@@ -115,8 +115,8 @@ def tracked(run: Run, stages: Sequence[str]) -> Iterator[None]:
 
 def _cut_journals(run: Run) -> None:
     """Cut the journals of a training that was killed to the step that it continues from, before they are followed."""
-    for stage, folder in (("warm-up", run.warm_up), ("train", run.path / "train")):
-        if run.is_done(stage):
+    for stage, folder in (("warm-up", run.sft_folder), ("train", run.path / "train")):
+        if run.record.is_done(stage):
             continue
         checkpoint = last_checkpoint(folder / "checkpoints")
         for journal in filter(Path.is_file, (folder / "log.jsonl", folder / "probes.jsonl")):
@@ -157,7 +157,7 @@ def _follow(run: Run, tracker: Any, stop: threading.Event) -> None:
     while not stopping:
         stopping = stop.wait(SECONDS_BETWEEN_LOOKS)
         for prefix, path in (
-            ("sft", run.warm_up / "log.jsonl"),
+            ("sft", run.sft_folder / "log.jsonl"),
             ("train", run.path / "train" / "log.jsonl"),
             ("probe", run.path / "train" / "probes.jsonl"),
         ):
@@ -175,7 +175,7 @@ def _log_results(run: Run, tracker: Any) -> None:
     """Log the metrics of every evaluated side, and the report's plots."""
     last = max((row["step"] for row in read_steps(run.path / "train" / "log.jsonl")), default=0)
     for side in SIDES:
-        if run.is_done(side):
+        if run.record.is_done(side):
             metrics = read_json(run.path / side / "metrics.json")
             means = {f"{side}/{name}": each["mean"] for name, each in metrics.items() if each["mean"] is not None}
             tracker.log(means, last)

@@ -23,7 +23,7 @@ from typing import Any
 from vllm.platforms import current_platform
 
 from baselines.peers.vllm_speed import configuration
-from harness.config import pairs
+from harness.configure import key_values
 from harness.data import datasets
 from harness.engines.vllm_settings import value_of
 from harness.evaluation import evaluate, prompts, provenance
@@ -59,7 +59,7 @@ def run_peer(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     runs = []
     for adapter in (None, given.adapter):
         model_args: dict[str, Any] = {"pretrained": given.model, "batch_size": "auto", "max_gen_toks": given.tokens}
-        model_args |= {key: value_of(text) for key, text in pairs("--engine-arg", given.engine_arg).items()}
+        model_args |= {key: value_of(text) for key, text in key_values("--engine-arg", given.engine_arg).items()}
         if adapters.is_wrapper(given.model):
             model_args["limit_mm_per_prompt"] = {"image": 0}
         if adapter:

@@ -24,8 +24,8 @@ from typing import Any
 from harness.evaluation import pipeline, training_seeds
 from harness.storage import stages
 from harness.storage.files import read_journal, read_json, write_json
+from harness.storage.run_folder import Run
 from harness.storage.stages import BASE, SIDES
-from harness.storage.store import Run
 
 HERE = Path(__file__).parent
 # The real ones: SFT over GSM8K's train split, 30 steps of GRPO, 1,319 test problems. The random one shows that the
@@ -83,10 +83,10 @@ def figures(run: Run) -> dict[str, Any]:
         "sides": {
             side: {name: vars(metric) for name, metric in run.metrics(side).items() if name in METRICS}
             for side in SIDES
-            if run.is_done(side)
+            if run.record.is_done(side)
         },
     }
-    for name, log in {"sft": run.warm_up / "log.jsonl", "grpo": run.path / "train" / "log.jsonl"}.items():
+    for name, log in {"sft": run.sft_folder / "log.jsonl", "grpo": run.path / "train" / "log.jsonl"}.items():
         if log.is_file():
             found[name] = training_figures(read_journal(log))
     if (run.path / "comparison.json").is_file():
@@ -165,12 +165,12 @@ def train_seeds_beside(command: list[str], folder: Path, log: Path) -> None:
 def run_seed(folder: Path, seed: int) -> int:
     """Run one seed's training and evaluation as the whole run's command would; returns the exit code of its stages."""
     one = training_seeds.open_seed(Run.open(folder), seed)
-    one.whole = None
+    one.parent = None
     return pipeline.run_stages(one, stages.of_run(one.config, before_after=True), quiet=True, say=print)
 
 
 def _has_baseline(folder: Path) -> bool:
-    return (folder / "run.json").is_file() and Run.open(folder).is_done(BASE)
+    return (folder / "run.json").is_file() and Run.open(folder).record.is_done(BASE)
 
 
 def _ends_of_tries(command: list[str], seconds: float, tries: int, log: Path) -> list[int | str]:

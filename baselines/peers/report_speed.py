@@ -21,11 +21,11 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.config import configure
+from harness.configure import configure
 from harness.data.datasets import settle_split
 from harness.statistics.compare import metrics_of
 from harness.storage.files import write_json, write_lines
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import Score
 
 # Problems, replies per problem.
@@ -101,7 +101,7 @@ def _made_up(folder: Path, problems: int, replies: int) -> Run:
     run = Run.create(folder, config, "harness run")
     for place, side in enumerate(("before", "after")):
         draw = random.Random(place)
-        with run.stage(side) as provenance:
+        with run.record.stage(side) as provenance:
             provenance |= {"equality": "number", "problems": problems}
             rows = [_reply(draw, n, index) for n in range(problems) for index in range(replies)]
             graded = [_score(draw, row, 0.4 + 0.2 * place) for row in rows]

@@ -27,11 +27,11 @@ import threading
 import time
 from pathlib import Path
 
-from harness.config import configure
+from harness.configure import configure
 from harness.data.datasets import settle_split
 from harness.evaluation.provenance import versions
 from harness.storage.files import read_journal, read_json, write_json
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 CASES = {
     "recipe": ("trainer=unsloth", "rollouts=vllm"),

@@ -26,7 +26,8 @@ from unittest.mock import patch
 import torch
 from vllm import LLM
 
-from harness.config import Configuration, configure, pairs
+from harness.config import Configuration
+from harness.configure import configure, key_values
 from harness.data import datasets
 from harness.data.datasets import settle_split
 from harness.engines import Setup, vllm
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
     config = configuration(given)
-    arguments = pairs("--engine-arg", given.engine_arg)
+    arguments = key_values("--engine-arg", given.engine_arg)
 
     engine = VllmEngine(Setup(config.checkpoint, given.adapter, arguments, config.seed))
     dataset = datasets.evaluation_problems(config)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.storage.files import read_journal, read_json, sha256, whole_lines, write_json
-from harness.storage.store import TRAINING_FILES
+from harness.storage.run_folder import TRAINING_FILES
 
 JOURNALS = ("before/completions.jsonl", "after/completions.jsonl")
 COUNTED = {"before": JOURNALS[0], "grading": JOURNALS[0], "train": "train/log.jsonl", "after": JOURNALS[1]}

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from baselines.statistics.simulation import write_page
-from harness.config import Configuration, configure
+from harness.config import Configuration
+from harness.configure import configure
 from harness.data import datasets
 from harness.evaluation.evaluate import open_engine
 from harness.evaluation.prompts import requests

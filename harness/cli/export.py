@@ -15,7 +15,7 @@ from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.config import Configuration
-    from harness.storage.store import Run
+    from harness.storage.run_folder import Run
 
 EXPORTS = Path("export")
 DEFAULT_QUANT = "q8_0"
@@ -93,7 +93,7 @@ def export(
 
 def command_to_measure(config: "Configuration", recipe: str | None, output: Path, files: Iterable[str]) -> str:
     """The command that evaluates the first exported GGUF as the run's model was evaluated."""
-    from harness.config import recipe_names
+    from harness.configure import recipe_names
 
     file = next(output / name for name in files if name.endswith(".gguf"))
     recipe = recipe or (config.name if config.name in recipe_names() else None)
@@ -117,8 +117,8 @@ def _source(
     folder: Path | None, model: str | None, recipe: str | None, adapter: str | None
 ) -> tuple["Run | None", "Configuration", str]:
     """The run, if one is given, the configuration that names the base, and the adapter's folder."""
-    from harness.config import configure
-    from harness.storage.store import Run
+    from harness.configure import configure
+    from harness.storage.run_folder import Run
 
     if folder and (model or recipe or adapter):
         raise UserError("a RUN has its model, recipe and adapter: leave those options out, or the RUN")
@@ -127,7 +127,7 @@ def _source(
         config = run.config
         if config.training_seeds:
             raise UserError(f"{folder}: has several adapters: name one of its trainings: {folder}/seed-{config.seed}")
-        if not config.adapter and not run.is_done("train"):
+        if not config.adapter and not run.record.is_done("train"):
             raise UserError(f"{folder}: no trained adapter: harness run --before-after --output {folder} makes one")
         return run, config, run.adapter_of("after")
     if not model or not adapter:

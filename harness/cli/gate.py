@@ -42,12 +42,14 @@ def gate(
         if tolerance or junit or summary:
             raise UserError("--tolerance, --junit and --summary are for --baseline: leave them out")
         return _write(run, write_baseline, json)
-    from harness.config import pairs
+    from harness.configure import key_values
     from harness.statistics import gate as gates
     from harness.storage.files import write_text
     from reports import gate as gate_reports
 
-    tolerances = {name: gates.tolerance(name, text) for name, text in pairs("--tolerance", tolerance or []).items()}
+    tolerances = {
+        name: gates.tolerance(name, text) for name, text in key_values("--tolerance", tolerance or []).items()
+    }
     side, reference = _side(run), _side(baseline)
     if _place(run, side) == _place(baseline, reference):
         raise UserError(f"--baseline {baseline}: that is RUN itself: give another run, another side of RUN or a file")

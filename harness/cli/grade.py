@@ -41,7 +41,7 @@ def grade(
     from harness.types import CUT_OFF
 
     show.refuse_output(output)
-    reading = Reading.of(dataset, format, language, input=input)
+    reading = Reading.of(dataset, format, language, journal=input)
     samples = read_samples(input, completion_column, answer_column)
     faults = [f"{sample.name}: {sample.fault}" for sample in samples if sample.fault]
     show.stop_at_fault(faults, strict)

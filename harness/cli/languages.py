@@ -32,7 +32,7 @@ def languages(
     from harness.evaluation import pipeline
     from harness.parsing.language import NO_TARGET
     from harness.statistics import language_count
-    from harness.storage.stages import BOTH, parts
+    from harness.storage.stages import BOTH, state_names
 
     if language == NO_TARGET:
         raise UserError("--target none: there is nothing to count: give a language")
@@ -47,7 +47,7 @@ def languages(
     code = pipeline.run_stages(run, [stage], quiet, show.nothing if quiet else show.note)
     if code:
         return code
-    sides = [run.evaluation(side) for side in parts(stage)]
+    sides = [run.evaluation(side) for side in state_names(stage)]
     counts = [language_count.count(side, target) for side in sides]
     difference = language_count.difference(sides[0].scores, sides[1].scores, target) if len(sides) == 2 else None
     sentences = language_count.in_words(counts, difference, target)

@@ -7,7 +7,7 @@ from harness.cli import show
 
 def models() -> None:
     """List the models that have a recipe."""
-    from harness.config import read_recipe, recipe_names
+    from harness.configure import read_recipe, recipe_names
 
     for name in recipe_names():
         print(f"{name}: {read_recipe(name)['checkpoint']}")
@@ -25,7 +25,7 @@ def datasets() -> None:
 
 def recipes() -> None:
     """List the recipes, each with its command."""
-    from harness.config import RECIPES, recipe_names
+    from harness.configure import RECIPES, recipe_names
 
     for name in recipe_names():
         command = (RECIPES / f"{name}.toml").read_text(encoding="utf-8").split("\n")[0].removeprefix("# ")

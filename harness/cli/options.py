@@ -100,7 +100,8 @@ def takes_configuration(command: Callable) -> Callable:
 
 
 def _configure(options: dict[str, Any]):
-    from harness.config import NOTHING, configure, pairs, read_system_prompt
+    from harness.config import NOTHING
+    from harness.configure import configure, key_values, read_system_prompt
     from harness.engines import SERVER
 
     for name, value in options.items():
@@ -116,7 +117,7 @@ def _configure(options: dict[str, Any]):
     if options["also"]:
         keys["also"] = tuple(name.strip() for name in options["also"].split(","))
     if options["engine_arg"]:
-        keys["engine_args"] = pairs("--engine-arg", options["engine_arg"])
+        keys["engine_args"] = key_values("--engine-arg", options["engine_arg"])
     config = configure(options["model"], options["recipe"], keys, options["set"] or [])
     if config.adapter and config.engine != SERVER:
         return config.model_copy(update={"adapter": str(Path(config.adapter).resolve())})

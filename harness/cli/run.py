@@ -14,7 +14,7 @@ from harness.errors import UserError, refuse_secrets
 
 if TYPE_CHECKING:
     from harness.config import Configuration
-    from harness.storage.store import Run
+    from harness.storage.run_folder import Run
 
 RUNS = Path("runs")
 NOT_REPEATED = ("--fresh", "--resume", "--quiet", "--json", "--verbose")
@@ -89,7 +89,7 @@ def eval(
     side = "after" if config.adapter else "before"
     folder = open_run(config, output, fresh, [side], quiet)
     print_reply = show.Replies(folder) if verbose else None
-    done_already = folder.is_done(side)
+    done_already = folder.record.is_done(side)
     if not done_already:
         run_stage(folder, side, quiet or verbose, print_reply)
     elif not quiet:
@@ -137,7 +137,7 @@ def plan(
     from harness.evaluation import training_seeds
     from harness.plan import make_plan
     from harness.plan.case import this_machine
-    from harness.storage.stages import of_run, parts
+    from harness.storage.stages import of_run, state_names
 
     if detect is not None and not 0 < detect < 1:
         raise UserError(f"--detect {detect:g}: not a share between 0 and 1: give 0.05 for 5 percentage points")
@@ -146,7 +146,7 @@ def plan(
     config = settle_split(config, trains="train" in stages)
     check_names(config)
     check_stop_early(config, stages)
-    names = [part for stage in stages for part in parts(stage)]
+    names = [part for stage in stages for part in state_names(stage)]
     folder = output or RUNS / config.folder_name
     show.plan(make_plan(config, names, folder, RUNS, this_machine(), _trainer(config), detect), json)
     return 0
@@ -170,7 +170,7 @@ def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: 
     from harness.cli.run_checks import check_run
     from harness.data import datasets
     from harness.evaluation.same_data import refuse_changed_data
-    from harness.storage.store import Run
+    from harness.storage.run_folder import Run
 
     config = datasets.settle_split(config, trains="train" in stages)
     check_run(config, stages, quiet)
@@ -179,6 +179,6 @@ def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: 
     folder = Run.create(output or RUNS / config.folder_name, config, command, fresh)
     folder.lock()
     refuse_changed_data(folder)
-    if not all(folder.is_done(stage) for stage in stages):
-        folder.remember(command, config)
+    if not all(folder.record.is_done(stage) for stage in stages):
+        folder.record.set_command(command, config)
     return folder

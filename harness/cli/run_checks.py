@@ -21,7 +21,7 @@ from harness.errors import UserError
 from harness.evaluation import scoring
 from harness.evaluation.evaluate import open_engine
 from harness.evaluation.pipeline import launcher_of
-from harness.models import adapters, checkpoints, model_files, quantized
+from harness.models import adapters, checkpoint_checks, checkpoints, model_files, quantized
 from harness.models.precision import training_dtype, why_not_4bit
 from harness.rewards import PRESETS
 from harness.storage.stages import BASE, LAST, STAGES, sides_of
@@ -52,7 +52,7 @@ def check_names(config: Configuration) -> None:
     server_address("rollout_server", config.rollout_server)
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
     if engine != SERVER:
-        checkpoints.check(
+        checkpoint_checks.check(
             config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs
         )
         if config.adapter:
@@ -113,7 +113,7 @@ def _check_figures(config: Configuration) -> None:
         raise UserError("trainer unsloth trains on one GPU: leave launcher out, or --trainer trl")
     launcher_of(config)
     sft = config.model_copy(update={"dataset": config.sft_dataset})
-    if config.warms_up and not Path(config.sft_dataset).exists() and not datasets.address_of(sft):
+    if config.trains_sft and not Path(config.sft_dataset).exists() and not datasets.address_of(sft):
         registry.choose("sft_dataset", config.sft_dataset, datasets.DATASETS)
 
 
@@ -132,7 +132,7 @@ def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> 
             "adapter, then --adapter NAME"
         )
     if engine not in WITHOUT_CHECKPOINT or "train" in stages:
-        checkpoints.check_hub(config.checkpoint, config.trust_remote_code, quiet)
+        checkpoint_checks.check_hub(config.checkpoint, config.trust_remote_code, quiet)
         settings = checkpoints.model_config(config.checkpoint)
         quantized.check(settings, config.checkpoint, engine, trains="train" in stages)
     if engine in WITHOUT_CHECKPOINT and sides:
@@ -192,7 +192,7 @@ def _check_training(config: Configuration) -> None:
         raise UserError(f"weights = 4-bit: {why}: pip install bitsandbytes, or --set weights=16-bit")
     if fitted(config)[0].rollouts == "server":
         _check_rollout_server(config)
-    if config.warms_up:
+    if config.trains_sft:
         datasets.lessons(config)
     trained, _ = datasets.training_problems(config)
     if len(trained.problems) < config.prompts_per_step:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from harness.storage.store import Run
+    from harness.storage.run_folder import Run
     from harness.types import Comparison, Evaluation
 
 FAULTS_SHOWN = 10
@@ -49,10 +49,10 @@ def results(run: "Run", as_json: bool) -> None:
     from harness.types import Difference
     from reports import notes, run_view, seed_view
 
-    sides = {side: run.metrics(side) for side in SIDES if run.is_done(side)}
+    sides = {side: run.metrics(side) for side in SIDES if run.record.is_done(side)}
     has_comparison = len(sides) > 1 and (run.path / "comparison.json").is_file()
     comparison = run.comparison() if has_comparison else run_view.NO_COMPARISON
-    settings = run.record["configuration"]
+    settings = run.record.configuration
     differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
     _unreadable_rows(run, next(iter(sides)))
     first = next(iter(sides.values()))
@@ -64,7 +64,7 @@ def results(run: "Run", as_json: bool) -> None:
         ("metric", *sides, *(COLUMNS if differences else ())),
         [(row.name, *row.means, *(row.cells if differences else ())) for row in rows],
     )
-    known = run.record["provenance"]
+    known = run.record.provenance
     provenances = {side: known.get(side, {}) for side in sides}
     row_notes = (f"{row.name}: {row.note}" for row in rows if row.note)
     for told in (*row_notes, *notes.warnings(run, provenances, comparison),
@@ -91,7 +91,7 @@ def _extra_tasks(run: "Run") -> dict[str, Any]:
     from harness.statistics.metric_rows import COLUMNS, pair_means, row_of
     from harness.types import Difference
 
-    comparison = run.also_comparison()
+    comparison = run.extra_task_differences()
     if comparison is None:
         return {}
     rows = []
@@ -246,7 +246,7 @@ def printable(text: str | None) -> str:
 
 
 def _unreadable_rows(run: "Run", side: str) -> None:
-    provenance = run.record["provenance"].get(side, {})
+    provenance = run.record.provenance.get(side, {})
     for reason, count in provenance.get("skipped_rows", {}).items():
         note(f"rows left out: {count} ({reason})")
     if provenance.get("unanswered_rows"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.cli import exit_code_of, leave, show_bug, stop_in_order
 from harness.cli.stage_functions import run_stage
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 STAGE_SECONDS = 3.0
 

@@ -4,8 +4,8 @@ from harness import registry
 from harness.engines import OnCompletion
 from harness.evaluation import training_seeds
 from harness.evaluation.same_data import refuse_changed_data
+from harness.storage.run_folder import Run
 from harness.storage.stages import LAST, REPORT, STAGES, Stage
-from harness.storage.store import Run
 from harness.types import Evaluation
 
 
@@ -53,7 +53,7 @@ def write_report(run: Run, stage: Stage, quiet: bool, on_completion: OnCompletio
     from harness.lmeval.extra_tasks import compare_tasks
     from reports.page import write_report
 
-    with run.stage(stage.name):
+    with run.record.stage(stage.name):
         sides = compare_sides(run)
         compare_tasks(run)
         write_report(run, sides)

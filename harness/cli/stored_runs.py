@@ -10,7 +10,7 @@ from harness.cli.options import Json
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.storage.store import Run
+    from harness.storage.run_folder import Run
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 
@@ -24,7 +24,7 @@ def score(
 ) -> None:
     """Score the stored replies of a run again."""
     from harness.evaluation import training_seeds
-    from harness.storage.store import Run
+    from harness.storage.run_folder import Run
 
     run = Run.open(folder)
     run.lock()
@@ -65,7 +65,7 @@ def _refuse_unnamed_code(run: "Run", rewards: Path | None) -> None:
 def report(folder: RunFolder, json: Json = False) -> None:
     """Write the report of a run again, from its stored scores."""
     from harness.cli.stage_functions import run_stage
-    from harness.storage.store import Run
+    from harness.storage.run_folder import Run
 
     run = Run.open(folder)
     run.lock()

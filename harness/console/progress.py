@@ -15,13 +15,13 @@ from harness.console.markdown import one_line
 from harness.errors import redacted
 
 SECONDS_BETWEEN_LINES = 10.0
-# Where our lines go while the process's own streams are a library's log.
+# The terminal, while the process's own streams go into a log.
 _terminal: TextIO | None = None
 
 
 class Bar(Protocol):
     def advance(self, by: int = 1, note: str = "") -> None:
-        """`by` more are done; `note` is shown beside the count."""
+        """Count `by` more as done; `note` is shown beside the count."""
 
 
 class _Silent:
@@ -51,16 +51,16 @@ class _Lines:
 
 
 def note(text: str, quiet: bool = False) -> None:
-    """One line on what begins and may take a while."""
+    """Print one line about what starts and may take a while."""
     if not quiet:
         print(one_line(redacted(text)), file=_terminal or sys.stderr, flush=True)
 
 
 @contextmanager
 def libraries_into(path: Path) -> Iterator[None]:
-    """What libraries print, by whatever road, goes into a file; what this module says still reaches the terminal.
+    """Write all that libraries print into a file, in whatever way they print; this module still prints to the terminal.
 
-    A secret that one of them printed is taken out of the file at the end, or where a killed process goes on.
+    Secrets are removed from the file at the end, and after a kill when the next process starts.
     """
     global _terminal
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def libraries_into(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # What a full disk does not take of the log is not worth losing the error for.
+            # On a full disk a part of the log is lost, and not the error.
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError):
                     stream.flush()
@@ -88,14 +88,14 @@ def libraries_into(path: Path) -> Iterator[None]:
 
 def _redact(path: Path) -> None:
     with suppress(OSError):
-        said = path.read_text(encoding="utf-8", errors="surrogateescape")
-        if (clean := redacted(said)) != said:
-            path.write_text(clean, encoding="utf-8", errors="surrogateescape")
+        log = path.read_text(encoding="utf-8", errors="surrogateescape")
+        if (redacted_log := redacted(log)) != log:
+            path.write_text(redacted_log, encoding="utf-8", errors="surrogateescape")
 
 
 @contextmanager
 def bar(title: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Bar]:
-    """Progress of `total` things under `title`, `done` of them before we start."""
+    """Progress of `total` things under `title`, of which `done` are done before the start."""
     title = one_line(title)
     console = Console(file=_terminal or sys.stderr, soft_wrap=True, highlight=False)
     if quiet:

@@ -1,1 +1,1 @@
-"""Rows of any source as problems, or as completions that were made elsewhere."""
+"""Read rows of any source as problems, or as completions that were generated elsewhere."""

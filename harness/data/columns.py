@@ -18,15 +18,15 @@ ANSWER = (
     "answer", "solution", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth", "target",
 )  # fmt: skip
 SOLUTION = ("generated_solution", "solution", "reasoning")
-# What GSM8K's solutions have and a reply should not: the calculator's marks, <<48/2=24>>, and the answer's own line.
+# What GSM8K's solutions have and a reply should not: calculator marks, <<48/2=24>>, and the line with the answer.
 NOT_WORKING = re.compile(r"<<[^<>\s]*=[^<>\s]*>>|\n####[^\n]*\Z")
-# Beyond these a float does not tell whole numbers apart.
+# From here on a float cannot tell whole numbers apart.
 WHOLE = 2**53
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of a file's columns; None is one that the file, or whoever asks, does not name."""
+    """The names of a file's columns; None if there is no such column, or if none was named."""
 
     question: str | None
     answer: str | None
@@ -34,29 +34,29 @@ class Columns:
 
 
 @dataclass
-class Read:
-    """Rows as problems; how many make none, by reason; and what else is to be said of how many, by what."""
+class ReadRows:
+    """Rows as problems, and how many rows were skipped by reason, or have a note, by note."""
 
     problems: list[Problem] = field(default_factory=list)
     skipped: Counter = field(default_factory=Counter)
-    noted: Counter = field(default_factory=Counter)
+    notes: Counter = field(default_factory=Counter)
 
 
 def find(rows: list[dict], named: Columns, has_solutions: bool, where: Path | str) -> Columns:
-    """The columns that the rows have, of those named, else of the usual ones; a UserError where one is not there.
+    """The columns of the rows: those that were named, else the usual ones. `a.b` is field b of the objects in column a.
 
-    A column of worked solutions need not be; only `has_solutions` looks for the usual ones. `a.b` is field b of the
-    objects in column a.
+    A column of worked solutions is optional; the usual ones are tried only if `has_solutions`. Raises UserError if a
+    column is missing.
     """
     if not rows:
         raise UserError(f"{where}: no rows: give a file that is not empty")
     present = present_in(rows)
 
     def column(option: str, name: str | None, usual: tuple[str, ...]) -> str:
-        found = next(filter(None, (known_as(each, present) for each in ((name,) if name else usual))), None)
-        if found is None:
+        match = next(filter(None, (matching_column(each, present) for each in ((name,) if name else usual))), None)
+        if match is None:
             raise UserError(f"{where}: {no_column(option, (name,) if name else usual, present)}")
-        return found
+        return match
 
     question, answer = column("--question-column", named.question, QUESTION), None
     answer = column("--answer-column", named.answer, tuple(name for name in ANSWER if name != question))
@@ -65,7 +65,7 @@ def find(rows: list[dict], named: Columns, has_solutions: bool, where: Path | st
 
 
 def present_in(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The columns of the rows, and behind them the fields of the objects in them."""
+    """The columns of the rows, then the fields of the objects in them."""
     columns, inner = {}, {}
     for row in rows:
         columns |= dict.fromkeys(row)
@@ -75,26 +75,26 @@ def present_in(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return [*columns, *inner]
 
 
-def known_as(name: str, present: list[str]) -> str | None:
-    """The column of that name, or the only one that differs in case alone."""
+def matching_column(name: str, present: list[str]) -> str | None:
+    """The column of that name, or the only one that differs from it in case alone."""
     if name in present:
         return name
     alike = [each for each in present if isinstance(each, str) and each.casefold() == name.casefold()]
     return alike[0] if len(alike) == 1 else None
 
 
-def no_column(option: str, wanted: tuple[str, ...], present: list[str], usual: tuple[str, ...] = ()) -> str:
-    """What to say where a column is missing: the option that names it, and the column that is likely meant."""
+def no_column(option: str, names: tuple[str, ...], present: list[str], usual: tuple[str, ...] = ()) -> str:
+    """The message for a missing column, with the option that names it and the column that is probably meant."""
     texts = [name for name in present if isinstance(name, str)]
-    near = [match for name in wanted for match in difflib.get_close_matches(name, texts, n=1, cutoff=0.7)]
+    near = [match for name in names for match in difflib.get_close_matches(name, texts, n=1, cutoff=0.7)]
     likely = next((name for name in usual if name in texts), None) or (near[0] if near else None)
-    said = " or ".join(f"'{each}'" for each in wanted)
+    quoted = " or ".join(f"'{name}'" for name in names)
     fix = f"did you mean {option} {likely}?" if likely else f"name it with {option}"
-    return f"no column {said} (columns: {', '.join(map(str, present))}): {fix}"
+    return f"no column {quoted} (columns: {', '.join(map(str, present))}): {fix}"
 
 
 def cell(row: Mapping[str, Any], name: str | None) -> Any:
-    """What a row has in a column; of `a.b` field b of the object in column a. None where it has nothing."""
+    """The value of a row in a column; of `a.b`, field b of the object in column a. None if there is none."""
     if name is None or name in row:
         return row.get(name)
     outer, _, inner = name.partition(".")
@@ -102,9 +102,9 @@ def cell(row: Mapping[str, Any], name: str | None) -> Any:
     return value.get(inner) if isinstance(value, dict) else None
 
 
-def problems(rows: list[dict], prefix: str, columns: Columns) -> Read:
-    """The rows that have a question, numbered in their order."""
-    read = Read()
+def problems(rows: list[dict], prefix: str, columns: Columns) -> ReadRows:
+    """The rows that have a question as problems, numbered in their order."""
+    read = ReadRows()
     for place, row in enumerate(rows):
         asked = cell(row, columns.question)
         question = _text(asked)
@@ -114,23 +114,23 @@ def problems(rows: list[dict], prefix: str, columns: Columns) -> Read:
                 read.skipped[f"column '{columns.question}' has a conversation that is more than one question"] += 1
                 continue
             if has_system:
-                read.noted["have a system prompt of their own, which is not used: the format's is"] += 1
+                read.notes["have a system prompt of their own, which is not used: the format's is"] += 1
         if question is None:
             read.skipped[f"no text in column '{columns.question}'"] += 1
             continue
         given = cell(row, columns.answer)
         answer = true_answer(given)
         if answer is None and isinstance(given, bool | list | tuple | dict):
-            read.noted[f"have no single true answer in column '{columns.answer}' ({_kind(given)})"] += 1
+            read.notes[f"have no single true answer in column '{columns.answer}' ({_kind(given)})"] += 1
         solution = worked_solution(cell(row, columns.solution)) if columns.solution else None
         read.problems.append(Problem(f"{prefix}-{place:05d}", question, answer, solution=solution))
     return read
 
 
 def _asked(messages: list | tuple) -> tuple[str | None, bool]:
-    """The one question of TRL's and verl's messages, and whether a system prompt stands before it.
+    """The one question in TRL's and verl's messages, and whether a system prompt comes before it.
 
-    None where they are a longer conversation, which a single question cannot stand for.
+    None for a longer conversation, which is more than one question.
     """
     roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
     if roles not in (["user"], ["system", "user"]):
@@ -139,7 +139,7 @@ def _asked(messages: list | tuple) -> tuple[str | None, bool]:
 
 
 def content_of(message: Any) -> str | None:
-    """What a chat message says: its text, or the texts of its parts."""
+    """The text of a chat message, or the texts of its parts on lines of their own."""
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, dict)]
@@ -157,15 +157,15 @@ def whole_text(text: str) -> str:
 
 
 def worked_solution(value: object) -> str | None:
-    """How a row reaches its answer, without the line behind `####` that states it."""
+    """The worked solution of a row, without the line after `####` that states the answer."""
     solution = _text(value)
     return _text(NOT_WORKING.sub("", solution)) if solution else None
 
 
 def true_answer(value: object) -> str | None:
-    """The true answer of a row; what stands behind `####`, where a worked solution leads to it.
+    """The true answer of a row; of a worked solution, what comes after `####`; of a list of one, its element.
 
-    A list of one is what it holds. None for what is no single answer: several, an object, true or false, not a number.
+    None for what is no single answer: a longer list, an object, true or false, NaN or infinity.
     """
     if isinstance(value, list | tuple) and len(value) == 1:
         return true_answer(value[0])

@@ -1,4 +1,4 @@
-"""Problems from the hub, from a local copy, from any file with two columns, or from the embedded generator."""
+"""Problems from the hub, a local copy, any file with two columns, or the embedded generator."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ NUMERIC = re.compile(r"[-+]?(\d[\d,]*)?\.?\d+")
 
 
 def about(name: str) -> str:
-    """One line on a named dataset."""
+    """One line about a named dataset."""
     source = DATASETS[name]
     if source is None:
         kinds = len(word_problems.KINDS)
@@ -31,7 +31,7 @@ def about(name: str) -> str:
 
 
 def known_size(config: Configuration) -> int | None:
-    """How many problems the test split of a named dataset has, where that is known without reading it."""
+    """How many problems the test split of a named dataset has; None if that is not known without reading it."""
     if config.dataset not in DATASETS or config.data or config.split not in (None, "test"):
         return None
     source = DATASETS[config.dataset]
@@ -39,7 +39,10 @@ def known_size(config: Configuration) -> int | None:
 
 
 def settle_split(config: Configuration, trains: bool) -> Configuration:
-    """`config` with its split: `test`; but what is one piece is evaluated whole unless the run also trains on it."""
+    """`config` with its split: `test`, or `all` for a dataset of one piece on which the run does not train.
+
+    Raises UserError if the dataset has no such split, or if the run trains on what it would evaluate.
+    """
     split = config.split or (ALL if not trains and _is_one(config) else TEST)
     source = DATASETS.get(config.dataset)
     if trains and source and TRAIN not in source.splits:
@@ -59,14 +62,14 @@ def settle_split(config: Configuration, trains: bool) -> Configuration:
 
 
 def _is_one(config: Configuration) -> bool:
-    """Whether the data are one file, one folder's one file or a hub dataset's one split, and that no test split."""
+    """Whether the data are one file, a folder with one, or a hub dataset with one split, and that is no test split."""
     source = DATASETS.get(config.dataset)
     if config.dataset in DATASETS and (source is None or TEST not in source.splits or not config.data):
         return False
     if place := address_of(config):
         try:
             there = hub_datasets.splits(hub_datasets.whole(place))
-        except UserError:  # it is said where the rows are asked for; a plan asks for none
+        except UserError:  # reading the rows will report it; a plan reads none
             return False
         return len(there) == 1 and splits.named(there[0]) != TEST
     path = Path(config.data or config.dataset)
@@ -79,40 +82,40 @@ def _is_one(config: Configuration) -> bool:
 def evaluation_problems(config: Configuration) -> Dataset:
     """The problems to evaluate, at most `limit`, in the file's order.
 
-    Those are drawn by the hash of the question, as a file may be sorted: the same on every machine, and among those of
-    any larger limit.
+    A limit chooses by the hash of the question, as a file may be sorted: the same problems on every machine, and all of
+    them also with a larger limit.
     """
     dataset = load(config, config.split)
     problems = dataset.problems
     if config.limit and config.limit_order == "hash":
         shas = [hashlib.sha256(each.question.encode("utf-8", "replace")).digest() for each in problems]
-        drawn = sorted(range(len(problems)), key=shas.__getitem__)[: config.limit]
-        return replace(dataset, problems=tuple(problems[place] for place in sorted(drawn)))
+        chosen = sorted(range(len(problems)), key=shas.__getitem__)[: config.limit]
+        return replace(dataset, problems=tuple(problems[place] for place in sorted(chosen)))
     return replace(dataset, problems=problems[: config.limit])
 
 
 def training_problems(config: Configuration) -> tuple[Dataset, int]:
-    """The problems to train on, those with a true answer, and how many are left out as the run evaluates the same."""
+    """The problems with a true answer to train on, and how many are left out because the run evaluates them."""
     dataset = load(config, TRAIN)
     answered = tuple(problem for problem in dataset.problems if problem.answer is not None)
-    kept = overlap.without(answered, _read(config, config.split).problems)
-    if answered and not kept:
+    unseen = overlap.without(answered, _read(config, config.split).problems)
+    if answered and not unseen:
         raise UserError(
             f"{config.dataset}: the run evaluates all of its {len(answered)} training problems: give others"
         )
-    return replace(dataset, problems=kept), len(answered) - len(kept)
+    return replace(dataset, problems=unseen), len(answered) - len(unseen)
 
 
 def near_copies(config: Configuration, trained: Dataset) -> NearCopies:
-    """What of the evaluated problems is nearly in those that are trained on."""
+    """The evaluated problems that are nearly the same as problems of the training."""
     return overlap.near_copies(trained.problems, _read(config, config.split).problems)
 
 
 def lessons(config: Configuration) -> tuple[Dataset, int]:
-    """The worked solutions of `sft_dataset` to warm up with, and how many are left out as the run evaluates them.
+    """The worked solutions of `sft_dataset` for SFT, and how many are left out because the run evaluates them.
 
-    Only those whose true answer is a number, as the tutorial has it; of a dataset with a test split none of that. A
-    local copy of the run's own dataset serves both.
+    Only those whose true answer is a number, as in the tutorial, and none of a test split. A local copy of the run's
+    own dataset is used for both. Raises UserError if none is left.
     """
     source = DATASETS.get(config.sft_dataset)
     of_its_own = {
@@ -135,30 +138,30 @@ def lessons(config: Configuration) -> tuple[Dataset, int]:
         for problem in dataset.problems
         if problem.solution and problem.answer is not None and NUMERIC.fullmatch(problem.answer)
     ]
-    kept = overlap.without(worked, evaluated)
-    if worked and not kept:
+    unseen = overlap.without(worked, evaluated)
+    if worked and not unseen:
         raise UserError(
             f"sft_dataset = {config.sft_dataset}: the run evaluates all its {len(worked)} problems: name another, or "
             "--skip-sft"
         )
-    if not kept:
+    if not unseen:
         raise UserError(
             f"sft_dataset = {config.sft_dataset}: none of its {len(dataset.problems)} problems has a worked solution "
             f"({' or '.join(columns.SOLUTION)}) and a numeric answer: name another, or --skip-sft"
         )
-    return replace(dataset, problems=kept), len(worked) - len(kept)
+    return replace(dataset, problems=unseen), len(worked) - len(unseen)
 
 
 def held_out_problems(config: Configuration, dataset: Dataset) -> list[Problem]:
-    """The `eval_problems` training problems that accuracy is probed on while training: the same on every machine."""
+    """The `eval_problems` training problems for accuracy probes during training: the same on every machine."""
     by_sha = {hashlib.sha256(each.question.encode()).hexdigest(): each for each in dataset.problems if each.answer}
     return [by_sha[sha] for sha in sorted(by_sha)[: config.eval_problems]]
 
 
 def load(config: Configuration, split: str) -> Dataset:
-    """One split of the configured dataset: a split of its own, or `train`, `test` and `all` cut by hash.
+    """One split of the configured dataset: one of its own splits, or `train` and `test` cut by hash, or `all`.
 
-    UserError: it has no problems, or cannot be read.
+    Raises UserError if it has no problems or cannot be read.
     """
     dataset = _read(config, split)
     if not dataset.problems:
@@ -174,23 +177,23 @@ def _read(config: Configuration, split: str) -> Dataset:
         return Dataset(config.dataset, split, word_problems.problems(split, config.language), "number")
     source, evaluated = DATASETS.get(config.dataset), config.split or TEST
     place = address_of(config)
-    # All that a dataset for evaluation alone has is its test split, whatever the hub or a file calls it.
-    wanted = ALL if source and TRAIN not in source.splits and splits.named(split) == TEST else split
+    # A dataset for evaluation alone has only its test split, whatever the hub or a file calls it.
+    source_split = ALL if source and TRAIN not in source.splits and splits.named(split) == TEST else split
     if place or (source and not config.data):
         place = hub_datasets.whole(place) if place else Address(source.address, source.config, config.dataset)
-        rows, cut = _hub_rows(place, list(source.splits.values()) if source else None, wanted, evaluated)
+        rows, cut = _hub_rows(place, list(source.splits.values()) if source else None, source_split, evaluated)
     else:
-        rows, cut = _local_rows(_local_path(config), source.config if source else None, wanted, evaluated)
+        rows, cut = _local_rows(_local_path(config), source.config if source else None, source_split, evaluated)
     named = columns.Columns(
         config.question_column or (source.question if source else None),
         config.answer_column or (source.answer if source else None),
         source.solution if source else None,
     )
     name = config.dataset if source else config.dataset.rpartition("/")[2] if place else Path(config.dataset).stem
-    found = columns.find(rows, named, has_solutions=not source, where=config.data or config.dataset)
-    read = columns.problems(rows, f"{name}-{ALL if cut else split}", found)
+    its_columns = columns.find(rows, named, has_solutions=not source, where=config.data or config.dataset)
+    read = columns.problems(rows, f"{name}-{ALL if cut else split}", its_columns)
     equality, problems = equality_of(config, read.problems), read.problems
-    notes = [f"{config.dataset}: {count} rows {what}" for what, count in read.noted.items()]
+    notes = [f"{config.dataset}: {count} rows {what}" for what, count in read.notes.items()]
     if cut:
         problems = [problem for problem in problems if held_out_split(problem.question) == splits.named(split)]
         if splits.named(split) == TEST:
@@ -213,12 +216,12 @@ def _local_rows(path: Path, config: str | None, split: str, evaluated: str) -> t
     return [row for name in chosen for file in parts.of(name) for row in read_rows(file)], cut
 
 
-def _hub_rows(place: Address, there: list[str] | None, split: str, evaluated: str) -> tuple[list[dict], bool]:
-    there = there or hub_datasets.splits(place)
+def _hub_rows(place: Address, names: list[str] | None, split: str, evaluated: str) -> tuple[list[dict], bool]:
+    names = names or hub_datasets.splits(place)
     try:
-        chosen, cut = splits.choose(there, split, evaluated)
+        chosen, cut = splits.choose(names, split, evaluated)
     except LookupError as error:
-        raise UserError(f"{place}: no split '{split}': give --split {' or '.join(there)}") from error
+        raise UserError(f"{place}: no split '{split}': give --split {' or '.join(names)}") from error
     return [row for name in chosen for row in hub_datasets.rows(place, name)], cut
 
 
@@ -229,11 +232,11 @@ def named_equality(name: str) -> Equality:
 
 
 def equality_of(config: Configuration, problems: Iterable[Problem]) -> Equality:
-    """How answers compare: as the named dataset says, else as numbers where every true answer of the file is one."""
+    """How answers compare: as the named dataset says, else as numbers if every true answer is one."""
     if config.dataset in DATASETS:
         return named_equality(config.dataset)
-    known = [problem.answer for problem in problems if problem.answer is not None]
-    return "number" if all(answers.number(answer) is not None for answer in known) else "math"
+    true_answers = [problem.answer for problem in problems if problem.answer is not None]
+    return "number" if all(answers.number(answer) is not None for answer in true_answers) else "math"
 
 
 def held_out_split(question: str) -> str:
@@ -242,7 +245,10 @@ def held_out_split(question: str) -> str:
 
 
 def address_of(config: Configuration) -> Address | None:
-    """Where a dataset lies on the hub that is named by its id; None for a named one and for what is on this machine."""
+    """The address of a dataset that is given by its hub id; None for a named one and for files on this machine.
+
+    Raises UserError for the id of a named dataset.
+    """
     given = config.dataset
     if given in DATASETS or Path(given).exists() or Path(given).suffix.lower() in SUFFIXES:
         return None

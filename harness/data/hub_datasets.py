@@ -1,4 +1,4 @@
-"""Datasets of the hub, by their ids: what they consist of, and their rows."""
+"""Datasets of the hub by their ids: their configs, splits and rows."""
 
 import re
 from collections.abc import Iterator
@@ -25,13 +25,16 @@ class Address:
 
 
 def parse(dataset: str) -> Address | None:
-    """What `owner/name` or `owner/name:config` names; None for what is spelled otherwise."""
-    found = _ID.fullmatch(dataset)
-    return Address(found["address"], found["config"]) if found else None
+    """The address in `owner/name` or `owner/name:config`; None if the text is no such id."""
+    match = _ID.fullmatch(dataset)
+    return Address(match["address"], match["config"]) if match else None
 
 
 def whole(place: Address) -> Address:
-    """The address with its config: the one named, the only one, or `default`. UserError: several, none named."""
+    """The address with its config: the one named, the only one, or `default`.
+
+    Raises UserError if there are several and none is named.
+    """
     if place.config:
         return place
     import datasets
@@ -44,7 +47,7 @@ def whole(place: Address) -> Address:
 
 
 def splits(place: Address) -> list[str]:
-    """The splits that a whole address has."""
+    """The splits of an address that has its config."""
     import datasets
 
     with _reached(place):
@@ -52,7 +55,7 @@ def splits(place: Address) -> list[str]:
 
 
 def rows(place: Address, split: str) -> list[dict]:
-    """The rows of a split of a whole address."""
+    """The rows of a split of an address that has its config."""
     import datasets
 
     with _reached(place):
@@ -61,7 +64,7 @@ def rows(place: Address, split: str) -> list[dict]:
 
 @contextmanager
 def _reached(place: Address) -> Iterator[None]:
-    """A UserError where the hub cannot be asked, or has no such dataset."""
+    """Raise UserError if the hub cannot be reached, or has no such dataset."""
     checkpoints.go_offline_without_network()
     import datasets
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
@@ -71,7 +74,7 @@ def _reached(place: Address) -> Iterator[None]:
         yield
     except DatasetNotFoundError as error:
         raise UserError(
-            f"{place}: not on the hub, or only for those let in: check its name, or set HF_TOKEN to your token"
+            f"{place}: not on the hub, or you have no access: check its name, or set HF_TOKEN to your token"
         ) from error
     except (OSError, DatasetsError, ValueError, RuntimeError) as error:
         # A ValueError is how the library says that an offline machine has no cached copy; a RuntimeError, that a

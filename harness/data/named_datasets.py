@@ -1,4 +1,4 @@
-"""The datasets that have a name: where each lives on the hub, one of its rows, and under which licence it is."""
+"""The datasets that have a name: the address of each on the hub, one of its rows, and its licence."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from harness.types import Equality
 
 @dataclass(frozen=True)
 class Source:
-    """Where a named dataset lives and how it is read; what its card of the hub says is meant.
+    """Where a named dataset is and how it is read, as its card on the hub says.
 
     `splits`: our name of each split, and the hub's; a dataset without `test` has a tenth of its problems held out for
     it, one without `train` is for evaluation alone.
@@ -69,7 +69,7 @@ DATASETS: dict[str, Source | None] = {
     "openmath-mini": Source(
         "unsloth/OpenMathReasoning-mini", "default", {"train": "cot"}, "problem", "expected_answer", "math", None,
         "CC-BY-4.0, of nvidia/OpenMathReasoning",
-        "competition problems with worked solutions, to warm up with; a tenth is held out by hash of the prompt",
+        "competition problems with worked solutions, for SFT; a tenth is held out by hash of the prompt",
         solution="generated_solution",
     ),
 }  # fmt: skip

@@ -13,11 +13,11 @@ from harness.data.datasets import DATASETS, named_equality
 from harness.data.tables import BrokenRow
 from harness.errors import UserError
 from harness.parsing.formats import FORMATS, prompt_prefix
+from harness.storage.run_folder import Run
 from harness.storage.stages import SIDES
-from harness.storage.store import Run
 from harness.types import Equality, Format
 
-# Where others keep a reply and a true answer, the likeliest first.
+# Usual columns of a reply and of a true answer, the likeliest first.
 COMPLETION = (
     "completion", "response", "output", "reply", "generation", "generated_text", "prediction", "model_output", "text",
 )  # fmt: skip
@@ -25,14 +25,14 @@ ANSWER = (*columns.ANSWER, "gold", "label", "truth", "reference")
 
 
 class NoReplies(UserError):
-    """A file of lm-eval's that has none: where its model only weighed texts."""
+    """A file of lm-eval without replies, as the model only gave log-likelihoods."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a kind of file keeps things: it is known by `marks`, columns that it always has.
+    """Which columns a kind of file has. It is recognised by `marks`, columns that it always has.
 
-    `worked_answer`: a true answer may stand behind a worked solution and `####`.
+    `worked_answer`: the true answer may follow a worked solution and `####`.
     """
 
     marks: tuple[str, ...]
@@ -55,7 +55,7 @@ LAYOUTS = (LM_EVAL, TRL, JOURNAL, OURS)
 
 @dataclass(frozen=True)
 class Reading:
-    """How replies that come without settings are graded."""
+    """How replies without settings are scored."""
 
     dataset: str
     format: Format
@@ -70,39 +70,39 @@ class Reading:
         format: str | None,
         language: str | None,
         question_column: str | None = None,
-        input: Path | None = None,
+        journal: Path | None = None,
     ) -> "Reading":
-        """The reading that options name, and for what they leave out, the run that `input` is of.
+        """The reading that options give; what they leave out comes from the run of a `journal`.
 
-        A UserError where there is no such dataset or format, or none is named.
+        Raises UserError if there is no such dataset or format, or if none is given.
         """
-        config, equality = settings_beside(input) if input else (None, None)
+        config, equality = settings_beside(journal) if journal else (None, None)
         if dataset:
             equality = named_equality(dataset)
-        missing = [name for name, known in (("--dataset", equality), ("--format", format or config)) if not known]
+        missing = [name for name, given in (("--dataset", equality), ("--format", format or config)) if not given]
         if missing:
-            raise UserError(f"{input}: says not how to grade its replies: add {' and '.join(missing)}")
+            raise UserError(f"{journal}: does not say how to score its replies: add {' and '.join(missing)}")
         named = {"format": format or config.format, "language": language or (config.language if config else "")}
         chosen = check({"name": "grade", "checkpoint": ""} | named)
         return cls(dataset or config.dataset, FORMATS[chosen.format], equality, chosen.target_language, question_column)
 
 
 def settings_beside(path: Path) -> tuple[Configuration | None, Equality | None]:
-    """The configuration of the run that a completions.jsonl is of, and how its answers compare; None for another."""
+    """The configuration of the run of a completions.jsonl, and how its answers compare; None for any other file."""
     folder, side = path.resolve().parent.parent, path.resolve().parent.name
     if path.name != "completions.jsonl" or side not in SIDES or not (folder / "run.json").is_file():
         return None, None
     run = Run.open(folder)
-    equality = run.record["provenance"].get(side, {}).get("equality")
+    equality = run.record.provenance.get(side, {}).get("equality")
     return run.config, equality or (named_equality(run.config.dataset) if run.config.dataset in DATASETS else None)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One reply of a row of a file. `fault` says what keeps it from being judged whole, where something does.
+    """One reply in a row of a file. `fault` says why it cannot be scored completely, if it cannot.
 
-    `index` is its place where the row has several; `prompt` is what it replies to, as far as it can end with a part of
-    the reply, `rendered` where that is the whole prompt; `prefix` is that part, where the row names it.
+    `index` is its place if the row has several; `prompt` is the end of its prompt, which may open the reply, or with
+    `rendered` the whole prompt; `prefix` is that opening, if the row has it.
     """
 
     name: str
@@ -116,11 +116,11 @@ class Sample:
     prefix: str | None = None
 
     def opening(self, format: Format) -> str | None:
-        """What the prompt already ended with of the reply: the opening tag, or nothing; None where nobody knows."""
+        """The opening of the reply with which the prompt ended: a tag, or nothing; None if that is not known."""
         if self.prefix is not None:
             return self.prefix
-        found = prompt_prefix(self.prompt, format) if self.prompt else ""
-        return found if found or self.rendered else None
+        tag = prompt_prefix(self.prompt, format) if self.prompt else ""
+        return tag if tag or self.rendered else None
 
     def with_scores(self, scored: dict[str, Any]) -> dict[str, Any]:
         """The row of an output file."""
@@ -129,24 +129,24 @@ class Sample:
 
 
 def read_samples(path: Path, completion_column: str | None = None, answer_column: str | None = None) -> list[Sample]:
-    """Every reply of a file in one of LAYOUTS, or with its columns named; a broken line becomes a faulty row.
+    """Every reply of a file in one of LAYOUTS, or with its columns given; a broken line becomes a sample with a fault.
 
-    A row may have several replies; its `index` then says of which it is. lm-eval writes a row once for each of its
-    filters: the replies are taken once. UserError: the file cannot be read, has no rows, its columns are neither known
-    nor named, or it has log-likelihoods instead of replies.
+    A row may have several replies; `index` tells them apart. lm-eval writes a row once for each of its filters; its
+    replies are read once. Raises UserError if the file cannot be read, has no rows, has unknown columns, or has
+    log-likelihoods instead of replies.
     """
-    found: list[tuple[str, dict] | BrokenRow] = []
-    for named in tables.named_rows(path, lambda error: found.append(error)):
-        found.append(named)
-    rows = [each for each in found if not isinstance(each, BrokenRow)]
+    named_rows: list[tuple[str, dict] | BrokenRow] = []
+    for named_row in tables.named_rows(path, lambda error: named_rows.append(error)):
+        named_rows.append(named_row)
+    rows = [each for each in named_rows if not isinstance(each, BrokenRow)]
     present = columns.present_in(row for _, row in rows)
     if not present:
-        broken = (each for each in found if isinstance(each, BrokenRow))
+        broken = (each for each in named_rows if isinstance(each, BrokenRow))
         raise next(broken, UserError(f"{path}: no rows with anything in them: give a file that has some"))
     layout = _layout(path, present, completion_column, answer_column)
     seen: dict[str, Any] = {}
     samples = []
-    for each in found:
+    for each in named_rows:
         if isinstance(each, BrokenRow):
             samples.append(Sample(each.where, {}, None, None, each.cause))
         elif layout.marks != LM_EVAL.marks:
@@ -158,41 +158,41 @@ def read_samples(path: Path, completion_column: str | None = None, answer_column
 
 
 def _layout(path: Path, present: list[str], completion: str | None, answer: str | None) -> Layout:
-    known = next((layout for layout in LAYOUTS if set(layout.marks) <= set(present)), OURS)
-    layout = replace(known, completion=completion or known.completion, answer=answer or known.answer)
+    default = next((layout for layout in LAYOUTS if set(layout.marks) <= set(present)), OURS)
+    layout = replace(default, completion=completion or default.completion, answer=answer or default.answer)
     needed = [("completion", completion, layout.completion, COMPLETION)]
     if answer or not layout.answer_may_lack:
         needed.append(("answer", answer, layout.answer, ANSWER))
     for what, named, column, usual in needed:
         if column not in present:
-            said = columns.no_column(f"--{what}-column", (column,), present, () if named else usual)
-            raise UserError(f"{path}: {said}")
+            message = columns.no_column(f"--{what}-column", (column,), present, () if named else usual)
+            raise UserError(f"{path}: {message}")
     return layout
 
 
 def _is_repeated(row: dict[str, Any], seen: dict[str, Any]) -> bool:
-    """Whether lm-eval has written these replies of this document already, for another filter or for none."""
+    """Whether lm-eval already wrote these replies of this document, for another filter or for none."""
     replies = [row.get(key) for key in ("doc_id", "doc_hash", "doc", "resps", "index")]
-    key, filter = json.dumps(replies, sort_keys=True, default=str), row.get("filter")
+    key, filter_name = json.dumps(replies, sort_keys=True, default=str), row.get("filter")
     if key not in seen:
-        seen[key] = filter
+        seen[key] = filter_name
         return False
-    return filter is None or filter != seen[key]
+    return filter_name is None or filter_name != seen[key]
 
 
 def _refuse_log_likelihoods(name: str, row: dict[str, Any]) -> None:
-    """A UserError where a row of lm-eval's has no replies: its tasks of choices and of perplexity only weigh texts."""
+    """Raise NoReplies if a row of lm-eval has log-likelihoods, as its tasks of choices and of perplexity have."""
     arguments = _arguments(row)
-    # A request to generate has settings behind its prompt; one to weigh has a continuation, or nothing.
-    weighed = arguments and not any(isinstance(each, dict) for each in arguments[1:])
-    if weighed or _is_weight(row.get("resps")):
+    # A request to generate has settings after its prompt; one for a log-likelihood has a continuation, or nothing.
+    is_scored = arguments and not any(isinstance(each, dict) for each in arguments[1:])
+    if is_scored or _is_log_likelihood(row.get("resps")):
         raise NoReplies(
             f"{name}: has log-likelihoods, not replies: give samples of a task that generates (generate_until)"
         )
 
 
-def _is_weight(replies: Any) -> bool:
-    """Whether replies are pairs of a log-likelihood and whether it is the greatest, as numbers or lm-eval's texts."""
+def _is_log_likelihood(replies: Any) -> bool:
+    """Whether replies are pairs (log-likelihood, whether it is the greatest), as numbers or as lm-eval's texts."""
     while isinstance(replies, list) and len(replies) > 0 and isinstance(replies[0], list):
         replies = replies[0]
     is_pair = isinstance(replies, list) and len(replies) == 2 and str(replies[1]) in ("True", "False")
@@ -223,8 +223,8 @@ def _samples(name: str, row: dict[str, Any], layout: Layout) -> Iterator[Sample]
             fault = f"the row has no field '{layout.answer}'"
         elif not _is_answer(answer):
             fault = f"'{layout.answer}' is {'null' if answer is None else 'no text or number'}"
-        known = answer if _is_answer(answer) else None
-        yield Sample(name, row, completion, known, fault, index, prompt, rendered, prefix)
+        usable = answer if _is_answer(answer) else None
+        yield Sample(name, row, completion, usable, fault, index, prompt, rendered, prefix)
 
 
 def _is_answer(value: Any) -> bool:
@@ -243,7 +243,7 @@ def _texts(value: Any) -> list[str | None]:
 
 
 def _arguments(row: dict[str, Any]) -> list[Any]:
-    """Of lm-eval's first request: in a file {"gen_args_0": {"arg_0": …}}, in Python [(…, settings)]."""
+    """The arguments of lm-eval's first request: in a file {"gen_args_0": {"arg_0": …}}, in Python [(…, settings)]."""
     arguments = row.get("arguments")
     if isinstance(arguments, dict):
         arguments = [list(each.values()) for each in arguments.values() if isinstance(each, dict)]
@@ -252,13 +252,13 @@ def _arguments(row: dict[str, Any]) -> list[Any]:
 
 
 def rendered_prompt(row: dict[str, Any]) -> str | None:
-    """The prompt of a row of lm-eval's as the model got it; None where the row has none."""
+    """The prompt of a row of lm-eval as the model got it; None if the row has none."""
     prompt = next(iter(_arguments(row)), None)
     return prompt if isinstance(prompt, str) else None
 
 
 def _prompt(row: dict[str, Any]) -> tuple[str | None, bool]:
-    """What may end with the beginning of the reply, and whether that is known to be the whole prompt."""
+    """The text that may end with the start of the reply, and whether it is the whole prompt."""
     if rendered := rendered_prompt(row):
         return rendered, True
     prompt = row.get("prompt")

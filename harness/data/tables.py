@@ -1,4 +1,4 @@
-"""The rows of a user's .jsonl, .json, .csv and .parquet files and saved datasets, each broken one named."""
+"""The rows of a user's .jsonl, .json, .csv and .parquet files and saved datasets; a broken row is named by its line."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from harness.errors import UserError, cause
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 LONGEST_FIELD = 2**31 - 1
-# What `save_to_disk` of the `datasets` library leaves in a dataset's folder.
+# Files that `save_to_disk` of the `datasets` library writes into a dataset's folder.
 SAVED = ("dataset_info.json", "state.json")
 
 
@@ -23,7 +23,7 @@ class BrokenRow(UserError):
 
 
 def read_rows(path: Path) -> Iterator[dict]:
-    """The rows of a .jsonl, .json, .csv or .parquet file or a saved dataset; a UserError names a broken line."""
+    """The rows of a .jsonl, .json, .csv or .parquet file or a saved dataset. Raises UserError for a broken line."""
 
     def refuse(error: BrokenRow) -> None:
         raise error
@@ -34,8 +34,8 @@ def read_rows(path: Path) -> Iterator[dict]:
 def named_rows(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[tuple[str, dict]]:
     """Each row with its name, `file:line` (or the row's number where a file has no lines).
 
-    A broken line of a .jsonl or .csv file goes to `on_broken` and is left out if that returns; any other file that
-    cannot be read is a UserError.
+    A broken line of a .jsonl or .csv file goes to `on_broken` and is left out if that returns. Raises UserError for any
+    other file that cannot be read.
     """
     suffix = path.suffix.lower()
     if is_saved_dataset(path):
@@ -104,7 +104,7 @@ def _cause(error: Exception) -> str:
 def _csv(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[tuple[str, dict]]:
     csv.field_size_limit(LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        # Strict, as a quote that is never closed would otherwise swallow all rows behind it.
+        # Strict: otherwise a quote that is never closed would swallow all rows after it.
         reader = csv.reader(lines, strict=True)
         try:
             head = next(reader, [])

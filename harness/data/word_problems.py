@@ -25,8 +25,8 @@ THINGS = {
 class Kind:
     """One kind of problem.
 
-    `ranges` bounds the drawn numbers (both ends included); `solve` takes them and gives every number that the
-    texts name besides, with the result under `answer`. `steps` counts the operations that lead to it.
+    `ranges` bounds the random numbers (both ends included); `solve` takes them and returns all other numbers in the
+    texts, with the result under `answer`. `steps` counts the operations of the solution.
     """
 
     name: str
@@ -192,7 +192,7 @@ def problems(split: str, language: str | None = None) -> tuple[Problem, ...]:
 
 
 def generate(split: str, seed: int) -> Iterator[WordProblem]:
-    """Problems of one split without end, the kinds in turn; a problem may come again."""
+    """Problems of one split without end, the kinds in turn; a problem may be repeated."""
     draw = random.Random(f"{split}-{seed}")
     for kind in cycle(KINDS):
         each = _draw(kind, draw)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.storage import records
+from harness.storage import validation
 from harness.storage.files import read_json, write_text
 from harness.types import Agreement
 
@@ -90,9 +90,9 @@ def read(folder: Path) -> Record | None:
         return None
     fix = "copy the adapter's folder again, or delete this file: then nothing is compared"
     try:
-        stored = records.make(Record, read_json(path))
-        texts = tuple(records.make(Text, each) for each in stored.texts)
-        scores = tuple(records.make(Scores, each) for each in stored.scores)
+        stored = validation.make(Record, read_json(path))
+        texts = tuple(validation.make(Text, each) for each in stored.texts)
+        scores = tuple(validation.make(Scores, each) for each in stored.scores)
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: not as the program wrote it ({error}): {fix}") from error
     scored = sum(len(each.tokens) - each.start for each in texts)

@@ -23,7 +23,7 @@ from harness.engines.agreement import Scores, Text
 from harness.engines.openai_client import CONNECT_SECONDS, InvalidAnswer, Server, read
 from harness.engines.servers import identify
 from harness.errors import UserError, cause
-from harness.models import chat, checkpoints
+from harness.models import chat, loading
 from harness.types import AdapterEffect, Completion, FinishReason, Request, Sampling
 
 TIMEOUT_SECONDS = "600"
@@ -69,11 +69,11 @@ class OpenAIEngine:
         if setup.chat_template and "tokenizer" not in arguments:
             raise UserError("this recipe has a chat template of its own: give --engine-arg tokenizer=FOLDER_OR_HUB_ID")
         self.tokenizer = (
-            checkpoints.load_tokenizer(arguments["tokenizer"], setup.chat_template, setup.trust, setup.switches)
+            loading.load_tokenizer(arguments["tokenizer"], setup.chat_template, setup.trust, setup.switches)
             if "tokenizer" in arguments
             else None
         )
-        self.ends = sorted(checkpoints.end_tokens(arguments["tokenizer"], self.tokenizer)) if self.tokenizer else []
+        self.ends = sorted(loading.end_tokens(arguments["tokenizer"], self.tokenizer)) if self.tokenizer else []
         self.provenance = {
             "engine": "openai",
             "base_url": self.base_url,

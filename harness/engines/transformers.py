@@ -18,8 +18,8 @@ from harness import registry
 from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, effect_of, random_key, whole_number
 from harness.engines.agreement import Scores, Text
 from harness.errors import UserError, cause
-from harness.models import chat, checkpoints, model_files, quantized
-from harness.models.faults import lacks_memory, said_by
+from harness.models import chat, checkpoints, loading, model_files, quantized
+from harness.models.faults import lacks_memory, message_of
 from harness.models.precision import dtype_of, four_bit, gpu_has_bfloat16, model_type
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
@@ -40,8 +40,8 @@ class TransformersEngine:
         if dtype is not None:
             registry.choose("engine argument dtype", dtype, DTYPES)
         self.batch_size = whole_number("batch_size", setup.arguments.get("batch_size", BATCH_SIZE))
-        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
-        self.ends = checkpoints.end_tokens(setup.checkpoint, self.tokenizer)
+        self.tokenizer = loading.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
+        self.ends = loading.end_tokens(setup.checkpoint, self.tokenizer)
         has_bfloat16 = gpu_has_bfloat16() if self.device == "cuda" else None
         self.dtype = dtype_of(has_bfloat16, model_type(setup.checkpoint), dtype)
         config = checkpoints.model_config(setup.checkpoint)
@@ -69,7 +69,7 @@ class TransformersEngine:
             placement = four_bit(self.dtype)
         elif self.quantized and self.device != "cpu":
             placement = {"device_map": {"": self.device}}
-        model = checkpoints.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype), **placement)
+        model = loading.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype), **placement)
         # A checkpoint's own generation settings (penalties, suppressed tokens) would be filled in silently.
         model.generation_config = GenerationConfig()
         if self.adapter:
@@ -86,7 +86,7 @@ class TransformersEngine:
         try:
             yield
         except (RuntimeError, MemoryError, UserError) as error:
-            if not lacks_memory(said_by(error)):
+            if not lacks_memory(message_of(error)):
                 raise
             raise UserError(f"{self.checkpoint}: {what} does not fit into memory ({self.device}): {fix}") from error
 

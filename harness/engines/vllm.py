@@ -29,8 +29,8 @@ from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, effect_
 from harness.engines.agreement import Scores, Text
 from harness.engines.vllm_settings import refuse_too_large, settings_of, weights_of
 from harness.errors import UserError, cause
-from harness.models import chat, checkpoints, model_files
-from harness.models.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, said_by
+from harness.models import chat, checkpoints, loading, model_files
+from harness.models.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, message_of
 from harness.types import AdapterEffect, Completion, Problem, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
@@ -51,8 +51,8 @@ class VllmEngine:
 
     def __init__(self, setup: Setup):
         self.checkpoint = setup.checkpoint
-        self.tokenizer = checkpoints.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
-        self.ends = sorted(checkpoints.end_tokens(setup.checkpoint, self.tokenizer))
+        self.tokenizer = loading.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
+        self.ends = sorted(loading.end_tokens(setup.checkpoint, self.tokenizer))
         self.context = model_files.context_length(checkpoints.model_config(setup.checkpoint))
         self.lora = LoRARequest("adapter", 1, setup.adapter) if setup.adapter else None
         self.settings = settings_of(setup)
@@ -78,7 +78,7 @@ class VllmEngine:
             except Exception as error:  # what a worker's start-up raises has no common class
                 fix = "fix the --engine-arg that it names, or evaluate with --engine transformers"
                 raise UserError(
-                    _line_with_fix("vllm cannot start", _first_error(self._stderr) or said_by(error), fix)
+                    _line_with_fix("vllm cannot start", _first_error(self._stderr) or message_of(error), fix)
                 ) from error
         self._start_length = os.fstat(self._stderr.fileno()).st_size
         atexit.register(self.engine.engine_core.shutdown)
@@ -86,7 +86,7 @@ class VllmEngine:
             try:
                 self.engine.add_lora(self.lora)
             except Exception as error:  # as above
-                raise vllm_adapters.cannot_apply(self.lora.lora_path, said_by(error)) from error
+                raise vllm_adapters.cannot_apply(self.lora.lora_path, message_of(error)) from error
 
     def _room_for(self, requests: Sequence[Request], max_tokens: int) -> dict[str, int]:
         """The max_model_len that prompts and completions need, so that vLLM reserves memory for no more.
@@ -172,7 +172,7 @@ class VllmEngine:
 
     def _breakdown(self, error: Exception) -> UserError:
         """The error for what ended vLLM; if a process of its own died, with the first error that it printed."""
-        message = said_by(error)
+        message = message_of(error)
         if type(error).__name__ == "EngineDeadError":
             message = _first_error(self._stderr, self._start_length) or message
         return UserError(_line_with_fix("vllm broke down", message, "the same command continues from here"))

@@ -16,8 +16,8 @@ from harness.evaluation.adapter_checks import check_adapter
 from harness.evaluation.generation import Job, timed
 from harness.evaluation.prompts import SYSTEM_MOVED, requests, system_text
 from harness.evaluation.score_side import score_side
+from harness.storage.run_folder import Run
 from harness.storage.stages import BASE
-from harness.storage.store import Run
 from harness.types import Dataset, Request, Score
 
 
@@ -30,7 +30,7 @@ def evaluate(
     """
     problems = datasets.evaluation_problems(run.config)
     with ExitStack() as stages:
-        records = {side: stages.enter_context(run.stage(side)) for side in sides}
+        records = {side: stages.enter_context(run.record.stage(side)) for side in sides}
         job = _with_prompts(run, problems, records, adapter, quiet)
         _load_and_check(job)
         scores = _completions(job, on_completion)
@@ -70,7 +70,7 @@ def _with_prompts(run: Run, problems: Dataset, records: dict[str, dict], adapter
         _record_inputs(job, hashing.result())
     if job.baseline_key and generation.reuse_baseline(job):
         records[BASE]["cached"] = True
-        run.note(BASE, records[BASE])
+        run.record.set_provenance(BASE, records[BASE])
     job.done = generation.journalled(job)
     return job
 
@@ -94,14 +94,14 @@ def _record_inputs(job: Job, fingerprint: dict[str, str] | None) -> None:
     Raises UserError if a side has completions that depend on something else.
     """
     run, config, replaced = job.run, job.run.config, provenance.replaced(job.run.config)
-    earlier, problems = run.record["provenance"], provenance.dataset_record(job.problems)
+    earlier, problems = run.record.provenance, provenance.dataset_record(job.problems)
     inputs = {"dataset_sha": problems["dataset_sha"], "checkpoint": fingerprint}
     provenance.refuse_changed_inputs(run, earlier, inputs)
     for side, record in job.records.items():
         producer = provenance.producer(config, job.engine, fingerprint, job.adapter if side != BASE else None)
         record |= producer | problems | provenance.carried_over(run, side, earlier.get(side, {}), producer)
         record |= {"replaced": replaced} if replaced else {}
-        run.note(side, record)
+        run.record.set_provenance(side, record)
         if side == BASE and fingerprint:
             sampling = replace(config.sampling, n=config.samples_of(adapted=False))
             job.baseline_key = cached_baselines.key_of(producer, job.prompts[BASE], sampling)

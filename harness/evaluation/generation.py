@@ -12,8 +12,8 @@ from harness.errors import UserError
 from harness.evaluation import cached_baselines
 from harness.evaluation.scoring import NO_ROOM
 from harness.storage.files import Journal
+from harness.storage.run_folder import Run
 from harness.storage.stages import BASE, LAST
-from harness.storage.store import Run
 from harness.types import Dataset, Request
 
 GENERATED_AGAIN = 8

@@ -12,8 +12,8 @@ from harness.evaluation.scoring import score_all
 from harness.statistics import sequential
 from harness.statistics.differences import estimate
 from harness.statistics.pairs import paired_values
+from harness.storage.run_folder import Run
 from harness.storage.stages import BASE, LAST
-from harness.storage.store import Run
 from harness.types import Dataset, Evaluation, Problem, Request, Score, StoppedEarly, definition_of
 
 Prompts = Mapping[str, Sequence[Request]]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from harness.config import Configuration
 from harness.errors import UserError
+from harness.storage.run_folder import Run
 from harness.storage.stages import REPORT, STAGES
-from harness.storage.store import Run
 
 STAGE_ENDS_WITHIN = 4.0
 SET_SIGNAL_OF_PARENTS_DEATH = 1  # prctl(2)
@@ -24,7 +24,7 @@ def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], Non
     """Run the stages that are not done yet; 0, or the exit code of the one that failed, which has printed why."""
     for name in names:
         stage = STAGES[name]
-        if name != REPORT and run.is_done(name):
+        if name != REPORT and run.record.is_done(name):
             say(f"{stage.title}: done already")
             continue
         launcher = launcher_of(run.config) if stage.trains else []
@@ -38,7 +38,7 @@ def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], Non
             raise UserError(f"{launcher[0]} ended with exit code {code}: its messages are above")
         if code:
             return code
-        if not run.is_done(name):
+        if not run.record.is_done(name):
             raise UserError(f"stage '{stage.title}' ended before it was done: the same command continues from there")
     return 0
 
@@ -64,7 +64,7 @@ def _run(command: list[str], run: Run) -> int:
     environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
     environment["PATH"] = _path()
     # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.
-    locks = [each.lock_file.fileno() for each in (run, run.whole) if each]
+    locks = [each.lock_file.fileno() for each in (run, run.parent) if each]
     with subprocess.Popen(command, pass_fds=locks, env=environment, preexec_fn=_ends_with_us()) as process:
         try:
             return process.wait()

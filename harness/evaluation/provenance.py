@@ -12,8 +12,8 @@ from harness.engines import SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
 from harness.engines.base_weights import evaluation_weights
 from harness.errors import UserError
 from harness.models import checkpoints
+from harness.storage.run_folder import Run
 from harness.storage.stages import SIDES
-from harness.storage.store import Run
 from harness.types import Dataset
 
 PACKAGES = (
@@ -42,7 +42,7 @@ def producer(config: Configuration, engine: Engine, fingerprint: dict[str, str] 
 def refuse_changed_inputs(run: Run, earlier: dict, now: dict) -> None:
     """Raises UserError if the dataset or the checkpoint changed since a side of the run was generated."""
     names = {"dataset_sha": "dataset", "checkpoint": "checkpoint"}
-    for side in filter(run.has_replies, SIDES):
+    for side in filter(run.has_completions, SIDES):
         then = earlier.get(side, {})
         if key := next((key for key, value in now.items() if key in then and then[key] != value), None):
             raise UserError(

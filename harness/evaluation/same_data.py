@@ -4,8 +4,8 @@ from harness.config import Configuration
 from harness.data import datasets
 from harness.errors import UserError
 from harness.evaluation.provenance import dataset_sha
+from harness.storage.run_folder import Run
 from harness.storage.stages import STAGES
-from harness.storage.store import Run
 from harness.types import Dataset
 
 # By the function of harness.data.datasets that gives what a stage takes.
@@ -18,7 +18,7 @@ CHANGED = {
 
 def refuse_changed_data(run: Run) -> None:
     """Raises UserError if a stage of the run started with other problems than the data has now."""
-    config, provenance, shas = run.config, run.record["provenance"], {}
+    config, provenance, shas = run.config, run.record.provenance, {}
     stages = {part: stage for stage in STAGES.values() if stage.data for part in stage.parts}
     for part, stage in stages.items():
         recorded = provenance.get(part, {})

@@ -8,7 +8,7 @@ from harness.errors import UserError
 from harness.evaluation.scoring import score_all
 from harness.statistics.compare import metrics_of
 from harness.storage.files import write_json, write_lines
-from harness.storage.store import SIDE_FILES, Run
+from harness.storage.run_folder import SIDE_FILES, Run
 from harness.types import Score
 
 CHUNK = 100
@@ -22,7 +22,7 @@ def score_side(run: Run, side: str, quiet: bool, known: Sequence[Score] = ()) ->
     config, completions = run.config, run.completions(side)
     scores = {each.place: each for each in known}
     missing = [each for each in completions if each.place not in scores]
-    equality = run.record["provenance"].get(side, {}).get("equality")
+    equality = run.record.provenance.get(side, {}).get("equality")
     if equality is None:
         raise UserError(f"{run.path / 'run.json'}: does not say how answers of {side} compare: run again with --fresh")
     with progress.bar(f"{side} scores", len(completions), len(scores), quiet) as bar:
@@ -33,4 +33,4 @@ def score_side(run: Run, side: str, quiet: bool, known: Sequence[Score] = ()) ->
     ordered = [scores[each.place] for each in completions]
     write_lines(run.path / side / "scores.jsonl", (asdict(each) for each in ordered))
     write_json(run.path / side / "metrics.json", {name: asdict(each) for name, each in metrics_of(ordered).items()})
-    run.keep(*(run.path / side / name for name in SIDE_FILES))
+    run.hashes.add(*(run.path / side / name for name in SIDE_FILES))

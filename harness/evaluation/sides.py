@@ -20,11 +20,11 @@ from harness.parsing import answers
 from harness.parsing.formats import prompt_sha
 from harness.statistics.compare import metrics_of
 from harness.statistics.pairs import of_several_adapters
-from harness.storage import records
+from harness.storage import validation
 from harness.storage.files import read_json, write_text
+from harness.storage.run_folder import Run, run_and_side
+from harness.storage.schema import Provenance
 from harness.storage.stages import title_of
-from harness.storage.store import Run, run_and_side
-from harness.storage.stored import Provenance
 from harness.types import FLIPS_BY, Completion, Evaluation, Score
 
 BASELINE_PROVENANCE = ("engine", "device", "dtype", "weights", "checkpoint", "adapter", "versions", "stopped_early")
@@ -52,11 +52,11 @@ def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
     folder, side = run_and_side(path)
     if (folder / "run.json").is_file():
         run = Run.open(folder)
-        if side is None and (stage := run.unfinished()):
+        if side is None and (stage := run.record.unfinished()):
             raise UserError(
                 f"{place}: its stage '{title_of(stage)}' is not finished: finish the run, or name a side of it"
             )
-        return [_named(each, f"{folder.resolve().name}/{each.name}") for each in run.graded(side)]
+        return [_named(each, f"{folder.resolve().name}/{each.name}") for each in run.chosen_evaluations(side)]
     if path.suffix == ".json" and path.is_file():
         return [read_baseline(path)]
     if path.suffix == ".jsonl" and path.is_file():
@@ -92,7 +92,7 @@ def read_baseline(path: Path) -> Evaluation:
     """A side as `save_baseline` wrote it; its completions have no text. Raises UserError if the file is damaged."""
     stored = read_json(path)
     try:
-        records.check(Baseline, stored)
+        validation.check(Baseline, stored)
     except ValueError as error:
         raise UserError(
             f"{path}: not a baseline file ({error}): write one with `harness gate RUN --write-baseline FILE`"
@@ -104,7 +104,7 @@ def read_baseline(path: Path) -> Evaluation:
         completions = tuple(Completion(key, index, "", None, "", 0, "stop", sha, 0) for key, index, sha, _ in rows)
         scores = tuple(Score(key, index, None, "", values, {}) for key, index, _, values in rows)
         for each in (*completions, *scores):
-            records.check(type(each), vars(each))
+            validation.check(type(each), vars(each))
         if len({each.place for each in completions}) < len(rows):
             raise ValueError("a reply is in it twice")
         if not {values.get(FLIPS_BY, "missing") for *_, values in rows} <= {0, 1, None}:

@@ -11,8 +11,8 @@ from pathlib import Path
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.storage.files import write_json, write_lines
-from harness.storage.stages import ALSO, BASE, LAST
-from harness.storage.store import SIDE_FILES, Run
+from harness.storage.run_folder import SIDE_FILES, Run
+from harness.storage.stages import BASE, EXTRA_TASKS, LAST
 from harness.types import Completion, Evaluation, Score
 
 LARGEST_SEED = 2**32 - 1
@@ -55,14 +55,14 @@ def folder(run: Run, seed: int) -> Path:
 
 def open_seed(run: Run, seed: int) -> Run:
     """Create or continue one seed's run, locked, with the base's completions of the whole run."""
-    config, command = configuration_of(run.config, seed), run.record["command"]
+    config, command = configuration_of(run.config, seed), run.record.command
     member = Run.create(folder(run, seed), config, command)
     member.lock()
-    member.whole = run
-    if not member.is_done(LAST):
-        member.remember(command, config)
-    for stage, places in ((BASE, [BASE]), (f"{ALSO}{BASE}", ["also"])):
-        if run.is_done(stage) and not member.is_done(stage):
+    member.parent = run
+    if not member.record.is_done(LAST):
+        member.record.set_command(command, config)
+    for stage, places in ((BASE, [BASE]), (f"{EXTRA_TASKS}{BASE}", ["also"])):
+        if run.record.is_done(stage) and not member.record.is_done(stage):
             member.take_over(run, stage, places)
     return member
 
@@ -71,7 +71,7 @@ def members(run: Run) -> dict[int, Run]:
     """Each seed's run. Raises UserError if one of them is missing or not finished."""
     runs = {seed: Run(folder(run, seed)) for seed in seeds(run.config)}
     for member in runs.values():
-        if not (member.path / "run.json").is_file() or not member.is_done(LAST):
+        if not (member.path / "run.json").is_file() or not member.record.is_done(LAST):
             raise UserError(
                 f"{member.path}: this training is not finished: the command of the whole run continues from there"
             )
@@ -80,7 +80,7 @@ def members(run: Run) -> dict[int, Run]:
 
 def finished(run: Run) -> Sequence[Run]:
     """The seeds' runs of a run whose trainings are all finished and there; none of another run."""
-    if run.config.training_seeds is None or not run.is_done(LAST):
+    if run.config.training_seeds is None or not run.record.is_done(LAST):
         return ()
     are_there = all((folder(run, seed) / "run.json").is_file() for seed in seeds(run.config))
     return list(members(run).values()) if are_there else ()
@@ -98,7 +98,7 @@ def gather(run: Run) -> None:
         problem, index = each.position // samples, number * samples + each.index
         return replace(each, index=index, position=problem * all_samples + index)
 
-    with run.stage(LAST) as provenance:
+    with run.record.stage(LAST) as provenance:
         completions, scores = [], []
         for number, side in enumerate(sides.values()):
             completions += [moved(each, number) for each in side.completions]
@@ -107,8 +107,8 @@ def gather(run: Run) -> None:
         write_lines(run.path / LAST / SIDE_FILES[1], map(asdict, scores))
         metrics = metrics_of(scores, of_one_model=False)
         write_json(run.path / LAST / SIDE_FILES[2], {name: asdict(each) for name, each in metrics.items()})
-        run.keep(*(run.path / LAST / name for name in SIDE_FILES))
-        trainings = {seed: member.record["provenance"].get("train", {}) for seed, member in runs.items()}
+        run.hashes.add(*(run.path / LAST / name for name in SIDE_FILES))
+        trainings = {seed: member.record.provenance.get("train", {}) for seed, member in runs.items()}
         provenance |= _provenance(sides) | _of_trainings(trainings) | {"gathered": _hashes(runs.values())}
 
 
@@ -116,8 +116,8 @@ def gather_changed(run: Run) -> None:
     """Make the side `after` of a run again if one of its seeds was scored again since."""
     runs = members(run).values()
     for member in runs:
-        member.verify(member.path / LAST)
-    if run.record["provenance"].get(LAST, {}).get("gathered") != _hashes(runs):
+        member.hashes.verify(member.path / LAST)
+    if run.record.provenance.get(LAST, {}).get("gathered") != _hashes(runs):
         gather(run)
 
 
@@ -127,7 +127,7 @@ def compare_seeds(run: Run, before: Evaluation, after: Evaluation) -> None:
 
     compared = over_seeds(before, by_seed(run.config, after))
     write_json(run.path / "seeds.json", {name: asdict(each) for name, each in compared.items()})
-    run.keep(run.path / "seeds.json")
+    run.hashes.add(run.path / "seeds.json")
 
 
 def by_seed(config: Configuration, after: Evaluation) -> dict[int, Evaluation]:

@@ -14,7 +14,7 @@ from typing import Any
 from harness import registry
 from harness.console import progress
 from harness.parsing import answers
-from harness.storage.store import Run, run_and_side
+from harness.storage.run_folder import Run, run_and_side
 from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Score
 
 TASK = "tasks/gsm8k/gsm8k.yaml"
@@ -93,7 +93,7 @@ def stored_sides(place: Path) -> tuple[Run, list[Evaluation]]:
     """The run of a place, with all its finished sides or the one named. Raises UserError if there is none."""
     folder, side = run_and_side(place)
     run = Run.open(folder)
-    return run, run.graded(side)
+    return run, run.chosen_evaluations(side)
 
 
 def graders() -> dict[str, Grader]:

@@ -24,11 +24,11 @@ from harness.models import adapters, checkpoints
 from harness.models.precision import dtype_of, gpu_has_bfloat16, model_type
 from harness.statistics.compare import metric_of
 from harness.statistics.differences import primary_differences
-from harness.storage import stored
+from harness.storage import validation
 from harness.storage.files import read_journal, write_json, write_lines
+from harness.storage.run_folder import Run
+from harness.storage.schema import Document, ExtraTaskMeans
 from harness.storage.stages import BASE, LAST
-from harness.storage.store import Run
-from harness.storage.stored import AlsoMeans, Document
 from harness.types import MetricDefinition
 
 BACKENDS = {"transformers": "hf", "vllm": "vllm"}
@@ -56,7 +56,7 @@ def check(config: Configuration) -> None:
 def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
     """Run the extra tasks on one side's model; to be called in a process that is lm-eval's alone."""
     config = run.config
-    with run.stage(stage) as provenance:
+    with run.record.stage(stage) as provenance:
         progress.note(f"{stage}: {', '.join(config.also)} by lm-eval", quiet)
         with progress.libraries_into(run.path / "also" / f"{side}.log"):
             results, aggregated = _evaluate(config, run.adapter_of(side))
@@ -74,7 +74,7 @@ def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
         write_lines(run.path / "also" / f"{side}.jsonl", rows)
         summary = _summary(rows, results["higher_is_better"]) | {"unpaired": unpaired}
         write_json(run.path / "also" / f"{side}.json", summary)
-        run.keep(*(run.path / "also" / f"{side}.{suffix}" for suffix in ("jsonl", "json")))
+        run.hashes.add(*(run.path / "also" / f"{side}.{suffix}" for suffix in ("jsonl", "json")))
 
 
 def compare_tasks(run: Run) -> None:
@@ -83,11 +83,11 @@ def compare_tasks(run: Run) -> None:
     A document counts if both sides have it under the same number with the same text, prompt and target.
     """
     files = [run.path / "also" / f"{side}.jsonl" for side in (BASE, LAST)]
-    run.verify(*files, *(file.with_suffix(".json") for file in files))
+    run.hashes.verify(*files, *(file.with_suffix(".json") for file in files))
     if not all(file.is_file() for file in files):
         return
     before, after = ({_place(row): row for row in _documents(file)} for file in files)
-    means = [stored.read(AlsoMeans, file.with_suffix(".json"), AGAIN) for file in files]
+    means = [validation.read(ExtraTaskMeans, file.with_suffix(".json"), AGAIN) for file in files]
     definitions = _of_both(*(each["measures"] for each in means))
     metrics = {(task, title) for task, by_title in definitions.items() for title in by_title}
     pairs = [(row, after[place]) for place, row in before.items() if _alike(row, after.get(place))]
@@ -115,7 +115,7 @@ def compare_tasks(run: Run) -> None:
         "unpaired": _unpaired(means, metrics - values.keys()),
     }
     write_json(run.path / "also" / "comparison.json", comparison)
-    run.keep(run.path / "also" / "comparison.json")
+    run.hashes.add(run.path / "also" / "comparison.json")
 
 
 def _unpaired(means: Sequence[dict[str, Any]], lacking: AbstractSet[tuple[str, str]]) -> dict[str, dict[str, str]]:
@@ -139,7 +139,7 @@ def _over_weights(rows: Sequence[tuple[float, float, float]]) -> np.ndarray:
 
 
 def _documents(file: Path) -> Sequence[dict[str, Any]]:
-    return stored.refuse_unlike(Document, read_journal(file), file, AGAIN)
+    return validation.check_all(Document, read_journal(file), file, AGAIN)
 
 
 def _evaluate(config: Configuration, adapter: str | None) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:

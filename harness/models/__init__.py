@@ -1,1 +1,1 @@
-"""Checkpoints and adapters as people have them: found, checked, and loaded in one way."""
+"""Find, check and load checkpoints and adapters in one way."""

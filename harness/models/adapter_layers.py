@@ -11,7 +11,7 @@ _INDEX = re.compile(r"layers\.(\d+)\.")
 
 
 def check_settings(adapter: str, settings: dict[str, Any]) -> None:
-    """A UserError for settings that no adapter can have."""
+    """Raise UserError for settings that no adapter can have."""
     modules, ranks = settings.get("target_modules"), settings.get("rank_pattern") or {}
     alphas = settings.get("alpha_pattern") or {}
     layers = settings.get("layers_to_transform")
@@ -28,7 +28,7 @@ def check_settings(adapter: str, settings: dict[str, Any]) -> None:
         "r": not _is_rank(settings.get("r")),
     }
     for key in (key for key, is_wrong in wrong.items() if is_wrong):
-        raise UserError(f"--adapter {adapter}: {key} of its adapter_config.json is none: copy the adapter again")
+        raise UserError(f"--adapter {adapter}: {key} in its adapter_config.json is not valid: copy the adapter again")
 
 
 def _is_rank(value: object) -> bool:
@@ -52,7 +52,7 @@ def _listed(value: Any) -> list:
 
 
 def rank_of(settings: dict[str, Any], module: str) -> int:
-    """The rank that a module's LoRA has: the first key of rank_pattern that its name ends with, else r."""
+    """The rank of a module's LoRA: that of the first key of rank_pattern that its name ends with, else r."""
     for key, rank in (settings.get("rank_pattern") or {}).items():
         if re.match(rf"(.*\.)?({key})$", module):
             return rank
@@ -80,18 +80,18 @@ def _is_named(names: str | list[str] | None, module: str) -> bool:
 
 def _layer_of(settings: dict[str, Any], module: str) -> int | None:
     patterns = _listed(settings.get("layers_pattern") or None)
-    tried = [rf"(?:^|.*?\.){each}\.(\d+)\." for each in patterns] or [r".*?\.[^.]*\.(\d+)\."]
-    found = next(filter(None, (re.match(each, module) for each in tried)), None)
-    return int(found[1]) if found else None
+    candidates = [rf"(?:^|.*?\.){pattern}\.(\d+)\." for pattern in patterns] or [r".*?\.[^.]*\.(\d+)\."]
+    match = next(filter(None, (re.match(pattern, module) for pattern in candidates)), None)
+    return int(match[1]) if match else None
 
 
 def check_layers(
     adapter: str, settings: dict[str, Any], modules: dict[str, str], base: Iterable[str], layers: int | None
 ) -> None:
-    """A UserError where an adapter's file has layers that its configuration does not name, or whole ones are missing.
+    """Raise UserError if an adapter's file has layers that its configuration does not name, or lacks some.
 
-    `modules` are the file's, each with the name `layers.N.…` that it has in the `base` as well; the base has so many
-    `layers` (None: unknown), whatever else its files hold.
+    `modules` are those of the file, each with its name `layers.N.…` in the `base`; the base has `layers` layers (None:
+    unknown), whatever else its files hold.
     """
     if settings.get("target_modules") == ALL_LINEAR or settings.get("layer_replication"):
         return

@@ -1,4 +1,4 @@
-"""What an adapter's files say of it, no model loaded: its rank, whether it fits a base, why it would do nothing."""
+"""What an adapter's files show without loading a model: its rank, whether it fits a base, why it would do nothing."""
 
 import json
 import re
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.models import adapter_layers, checkpoints
+from harness.models import adapter_layers, checkpoint_checks, checkpoints
 
 WEIGHTS = "adapter_model.safetensors"
 # base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight -> the module's path, A or B
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])(?:\.default)?\.weight$")
-# What names a layer whatever it is wrapped in: layers.0.self_attn.q_proj
+# The name of a layer without what it is wrapped in: layers.0.self_attn.q_proj
 _LAYER = re.compile(r"(?:^|\.)(layers\.\d+\..+?)(?:\.weight)?$")
 # A copy of the base's own weight beside a LoRA on an embedding; rows that stand for single tokens.
 COPY_OF_BASE, TOKENS_ALONE = ".base_layer.weight", ".trainable_tokens_delta"
@@ -20,9 +20,9 @@ NOT_LANGUAGE = ("vision", "audio", "multi_modal", "visual")
 
 
 def check(adapter: str, checkpoint: str, beside_base: bool = True) -> None:
-    """A UserError where a folder holds no whole LoRA adapter, or one that was made for another base.
+    """Raise UserError if a folder holds no whole LoRA adapter, or one that was made for another base.
 
-    `beside_base`: the base answers too, so the adapter may not hold weights in place of the base's own.
+    `beside_base`: the base generates too, so the adapter may not replace weights of the base.
     """
     folder = Path(adapter)
     settings = _settings(folder)
@@ -31,7 +31,7 @@ def check(adapter: str, checkpoint: str, beside_base: bool = True) -> None:
     adapter_layers.check_settings(adapter, settings)
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"--adapter {adapter}: no {WEIGHTS} there: save the adapter as safetensors")
-    checkpoints.check_weights(folder)
+    checkpoint_checks.check_weights(folder)
     if beside_base:
         _refuse_whole_weights(adapter, checkpoint, settings)
     base = _base_shapes(checkpoint)
@@ -44,7 +44,7 @@ def check(adapter: str, checkpoint: str, beside_base: bool = True) -> None:
         _check_fit(adapter, checkpoint, settings, halves, base)
     except re.error as error:
         raise UserError(
-            f"--adapter {adapter}: a pattern of its adapter_config.json is none ({error}): copy the adapter again"
+            f"--adapter {adapter}: a pattern in its adapter_config.json is not valid ({error}): copy the adapter again"
         ) from error
 
 
@@ -55,7 +55,7 @@ def _check_fit(
     halves: dict[tuple[str, str], list[int]],
     base: dict[str, list[int]],
 ) -> None:
-    """A UserError where shapes or layers are not those that the base and the adapter's configuration have."""
+    """Raise UserError if shapes or layers are not those of the base and of the adapter's configuration."""
     modules = {}
     for (module, half), shape in halves.items():
         layer = _LAYER.search(module)
@@ -76,11 +76,11 @@ def _check_fit(
                 f"--adapter {adapter}: made for another base: its {layer[1]} is {width} wide, that of {checkpoint} "
                 f"{there}: give its own adapter"
             )
-        said = adapter_layers.rank_of(settings, module)
-        if rank != said:
+        stated_rank = adapter_layers.rank_of(settings, module)
+        if rank != stated_rank:
             raise UserError(
                 f"--adapter {adapter}: its lora_{half} of {layer[1]} has rank {rank}, its adapter_config.json says "
-                f"{said}: bring the file that belongs to this configuration"
+                f"{stated_rank}: bring the file that belongs to this configuration"
             )
     if modules:
         text = checkpoints.model_config(checkpoint)
@@ -95,7 +95,7 @@ def _holds_parameters(layer: str, base: dict[str, list[int]]) -> bool:
 
 
 def _refuse_whole_weights(adapter: str, checkpoint: str, settings: dict[str, Any]) -> None:
-    """A UserError for weights that replace the base's own: then the base could not answer beside the adapter."""
+    """Raise UserError for weights that replace the base's own: then the base could not generate beside the adapter."""
     wrapped = tuple(settings.get("modules_to_save") or ())
     for key in _shapes(Path(adapter) / WEIGHTS):
         if "lora_" in key or any(f".{module}." in key for module in wrapped) or key.endswith(TOKENS_ALONE):
@@ -109,23 +109,23 @@ def _refuse_whole_weights(adapter: str, checkpoint: str, settings: dict[str, Any
 
 
 def _is_of_base(adapter: Path, key: str, checkpoint: str) -> bool:
-    """Whether a weight that PEFT saves with a LoRA on an embedding is what the base has there.
+    """Whether a weight that PEFT saves with a LoRA on an embedding equals the base's.
 
-    Of a base whose files are not here it is taken to be.
+    True if the base's files are not on this machine.
     """
     from safetensors import safe_open
 
     folder = Path(checkpoints.locate(checkpoint))
-    # Where both ends of a model share one weight, its files have the embedding alone.
+    # If input and output embedding share one weight, the files have only the input's.
     names = (f"{key.removesuffix(COPY_OF_BASE).rpartition('.')[2]}.weight", "embed_tokens.weight")
     with safe_open(adapter / WEIGHTS, framework="pt") as tensors:
         here = tensors.get_tensor(key)
     for name in names:
         for file in sorted(folder.glob("*.safetensors")):
             with safe_open(file, framework="pt") as tensors:
-                for found in filter(lambda each: each.endswith(name), tensors.keys()):
-                    there = tensors.get_tensor(found)
-                    if not any(part in found for part in NOT_LANGUAGE) and there.is_floating_point():
+                for name_there in filter(lambda each: each.endswith(name), tensors.keys()):
+                    there = tensors.get_tensor(name_there)
+                    if not any(part in name_there for part in NOT_LANGUAGE) and there.is_floating_point():
                         return here.shape == there.shape and bool((here.to(there.dtype) == there).all())
     return True
 
@@ -137,7 +137,7 @@ def rank(adapter: str) -> int:
 
 
 def why_inert(adapter: str, checkpoint: str) -> str:
-    """The likeliest reason that a base with this adapter says what the base says."""
+    """The likeliest reason why a base with this adapter generates what the base alone does."""
     from safetensors.torch import load_file
 
     folder = Path(adapter)
@@ -153,7 +153,7 @@ def why_inert(adapter: str, checkpoint: str) -> str:
         )
     if not wrapped and any("language_model" in module for module in modules):
         return "its keys name a `language_model`, which this text-only checkpoint lacks: it was trained on the wrapper"
-    return f"the engine takes no notice of its {len(modules)} modules (the first: {sorted(modules)[0]})"
+    return f"the engine ignores its {len(modules)} modules (the first: {sorted(modules)[0]})"
 
 
 def is_wrapper(checkpoint: str) -> bool:
@@ -168,16 +168,16 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 def _halves(folder: Path) -> dict[tuple[str, str], list[int]]:
     """The shape of each lora_A and lora_B, by (module, half)."""
-    found = {}
+    shapes = {}
     for key, shape in _shapes(folder / WEIGHTS).items():
         match = _KEY.match(key)
         if match:
-            found[match["module"], match["half"]] = shape
-    return found
+            shapes[match["module"], match["half"]] = shape
+    return shapes
 
 
 def _base_shapes(checkpoint: str) -> dict[str, list[int]] | None:
-    """The shape of each layer's weight by `layers.N.…`; None where no file here shows it (a hub id, 4-bit weights)."""
+    """The shape of each layer's weight by `layers.N.…`; None if no file here shows it (a hub id, 4-bit weights)."""
     folder = Path(checkpoints.locate(checkpoint))
     if not folder.is_dir() or "quantization_config" in checkpoints.model_config(checkpoint):
         return None
@@ -191,7 +191,7 @@ def _base_shapes(checkpoint: str) -> dict[str, list[int]] | None:
 
 
 def _shapes(file: Path) -> dict[str, list[int]]:
-    """Out of the header alone, which is JSON behind its length."""
+    """The shape of each tensor, from the header alone, which is JSON after its length."""
     with file.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     return {key: entry["shape"] for key, entry in header.items() if key != "__metadata__"}

@@ -1,7 +1,7 @@
 """How a conversation becomes text: one way for training and evaluation, by the tokenizer's own chat template.
 
-What a run asks of a template besides (a thinking switch, a system role that it lacks) is put before its text as a line
-of Jinja. So whoever renders with the tokenizer renders the same: an engine, TRL, Unsloth, an exported checkpoint.
+A run's changes to a template (a thinking switch, a system role that it lacks) are lines of Jinja before its text. So
+whatever renders with the tokenizer renders the same: an engine, TRL, Unsloth, an exported checkpoint.
 """
 
 import json
@@ -16,16 +16,16 @@ from harness.types import Format
 
 DEFAULT = "default"
 BOM = "\ufeff"
-# What a template's text raises is the template's own fault, whatever its class.
+# What rendering a faulty template raises.
 FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
-# Each ends with a block and the end of a line, which Jinja drops: the template's own text begins on a line as before.
+# Each ends with a block and a newline, which Jinja drops, so that the template's own text still starts a line.
 SWITCH = "{{% if {name} is not defined %}}{{% set {name} = {value} %}}{{% endif %}}\n"
 SYSTEM_TO_USER = (
     "{% if messages | length > 1 and messages[0]['role'] == 'system' and messages[1]['role'] == 'user' %}"
     "{% set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}]"
     " + messages[2:] %}{% endif %}\n"
 )
-# What every prompt is rendered with.
+# Variables that every prompt sets.
 OURS = ("messages", "add_generation_prompt", "tools", "documents")
 IN_USERS_TURN = "in the user's turn"
 SYSTEM_PROBE, QUESTION_PROBE, REPLY_PROBE = "Add the numbers up.", "How many are 12 and 34?", "They are 46."
@@ -34,7 +34,7 @@ SYSTEM_PROBE, QUESTION_PROBE, REPLY_PROBE = "Add the numbers up.", "How many are
 def templates_in(folder: Path) -> dict[str, str]:
     """The chat templates of a checkpoint folder by name, as transformers finds them: in files, else in the settings.
 
-    A UserError where one cannot be read.
+    Raises UserError if one cannot be read.
     """
     files = {DEFAULT: folder / "chat_template.jinja"} if (folder / "chat_template.jinja").is_file() else {}
     files |= {file.stem: file for file in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
@@ -50,7 +50,7 @@ def templates_in(folder: Path) -> dict[str, str]:
 
 
 def by_name(templates: Any, where: str) -> dict[str, str]:
-    """Templates as tokenizer_config.json may hold them: one text, texts by name, or a list of {name, template}."""
+    """Templates by name, from the forms in tokenizer_config.json: a text, texts by name, a list of {name, template}."""
     if not templates:
         return {}
     if isinstance(templates, list) and all(isinstance(each, dict) for each in templates):
@@ -62,8 +62,10 @@ def by_name(templates: Any, where: str) -> dict[str, str]:
 
 
 def choose(own: Mapping[str, str], chosen: str, where: str) -> str:
-    """The text of the template that is used: `chosen` is a text, or the name of one of the model's `own`; '' is its
-    default. A UserError where that does not say which."""
+    """The text of the template to use: `chosen` is a text, or the name of one of the model's `own`; '' is its default.
+
+    Raises UserError if there is no such template.
+    """
     if chosen and chosen not in own:
         if "{" in chosen:
             return chosen.removeprefix(BOM)
@@ -80,17 +82,17 @@ def choose(own: Mapping[str, str], chosen: str, where: str) -> str:
 
 
 def refuse_unused(switches: Mapping[str, Any], template: str, where: str) -> None:
-    """A UserError for the first switch that the template's text does not mention."""
+    """Raise UserError for the first switch that the template's text does not mention."""
     for name in switches:
         if name in OURS or not re.search(rf"\b{name}\b", template):
-            raise UserError(f"chat_template_kwargs: the chat template of {where} leaves no {name} open: leave it out")
+            raise UserError(f"chat_template_kwargs: the chat template of {where} does not use {name}: leave it out")
 
 
 def settle(tokenizer: Any, chosen: str, switches: Mapping[str, Any], where: str) -> None:
     """Give the tokenizer the one template that every prompt is rendered with.
 
-    The template is `chosen`, with the `switches` set; where it has no system role, or leaves the system prompt out,
-    that goes into the user's turn. A UserError where it is not to be had or leaves the question out.
+    The template is `chosen`, with the `switches` set; if it has no system role, or leaves the system prompt out, that
+    goes into the user's turn. Raises UserError if there is no such template, or if it leaves the question out.
     """
     text = choose(by_name(tokenizer.chat_template, where), chosen, where)
     refuse_unused(switches, text, where)
@@ -106,19 +108,22 @@ def settle(tokenizer: Any, chosen: str, switches: Mapping[str, Any], where: str)
 
 def _shows_system(tokenizer: Any) -> bool:
     try:
-        said = render(tokenizer, formats.messages(QUESTION_PROBE, SYSTEM_PROBE))
+        prompt = render(tokenizer, formats.messages(QUESTION_PROBE, SYSTEM_PROBE))
     except UserError:
         return False
-    return SYSTEM_PROBE in said and QUESTION_PROBE in said
+    return SYSTEM_PROBE in prompt and QUESTION_PROBE in prompt
 
 
 def provenance(tokenizer: Any) -> dict[str, str]:
-    """What a report says of how prompts are rendered, where it is not the template's own way."""
+    """What a report says about the rendering of prompts; empty if it is the template's own way."""
     return {"system_prompt": IN_USERS_TURN} if SYSTEM_TO_USER in tokenizer.chat_template else {}
 
 
 def render(tokenizer: Any, messages: list[dict[str, str]], answered: bool = False) -> str:
-    """The conversation as the text that the model continues; `answered`, as a whole that ends with the reply."""
+    """The conversation as the text that the model continues, or with `answered` as a whole that ends with the reply.
+
+    Raises UserError if the template refuses it.
+    """
     from jinja2 import TemplateError
 
     try:
@@ -131,9 +136,9 @@ def render(tokenizer: Any, messages: list[dict[str, str]], answered: bool = Fals
 
 
 def lesson(tokenizer: Any, asked: list[dict[str, str]], reply: str, format: Format, end: str) -> str:
-    """What SFT learns: the very prompt that evaluation continues, then the reply, then the turn's `end`.
+    """A text for SFT: the prompt exactly as evaluation renders it, then the reply, then the turn's `end`.
 
-    Templates render an answered turn for conversations that go on: many drop its reasoning.
+    Not the template's own rendering of the reply, as many templates drop its reasoning.
     """
     prompt = render(tokenizer, asked)
     opened = formats.prompt_prefix(prompt, format)
@@ -142,7 +147,7 @@ def lesson(tokenizer: Any, asked: list[dict[str, str]], reply: str, format: Form
 
 
 def answered(tokenizer: Any, asked: list[dict[str, str]], reply: str) -> str | None:
-    """The conversation with its reply as the template renders it; None where it refuses."""
+    """The conversation with its reply as the template renders it; None if the template refuses it."""
     try:
         return render(tokenizer, [*asked, {"role": "assistant", "content": reply}], answered=True)
     except UserError:
@@ -150,12 +155,12 @@ def answered(tokenizer: Any, asked: list[dict[str, str]], reply: str) -> str | N
 
 
 def behind_reply(tokenizer: Any) -> str:
-    """What the template writes behind an answered turn's reply; '' where that is nothing, or it refuses."""
-    said = answered(tokenizer, formats.messages(QUESTION_PROBE, None), REPLY_PROBE) or ""
-    return said.rpartition(REPLY_PROBE)[2] if REPLY_PROBE in said else ""
+    """What the template writes after a reply; '' if that is nothing, or if the template refuses."""
+    conversation = answered(tokenizer, formats.messages(QUESTION_PROBE, None), REPLY_PROBE) or ""
+    return conversation.rpartition(REPLY_PROBE)[2] if REPLY_PROBE in conversation else ""
 
 
 def end_of_turn(tokenizer: Any) -> str:
-    """What stands behind a reply: as the template ends an answered turn, else the tokenizer's end-of-sequence token."""
+    """What ends a reply: what the template writes after it, else the tokenizer's end-of-sequence token."""
     end = behind_reply(tokenizer)
     return end if end.strip() else tokenizer.eos_token or ""

@@ -1,4 +1,4 @@
-"""What libraries say where memory is short; their exceptions have no class of their own."""
+"""Recognise by their messages the errors of libraries that are short of memory, as those have no class of their own."""
 
 from harness.errors import UserError
 
@@ -9,22 +9,23 @@ NO_ROOM_FOR_VLLM = (
 )  # fmt: skip
 
 
-def said_by(error: BaseException) -> str:
-    """A library's own words, behind a UserError too; Python's MemoryError has none."""
+def message_of(error: BaseException) -> str:
+    """The message of a library's error, also of one that caused a UserError. Python's MemoryError has none."""
     if isinstance(error, UserError):
-        return said_by(error.__cause__) if error.__cause__ else ""
+        return message_of(error.__cause__) if error.__cause__ else ""
     return str(error) or (NO_MEMORY[0] if isinstance(error, MemoryError) else type(error).__name__)
 
 
-def lacks_memory(said: str) -> bool:
-    return any(part in said.casefold() for part in NO_MEMORY)
+def lacks_memory(message: str) -> bool:
+    """Whether a message says that memory is short."""
+    return any(part in message.casefold() for part in NO_MEMORY)
 
 
-def lacks_room_for_vllm(said: str) -> bool:
-    """vLLM's share of the memory is too small, or larger than what is free."""
-    return any(part in said.casefold() for part in NO_ROOM_FOR_VLLM)
+def lacks_room_for_vllm(message: str) -> bool:
+    """Whether vLLM's share of the memory is too small, or larger than what is free."""
+    return any(part in message.casefold() for part in NO_ROOM_FOR_VLLM)
 
 
-def disturbed_vllm(said: str) -> bool:
-    """Another program on the GPU gave memory back while vLLM measured what is free."""
-    return "error in memory profiling" in said.casefold()
+def disturbed_vllm(message: str) -> bool:
+    """Whether another program on the GPU freed memory while vLLM measured what is free."""
+    return "error in memory profiling" in message.casefold()

@@ -1,4 +1,4 @@
-"""A GGUF file as a checkpoint: found, checked by its header, and dequantized once into a folder of the cache.
+"""A GGUF file as a checkpoint: find it, check its header, and dequantize it once into a folder of the cache.
 
 The folder is what a checkpoint's folder is everywhere else: safetensors, config.json, tokenizer. Its weights are
 float16: at half of float32's size it is off by 0.02 % of a quantized file's values, where bfloat16 is off by 0.14 %.
@@ -22,22 +22,22 @@ from typing import Any
 from harness.console import progress
 from harness.errors import UserError, cause
 from harness.models import gguf_tokenizer
-from harness.storage.files import cache_folder, read_json, sha256_as_it_stands, write_json
+from harness.storage.files import cache_folder, cached_sha256, read_json, write_json
 
 SUFFIX = ".gguf"
 RECORD = "gguf.json"
-# Another where the same file is to be converted otherwise: then what was converted before is not used.
+# Change it if a file has to be converted in another way, so that earlier conversions are not used.
 CONVERSION = "1"
-# Those whose weights transformers gives back as their makers published them, and whose tokenizers are known here.
+# Those whose weights transformers restores exactly, and whose tokenizers gguf_tokenizer.py knows.
 ARCHITECTURES = ("gemma2", "gemma3", "llama", "qwen2", "qwen3")
 SAFETENSORS = "give the model's own folder of safetensors"
-# What the library's reader raises at bytes that are no GGUF file has no common class.
+# What the library's reader raises for bytes that are no GGUF file has no common class.
 READING_ERRORS = (ValueError, LookupError, OverflowError, TypeError, AttributeError, OSError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF file says of itself; `types` are its tensors' storage types, one each."""
+    """The metadata of a GGUF file; `types` are the storage types of its tensors, one each."""
 
     file: Path
     fields: Mapping[str, Any]
@@ -48,7 +48,7 @@ class Header:
 
     @property
     def quantization(self) -> str:
-        """As llama.cpp names it (Q4_1, Q4_K_M, F16); the tensors' most frequent type where the file does not say."""
+        """As llama.cpp names it (Q4_1, Q4_K_M, F16); the tensors' most frequent type if the file does not say."""
         from gguf import LlamaFileType
 
         names = {each.value: each.name.removeprefix("MOSTLY_").removeprefix("ALL_") for each in LlamaFileType}
@@ -58,8 +58,8 @@ class Header:
     def ends(self) -> int | list[int]:
         """The token that ends a reply, or those that do."""
         named = [self.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
-        found = list(dict.fromkeys(each for each in named if each is not None))
-        return found if len(found) > 1 else found[0]
+        distinct = list(dict.fromkeys(each for each in named if each is not None))
+        return distinct if len(distinct) > 1 else distinct[0]
 
 
 def file_of(checkpoint: str) -> Path | None:
@@ -79,13 +79,13 @@ def file_of(checkpoint: str) -> Path | None:
 
 
 def record_of(file: Path) -> dict[str, str]:
-    """What a run keeps of a converted file: its SHA-256 by its name, its quantization, how it was converted."""
+    """What identifies a converted file in run.json: its SHA-256 by its name, its quantization, its conversion."""
     record = read_json(_folder(file) / RECORD)
     return {file.name: record["sha256"], "quantization": record["quantization"], "conversion": record["conversion"]}
 
 
 def is_converted(file: Path) -> bool:
-    """Whether the file's folder is there, its weights as large as they were written: a damaged one is made again."""
+    """Whether the file's folder is there, with weights of the size that was written: a damaged one is made again."""
     folder = _folder(file)
     return (folder / RECORD).is_file() and read_json(folder / RECORD).get("weights") == _sizes(folder)
 
@@ -95,7 +95,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def check(file: Path, chat_template: str = "") -> None:
-    """A UserError for what a file's header shows to be no model that can be evaluated here."""
+    """Raise UserError if a file's header shows no model that can be evaluated here."""
     if is_converted(file):
         has_template = (_folder(file) / "chat_template.jinja").is_file()
     else:
@@ -109,7 +109,7 @@ def check(file: Path, chat_template: str = "") -> None:
 def converted(file: Path, quiet: bool = False) -> Path:
     """The folder of a file's dequantized model, made if it is not there yet; a kill leaves no folder that looks whole.
 
-    Two processes that want the same one do not both make it. Raises UserError if the file cannot be used.
+    If two processes want the same folder, one of them waits. Raises UserError if the file cannot be used.
     """
     folder = _folder(file)
     if is_converted(file):
@@ -136,25 +136,25 @@ def converted(file: Path, quiet: bool = False) -> Path:
 
 
 def _folder(file: Path) -> Path:
-    return cache_folder() / "gguf" / f"{sha256_as_it_stands(file)}-{CONVERSION}"
+    return cache_folder() / "gguf" / f"{cached_sha256(file)}-{CONVERSION}"
 
 
 def _read(file: Path) -> Header:
-    """A file's header, its parts all there; a UserError where it is no language model that can be converted."""
+    """A file's whole header. Raises UserError if it is no language model that can be converted."""
     if find_spec("gguf") is None:
         raise UserError(f"--model {file}: GGUF files need the package gguf: pip install gguf")
     state = file.stat()
     header = _header(file, state.st_size, state.st_mtime_ns)
     architecture, kind = header.get("general.architecture"), header.get("general.type", "model")
     if kind == "adapter":
-        raise UserError(f"--model {file}: a LoRA adapter, no model: give its base")
+        raise UserError(f"--model {file}: a LoRA adapter, not a model: give its base")
     if kind == "mmproj" or architecture == "clip":
-        raise UserError(f"--model {file}: projects images (mmproj), no language model: give the model's own file")
+        raise UserError(f"--model {file}: an image projector (mmproj), not a language model: give the model's own file")
     if header.get("split.count", 1) > 1:
         raise UserError(f"--model {file}: one part of several: join them with `llama-gguf-split --merge`")
     if architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise UserError(f"--model {file}: architecture {architecture} is not read here ({known} are): {SAFETENSORS}")
+        readable = ", ".join(ARCHITECTURES)
+        raise UserError(f"--model {file}: architecture {architecture} is not read here ({readable} are): {SAFETENSORS}")
     gguf_tokenizer.check(file, header)
     return header
 
@@ -176,11 +176,11 @@ def _header(file: Path, size: int, changed: int) -> Header:
 
 
 def _write(header: Header, folder: Path) -> None:
-    """A whole checkpoint folder, its record last."""
+    """Write a whole checkpoint folder, its record last."""
     _write_model(header, folder)
     gguf_tokenizer.tokenizer_of(header).save_pretrained(folder)
     record = {
-        "sha256": sha256_as_it_stands(header.file),
+        "sha256": cached_sha256(header.file),
         "quantization": header.quantization,
         "conversion": CONVERSION,
         "weights": _sizes(folder),
@@ -189,7 +189,7 @@ def _write(header: Header, folder: Path) -> None:
 
 
 def _write_model(header: Header, folder: Path) -> None:
-    """Weights, config.json and generation_config.json."""
+    """Write weights, config.json and generation_config.json."""
     import torch
     from safetensors import SafetensorError
     from transformers import GenerationConfig
@@ -218,7 +218,7 @@ def _write_model(header: Header, folder: Path) -> None:
 def _dequantized(header: Header, alone: Path) -> Any:
     """The model in float16, as the library reads it; `alone` is a folder for the file, as it reads its neighbours too.
 
-    Raises UserError unless every weight of the model is in the file, and the other way round.
+    Raises UserError unless model and file have the same weights, all of them finite.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -226,7 +226,7 @@ def _dequantized(header: Header, alone: Path) -> Any:
     alone.mkdir()
     (alone / "model.gguf").symlink_to(header.file.resolve())
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             str(alone), gguf_file="model.gguf", dtype=torch.float16, output_loading_info=True
         )
     except (*READING_ERRORS, RuntimeError, ImportError) as error:
@@ -236,10 +236,10 @@ def _dequantized(header: Header, alone: Path) -> Any:
     finally:
         shutil.rmtree(alone)
     weights = dict(model.named_parameters())
-    if found["missing_keys"] or len(weights) != len(header.types):
+    if info["missing_keys"] or len(weights) != len(header.types):
         raise UserError(
             f"--model {header.file}: holds {len(header.types)} tensors, and transformers reads "
-            f"{len(weights) - len(found['missing_keys'])} of the {len(weights)} that its {model.config.model_type} has "
+            f"{len(weights) - len(info['missing_keys'])} of the {len(weights)} that its {model.config.model_type} has "
             f"(rope factors, as Llama 3's, are not read): {SAFETENSORS}"
         )
     if odd := next((name for name, each in weights.items() if not bool(torch.isfinite(each).all())), None):

@@ -1,7 +1,7 @@
 """The tokenizer that a GGUF file describes, as its model's makers published it.
 
-Built from the file's own metadata with the library tokenizers: transformers' conversion goes by the architecture alone,
-so it gives every Llama the same splitting, mixes eos up with bos, and reads Gemma's merges as a unigram model.
+Built from the file's own metadata with the library tokenizers: transformers' conversion depends on the architecture
+alone, so it splits alike for every Llama, confuses eos with bos, and reads Gemma's merges as a unigram model.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ BYTE_LEVEL, SENTENCEPIECE = "gpt2", "llama"
 
 
 def check(file: Path, header: Header) -> None:
-    """A UserError where the file's tokenizer is of a kind that is not known here."""
+    """Raise UserError if the file's tokenizer is of a kind that is not known here."""
     kind, rules = header.get("tokenizer.ggml.model"), header.get("tokenizer.ggml.pre")
     known = kind == SENTENCEPIECE or (kind == BYTE_LEVEL and rules in SPLITTINGS)
     if not known or header.get("tokenizer.ggml.eos_token_id") is None:
@@ -65,7 +65,7 @@ def check(file: Path, header: Header) -> None:
 
 
 def tokenizer_of(header: Header) -> Any:
-    """Transformers' tokenizer, with the file's chat template where it has one."""
+    """Transformers' tokenizer, with the file's chat template if it has one."""
     from transformers import PreTrainedTokenizerFast
 
     tokens = header.get("tokenizer.ggml.tokens")
@@ -105,7 +105,7 @@ def _byte_level(header: Header, tokens: list[str]) -> Any:
 
 
 def _sentencepiece(header: Header, tokens: list[str]) -> Any:
-    """Pieces merge by their scores, the highest first; what is no piece falls apart into bytes."""
+    """A tokenizer that merges pieces by their scores, the highest first, and encodes the rest as bytes."""
     from tokenizers import Tokenizer, decoders, models, normalizers
     from transformers.tokenization_utils_base import generate_merges
 
@@ -136,7 +136,7 @@ def _places(tokens: list[str]) -> Mapping[str, int]:
 
 
 def _with_added_tokens(tokenizer: Any, header: Header, tokens: list[str]) -> Any:
-    """Tokens that are found in a text before all else: a model's marks, which are not shown, and its makers' words."""
+    """The tokenizer with the tokens that match before all others: hidden control tokens and user-defined words."""
     from tokenizers import AddedToken
 
     types = header.get("tokenizer.ggml.token_type")

@@ -1,4 +1,4 @@
-"""What a checkpoint's settings must hold, so that what a library would misread or choke on is named by file and key."""
+"""Check the settings files of a checkpoint, so that a value that a library would misread is named by file and key."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ COUNTS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
     "intermediate_size", "max_position_embeddings",
 )  # fmt: skip
-# Of tokenizer_config.json, what transformers takes as it stands and trips over later.
+# Keys of tokenizer_config.json that transformers does not check and fails on later.
 TOKENIZER_KEYS: dict[str, tuple[tuple[type, ...], str]] = {
     "model_max_length": ((int, float), "a number"),
     "tokenizer_class": ((str,), "a name"),
@@ -26,39 +26,39 @@ TOKENIZER_KEYS: dict[str, tuple[tuple[type, ...], str]] = {
     "auto_map": ((dict,), "a table"),
 }
 SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
-# What transformers makes a tokenizer of. Out of nothing it makes one of its few special tokens.
+# Files from which transformers makes a tokenizer. Without any it makes one of special tokens alone.
 TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
-# What any language model's tokenizer can spell.
+# A text that any language model's tokenizer can encode.
 PROBE = "What is 12 + 34? The answer is 46."
-# Rotary scalings by which a model reads further than `max_position_embeddings` says.
+# Kinds of RoPE scaling that make the context longer than `max_position_embeddings`.
 SCALED = ("linear", "dynamic", "yarn")
 
 
 def check(folder: Path) -> None:
-    """A UserError for the first wrong value in a checkpoint folder's settings, or where its tokenizer is missing."""
-    found = {name: _settings(folder / name) for name in SETTINGS}
-    config = language_model(found["config.json"])
+    """Raise UserError for the first wrong value in a checkpoint folder's settings, or if its tokenizer is missing."""
+    settings = {name: _settings(folder / name) for name in SETTINGS}
+    config = language_model(settings["config.json"])
     for key in COUNTS:
         if config.get(key) is not None and (type(config[key]) is not int or config[key] < 1):
             raise _wrong(folder / "config.json", key, config[key], "a whole number of at least 1")
     for name in ("config.json", "generation_config.json"):
         for key in TOKEN_IDS:
-            _check_ids(folder / name, key, found[name].get(key), config.get("vocab_size"))
-    _check_tokenizer_settings(folder / "tokenizer_config.json", found["tokenizer_config.json"])
+            _check_ids(folder / name, key, settings[name].get(key), config.get("vocab_size"))
+    _check_tokenizer_settings(folder / "tokenizer_config.json", settings["tokenizer_config.json"])
     if not any(file for pattern in TOKENIZERS for file in folder.glob(pattern)):
         raise UserError(f"{folder}: no tokenizer.json there: copy the tokenizer's files beside the weights")
 
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({cause(error)}): {AGAIN}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: no table of settings: {AGAIN}")
-    return found
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: not a JSON object: {AGAIN}")
+    return settings
 
 
 def _check_tokenizer_settings(path: Path, settings: Mapping[str, Any]) -> None:
@@ -67,14 +67,14 @@ def _check_tokenizer_settings(path: Path, settings: Mapping[str, Any]) -> None:
         text = token.get("content") if isinstance(token, dict) else token
         if token is not None and not isinstance(text, str):
             raise _wrong(path, key, token, "a token's text")
-    for key, (kinds, wanted) in TOKENIZER_KEYS.items():
+    for key, (kinds, expected) in TOKENIZER_KEYS.items():
         value = settings.get(key)
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-            raise _wrong(path, key, value, wanted)
+            raise _wrong(path, key, value, expected)
 
 
 def _check_ids(path: Path, key: str, value: Any, vocabulary: int | None) -> None:
-    """Of no pad token Llama's first checkpoints say -1."""
+    """Raise UserError for a token id outside the vocabulary. Llama's first checkpoints have -1 for no pad token."""
     ids = value if isinstance(value, list) and key == "eos_token_id" else [value]
     for each in ids if value is not None else ():
         if type(each) is not int or each < (-1 if key == "pad_token_id" else 0):
@@ -83,18 +83,18 @@ def _check_ids(path: Path, key: str, value: Any, vocabulary: int | None) -> None
             raise _wrong(path, key, each, f"below the {vocabulary} tokens of vocab_size")
 
 
-def _wrong(path: Path, key: str, value: Any, wanted: str) -> UserError:
-    return UserError(f"{path}: {key} = {json.dumps(value):.60} is not {wanted}: {AGAIN}")
+def _wrong(path: Path, key: str, value: Any, expected: str) -> UserError:
+    return UserError(f"{path}: {key} = {json.dumps(value):.60} is not {expected}: {AGAIN}")
 
 
 def language_model(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the language model, which a multimodal wrapper has a part of their own for."""
+    """The settings of the language model, which a multimodal wrapper has under `text_config`."""
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else dict(config)
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
-    """How many tokens a model reads, prompt and completion together; None where its settings do not say."""
+    """How many tokens a model reads, prompt and completion together; None if its settings do not say."""
     config = language_model(config)
     length = config.get("max_position_embeddings")
     scaling = config.get("rope_scaling") or config.get("rope_parameters")
@@ -106,14 +106,15 @@ def context_length(config: Mapping[str, Any]) -> int | None:
 
 
 def refuse_another_tokenizer(tokenizer: Any, vocabulary: int | None, where: str) -> None:
-    """A UserError where a tokenizer cannot spell plain English, or has more tokens than the model's `vocabulary`.
+    """Raise UserError if a tokenizer cannot encode plain English, or has more tokens than the model's `vocabulary`.
 
-    Tokens that were added to it do not count: Gemma 3's text models have one for images that they never read.
+    Added tokens do not count: Gemma 3's text models have one for images, which they never read.
     """
-    said = tokenizer.decode(tokenizer(PROBE, add_special_tokens=False)["input_ids"], skip_special_tokens=True)
-    if "".join(said.split()).casefold() != "".join(PROBE.split()).casefold():
+    decoded = tokenizer.decode(tokenizer(PROBE, add_special_tokens=False)["input_ids"], skip_special_tokens=True)
+    if "".join(decoded.split()).casefold() != "".join(PROBE.split()).casefold():
         raise UserError(
-            f"{where}: its tokenizer reads {PROBE!r} as {said!r:.60}: copy the model's own tokenizer beside its weights"
+            f"{where}: its tokenizer reads {PROBE!r} as {decoded!r:.60}: copy the model's own tokenizer beside its "
+            "weights"
         )
     if vocabulary is None:
         return

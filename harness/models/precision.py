@@ -1,4 +1,4 @@
-"""How precisely a model is loaded: the dtype that a machine and a model take, and weights in 4 bits or 16."""
+"""The precision in which a model is loaded: the dtype for a machine and a model, and weights in 4 or 16 bits."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -21,8 +21,8 @@ SHORT = {"half": "float16", "float": "float32"}
 def dtype_of(has_bfloat16: bool | None, model_type: str, asked: str | None = None, trains: bool = False) -> str:
     """The dtype to load a model of that config.json's type in: float32, bfloat16 or float16.
 
-    `has_bfloat16`: whether the GPU computes in it, None where there is no GPU; `asked`: a user's choice. A UserError
-    where the GPU or the model cannot do what is left, so that no weight is loaded for nothing.
+    `has_bfloat16`: whether the GPU computes in it, None if there is no GPU; `asked`: a user's choice. Raises UserError
+    if the GPU or the model cannot use it, before any weight is loaded.
     """
     overflows = model_type in (OVERFLOWS_IN_TRAINING if trains else OVERFLOWS)
     dtype = SHORT.get(asked, asked) or {None: "float32", True: "bfloat16", False: "float16"}[has_bfloat16]
@@ -41,14 +41,14 @@ def dtype_of(has_bfloat16: bool | None, model_type: str, asked: str | None = Non
 
 
 def gpu_has_bfloat16() -> bool | None:
-    """Whether torch's GPU computes in bfloat16 by itself; None where there is no GPU."""
+    """Whether torch's GPU computes in bfloat16 by itself; None if there is no GPU."""
     import torch
 
     return torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else None
 
 
 def training_dtype(config: Configuration) -> str:
-    """The dtype that the configured model is trained in here; a UserError where there is none."""
+    """The dtype in which the configured model is trained here. Raises UserError if there is none."""
     return dtype_of(gpu_has_bfloat16(), model_type(config.checkpoint), trains=True)
 
 
@@ -57,7 +57,7 @@ def model_type(checkpoint: str) -> str:
 
 
 def why_not_4bit(has_gpu: bool) -> str:
-    """What this machine lacks to load weights in 4 bits; empty where it can."""
+    """What this machine lacks to load weights in 4 bits; empty if it lacks nothing."""
     if not has_gpu:
         return "4-bit weights need a GPU"
     return "" if find_spec("bitsandbytes") else "4-bit weights need bitsandbytes"

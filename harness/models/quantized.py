@@ -1,6 +1,6 @@
 """Checkpoints whose weights are stored quantized: which library reads them, and whether a LoRA can be trained on them.
 
-The methods are those of transformers/quantizers. vLLM has kernels of its own for most of them and says itself what it
+The methods are those of transformers/quantizers. vLLM has its own kernels for most of them and reports itself what it
 lacks.
 """
 
@@ -18,8 +18,7 @@ FIX = "give the model's 16-bit checkpoint"
 
 @dataclass(frozen=True)
 class Method:
-    """What transformers needs for it: `libraries` by the name that pip has them by, a GPU or not; whether a LoRA can be
-    trained on such a base."""
+    """What transformers needs for a method: `libraries` with their names for pip; and whether a LoRA trains on it."""
 
     libraries: Mapping[str, str]
     needs_gpu: bool = False
@@ -57,24 +56,24 @@ METHODS = {
 
 
 def method_of(config: Mapping[str, Any], where: str) -> str:
-    """The name of the method that a config.json says its weights are quantized by; '' where they are not.
+    """The method by which weights are quantized, from a config.json; '' if they are not.
 
-    A UserError where transformers does not know it: it would load what it understands and fill in the rest at random.
+    Raises UserError if transformers does not know it: it would fill in what it does not understand at random.
     """
     settings = language_model(config).get("quantization_config")
     if settings is None:
         return ""
     if not isinstance(settings, dict):
-        raise UserError(f"{where}: config.json: quantization_config is no table: copy the file again")
+        raise UserError(f"{where}: config.json: quantization_config is not a JSON object: copy the file again")
     name = BITSANDBYTES if _is_bitsandbytes(config) else settings.get("quant_method")
     if not isinstance(name, str) or name not in METHODS:
-        said = "without quant_method" if name is None else f"by {name}"
-        raise UserError(f"{where}: its weights are quantized {said}, which transformers does not read: {FIX}")
+        how = "without quant_method" if name is None else f"by {name}"
+        raise UserError(f"{where}: its weights are quantized {how}, which transformers does not read: {FIX}")
     return name
 
 
 def _is_bitsandbytes(config: Mapping[str, Any]) -> bool:
-    """Its first checkpoints do not name it, and transformers goes by these keys whatever the name says."""
+    """Whether weights are in bitsandbytes' format. Early checkpoints do not name it; transformers reads these keys."""
     settings = language_model(config).get("quantization_config")
     return isinstance(settings, dict) and (
         settings.get("quant_method") == BITSANDBYTES or any(settings.get(f"load_in_{bits}bit") for bits in (4, 8))
@@ -82,7 +81,7 @@ def _is_bitsandbytes(config: Mapping[str, Any]) -> bool:
 
 
 def check(config: Mapping[str, Any], where: str, engine: str, trains: bool) -> None:
-    """A UserError where the engine cannot load these weights here, or, if asked, no LoRA can be trained on them."""
+    """Raise UserError if the engine cannot load these weights here or, with `trains`, cannot train a LoRA on them."""
     if engine == "vllm" and not trains and not _is_bitsandbytes(config):
         return
     name = method_of(config, where)

@@ -1,4 +1,4 @@
-"""Which tokens end a reply, and a token to pad with that is none of them: one rule for engines and training."""
+"""Which tokens end a completion, and a pad token that is none of them: one rule for engines and training."""
 
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -7,14 +7,17 @@ from harness.models import chat
 from harness.models.model_files import language_model
 from harness.parsing import formats
 
-# What no vocabulary has a word for.
+# A character that no vocabulary has a token for.
 UNHEARD_OF = "\U0010fffd"
 NEW_PAD = "<|pad|>"
 
 
 def end_tokens(tokenizer: Any, generation_config: dict, config: dict) -> frozenset[int]:
-    """The ids of all tokens that end a reply: those that generation_config.json names, or else config.json, as the
-    libraries have it; the tokenizer's own; and the one that closes an answered turn in its chat template."""
+    """The ids of all tokens that end a completion.
+
+    These are the ones of generation_config.json, or else of config.json, as in the libraries; the tokenizer's own; and
+    the one after a reply in its chat template.
+    """
     named = (settings.get("eos_token_id") for settings in (generation_config, config, language_model(config)))
     configured = next(filter(None, map(_ids, named)), [])
     return frozenset(_ids([*configured, tokenizer.eos_token_id, turn_end(tokenizer)]))
@@ -25,24 +28,24 @@ def _ids(named: Any) -> list[int]:
 
 
 def turn_end(tokenizer: Any) -> int | None:
-    """The token that the chat template closes an answered turn with; None where it writes none."""
+    """The token that the chat template writes after a reply; None if it writes none."""
     added = tokenizer.added_tokens_decoder
-    found = [token for token in _tokens(tokenizer, chat.behind_reply(tokenizer)) if token in added]
-    # A template may close a layout's tag first, which can be a token too.
-    return next((token for token in found if added[token].special), found[0] if found else None)
+    ends = [token for token in _tokens(tokenizer, chat.behind_reply(tokenizer)) if token in added]
+    # A template may close a tag of the format first, which can be a token too.
+    return next((token for token in ends if added[token].special), ends[0] if ends else None)
 
 
 def without_end(ids: list[int], ends: AbstractSet[int]) -> list[int]:
-    """A reply's tokens without the one that ended it."""
+    """The tokens of a completion without the one that ended it."""
     return ids[:-1] if ids and ids[-1] in ends else ids
 
 
 def give_pad_token(tokenizer: Any, ends: AbstractSet[int], config: dict) -> None:
-    """Have a tokenizer pad with a token that ends no reply and stands in no conversation.
+    """Give a tokenizer a pad token that ends no completion and occurs in no conversation.
 
-    Where its own does (Qwen's and DeepSeek's are end tokens) or there is none, another special token takes its place,
-    at best one that says it is for padding, or a new one in a row of the embedding that no token has.
-    Where there is none either it stays as it is, or is the end of sequence.
+    If its own does (Qwen's and DeepSeek's are end tokens) or there is none, another special token is used, preferably
+    one named for padding, or a new one in an unused row of the embedding. If there is none either, the pad token stays
+    as it is, or becomes the end of sequence.
     """
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -65,11 +68,11 @@ def give_pad_token(tokenizer: Any, ends: AbstractSet[int], config: dict) -> None
 
 
 def _used(tokenizer: Any) -> set[int]:
-    """Tokens that stand in a conversation, or may."""
+    """Tokens that occur, or may occur, in a conversation."""
     asked = (formats.messages(chat.QUESTION_PROBE, system) for system in (None, chat.SYSTEM_PROBE))
     texts = [chat.answered(tokenizer, each, chat.REPLY_PROBE) or "" for each in asked]
-    found = {token for text in [*texts, UNHEARD_OF] for token in _tokens(tokenizer, text)}
-    return found | {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    used = {token for text in [*texts, UNHEARD_OF] for token in _tokens(tokenizer, text)}
+    return used | {tokenizer.bos_token_id, tokenizer.eos_token_id}
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:

@@ -14,8 +14,8 @@ from harness.engines import engine_name
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.models.adapters import NOT_LANGUAGE
+from harness.storage.run_folder import Run
 from harness.storage.stages import BASE, LAST, SIDES, STAGES
-from harness.storage.store import Run
 
 UNKNOWN = "unknown"
 GIB = 2**30
@@ -138,7 +138,7 @@ def earlier_runs_of(runs: Path, checkpoint: str) -> Iterator[Earlier]:
         run = Run(path.parent)
         with suppress(UserError):
             if run.config.checkpoint == checkpoint:
-                yield Earlier(run.path, run.config, run.record["stages"], run.record["provenance"])
+                yield Earlier(run.path, run.config, run.record.stages, run.record.provenance)
 
 
 def work_of(stage: str, config: Configuration, problems: int | None, sides: Sequence[str]) -> float | None:

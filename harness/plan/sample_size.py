@@ -6,7 +6,7 @@ from harness.errors import UserError
 from harness.plan.case import UNKNOWN, Case
 from harness.statistics import power, sequential
 from harness.statistics.differences import primary_metrics
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 ASSUMED_CHANGED, FEWEST_PAIRS = 0.3, 50
 EXPECTED_FOR = (0.05, 0.1)

@@ -1,1 +1,1 @@
-"""The run folder on disk: its files, its lock, its record, its stages."""
+"""The run folder on disk: its files, their hashes, its record, its stages, its lock."""

@@ -1,4 +1,4 @@
-"""Files that survive a kill: an append-only journal of replies, and files that are whole or not there at all."""
+"""Files that survive a kill: an append-only journal of completions, and files that are written whole or not at all."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from harness.types import Completion
 
 
 class Journal:
-    """completions.jsonl, open for appending; a line that a kill cut short is dropped first."""
+    """completions.jsonl, open for appending; a last line that a kill cut short is removed first."""
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ class Journal:
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, completions: Sequence[Completion]) -> None:
-        """Write whole lines at once and see them to the disk."""
+        """Write whole lines at once and flush them to the disk."""
         if not completions:
             return
         self._file.write("".join(json_line(asdict(each)) for each in completions))
@@ -40,12 +40,12 @@ class Journal:
 
 
 def whole_lines(path: Path) -> bytes:
-    """A journal as far as its last whole line; nothing where there is no such file."""
+    """A journal up to its last whole line; empty if there is no such file."""
     return b"".join(path.read_bytes().rpartition(b"\n")[:2]) if path.exists() else b""
 
 
 def read_journal(path: Path) -> list[dict]:
-    """The rows of a journal's whole lines."""
+    """The rows of a journal's whole lines. Raises UserError with the line's number if one is not a JSON object."""
     rows = []
     for number, line in enumerate(whole_lines(path).split(b"\n"), start=1):
         if line:
@@ -59,17 +59,17 @@ def read_journal(path: Path) -> list[dict]:
 
 
 def read_steps(path: Path) -> list[dict]:
-    """The rows of a training's journal, each of one of its steps."""
+    """The rows of a training journal, each with its step. Raises UserError if one has no step."""
     rows = read_journal(path)
     if not all(type(row.get("step")) is int for row in rows):
-        raise UserError(f"{path}: a line names no step: delete it, then run again")
+        raise UserError(f"{path}: a line has no step: delete it, then run again")
     return rows
 
 
 def cut_journal(path: Path, step: int) -> list[dict]:
-    """Cut a training's journal to the rows up to the step that it goes on from, and return those.
+    """Cut a training journal to the rows up to the step that training continues from, and return those rows.
 
-    From step 0 nothing is gone on from: the probe before the first step comes again too.
+    From step 0 it starts over, the probe before the first step included, so no row stays.
     """
     rows = [row for row in read_steps(path) if step and row["step"] <= step]
     write_lines(path, rows)
@@ -77,10 +77,11 @@ def cut_journal(path: Path, step: int) -> list[dict]:
 
 
 def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises UserError if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({error}): give another run folder, or start afresh") from error
+        raise UserError(f"{path}: cannot be read ({error}): give another run folder, or use --fresh") from error
 
 
 def write_json(path: Path, value: object) -> None:
@@ -96,9 +97,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary name, sync, rename: a reader sees the old file or the new one. A link is followed.
+    """Write under a temporary name, sync, and rename, so that a reader sees the old file or the new one.
 
-    A pipe or a terminal is written to as it is.
+    Follows a link. A pipe or a terminal is written to directly.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_bytes(content)
@@ -120,13 +121,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal digits."""
+    """The SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_as_it_stands(path: Path) -> str:
-    """The same, worked out once as long as the file keeps its size and time."""
+def cached_sha256(path: Path) -> str:
+    """The SHA-256 of a file, computed once as long as its size and modification time stay the same."""
     state = path.stat()
     return _sha256(path, state.st_size, state.st_mtime_ns)
 
@@ -137,12 +138,12 @@ def _sha256(path: Path, size: int, changed: int) -> str:
 
 
 def json_line(row: dict) -> str:
-    """One line of JSON; what JSON has no word for (a timestamp out of a table) as its text."""
+    """One line of JSON; what JSON has no type for (a timestamp from a table) becomes its text."""
     return json.dumps(row, ensure_ascii=True, default=str) + "\n"
 
 
 def cache_folder() -> Path:
-    """Where everything lies that another run can use again."""
+    """The folder of everything that another run can use again: `$HARNESS_CACHE`, else ~/.cache/harness."""
     return Path(os.environ.get("HARNESS_CACHE") or _home() / ".cache" / "harness")
 
 

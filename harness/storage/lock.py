@@ -1,4 +1,4 @@
-"""One run folder, one command: a lock that names its owner."""
+"""The lock of a run folder, so that one command at a time writes into it."""
 
 import fcntl
 import os
@@ -9,27 +9,27 @@ from weakref import WeakValueDictionary
 
 from harness.errors import UserError
 
-# What this process holds, by device and inode: its next command on the same folder is no other's.
+# The locks of this process, by device and inode: its next command on the same folder shares the lock.
 _HELD: WeakValueDictionary[tuple[int, int], IO] = WeakValueDictionary()
-# A killed owner's stage ends within these seconds.
+# Within these seconds the stage of a killed command ends.
 ORPHAN_SECONDS = 10.0
 
 
 def hold(folder: Path) -> IO:
-    """The folder's lock, held as long as the file is open here or in a stage; a UserError where another has it.
+    """Lock a folder as long as the returned file is open, here or in a stage. A dead process's lock does not count.
 
-    The system lets go of a lock whose processes have ended, so one left behind is taken over.
+    Raises UserError if another process has the lock, or if the file system has no locks.
     """
     file, until = (folder / ".lock").open("a+"), time.monotonic() + ORPHAN_SECONDS
     state = os.fstat(file.fileno())
-    if held := _HELD.get((state.st_dev, state.st_ino)):
+    if own := _HELD.get((state.st_dev, state.st_ino)):
         file.close()
-        return held
+        return own
     while not _is_free(file):
         owner = _owner(file)
         if _lives(owner) or time.monotonic() > until:
             who = f"process {owner}" if owner else "another process"
-            raise UserError(f"{folder}: {who} is at work in it: wait, or give another --output")
+            raise UserError(f"{folder}: {who} is using it: wait, or give another --output")
         time.sleep(0.1)
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
@@ -45,13 +45,13 @@ def _is_free(file: IO) -> bool:
         return False
     except OSError as error:
         raise UserError(
-            f"{file.name}: this file system keeps no locks ({error.strerror}): give another --output"
+            f"{file.name}: this file system does not support locks ({error.strerror}): give another --output"
         ) from error
     return True
 
 
 def _owner(file: IO) -> int | None:
-    """The process that holds a lock, as far as the file says it."""
+    """The number of the process that has the lock; None if the file does not say it."""
     file.seek(0)
     text = file.read().strip()
     return int(text) if text.isdecimal() else None
@@ -62,6 +62,6 @@ def _lives(process: int | None) -> bool:
         os.kill(process or os.getpid(), 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's
         pass
     return True

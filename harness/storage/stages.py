@@ -1,7 +1,7 @@
-"""The stages of a run, a row each, in order: what a stage is called, who runs it, what it reads, writes and makes.
+"""The table of stages, in order: the name of each, the function that runs it, what it reads, writes and makes.
 
-To add a stage, add its row where it comes. The function behind `runs` is called with the run, the row, whether to be
-quiet, and what watches new replies.
+To add a stage, add its row in its place. The function in `runs` is called with the run, the row, whether to be quiet,
+and a callback for new completions.
 """
 
 from collections.abc import Callable
@@ -11,18 +11,18 @@ from harness.config import Configuration
 
 SIDES = ("before", "sft", "after")
 BASE, LAST = SIDES[0], SIDES[-1]
-BOTH, ALSO = f"{BASE}+{LAST}", "also-"
+BOTH, EXTRA_TASKS = f"{BASE}+{LAST}", "also-"
 REPORT = "report"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage. `name` is the one in run.json and of its process, `title` the one that people read.
+    """One stage. `name` is used in run.json and for its process, `title` is what people read.
 
     `when` says whether a run of a configuration, with or without --before-after, has the stage. `reads` and `writes`
-    are places in the run folder; `data` is the function of harness.data.datasets that gives its problems. It makes
-    the sides in `makes`, or the scores of extra tasks on the side `tasks_of`, or it `trains`. `unit` is what its work
-    is counted in.
+    are places in the run folder; `data` is the function of harness.data.datasets that returns its problems. A stage
+    makes the sides in `makes`, or scores extra tasks on the side `tasks_of`, or `trains`. `unit` is what its progress
+    counts.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Stage:
     unit: str = "replies"
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The names under which run.json keeps its state: the sides of a stage that makes two are two."""
+    def state_names(self) -> tuple[str, ...]:
+        """The names under which run.json has its state: a stage that makes two sides has one for each."""
         return self.makes if len(self.makes) > 1 else (self.name,)
 
 
@@ -47,8 +47,8 @@ def _trains(config: Configuration, before_after: bool) -> bool:
     return before_after and not config.adapter
 
 
-def _warms_up(config: Configuration, before_after: bool) -> bool:
-    return _trains(config, before_after) and config.warms_up
+def _trains_sft(config: Configuration, before_after: bool) -> bool:
+    return _trains(config, before_after) and config.trains_sft
 
 
 EVALUATE, TASKS = "harness.cli.stage_functions:evaluate_sides", "harness.cli.stage_functions:measure_tasks"
@@ -62,15 +62,15 @@ ROWS = (
         reads=(), writes=("before/", "after/"), data="evaluation_problems", makes=(BASE, LAST),
     ),
     Stage(
-        f"{ALSO}{BASE}", "extra tasks before", lambda config, _: bool(config.also), TASKS,
+        f"{EXTRA_TASKS}{BASE}", "extra tasks before", lambda config, _: bool(config.also), TASKS,
         reads=(), writes=("also/",), tasks_of=BASE, unit="documents",
     ),
     Stage(
-        "warm-up", "train-sft", _warms_up, "harness.cli.stage_functions:train_sft",
+        "warm-up", "train-sft", _trains_sft, "harness.cli.stage_functions:train_sft",
         reads=(), writes=("train/sft/",), data="lessons", trains=True, unit="epochs",
     ),
     Stage(
-        "sft", "eval-sft", _warms_up, EVALUATE,
+        "sft", "eval-sft", _trains_sft, EVALUATE,
         reads=("train/sft/adapter",), writes=("sft/",), data="evaluation_problems", makes=("sft",),
     ),
     Stage(
@@ -82,7 +82,7 @@ ROWS = (
         reads=("train/adapter",), writes=("after/",), data="evaluation_problems", makes=(LAST,),
     ),
     Stage(
-        f"{ALSO}{LAST}", "extra tasks after",
+        f"{EXTRA_TASKS}{LAST}", "extra tasks after",
         lambda config, before_after: bool(config.also) and (before_after or bool(config.adapter)), TASKS,
         reads=("train/adapter",), writes=("also/",), tasks_of=LAST, unit="documents",
     ),
@@ -94,31 +94,31 @@ ROWS = (
 STAGES = {stage.name: stage for stage in ROWS}
 
 
-def parts(name: str) -> tuple[str, ...]:
-    """The names under which run.json keeps a stage's state."""
-    return STAGES[name].parts if name in STAGES else (name,)
+def state_names(name: str) -> tuple[str, ...]:
+    """The names under which run.json has a stage's state."""
+    return STAGES[name].state_names if name in STAGES else (name,)
 
 
 def title_of(name: str) -> str:
-    """What people read for a name in run.json."""
+    """The title of a stage, by its name in run.json."""
     return STAGES[name].title if name in STAGES else name
 
 
 def of_run(config: Configuration, before_after: bool) -> list[str]:
-    """The names of a run's stages, in order: with an adapter nothing is trained, and one engine makes both sides."""
+    """The names of a run's stages, in order. With a given adapter none trains, and one makes both sides."""
     return [each.name for each in ROWS if each.when(config, before_after)]
 
 
 def of_base(config: Configuration) -> list[str]:
-    """Those that measure the base, as every run begins."""
+    """The names of the stages that evaluate the base model, with which every run begins."""
     return [name for name in of_run(config, before_after=False) if name != REPORT]
 
 
 def of_training(config: Configuration) -> list[str]:
-    """Those that train."""
+    """The names of the stages that train."""
     return [name for name in of_run(config, before_after=True) if STAGES[name].trains]
 
 
 def sides_of(names: list[str]) -> set[str]:
-    """The sides that stages make."""
+    """The sides that these stages make."""
     return {side for name in names for side in STAGES[name].makes}

@@ -19,7 +19,7 @@ from harness.evaluation import evaluate
 from harness.statistics import gate, stats
 from harness.statistics.compare import compare, compare_each, metrics_of
 from harness.statistics.gain import gain
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import Completion, Evaluation, Score
 from reports import explorer
 
@@ -204,7 +204,7 @@ def test_a_baseline_of_k_is_an_entry_of_its_own_and_serves_every_later_run(tmp_p
     def cached(name: str, **options) -> bool:
         run = Run.create(tmp_path / name, configuration("max_tokens=8", limit=2, **options), "harness eval")
         evaluate.evaluate(run, ["before"], None, True, None)
-        return run.record["provenance"]["before"]["cached"]
+        return run.record.provenance["before"]["cached"]
 
     assert not cached("one", baseline_samples=2)
     assert cached("more of the adapter", baseline_samples=2, samples=3)

@@ -11,7 +11,7 @@ from conftest import needs_lm_eval, write_jsonl
 from harness.lmeval import crosscheck
 from harness.parsing import answers
 from harness.storage.files import read_journal, write_json
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 STRICT, FLEXIBLE, MATH = GRADERS = ("lm-eval strict-match", "lm-eval flexible-extract", "math-verify")
 INVALID = "[invalid]"
@@ -134,7 +134,7 @@ def test_a_run_without_a_true_answer(run, harness, tmp_path):
     run("r", [("1", "1")])
     scores = read_journal(tmp_path / "r/before/scores.jsonl")
     scores[0]["scores"] |= {"accuracy_strict": None, "accuracy_flexible": None}
-    Run.open(tmp_path / "r").keep(write_jsonl(tmp_path / "r/before/scores.jsonl", scores))
+    Run.open(tmp_path / "r").hashes.add(write_jsonl(tmp_path / "r/before/scores.jsonl", scores))
     done = harness("crosscheck", "r")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("unknown") == 2 * len(GRADERS)

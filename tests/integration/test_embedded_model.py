@@ -9,8 +9,8 @@ from conftest import configuration
 
 import baselines
 from harness.evaluation import evaluate
-from harness.models import checkpoints
-from harness.storage.store import Run
+from harness.models import loading
+from harness.storage.run_folder import Run
 
 TINY = Path(baselines.__file__).parent / "tiny"
 
@@ -32,7 +32,7 @@ def test_architecture():
 def test_tags_are_ordinary_tokens():
     from harness.parsing.formats import FORMATS
 
-    tokenizer = checkpoints.load_tokenizer("embedded")
+    tokenizer = loading.load_tokenizer("embedded")
     for tag in (tag for format in FORMATS.values() for tag in format.tags):
         ids = tokenizer(tag, add_special_tokens=False)["input_ids"]
         assert len(ids) == 1

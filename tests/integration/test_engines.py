@@ -8,7 +8,7 @@ from harness.data import datasets
 from harness.errors import UserError
 from harness.evaluation import evaluate, generation, prompts
 from harness.models import checkpoints
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +118,11 @@ def test_greedy_replies_that_do_not_repeat_are_counted(tmp_path):
     config = configuration("temperature=0", "max_tokens=20", limit=10)
     run = Run.create(tmp_path / "run", config, "harness eval")
     evaluate.evaluate(run, ["before"], None, True, None)
-    assert run.record["provenance"]["before"]["drawn_again"] == {"replies": 8, "differ": 0}
+    assert run.record.provenance["before"]["drawn_again"] == {"replies": 8, "differ": 0}
     engine = evaluate.open_engine(config, None)
     wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, False)
     journal = tmp_path / "run" / "before" / "completions.jsonl"
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
     journal.write_text("".join(json.dumps(row | {"text": row["text"] + "."}) + "\n" for row in rows))
-    run.keep(journal)
+    run.hashes.add(journal)
     assert generation.generate_again(run, "before", engine, wanted) == {"replies": 8, "differ": 8}

@@ -11,13 +11,13 @@ import pytest
 from conftest import configuration, rename_keys, save_adapter
 
 from harness.cli.export import command_to_measure
-from harness.config import configure
+from harness.configure import configure
 from harness.data import datasets
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
 from harness.models import checkpoints
 from harness.storage.files import read_json
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from train.export import Export, llama_cpp, write
 
 

@@ -13,7 +13,7 @@ from conftest import address, serving
 
 from harness.models.checkpoints import locate
 from harness.storage.files import read_json, write_json
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from train.export import Export
 from train.export.card import model_card
 

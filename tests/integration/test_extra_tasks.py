@@ -9,7 +9,7 @@ from conftest import configuration, needs_lm_eval, write_jsonl
 from harness.errors import UserError
 from harness.lmeval import extra_tasks, pairing
 from harness.storage.files import read_journal, read_json
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from reports import run_view
 
 pytestmark = needs_lm_eval
@@ -107,7 +107,7 @@ def test_the_report_shows_them(run):
     assert "Did anything else change?" in page
     assert page.count("small_words") >= 2
     assert "| small\\_choice: acc |" in (run.path / "report/report.md").read_text()
-    assert run.record["provenance"]["also-before"]["tasks"]["small_choice"] == 3.0
+    assert run.record.provenance["also-before"]["tasks"]["small_choice"] == 3.0
 
 
 def test_what_a_metric_says_is_stored_once_and_shown_so(run):
@@ -126,7 +126,7 @@ def test_a_metric_is_in_percent_where_both_sides_are(run):
     side = json.loads(kept)
     side["measures"]["small_choice"]["acc"] |= {"share": False, "percent": False}
     file.write_text(json.dumps(side))
-    run.keep(file)
+    run.hashes.add(file)
     extra_tasks.compare_tasks(run)
     rows = run_view.build(run, run.evaluations()).also.tasks
     assert not [cell for cell in (*rows["small_choice"][0].sides[0], rows["small_choice"][0].delta) if "%" in cell]
@@ -134,7 +134,7 @@ def test_a_metric_is_in_percent_where_both_sides_are(run):
     stored = read_json(run.path / "also/comparison.json")["tasks"]
     assert stored["small_choice"]["acc"]["test"] == "sign-flip permutation"
     file.write_text(kept)
-    run.keep(file)
+    run.hashes.add(file)
     extra_tasks.compare_tasks(run)
 
 
@@ -144,13 +144,13 @@ def test_a_document_that_is_not_the_same_has_no_partner(run):
     rows = [json.loads(line) for line in kept.splitlines()]
     rows[0]["doc_hash"] = "another"
     write_jsonl(file, rows[:-1])
-    run.keep(file)
+    run.hashes.add(file)
     extra_tasks.compare_tasks(run)
     stored = read_json(run.path / "also/comparison.json")
     assert stored["left_out"] == 2
     assert stored["tasks"]["small_choice"]["acc"]["n_pairs"] == 5
     file.write_text(kept)
-    run.keep(file)
+    run.hashes.add(file)
     extra_tasks.compare_tasks(run)
 
 
@@ -286,7 +286,7 @@ def test_what_an_older_program_kept_as_a_perplexity_is_not_compared(run):
     kept = {file: file.read_text() for file in files}
     for file in files:
         file.write_text(kept[file].replace('"acc"', '"perplexity"'))
-    run.keep(*files)
+    run.hashes.add(*files)
     extra_tasks.compare_tasks(run)
     stored = read_json(run.path / "also/comparison.json")
     assert "small_choice" not in stored["tasks"]
@@ -295,7 +295,7 @@ def test_what_an_older_program_kept_as_a_perplexity_is_not_compared(run):
     assert any("small_choice: perplexity is not compared" in said for said in view.unpaired)
     for file, text in kept.items():
         file.write_text(text)
-    run.keep(*files)
+    run.hashes.add(*files)
     extra_tasks.compare_tasks(run)
 
 

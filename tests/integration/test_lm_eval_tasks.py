@@ -10,13 +10,13 @@ import pytest
 import torch
 from conftest import configuration, needs_lm_eval, write_jsonl
 
-from harness.config import configure
+from harness.configure import configure
 from harness.data import word_problems
 from harness.data.datasets import DATASETS, evaluation_problems
 from harness.evaluation import evaluate, prompts
 from harness.evaluation.scoring import TEXT_METRICS, score_text
 from harness.lmeval import OURS
-from harness.models import checkpoints
+from harness.models import checkpoints, loading
 from harness.parsing import formats
 from harness.parsing.formats import FORMATS
 from harness.rewards import load_rewards
@@ -185,7 +185,7 @@ def test_lm_eval_finds_them():
 def test_the_embedded_model_is_asked_as_by_harness(task, results, data, model):
     dataset, format = parts(task)
     config = configuration(dataset=dataset, data=str(data[dataset]), format=format, limit=3, limit_order="file")
-    rendered, tokenizer = harness_prompts(config), checkpoints.load_tokenizer("embedded")
+    rendered, tokenizer = harness_prompts(config), loading.load_tokenizer("embedded")
     samples = results["samples"][task]
     assert {sample["doc"]["id"]: sample["arguments"][0][0] for sample in samples} == rendered
     for sample in samples:

@@ -11,7 +11,7 @@ from harness.errors import UserError
 from harness.evaluation.score_side import score_side
 from harness.statistics.compare import compare
 from harness.storage.files import Journal
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import Completion
 
 REPLY = "<start_working_out>Two and two make four.<end_working_out>\n<SOLUTION>{}</SOLUTION>"
@@ -23,7 +23,7 @@ PNG = b"\x89PNG stands for a plot"
 
 def store(run: Run, side: str, texts: list[str], prefix: str = "") -> None:
     """A finished side: one reply a problem, the last problem without a true answer."""
-    with run.stage(side) as provenance:
+    with run.record.stage(side) as provenance:
         provenance["equality"] = "number"
     last = len(texts) - 1
     with Journal(run.path / side / "completions.jsonl") as journal:
@@ -103,7 +103,7 @@ def test_the_comparison_is_that_of_the_file(run):
     assert list(differences.columns) == list(stored["metrics"]["tokens"])
     row = differences.loc["accuracy_strict"]
     assert (row["delta"], row["n_pairs"], row["verdict"]) == (pytest.approx(2 / 3), 3, "no evidence either way")
-    assert (loaded.settings, loaded.path) == (run.record["configuration"], run.path)
+    assert (loaded.settings, loaded.path) == (run.record.configuration, run.path)
 
 
 def test_a_metric_that_nobody_is_scored_on_is_missing_not_an_error(tmp_path):
@@ -143,7 +143,7 @@ def test_every_text_is_escaped(run):
     path = run.path.rename(run.path.with_name("<img src=x onerror=alert(1)>"))
     for file in (path / side / name for side in ("before", "after") for name in ("scores.jsonl", "metrics.json")):
         file.write_text(file.read_text().replace("check_answer", HOSTILE))
-        Run(path).keep(file)
+        Run(path).hashes.add(file)
     loaded = harness.load_run(path)
     assert f"reward/{HOSTILE}" in loaded.differences.index
     page = loaded._repr_html_()
@@ -155,7 +155,7 @@ def test_every_text_is_escaped(run):
 def test_one_side_alone(tmp_path):
     run = Run.create(tmp_path / "run", configuration(), "harness eval")
     store(run, "before", AFTER)
-    with pytest.raises(RuntimeError), run.stage("after"):
+    with pytest.raises(RuntimeError), run.record.stage("after"):
         raise RuntimeError
     loaded = harness.load_run(run.path)
     assert set(loaded.replies["side"]) == {"before"}
@@ -171,7 +171,7 @@ def test_pass_at_k_of_one_side_alone_is_not_compared(run):
     file = run.path / "before" / "metrics.json"
     metrics = json.loads(file.read_text())
     file.write_text(json.dumps(metrics | {"pass@2": metrics["tokens"]}))
-    run.keep(file)
+    run.hashes.add(file)
     assert "<td></td><td>unknown</td><td></td><td>not compared</td>" in harness.load_run(run.path)._repr_html_()
 
 

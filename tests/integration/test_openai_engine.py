@@ -8,8 +8,8 @@ from harness.data import datasets
 from harness.engines.openai import _text
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts, provenance
-from harness.storage.stages import BOTH, parts
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
+from harness.storage.stages import BOTH, state_names
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def config_for(server, *settings, **arguments):
 def test_both_sides_by_their_served_names(tmp_path, server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted")
     run = Run.create(tmp_path / "run", config_for(server, concurrency="3"), "harness run")
-    evaluate.evaluate(run, parts(BOTH), "lora", True, None)
+    evaluate.evaluate(run, state_names(BOTH), "lora", True, None)
     assert {each.text for each in run.completions("after")} == {REPLY.format(7)}
     assert len({each.text for each in run.completions("before")}) > 1
     assert [each.n_tokens for each in run.completions("before")] == [9] * 12
-    after = run.record["provenance"]["after"]
+    after = run.record.provenance["after"]
     assert after["adapter"] == {"served as": "lora"}
     assert after["adapter_effect"]["evidence"] == "greedy replies"
     assert server.keys == {"Bearer sk-planted"}
@@ -99,7 +99,7 @@ def test_a_name_that_changes_nothing_is_refused(tmp_path, server):
     config = config_for(server)
     run = Run.create(tmp_path / "run", config.model_copy(update={"adapter": "base"}), "harness run")
     with pytest.raises(UserError, match="is it served by that name"):
-        evaluate.evaluate(run, parts(BOTH), "base", True, None)
+        evaluate.evaluate(run, state_names(BOTH), "base", True, None)
 
 
 def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server):

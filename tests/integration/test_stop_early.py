@@ -17,7 +17,7 @@ from harness.evaluation.sides import last_of, read_baseline, save_baseline
 from harness.plan.case import Earlier
 from harness.statistics import compare, sequential, stats
 from harness.statistics.gate import check
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import StoppedEarly
 
 RIGHT = "<start_working_out>\nr\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
@@ -158,7 +158,7 @@ def both(run: Run, on_completion=None) -> Run:
 
 
 def ended(run: Run, side: str = "after") -> dict:
-    return run.record["provenance"][side]["stopped_early"]
+    return run.record.provenance[side]["stopped_early"]
 
 
 def test_both_sides_of_an_adapter_stop_together(make):
@@ -213,7 +213,7 @@ def trained(run: Run, folder) -> Run:
 def test_in_a_full_run_the_base_is_whole_and_the_other_side_stops(make, adapter, tmp_path):
     run = trained(make("run", adapter=None), adapter)
     assert (len(run.completions("before")), len(run.completions("after"))) == (60, 18)
-    assert "stopped_early" not in run.record["provenance"]["before"]
+    assert "stopped_early" not in run.record.provenance["before"]
     found = compare.compare(*run.evaluations())
     assert (found.warnings, found.metrics["accuracy_flexible"].n_pairs) == ((), 18)
     run_stage(run, "report", quiet=True)
@@ -265,10 +265,10 @@ def test_a_baseline_in_part_is_never_kept_and_a_whole_one_is_used(tmp_path, adap
 
     early_run = both(base("early", stop_early=True, adapter=str(adapter)))
     assert not (tmp_path / "cache" / "baselines").exists()
-    assert early_run.record["provenance"]["before"]["cached"] is False
+    assert early_run.record.provenance["before"]["cached"] is False
     evaluate.evaluate(base("whole"), ["before"], None, True, None)
     again = both(base("again", stop_early=True, adapter=str(adapter)))
-    assert again.record["provenance"]["before"]["cached"] is True
+    assert again.record.provenance["before"]["cached"] is True
     assert len(again.completions("before")) == 20
 
 
@@ -291,7 +291,7 @@ def test_a_primary_metric_alone_has_a_verdict(make):
     found = compare.compare(*run.evaluations()).metrics
     judged = [name for name, each in found.items() if each.verdict not in ("described", "not compared")]
     assert judged == ["format_strict"]
-    assert "stopped_early" not in run.record["provenance"]["after"]
+    assert "stopped_early" not in run.record.provenance["after"]
 
 
 def test_several_replies_and_a_reward_can_decide(make):
@@ -341,7 +341,7 @@ def test_mistakes_are_one_line(command, tmp_path, monkeypatch, arguments, messag
 
 def test_a_plan_counts_what_an_earlier_run_asked(make):
     run = both(make("run"))
-    earlier = Earlier(run.path, run.config, run.record["stages"], run.record["provenance"])
+    earlier = Earlier(run.path, run.config, run.record.stages, run.record.provenance)
     assert earlier.work("after") == 2 * 18
 
 

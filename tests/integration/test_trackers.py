@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import configuration, write_jsonl
 
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from train import trackers
 
 SMALL = ("--limit=4", "--set=steps=2", "--set=prompts_per_step=2", "--set=generations=2", "--set=eval_every=1",
@@ -50,7 +50,7 @@ def test_wandb_has_them_too(job, tmp_path):
     record["configuration"]["tracker"] = "wandb"
     record["stages"]["report"]["state"] = "running"
     (tmp_path / "r/run.json").write_text(json.dumps(record))
-    code = "from pathlib import Path; from harness.storage.store import Run; from train.trackers import tracked\n"
+    code = "from pathlib import Path; from harness.storage.run_folder import Run; from train.trackers import tracked\n"
     code += f"with tracked(Run(Path({str(tmp_path / 'r')!r})), ['report']): pass"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

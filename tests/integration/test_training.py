@@ -210,7 +210,8 @@ def test_an_adapter_that_lost_weights_does_not_load_back(tmp_path):
     from safetensors.torch import load_file, save_file
     from transformers import AutoModelForCausalLM
 
-    from harness.models.checkpoints import load_tokenizer, locate
+    from harness.models.checkpoints import locate
+    from harness.models.loading import load_tokenizer
     from train import lora
 
     base = AutoModelForCausalLM.from_pretrained(locate("embedded"))
@@ -227,7 +228,7 @@ def test_an_adapter_that_lost_weights_does_not_load_back(tmp_path):
 
 
 def test_prompts_over_the_quantile_are_left_out_and_counted():
-    from harness.models.checkpoints import load_tokenizer
+    from harness.models.loading import load_tokenizer
     from harness.types import Dataset, Problem
     from train.rows import prompts_of
 

@@ -24,7 +24,7 @@ from harness.notebook import load_run
 from harness.statistics import gate
 from harness.statistics.compare import metrics_of, over_common_problems
 from harness.statistics.seed_statistics import of_metric, over_seeds
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import DESCRIBED, NO_EVIDENCE, NOT_COMPARED, Completion, Evaluation, MetricValue, Score
 
 SEEDS = (3407, 3408)
@@ -115,9 +115,9 @@ def test_the_gate_looks_at_every_adapter():
 def test_a_training_that_is_not_finished_is_not_passed_over(tmp_path):
     config = configuration("training_seeds=2", limit=2)
     run = Run.create(tmp_path / "run", config, "harness run")
-    with run.stage("before"):
+    with run.record.stage("before"):
         pass
-    assert run.unfinished() == "after"
+    assert run.record.unfinished() == "after"
     assert list(training_seeds.finished(run)) == []
     with pytest.raises(UserError, match="seed-3407: this training is not finished: the command of the whole run"):
         training_seeds.members(run)
@@ -128,10 +128,10 @@ def test_a_seeds_run_goes_on_at_another_pace(tmp_path):
     run = Run.create(tmp_path / "run", config, "harness run")
     one = training_seeds.open_seed(run, 3407)
     one.lock_file.close()
-    run.remember("harness run again", config.model_copy(update={"engine_args": {"batch_size": "8"}}))
+    run.record.set_command("harness run again", config.model_copy(update={"engine_args": {"batch_size": "8"}}))
     again = training_seeds.open_seed(run, 3407)
     assert again.config.engine_args == {"batch_size": "8"}
-    assert again.record["command"] == "harness run again"
+    assert again.record.command == "harness run again"
 
 
 def test_the_recipes_interval_has_what_the_recipe_brings_and_one_adapters_has_not():
@@ -209,10 +209,10 @@ def test_what_was_done_is_not_done_again(killed):
     run, ended = killed
     assert {file: Path(file).stat().st_mtime_ns for file in ended} == ended
     for seed in SEEDS:
-        assert Run.open(run / f"seed-{seed}").record["provenance"]["train"] is not None
+        assert Run.open(run / f"seed-{seed}").record.provenance["train"] is not None
         effective = json.loads((run / f"seed-{seed}" / "train" / "effective_config.json").read_text())
         assert effective["arguments"]["seed"] == seed
-    adapters = [Run.open(run / f"seed-{seed}").record["provenance"]["after"]["adapter"] for seed in SEEDS]
+    adapters = [Run.open(run / f"seed-{seed}").record.provenance["after"]["adapter"] for seed in SEEDS]
     assert adapters[0] != adapters[1]
 
 
@@ -287,7 +287,7 @@ def test_only_a_seed_that_was_scored_again_is_gathered_again(killed, tmp_path):
     scores.write_text("".join(json.dumps(row | {"extracted": "other"}) + "\n" for row in rows))
     with pytest.raises(UserError, match="was changed after it was written"):
         training_seeds.gather_changed(run)
-    member.keep(scores)
+    member.hashes.add(scores)
     training_seeds.gather_changed(run)
     assert gathered.read_bytes() != old
     assert [each.extracted for each in run.evaluation("after").scores if each.index == 1] == ["other"] * 12

@@ -21,7 +21,7 @@ import sys, unsloth
 from unsloth.models.rl import _patch_trl_rl_trainers
 _patch_trl_rl_trainers("grpo_trainer")
 import json, pathlib, trl
-from harness.config import configure
+from harness.configure import configure
 from train.arguments import grpo_arguments
 assert "Unsloth" in trl.GRPOTrainer.__name__
 names = ("scale_rewards", "mask_truncated_completions", "epsilon", "epsilon_high", "use_bias_correction_kl",
@@ -118,9 +118,9 @@ def test_its_masks_keep_the_end_and_take_prompts_whole(tmp_path, monkeypatch):
     from test_turn_ends import END, laid_out, pad_with_an_end
     from unsloth_zoo.rl_replacements import calculate_pad_tokens_in_prompt, create_completion_attention_mask
 
-    from harness.models import chat, checkpoints
+    from harness.models import chat, loading
 
-    tokenizer = checkpoints.load_tokenizer(pad_with_an_end(laid_out(tmp_path / "m", "gemma")))
+    tokenizer = loading.load_tokenizer(pad_with_an_end(laid_out(tmp_path / "m", "gemma")))
     prompt = tokenizer(chat.render(tokenizer, [{"role": "user", "content": "?"}]), add_special_tokens=False)
     pad, reply = tokenizer.pad_token_id, [100, 101, END]
     ids = torch.tensor([[pad, *prompt["input_ids"], *reply, pad]])

@@ -12,7 +12,7 @@ from harness.errors import UserError
 from harness.evaluation import evaluate, provenance
 from harness.evaluation.same_data import refuse_changed_data
 from harness.models import checkpoints
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 
 def rows(answers):
@@ -50,7 +50,7 @@ def test_answers_that_were_edited_between_the_sides_stop_the_second(run, tmp_pat
     write_jsonl(tmp_path / "d.jsonl", rows("9999"))
     with pytest.raises(UserError, match=OTHER):
         evaluate.evaluate(run, ["after"], None, True, None)
-    assert not run.has_replies("after")
+    assert not run.has_completions("after")
 
 
 def test_weights_that_were_changed_between_the_sides_stop_the_second(tmp_path):
@@ -113,9 +113,11 @@ def test_a_training_of_an_older_program_is_not_held_to_what_it_did_not_leave_out
     for name, answers in (("train.jsonl", "12345"), ("test.jsonl", "12")):
         write_jsonl(tmp_path / name, rows(answers))
     run = Run.create(tmp_path / "run", configuration(dataset=str(tmp_path), trains=True), "harness train")
-    run.note("train", {"dataset_sha": "of all its problems"})
+    run.record.set_provenance("train", {"dataset_sha": "of all its problems"})
     refuse_changed_data(run)
-    run.note("train", {"dataset_sha": "of others", "near_copies": {"count": 0, "evaluated": 4, "examples": []}})
+    run.record.set_provenance(
+        "train", {"dataset_sha": "of others", "near_copies": {"count": 0, "evaluated": 4, "examples": []}}
+    )
     with pytest.raises(UserError, match='the training problems changed since stage "train" started'):
         refuse_changed_data(run)
 

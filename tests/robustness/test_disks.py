@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from harness.storage.files import cache_folder, read_json, whole_lines
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 SETTINGS = ("steps=2", "prompts_per_step=2", "generations=2", "save_steps=1", "eval_every=0")
 
@@ -79,7 +79,7 @@ def run(job, tmp_path):
     return Run.open(tmp_path / "r")
 
 
-FRESH = "bring it back, or start again with --fresh"
+FRESH = "bring it back, or start over with --fresh"
 READERS = {
     "before/completions.jsonl": (("report",), FRESH),
     "after/scores.jsonl": (("report",), "run `harness score"),
@@ -106,7 +106,7 @@ def test_an_artefact_that_is_edited_cut_or_gone_is_refused(run, command, name):
 
 
 def test_every_finished_file_that_is_read_again_has_a_hash(run):
-    assert {*READERS, "comparison.json", "train/effective_config.json"} <= run.record["files"].keys()
+    assert {*READERS, "comparison.json", "train/effective_config.json"} <= run.hashes.stored().keys()
 
 
 def test_what_can_be_made_from_the_rest_is_made_again(run, command):

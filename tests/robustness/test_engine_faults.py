@@ -14,7 +14,7 @@ from openai_server import Handler, Server, completion
 from harness.cli import exit_code_of
 from harness.engines import openai_client
 from harness.evaluation import evaluate
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 CONTINUES = "what was generated is kept, the same command continues"
 PROTOCOL = "does not answer in OpenAI's protocol"

@@ -21,8 +21,8 @@ from harness.models import adapters, checkpoints
 from harness.notebook import load_run
 from harness.statistics.compare import compare
 from harness.storage.files import write_json
-from harness.storage.stages import BOTH, parts
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
+from harness.storage.stages import BOTH, state_names
 from reports.run_view import build
 
 RIGHT = "<start_working_out>\nr\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
@@ -51,14 +51,14 @@ def whole_run(tmp_path_factory) -> dict[str, bytes]:
     canned = write_jsonl(folder / "replies.jsonl", [*rows, {"text": "so 2", "adapter": True}])
     config = configuration("samples=2", engine="scripted", engine_args={"replies": str(canned)}, dataset=str(data))
     run = Run.create(folder / "run", config, "harness run")
-    evaluate.evaluate(run, parts(BOTH), "any", True, None)
+    evaluate.evaluate(run, state_names(BOTH), "any", True, None)
     run.write_comparison(compare(*run.evaluations()))
-    run.note(
+    run.record.set_provenance(
         "train",
         {"health": ["entropy falls"], "prompts": 2, "max_prompt": 9, "too_long_prompts": 0, "max_completion": 9},
     )
     # With their hashes no changed file would be read at all.
-    write_json(run.path / "run.json", run.record | {"files": {}})
+    write_json(run.path / "run.json", run.record.read() | {"files": {}})
     files = {path.relative_to(run.path).as_posix(): path.read_bytes() for path in run.path.rglob("*.json*")}
     journals = {
         "log": [LOG, LOG | {"step": 2}],
@@ -68,7 +68,7 @@ def whole_run(tmp_path_factory) -> dict[str, bytes]:
     files |= {f"train/{name}.jsonl": b"".join(as_json(row) + b"\n" for row in rows) for name, rows in journals.items()}
     files["train/effective_config.json"] = as_json(EFFECTIVE)
     files["also/comparison.json"] = as_json(ALSO | {"tasks": {"arc": {"acc": CHANGE}}, "left_out": 1})
-    for side in parts(BOTH):
+    for side in state_names(BOTH):
         files[f"also/{side}.json"] = as_json(ALSO)
         files[f"also/{side}.jsonl"] = as_json(DOCUMENT) + b"\n" + as_json(DOCUMENT | {"doc_id": 1}) + b"\n"
     return files

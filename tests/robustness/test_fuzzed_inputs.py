@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from harness import rewards
 from harness.cli.run_checks import check_names
-from harness.config import RECIPES, check, configure, recipe_names
+from harness.config import check
+from harness.configure import RECIPES, configure, recipe_names
 from harness.data import datasets, tables
 from harness.parsing.formats import FORMATS
 from harness.rewards.robust import READ_THE_ANSWER

@@ -9,7 +9,7 @@ import pytest
 
 from baselines.robustness.kills import STAGES, killed_and_alone
 from harness.errors import UserError
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 
 def test_killed_once_in_every_stage_it_ends_as_if_left_alone(tmp_path):
@@ -37,7 +37,7 @@ def started(tmp_path):
 
 def test_a_second_process_is_refused_by_name_and_a_lock_left_behind_is_taken_over(started):
     program, folder = started
-    with pytest.raises(UserError, match=rf"process {program.pid} is at work in it: wait, or give another --output"):
+    with pytest.raises(UserError, match=rf"process {program.pid} is using it: wait, or give another --output"):
         Run.open(folder).lock()
     program.kill()
     program.wait()

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, GenerationMixin
 from harness.cli import exit_code_of
 from harness.engines import ENGINES
 from harness.evaluation import evaluate
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 ON_CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB")
 ON_CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried")
@@ -71,7 +71,7 @@ def test_a_smaller_batch_goes_on_with_what_is_drawn_and_says_so(tmp_path, monkey
     assert done.returncode == 0, done.stderr
     assert journal.read_bytes().startswith(kept)
     assert len(run.completions("before")) == 6
-    provenance = run.record["provenance"]["before"]
+    provenance = run.record.provenance["before"]
     assert provenance["batch_size"] == 2
     assert provenance["earlier_paces"] == [{"replies": 3, "arguments": {"batch_size": 3}}]
     assert (

@@ -7,7 +7,7 @@ from openai_server import Server, completion
 
 from harness.cli.stage_functions import run_stage
 from harness.evaluation import evaluate
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 LONG = "Wir zählen. " * 20_000
 RIGHT = "<start_working_out>\nWe\nfind\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"

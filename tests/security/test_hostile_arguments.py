@@ -9,7 +9,7 @@ from conftest import write_jsonl
 from hostile import BY_ITSELF, TEXTS, called, controls
 from scored_sides import side
 
-from harness.config import configure
+from harness.configure import configure
 from harness.statistics import gate
 from reports import gate as gate_reports
 

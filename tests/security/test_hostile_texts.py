@@ -17,7 +17,7 @@ from harness.console.markdown import one_line
 from harness.models.checkpoints import locate
 from harness.statistics.compare import compare_each
 from harness.storage.files import read_json, write_json
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from reports import comparison_view, page, plots, run_view, training_plots
 from train.export import Export
 from train.export.card import model_card

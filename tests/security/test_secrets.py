@@ -94,7 +94,7 @@ def test_a_tracker_that_is_offline(tracker, job, tmp_path):
     shutil.copytree(job, tmp_path / "r")
     follow = f"""
 from pathlib import Path
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from train import trackers
 tracker = trackers._opened({tracker!r}, Run(Path("r")))
 tracker.log({{"train/reward": 1.0}}, 1)
@@ -115,8 +115,8 @@ KEYS_IN_SETTINGS = [
     ((), ("--engine", "openai", "--engine-arg", "base_url=http://h/v1#planted-password"), "a key is not allowed"),
     ((), ("--engine", "openai", "--engine-arg", "base_url=me:planted-password@h/v1"), "is no address of a server"),
     (("A_SECRET", "/planted-password/"), ("--set", "system_prompt=/planted-password/"), "the value of A_SECRET"),
-    (("A_KEY", "planted-password"), ("--output", "planted-password"), "the command: holds the value of A_KEY"),
-    ((), ("--set", "system_prompt=hf_planted-password"), "system_prompt: holds the value of HF_TOKEN"),
+    (("A_KEY", "planted-password"), ("--output", "planted-password"), "the command: contains the value of A_KEY"),
+    ((), ("--set", "system_prompt=hf_planted-password"), "system_prompt: contains the value of HF_TOKEN"),
 ]  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def test_a_setting_that_holds_one_is_refused_before_anything_is_written(harness,
     done = harness("eval", "--set", typed, "--output", "r", **PLANTED)
     assert (done.returncode, done.stderr) == (
         2,
-        "harness: recipe key system_prompt: holds the value of HF_TOKEN: leave it to the environment, which is asked\n",
+        "harness: recipe key system_prompt: contains the value of HF_TOKEN: leave it out, the environment has it\n",
     )
     assert not (tmp_path / "r").exists()
 

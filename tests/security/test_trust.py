@@ -15,7 +15,7 @@ from conftest import address, configuration, serving
 from harness.cli import LIBRARY_SETTINGS
 from harness.cli.run_checks import check_names
 from harness.errors import UserError
-from harness.models import checkpoints
+from harness.models import checkpoints, loading
 
 CODE = """
 import os
@@ -57,7 +57,7 @@ def test_a_checkpoint_s_code_runs_only_when_it_is_asked_for(checkpoint, harness,
     words = ("eval", "--model", checkpoint, "--recipe", "tiny", "--limit", "2", "--output", "r")
     code, said = command(*words)
     assert (code, said.count("\n")) == (2, 1)
-    assert "brings Python code of its own along: read it, then add --trust-remote-code to run it" in said
+    assert "comes with its own Python code: read it, then add --trust-remote-code to run it" in said
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "r").exists()
     done = harness(*words, "--trust-remote-code")
@@ -99,7 +99,7 @@ def test_code_of_a_tokenizer_alone_is_not_run(tmp_path, monkeypatch):
     file.write_text(json.dumps(settings))
     (folder / "own.py").write_text("import os\nopen(os.environ['MARKER'], 'w')\n")
     with suppress(UserError):
-        checkpoints.load_tokenizer(str(folder))
+        loading.load_tokenizer(str(folder))
     assert not (tmp_path / "ran").exists()
 
 

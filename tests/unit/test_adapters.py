@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Qwen
 from baselines.peers.random_checkpoint import make_checkpoint
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
-from harness.models import adapter_layers, adapters, checkpoints
-from harness.storage.stages import BOTH, parts
-from harness.storage.store import Run
+from harness.models import adapter_layers, adapters, checkpoints, loading
+from harness.storage.run_folder import Run
+from harness.storage.stages import BOTH, state_names
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ SOME = 12
 def both_sides(folder: Path, adapter: Path, *settings: str, **options) -> Run:
     config = configuration(*settings, limit=SOME, adapter=str(adapter), engine="transformers", **options)
     run = Run.create(folder, config, "harness run")
-    evaluate.evaluate(run, parts(BOTH), str(adapter), True, None)
+    evaluate.evaluate(run, state_names(BOTH), str(adapter), True, None)
     return run
 
 
@@ -52,7 +52,7 @@ def test_base_and_adapter_from_one_engine_reply_as_from_two(tmp_path, adapter):
         evaluate.evaluate(single, [side], alone, True, None)
         assert single.completions(side) == run.completions(side)
     assert run.completions("before") != run.completions("after")
-    effect = run.record["provenance"]["after"]["adapter_effect"]
+    effect = run.record.provenance["after"]["adapter_effect"]
     assert effect["evidence"] == "log-probabilities"
     assert effect["difference"] > 100 * effect["noise"]
 
@@ -62,7 +62,7 @@ def test_an_adapter_that_was_never_trained_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"changes nothing .* all its \d+ lora_B are zero"):
         both_sides(tmp_path / "run", inert)
     run = Run.open(tmp_path / "run")
-    assert not run.is_done("after")
+    assert not run.record.is_done("after")
     assert run.completions("after") == []
 
 
@@ -70,7 +70,7 @@ def test_keys_of_the_text_only_model_on_a_wrapper_are_refused(tmp_path, wrapper)
     trained = save_adapter(tmp_path / "adapter", wrapper)
     renamed = rename_keys(save_adapter(tmp_path / "renamed", wrapper), "language_model.", "")
     run = both_sides(tmp_path / "run", trained, "max_tokens=8", model=wrapper, recipe="tiny")
-    assert run.record["provenance"]["after"]["adapter_effect"]["difference"] > 0
+    assert run.record.provenance["after"]["adapter_effect"]["difference"] > 0
     with pytest.raises(UserError, match="its keys lack `language_model`"):
         both_sides(tmp_path / "other", renamed, "max_tokens=8", model=wrapper, recipe="tiny")
 
@@ -124,7 +124,7 @@ def test_the_checkpoints_own_penalties_stay_out_whatever_the_adapters_task(tmp_p
     options = {"model": str(base), "recipe": "tiny"}
     with_penalty = both_sides(tmp_path / "with", tmp_path / "untyped", "temperature=0", **options)
     without = both_sides(tmp_path / "without", adapter, "temperature=0")
-    for side in parts(BOTH):
+    for side in state_names(BOTH):
         assert [each.text for each in with_penalty.completions(side)] == [
             each.text for each in without.completions(side)
         ]
@@ -137,7 +137,7 @@ def test_replies_of_another_model_are_not_gone_on_with(tmp_path):
     evaluate.evaluate(run, ["before"], None, True, None)
     journal = tmp_path / "run" / "before" / "completions.jsonl"
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:3]))
-    run.keep(journal)
+    run.hashes.add(journal)
     (base / "generation_config.json").write_text("{}")
     with pytest.raises(UserError, match=r"are of another checkpoint than there is now .*or start with --fresh"):
         evaluate.evaluate(run, ["before"], None, True, None)
@@ -163,7 +163,7 @@ def experts(tmp_path_factory):
     for file in Path(checkpoints.locate("embedded")).iterdir():
         if "token" in file.name or "template" in file.name:
             shutil.copy(file, folder / file.name)
-    size = len(checkpoints.load_tokenizer(str(folder)))
+    size = len(loading.load_tokenizer(str(folder)))
     torch.manual_seed(0)
     Qwen3MoeForCausalLM(
         Qwen3MoeConfig(
@@ -226,9 +226,9 @@ def first_layers(found: dict) -> dict:
         ({"exclude_modules": ["down_proj"]}, dict, r"its file has layers\.0\.mlp\.down_proj"),
         ({"rank_pattern": {"q_proj": 8}}, dict, r"lora_[AB] of .*q_proj has rank 4, its adapter_config.json says 8"),
         ({"r": 2}, dict, "has rank 4, its adapter_config.json says 2"),
-        ({"target_modules": "("}, dict, "a pattern of its adapter_config.json is none"),
-        ({"target_modules": 7}, dict, "target_modules of its adapter_config.json is none"),
-        ({"alpha_pattern": {"q_proj": "much"}}, dict, "alpha_pattern of its adapter_config.json is none"),
+        ({"target_modules": "("}, dict, "a pattern in its adapter_config.json is not valid"),
+        ({"target_modules": 7}, dict, "target_modules in its adapter_config.json is not valid"),
+        ({"alpha_pattern": {"q_proj": "much"}}, dict, "alpha_pattern in its adapter_config.json is not valid"),
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_fit_its_configuration_is_refused(tmp_path, settings, tensors, message):

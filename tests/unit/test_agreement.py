@@ -16,9 +16,9 @@ from harness.engines.agreement import Record, Scores
 from harness.engines.transformers import with_adapter
 from harness.errors import UserError
 from harness.evaluation import evaluate
-from harness.models import adapters, checkpoints
-from harness.storage.stages import BOTH, parts
-from harness.storage.store import Run
+from harness.models import adapters, checkpoints, loading
+from harness.storage.run_folder import Run
+from harness.storage.stages import BOTH, state_names
 from harness.types import FAR
 from train import frozen, probes
 
@@ -43,7 +43,7 @@ def keys_kept(adapter: Path, keeps) -> Path:
 
 def leave_record(adapter: Path) -> Path:
     """What the end of a training writes, from the adapter's own files."""
-    texts = probes.fixed_texts(configuration(), checkpoints.load_tokenizer("embedded"))
+    texts = probes.fixed_texts(configuration(), loading.load_tokenizer("embedded"))
     own = probes.trainer_scores(with_adapter(base_model(), str(adapter)), texts)
     agreement.write(adapter, Record(texts, (own,), {}))
     return adapter
@@ -150,7 +150,7 @@ def test_a_run_stops_before_its_first_reply(trained, tmp_path):
     config = configuration(limit=4, adapter=str(adapter), engine="transformers")
     run = Run.create(tmp_path / "run", config, "harness run")
     with pytest.raises(UserError, match=r"transformers shows 1\.5\d times the effect"):
-        evaluate.evaluate(run, parts(BOTH), str(adapter), True, None)
+        evaluate.evaluate(run, state_names(BOTH), str(adapter), True, None)
     assert run.completions("before") == []
 
 

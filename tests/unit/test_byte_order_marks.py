@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import configuration, write_jsonl
 
-from harness import config as settings
+from harness import configure as settings
 from harness.cli import exit_code_of
 from harness.cli.app import app
 from harness.data import datasets

@@ -7,13 +7,13 @@ from conftest import configuration
 
 from harness.evaluation import evaluate
 from harness.models import checkpoints
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 
 def baseline(folder, *settings, **options) -> tuple[Run, bool]:
     run = Run.create(folder, configuration(*settings, **({"limit": 4} | options)), "harness eval")
     evaluate.evaluate(run, ["before"], None, True, None)
-    return run, run.record["provenance"]["before"]["cached"]
+    return run, run.record.provenance["before"]["cached"]
 
 
 @pytest.fixture
@@ -72,4 +72,4 @@ def test_a_cache_that_cannot_be_written_fails_no_run(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
     run, cached = baseline(tmp_path / "run")
     assert not cached
-    assert run.is_done("before")
+    assert run.record.is_done("before")

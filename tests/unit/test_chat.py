@@ -7,13 +7,13 @@ import pytest
 from conftest import configuration, generate
 from openai_server import Server
 
-from harness.config import configure
+from harness.configure import configure
 from harness.data import datasets
 from harness.data.datasets import Dataset
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
 from harness.lmeval import extra_tasks
-from harness.models import chat, checkpoints
+from harness.models import chat, checkpoint_checks, checkpoints, loading
 from harness.parsing import formats
 from harness.parsing.formats import FORMATS
 from harness.types import Problem
@@ -42,7 +42,7 @@ FORGETS = PLAIN.replace(
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return checkpoints.load_tokenizer("embedded")
+    return loading.load_tokenizer("embedded")
 
 
 @pytest.fixture
@@ -102,8 +102,8 @@ def test_a_switch_reaches_the_template_as_it_is(tokenizer, value):
 @pytest.mark.parametrize(
     ("switches", "message"),
     [
-        ({"enable_thinkin": False}, "the chat template of m leaves no enable_thinkin open: leave it out"),
-        ({"messages": "x"}, "leaves no messages open"),
+        ({"enable_thinkin": False}, "the chat template of m does not use enable_thinkin: leave it out"),
+        ({"messages": "x"}, "does not use messages"),
     ],
 )
 def test_a_switch_that_the_template_has_not_is_named(tokenizer, switches, message):
@@ -138,7 +138,7 @@ def test_a_run_thinks_as_its_recipe_says(folder):
     rendered = [each.prompt for each in prompts.requests(config, problems, engine, False)]
     assert all(prompt.endswith("<start_of_turn>assistant\n<think></think>") for prompt in rendered)
     args = (config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs)
-    tokenizer = checkpoints.load_tokenizer(*args)
+    tokenizer = loading.load_tokenizer(*args)
     trained = prompts_of(config.model_copy(update={"prompts_per_step": 1}), problems, tokenizer)
     assert [chat.render(tokenizer, row["prompt"]) for row in trained.rows] == rendered
 
@@ -192,8 +192,8 @@ def test_one_of_several_templates_is_chosen(folder, stored, chosen, default, ren
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
     def asked() -> str:
-        checkpoints.check(str(folder), chosen)
-        return chat.render(checkpoints.load_tokenizer(str(folder), chosen), formats.messages(QUESTION, SYSTEM))
+        checkpoint_checks.check(str(folder), chosen)
+        return chat.render(loading.load_tokenizer(str(folder), chosen), formats.messages(QUESTION, SYSTEM))
 
     if rendered.startswith("<start"):
         assert asked() == rendered

@@ -6,7 +6,7 @@ import pytest
 from conftest import address, save_adapter, serving
 
 from harness.errors import UserError
-from harness.models import adapters, chat, checkpoints
+from harness.models import adapters, chat, checkpoint_checks, checkpoints, loading
 
 
 @pytest.fixture
@@ -16,8 +16,8 @@ def folder(tmp_path):
 
 
 def test_the_embedded_model_is_whole(folder):
-    checkpoints.check(str(folder))
-    checkpoints.check("embedded")
+    checkpoint_checks.check(str(folder))
+    checkpoint_checks.check("embedded")
 
 
 def break_config(folder):
@@ -49,10 +49,10 @@ def lose_template(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (break_config, "config.json: no table of settings"),
+        (break_config, "config.json: not a JSON object"),
         (break_weights, "not a whole safetensors file"),
         (lose_weights, "no .safetensors file"),
-        (pickle_weights, r"no pytorch_model\.bin is read: it is a pickle"),
+        (pickle_weights, r"pytorch_model\.bin is not read: it is a pickle"),
         (
             add_adapter,
             r"has an adapter_config\.json, .* give the base as --model and the adapter's folder as --adapter",
@@ -64,7 +64,7 @@ def lose_template(folder):
 def test_damage_is_named_before_anything_is_loaded(folder, damage, message):
     damage(folder)
     with pytest.raises(UserError, match=message):
-        checkpoints.check(str(folder))
+        checkpoint_checks.check(str(folder))
 
 
 @pytest.mark.parametrize("settings", [None, [], {}, {"peft_type": "IA3"}])
@@ -76,7 +76,7 @@ def test_a_folder_that_is_no_lora_is_refused(tmp_path, settings):
 
 
 def test_a_template_that_refuses_the_prompt_names_the_way_out():
-    tokenizer = checkpoints.load_tokenizer("embedded")
+    tokenizer = loading.load_tokenizer("embedded")
     tokenizer.chat_template = "{{ raise_exception('no system role') }}"
     with pytest.raises(UserError, match="chat_template=FILE"):
         chat.render(tokenizer, [{"role": "user", "content": "?"}])

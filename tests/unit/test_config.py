@@ -1,6 +1,6 @@
 import pytest
 
-from harness.config import configure, recipe_names
+from harness.configure import configure, recipe_names
 from harness.errors import UserError
 
 
@@ -26,7 +26,7 @@ def test_a_folder_without_a_model_does_not_hide_a_recipe(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_opens_with_its_command(name):
-    from harness.config import RECIPES
+    from harness.configure import RECIPES
 
     first = (RECIPES / f"{name}.toml").read_text().split("\n")[0]
     assert first == f"# harness run --model {name} --before-after"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import configuration
 
-from harness.config import configure
+from harness.configure import configure
 from harness.errors import UserError
-from harness.models import chat, checkpoints, gguf
+from harness.models import chat, checkpoint_checks, checkpoints, gguf, loading
 from harness.storage.files import sha256
 
 
@@ -34,11 +34,11 @@ def test_a_file_becomes_a_checkpoint_once(file, capsys):
     assert checkpoints.locate(str(file)) == str(checkpoints.folder_here(str(file))) == str(folder)
     assert {each.name: each.stat().st_mtime_ns for each in folder.iterdir()} == made
     assert capsys.readouterr().err == ""
-    checkpoints.check_weights(folder)
+    checkpoint_checks.check_weights(folder)
     config = json.loads((folder / "config.json").read_text())
     assert "quantization_config" not in config
     assert (config["dtype"], config["eos_token_id"]) == ("bfloat16", 2)
-    model = checkpoints.load_model(str(file), False, dtype=torch.float32)
+    model = loading.load_model(str(file), False, dtype=torch.float32)
     assert model.generation_config.eos_token_id == 2
     wanted = gguf_files.tensors(len(gguf_files.BYTES))["blk.0.ffn_down.weight"]
     kept = model.model.layers[0].mlp.down_proj.weight.detach().numpy()
@@ -63,13 +63,13 @@ def test_a_kill_leaves_nothing_that_looks_whole(file, monkeypatch):
     assert not part.exists()
     part.mkdir()  # what SIGKILL leaves
     (part / "model.safetensors").write_bytes(b"half")
-    checkpoints.check_weights(gguf.converted(file))
+    checkpoint_checks.check_weights(gguf.converted(file))
     assert not part.exists()
 
 
 def test_the_tokenizer_follows_the_file(tmp_path):
     file = gguf_files.write(tmp_path / "x.gguf", tokenizer__ggml__eot_token_id=0)
-    tokenizer = checkpoints.load_tokenizer(str(file))
+    tokenizer = loading.load_tokenizer(str(file))
     named = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token)
     assert named == ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|endoftext|>")
     assert json.loads((gguf.converted(file) / "generation_config.json").read_text())["eos_token_id"] == [2, 0]
@@ -142,8 +142,8 @@ MISTAKES = [
     (lambda file: cut(file, 0.02), "no whole GGUF file"),
     (lambda file: cut(file, 0.3), "no whole GGUF file"),
     (lambda file: cut(file, 0.99), "no whole GGUF file"),
-    (lambda file: gguf_files.write(file, general__type="adapter"), "a LoRA adapter, no model: give its base"),
-    (lambda file: gguf_files.write(file, general__type="mmproj"), "no language model"),
+    (lambda file: gguf_files.write(file, general__type="adapter"), "a LoRA adapter, not a model: give its base"),
+    (lambda file: gguf_files.write(file, general__type="mmproj"), "not a language model"),
     (lambda file: gguf_files.write(file, general__architecture="clip"), "no language model"),
     (lambda file: gguf_files.write(file, general__architecture="mamba"), "architecture mamba is not read here"),
     (lambda file: gguf_files.write(file, split__count=3), "llama-gguf-split --merge"),
@@ -167,7 +167,7 @@ def test_mistakes_are_one_line_with_the_fix(tmp_path, command, file, damage, mes
     assert said.startswith("harness: --model ")
     assert said.count("\n") == 1
     with pytest.raises(UserError, match=message):
-        checkpoints.check(configure(str(given), "tiny", {}, []).checkpoint)
+        checkpoint_checks.check(configure(str(given), "tiny", {}, []).checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_a_template_of_ones_own_serves_a_file_without_one(tmp_path):
     file = gguf_files.write(tmp_path / "base.gguf", tokenizer__chat_template=None)
     (tmp_path / "own.jinja").write_text("{{ messages[-1]['content'] }}")
     config = configuration(f"chat_template={tmp_path / 'own.jinja'}", model=str(file), recipe="tiny")
-    checkpoints.check(config.checkpoint, config.chat_template)
-    tokenizer = checkpoints.load_tokenizer(config.checkpoint, config.chat_template)
+    checkpoint_checks.check(config.checkpoint, config.chat_template)
+    tokenizer = loading.load_tokenizer(config.checkpoint, config.chat_template)
     assert chat.render(tokenizer, [{"role": "user", "content": "1 + 1?"}]) == "1 + 1?"
 
 

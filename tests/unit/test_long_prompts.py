@@ -11,7 +11,7 @@ from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
 from harness.evaluation.scoring import NO_ROOM, score_all
 from harness.models import checkpoints
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import Completion
 
 CONTEXT = 128
@@ -42,11 +42,11 @@ def test_a_question_longer_than_the_context_is_unscored_and_counted(config, tmp_
     assert "1 of 3 replies are left unscored: the question leaves no room" in capsys.readouterr().err
     metrics = json.loads((tmp_path / "r/before/metrics.json").read_text())
     assert {(each["n"], each["unscored"]) for each in metrics.values()} == {(2, 1)}
-    (unscored,) = [each for each in run.graded("before")[0].scores if each.reasons]
+    (unscored,) = [each for each in run.chosen_evaluations("before")[0].scores if each.reasons]
     assert set(unscored.scores) == set(metrics)
     assert set(unscored.scores.values()) == {None}
     assert set(unscored.reasons.values()) == {NO_ROOM}
-    assert run.record["provenance"]["before"]["unasked"] == 1
+    assert run.record.provenance["before"]["unasked"] == 1
 
 
 def asked(config, engine):

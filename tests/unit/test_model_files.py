@@ -9,7 +9,7 @@ from conftest import configuration
 
 from harness.cli.run_checks import check_run
 from harness.errors import UserError
-from harness.models import checkpoints, model_files, quantized
+from harness.models import checkpoint_checks, checkpoints, loading, model_files, quantized
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def edit(folder, name, **values):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[]", "no table of settings"),
-        (b"5", "no table of settings"),
+        (b"[]", "not a JSON object"),
+        (b"5", "not a JSON object"),
         (b"{", "not JSON .Expecting property name"),
         (b"\xef\xbb\xbf{}", "not JSON .Unexpected UTF-8 BOM"),
         (b"\xff\xfe{\0}\0", "not JSON .*codec can't decode"),
@@ -39,7 +39,7 @@ def edit(folder, name, **values):
 def test_settings_that_are_no_table_are_named(folder, name, content, message):
     (folder / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"{name}: {message}"):
-        checkpoints.check(str(folder))
+        checkpoint_checks.check(str(folder))
 
 
 IDS = [
@@ -73,7 +73,7 @@ def test_a_wrong_value_is_named_by_file_and_key(folder, name, key, value):
     edit(folder, name, **{key: value})
     key = "vocab_size" if key == "text_config" else key
     with pytest.raises(UserError, match=rf"{name}: {key} ") as raised:
-        checkpoints.check(str(folder))
+        checkpoint_checks.check(str(folder))
     assert "\n" not in str(raised.value)
 
 
@@ -89,13 +89,13 @@ def test_a_wrong_value_is_named_by_file_and_key(folder, name, key, value):
 )
 def test_what_people_have_is_taken(folder, name, key, value):
     edit(folder, name, **{key: value})
-    checkpoints.check(str(folder))
+    checkpoint_checks.check(str(folder))
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"rms_norm_eps": 1}, "config.json is not as transformers wants it .*'rms_norm_eps' expected float, got int"),
+        ({"rms_norm_eps": 1}, "config.json is not what transformers expects .*'rms_norm_eps' expected float, got int"),
         ({"layer_types": "x"}, "'layer_types'"),
         ({"num_hidden_layers": 3}, "`num_hidden_layers`"),
         ({"tie_word_embeddings": "true"}, "'tie_word_embeddings' expected bool"),
@@ -105,9 +105,9 @@ def test_what_people_have_is_taken(folder, name, key, value):
 )
 def test_a_config_that_transformers_refuses_is_one_line(folder, values, message):
     edit(folder, "config.json", **values)
-    checkpoints.check(str(folder))
+    checkpoint_checks.check(str(folder))
     with pytest.raises(UserError, match=message) as raised:
-        checkpoints.load_tokenizer(str(folder)), checkpoints.load_model(str(folder), False)
+        loading.load_tokenizer(str(folder)), loading.load_model(str(folder), False)
     assert "\n" not in str(raised.value)
 
 
@@ -118,13 +118,13 @@ def test_weights_that_are_not_the_models_are_named(folder):
     with pytest.raises(
         UserError, match=r"down_proj.weight is \[192, 768\] in its files and \[192, 384\] by config.json"
     ):
-        checkpoints.load_model(str(folder), False)
+        loading.load_model(str(folder), False)
     edit(folder, "config.json", intermediate_size=768)
     weights = load_file(folder / "model.safetensors")
     kept = {name: tensor for name, tensor in weights.items() if ".layers.2." not in name}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"lack 13 of the model's weights .model.layers.2.input_layernorm.weight"):
-        checkpoints.load_model(str(folder), False)
+        loading.load_model(str(folder), False)
 
 
 def lose(*names):
@@ -173,15 +173,15 @@ def set_token(name):
 def test_a_tokenizer_that_is_not_the_models_is_refused(folder, damage, message):
     damage(folder)
     with pytest.raises(UserError, match=message) as raised:
-        checkpoints.check(str(folder)), checkpoints.load_tokenizer(str(folder))
+        checkpoint_checks.check(str(folder)), loading.load_tokenizer(str(folder))
     assert "\n" not in str(raised.value)
 
 
 def test_a_tokenizer_of_sentencepiece_alone_is_one_line(folder):
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
-    checkpoints.check(str(folder))
+    checkpoint_checks.check(str(folder))
     with pytest.raises(UserError, match="cannot be loaded") as raised:
-        checkpoints.load_tokenizer(str(folder))
+        loading.load_tokenizer(str(folder))
     assert "\n" not in str(raised.value)
 
 
@@ -246,8 +246,8 @@ def test_quantized_weights_name_the_library_before_anything_is_loaded(folder, se
         ({"quant_method": None}, "without quant_method, which"),
         ({"bits": 4, "group_size": 64}, "without quant_method, which"),
         ({"quant_method": 5}, "by 5, which"),
-        ([], "quantization_config is no table"),
-        (5, "quantization_config is no table"),
+        ([], "quantization_config is not a JSON object"),
+        (5, "quantization_config is not a JSON object"),
     ],
 )
 def test_a_quantization_that_nobody_reads_is_refused(folder, settings, message):

@@ -77,7 +77,7 @@ def test_another_trainers_seconds_do_not_count(tmp_path):
 def test_unfinished_broken_and_other_models_runs_are_passed_over(tmp_path):
     earlier(tmp_path / "other", {"before": 10.0}, model="gemma3-4b")
     run = earlier(tmp_path / "stopped", {"before": 10.0})
-    write_json(run.path / "run.json", run.record | {"stages": {"before": {"state": "stopped", "seconds": 9.0}}})
+    write_json(run.path / "run.json", run.record.read() | {"stages": {"before": {"state": "stopped", "seconds": 9.0}}})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("{")
     assert plan(configuration(), runs=tmp_path)["seconds"]["before"] == 15.4

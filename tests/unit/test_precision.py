@@ -11,7 +11,7 @@ from harness.evaluation import evaluate
 from harness.models import precision
 from harness.models.precision import dtype_of
 from harness.statistics import pairs
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import Evaluation
 from reports import run_view
 

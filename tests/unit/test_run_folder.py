@@ -9,7 +9,7 @@ from conftest import configuration
 
 from harness.errors import UserError
 from harness.storage.files import Journal
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import Completion
 
 
@@ -29,12 +29,12 @@ def test_another_configuration_never_writes_into_a_run(tmp_path):
 def test_a_damaged_record_is_named(tmp_path, record):
     (tmp_path / "run.json").write_text(record)
     with pytest.raises(UserError, match=r"run\.json"):
-        Run.open(tmp_path).record  # noqa: B018
+        Run.open(tmp_path).record.read()
 
 
 def test_a_side_whose_replies_are_gone_is_not_graded_as_nothing(tmp_path):
     run = Run.create(tmp_path / "run", configuration(), "harness run")
-    with run.stage("before"):
+    with run.record.stage("before"):
         pass
     with pytest.raises(UserError, match="its replies are gone"):
         run.finished_sides()
@@ -46,9 +46,9 @@ def test_two_processes_never_share_a_folder(tmp_path):
     command = [sys.executable, "-u", "-c", f"{code}; print('!'); input()", tmp_path / "run"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "!\n"
-        with pytest.raises(UserError, match=f"process {other.pid} is at work"):
+        with pytest.raises(UserError, match=f"process {other.pid} is using it"):
             Run.create(tmp_path / "run", configuration(), "harness run").lock()
-        with pytest.raises(UserError, match=f"process {other.pid} is at work"):
+        with pytest.raises(UserError, match=f"process {other.pid} is using it"):
             Run.create(tmp_path / "run", configuration(), "harness run", fresh=True)
         other.communicate("\n")
 
@@ -57,7 +57,7 @@ def test_a_reply_that_stands_twice_is_refused(tmp_path):
     run = Run.create(tmp_path / "run", configuration(), "harness run")
     with Journal(run.path / "before" / "completions.jsonl") as journal:
         journal.append([Completion("p-1", 0, "Why?", "1", "because", 3, "stop", "abc", 7)] * 2)
-    with pytest.raises(UserError, match="stands there twice"):
+    with pytest.raises(UserError, match="one reply is there twice"):
         run.completions("before")
 
 
@@ -69,13 +69,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 def test_a_stage_remembers_its_state_and_its_seconds(tmp_path):
     run = Run.create(tmp_path / "run", configuration(), "harness run")
-    with pytest.raises(KeyboardInterrupt), run.stage("before"):
+    with pytest.raises(KeyboardInterrupt), run.record.stage("before"):
         raise KeyboardInterrupt
-    assert run.record["stages"]["before"]["state"] == "stopped"
-    with run.stage("before") as provenance:
+    assert run.record.stages["before"]["state"] == "stopped"
+    with run.record.stage("before") as provenance:
         provenance["engine"] = "scripted"
-    assert run.is_done("before")
-    assert run.record["provenance"]["before"] == {"engine": "scripted"}
+    assert run.record.is_done("before")
+    assert run.record.provenance["before"] == {"engine": "scripted"}
 
 
 def test_grading_and_drawing_a_run_that_is_at_work_is_refused(tmp_path, harness):
@@ -84,7 +84,7 @@ def test_grading_and_drawing_a_run_that_is_at_work_is_refused(tmp_path, harness)
     for name in ("score", "report"):
         done = harness(name, run.path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-        assert "is at work in it: wait" in done.stderr
+        assert "is using it: wait" in done.stderr
 
 
 def test_this_process_goes_on_in_a_folder_that_it_holds(tmp_path):
@@ -100,5 +100,5 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", unable)
-    with pytest.raises(UserError, match=r"this file system keeps no locks .*: give another --output"):
+    with pytest.raises(UserError, match=r"this file system does not support locks .*: give another --output"):
         Run.create(tmp_path / "r", configuration(), "harness eval").lock()

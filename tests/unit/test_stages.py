@@ -9,8 +9,8 @@ from harness.cli.stage_functions import run_stage
 from harness.data import datasets
 from harness.errors import UserError
 from harness.storage import stages
+from harness.storage.run_folder import Run
 from harness.storage.stages import ROWS, SIDES, STAGES
-from harness.storage.store import Run
 
 SFT = "sft_dataset=word-problems"
 

@@ -199,7 +199,7 @@ def test_a_journal_without_its_run_needs_the_options(command, run):
     lone = run.parent / "completions.jsonl"
     lone.write_bytes((run / "before/completions.jsonl").read_bytes())
     for command_line, said in (
-        (("grade",), "completions.jsonl: says not how to grade its replies: add --dataset and --format"),
+        (("grade",), "completions.jsonl: does not say how to score its replies: add --dataset and --format"),
         (("grade", "--format", "xml"), "add --dataset"),
         (("rewards", "score"), "completions.jsonl: does not say which rewards: add --preset gemma3 or"),
     ):

@@ -13,7 +13,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from harness import types
 from harness.data import datasets
 from harness.evaluation import evaluate, prompts
-from harness.models import chat, checkpoints
+from harness.models import chat, checkpoints, loading
 from harness.parsing import formats
 from train import arguments
 from train.grpo_trainer import GrpoTrainer
@@ -63,8 +63,8 @@ def laid_out(folder, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_all_that_ends_a_reply_is_found(tmp_path, layout):
     folder = laid_out(tmp_path / "m", layout)
-    tokenizer = checkpoints.load_tokenizer(folder)
-    assert checkpoints.end_tokens(folder, tokenizer) == LAYOUTS[layout][-1]
+    tokenizer = loading.load_tokenizer(folder)
+    assert loading.end_tokens(folder, tokenizer) == LAYOUTS[layout][-1]
     assert tokenizer.pad_token_id == PAD
 
 
@@ -85,7 +85,7 @@ def test_an_end_that_only_the_template_knows_and_that_is_no_special_token_ends_a
     tokenizer = json.loads(file.read_text())
     next(token for token in tokenizer["added_tokens"] if token["id"] == END)["special"] = False
     file.write_text(json.dumps(tokenizer))
-    assert END not in checkpoints.load_tokenizer(folder).all_special_ids
+    assert END not in loading.load_tokenizer(folder).all_special_ids
     assert replies_of(folder) == replies_of("embedded")
 
 
@@ -98,7 +98,7 @@ def pad_with_an_end(folder):
 def trainer_of(folder, output, **settings):
     """A trainer of a checkpoint, of the first eight problems."""
     config = configuration("prompts_per_step=2", "generations=4", "eval_every=0", "rollouts=generate")
-    tokenizer = checkpoints.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     values = arguments.grpo_arguments(config, output, LIMIT, 1, 0, resumes=False)
     for name, value in settings.items():
         setattr(values, name, value)
@@ -108,8 +108,8 @@ def trainer_of(folder, output, **settings):
         return [0.0] * len(completions)
 
     return GrpoTrainer(
-        ends=checkpoints.end_tokens(folder, tokenizer),
-        model=checkpoints.load_model(folder, False, dtype=torch.float32),
+        ends=loading.end_tokens(folder, tokenizer),
+        model=loading.load_model(folder, False, dtype=torch.float32),
         reward_funcs=[none],
         args=values,
         train_dataset=Dataset.from_list([{"prompt": formats.messages(question, None)} for question in questions]),
@@ -141,7 +141,7 @@ def test_the_end_is_learnt_nothing_behind_it_and_no_reply_that_was_cut_off(tmp_p
 @pytest.mark.parametrize("layout", ["as it is", "gemma", "only in generation_config", "no end at all"])
 def test_sft_learns_the_end_of_the_turn(tmp_path, layout):
     folder = laid_out(tmp_path / "m", layout)
-    tokenizer, config = checkpoints.load_tokenizer(folder), configuration("sft_dataset=word-problems")
+    tokenizer, config = loading.load_tokenizer(folder), configuration("sft_dataset=word-problems")
     problems = (
         types.Problem("1", "Two and five?", "7", solution="2 + 5 = 7"),
         types.Problem("2", "One?", "1", solution="1"),
@@ -201,7 +201,7 @@ def tokenizer_of(folder, rows=1024, **changes):
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     config = json.loads((folder / "config.json").read_text()) | {"vocab_size": rows}
     (folder / "config.json").write_text(json.dumps(config))
-    return checkpoints.load_tokenizer(str(folder))
+    return loading.load_tokenizer(str(folder))
 
 
 PADS = [

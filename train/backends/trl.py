@@ -8,7 +8,7 @@ import transformers
 from peft import LoraConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
 
 from harness.config import Configuration
-from harness.models import adapters, checkpoints
+from harness.models import adapters, loading
 from harness.models.precision import four_bit, training_dtype
 
 
@@ -23,9 +23,7 @@ class TrlBackend:
         transformers.utils.logging.disable_progress_bar()
         dtype = training_dtype(config)
         rounded = four_bit(dtype) if config.weights == "4-bit" else {}
-        model = checkpoints.load_model(
-            config.checkpoint, config.trust_remote_code, dtype=getattr(torch, dtype), **rounded
-        )
+        model = loading.load_model(config.checkpoint, config.trust_remote_code, dtype=getattr(torch, dtype), **rounded)
         lora = LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,

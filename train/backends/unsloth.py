@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from harness.config import Configuration
-from harness.models import checkpoints
+from harness.models import checkpoints, loading
 from harness.models.precision import training_dtype
 from train.backends.trl import with_stored_adapter
 
@@ -27,7 +27,7 @@ class UnslothBackend:
         transformers.utils.logging.set_verbosity_error()
         own = checkpoints.model_config(config.checkpoint).get("model_type") in OWN_KERNELS
         loader = unsloth.FastLanguageModel if own else unsloth.FastModel
-        model, _ = checkpoints.load(
+        model, _ = loading.load(
             loader,
             config.checkpoint,
             config.trust_remote_code,

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.config import EMBEDDED
 from harness.models import checkpoints
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 
 TARGETS = {
     "lora": "train.export.weights:write_lora",

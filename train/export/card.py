@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from harness.console.markdown import escaped, one_line
 from harness.data.datasets import DATASETS
 from harness.statistics import headline
-from harness.storage.store import Run
+from harness.storage.run_folder import Run
 from harness.types import definition_of, stopped_early
 from train.export import Export
 
@@ -59,7 +59,7 @@ def _metadata(export: Export, name: str) -> ModelCardData:
         language=[run.config.target_language] if run and run.config.target_language else None,
         library_name=LIBRARIES[export.to],
         pipeline_tag="text-generation",
-        tags=["lora", "grpo"] if run and run.is_done("train") else ["lora"],
+        tags=["lora", "grpo"] if run and run.record.is_done("train") else ["lora"],
         model_name=name if _is_measured(run) else None,
         eval_results=list(_results(export, run)) if _is_measured(run) else None,
     )
@@ -86,13 +86,13 @@ def _results(export: Export, run: Run) -> list[EvalResult]:
 
 
 def _measured(export: Export, run: Run) -> list[str]:
-    provenance = run.record["provenance"].get("after", {})
+    provenance = run.record.provenance.get("after", {})
     stopped = stopped_early(provenance)
     problems = stopped.problems if stopped else provenance.get("problems")
     facts = f"{escaped(_dataset(run))}, split {escaped(str(run.config.split))}, {problems} problems"
     how = f"{run.config.samples} replies each" if run.config.samples > 1 else "one reply each"
     text = f"Measured on {facts}, {how}, temperature {run.config.temperature}."
-    text = " ".join((text, *headline.of_replies(run.record["configuration"])))
+    text = " ".join((text, *headline.of_replies(run.record.configuration)))
     if export.to != "lora":
         text += " What was measured is base + adapter; these files, whose weights are rounded, were not."
     head = "| metric | before | after | difference | 95 % interval | verdict |\n|---|---:|---:|---:|---:|---|"
@@ -124,14 +124,14 @@ def _unmeasured(export: Export) -> str:
 
 def _trained(run: Run) -> list[str]:
     config = run.config.model_dump(mode="json")
-    keys = ("format", *(SFT_SETTINGS if run.config.warms_up else ()), *TRAINING)
+    keys = ("format", *(SFT_SETTINGS if run.config.trains_sft else ()), *TRAINING)
     settings = [f"- {key}: {escaped(PLACE.sub('', str(config[key])))}" for key in keys]
-    trained = ["## Training", "\n".join(settings)] if run.is_done("train") else []
-    return [*trained, f"The command that repeats it:\n\n    {one_line(PLACE.sub('', run.record['command']))}"]
+    trained = ["## Training", "\n".join(settings)] if run.record.is_done("train") else []
+    return [*trained, f"The command that repeats it:\n\n    {one_line(PLACE.sub('', run.record.command))}"]
 
 
 def _is_measured(run: Run | None) -> bool:
-    return run is not None and run.is_done("before+after") and (run.path / "comparison.json").is_file()
+    return run is not None and run.record.is_done("before+after") and (run.path / "comparison.json").is_file()
 
 
 def _dataset(run: Run) -> str:

@@ -14,7 +14,7 @@ from transformers.utils import cached_file
 from harness.console import progress
 from harness.engines.transformers import with_adapter
 from harness.errors import UserError
-from harness.models import adapters, chat, checkpoints
+from harness.models import adapters, chat, checkpoints, loading
 from harness.storage.files import write_json
 from train.export import Export
 
@@ -58,7 +58,7 @@ def write_4bit(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
             bnb_4bit_compute_dtype=dtype,
             llm_int8_skip_modules=NOT_IN_4_BITS,
         )
-        model = checkpoints.load_model(plain, export.trust, quantization_config=rounding, dtype=dtype)
+        model = loading.load_model(plain, export.trust, quantization_config=rounding, dtype=dtype)
         model.generation_config = GenerationConfig.from_model_config(model.config)
         model.save_pretrained(folder)
     _write_companions(export, folder)
@@ -68,7 +68,7 @@ def write_4bit(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
 def _merge(export: Export, quiet: bool) -> tuple[Any, float]:
     """Merge the adapter into the base's weights, in 16 bits; with the share of the adapter that is left there."""
     progress.note(f"export: loading {export.checkpoint}", quiet)
-    model = checkpoints.load_model(export.checkpoint, export.trust, dtype="auto")
+    model = loading.load_model(export.checkpoint, export.trust, dtype="auto")
     is_wide = model.dtype == torch.float32
     dtype = torch.bfloat16 if is_wide else model.dtype
     adapted = with_adapter(model, export.adapter)
@@ -122,7 +122,7 @@ def _merge_layer(layer: LoraLayer, dtype: torch.dtype) -> tuple[float, float]:
 
 
 def _write_tokenizer(export: Export, folder: Path) -> None:
-    tokenizer = checkpoints.load(AutoTokenizer, export.checkpoint, export.trust)
+    tokenizer = loading.load(AutoTokenizer, export.checkpoint, export.trust)
     chat.settle(tokenizer, export.chat_template, export.switches, export.checkpoint)
     tokenizer.save_pretrained(folder)
 

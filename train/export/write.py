@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import __version__, registry
 from harness.errors import UserError
-from harness.models import adapters, checkpoints
+from harness.models import adapters, checkpoint_checks, checkpoints
 from harness.storage.files import write_json, write_text
 from train.export import TARGETS, Export, llama_cpp
 
@@ -25,9 +25,9 @@ def check(export: Export, folder: Path) -> None:
         llama_cpp.find(export.quants)
     if export.to == "merged-4bit" and find_spec("bitsandbytes") is None:
         raise UserError("--to merged-4bit needs bitsandbytes: pip install bitsandbytes")
-    checkpoints.check(export.checkpoint, export.chat_template, export.trust, export.switches)
+    checkpoint_checks.check(export.checkpoint, export.chat_template, export.trust, export.switches)
     adapters.check(export.adapter, export.checkpoint, beside_base=False)
-    checkpoints.check_hub(export.checkpoint, export.trust)
+    checkpoint_checks.check_hub(export.checkpoint, export.trust)
     if export.to != "lora" and "quantization_config" in checkpoints.model_config(export.checkpoint):
         raise UserError(
             f"{export.checkpoint}: its weights are quantized, and a merge would round them once more: give the "

@@ -1,13 +1,7 @@
-"""What stands in a run folder's files besides replies and scores, as far as it is read again."""
+"""What the files of a run folder hold besides completions and scores, as far as the program reads it again."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from harness.errors import UserError
-from harness.storage import records
-from harness.storage.files import read_json
 from harness.types import (
     AdapterEffect,
     Agreement,
@@ -21,8 +15,8 @@ from harness.types import (
 
 
 @dataclass(frozen=True)
-class Stage:
-    """How far a stage is: running, stopped or done."""
+class StageState:
+    """Whether a stage is `running`, `stopped` or `done`, and the seconds it took so far."""
 
     state: str
     seconds: float
@@ -30,7 +24,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class ThroughputSettings:
-    """How many of a side's replies were drawn with other engine arguments, before those were changed."""
+    """Engine arguments that were changed later, and how many of a side's completions were generated with them."""
 
     replies: int
     arguments: dict
@@ -38,7 +32,7 @@ class ThroughputSettings:
 
 @dataclass(frozen=True)
 class Agreements:
-    """How the engines that have an adapter were compared, and why others were not."""
+    """How trainer and engines agree on an adapter, and why some were not compared."""
 
     compared: tuple[Agreement, ...]
     not_compared: dict[str, str]
@@ -46,7 +40,7 @@ class Agreements:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a stage keeps of itself."""
+    """What a stage notes about itself."""
 
     engine: str | None = None
     device: str | None = None
@@ -80,7 +74,7 @@ class Record:
     command: str
     version: str
     configuration: dict
-    stages: dict[str, Stage]
+    stages: dict[str, StageState]
     provenance: dict[str, Provenance]
     files: dict[str, str] = field(default_factory=dict)
 
@@ -98,8 +92,8 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Effective:
-    """effective_config.json: what a trainer says it ran with."""
+class EffectiveConfig:
+    """effective_config.json: the settings that a trainer ran with."""
 
     trainer: str
     parameters: int
@@ -123,7 +117,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class AlsoMeans:
+class ExtraTaskMeans:
     """also/SIDE.json: the means of lm-eval's tasks, what each metric says, and which cannot be compared, and why."""
 
     tasks: dict[str, dict[str, MetricValue]]
@@ -132,35 +126,10 @@ class AlsoMeans:
 
 
 @dataclass(frozen=True)
-class AlsoCompared:
-    """also/comparison.json: their differences, and how many documents have no partner."""
+class ExtraTaskDifferences:
+    """also/comparison.json: their differences, and how many documents only one side has."""
 
     tasks: dict[str, dict[str, Difference]]
     measures: dict[str, dict[str, MetricDefinition]]
     left_out: int
     unpaired: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-def read(kind: type, path: Path, fix: str) -> dict[str, Any]:
-    """The file's content, which has all that `kind` has; a UserError with the fix where it has not."""
-    return refuse_unlike(kind, [read_json(path)], path, fix)[0]
-
-
-def refuse_unlike(kind: type, values: Sequence[Any], path: Path, fix: str) -> Sequence[Any]:
-    """The values out of a file; a UserError where one lacks what `kind` has."""
-    try:
-        for value in values:
-            records.check(kind, value)
-    except ValueError as error:
-        raise UserError(f"{path}: not as the program wrote it ({error}): {fix}") from error
-    return values
-
-
-def read_also_compared(path: Path) -> dict[str, Any]:
-    """The differences of lm-eval's tasks, each metric with what it says."""
-    fix = "draw the report again"
-    found = read(AlsoCompared, path, fix)
-    for task, metrics in found["tasks"].items():
-        if not metrics.keys() <= found["measures"].get(task, {}).keys():
-            raise UserError(f"{path}: not as the program wrote it (a metric of {task} has no measure): {fix}")
-    return found

@@ -1,0 +1,137 @@
+"""How a recipe file and the command line become one configuration."""
+
+import hashlib
+import os
+import tomllib
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.config import Configuration, check
+from harness.errors import UserError, refuse_secrets
+
+RECIPES = resources.files("harness") / "recipes"
+# Keys whose text goes to the model as it is.
+TEXTS = ("system_prompt", "chat_template")
+
+
+def recipe_names() -> list[str]:
+    return sorted(entry.name.removesuffix(".toml") for entry in RECIPES.iterdir() if entry.name.endswith(".toml"))
+
+
+def read_recipe(name_or_file: str) -> dict[str, Any]:
+    """The keys of a recipe, by its name or its file. Raises UserError if there is none or it cannot be read."""
+    if "/" in name_or_file and not name_or_file.endswith(".toml"):
+        raise UserError(f"--recipe {name_or_file}: a recipe file ends in .toml: give one, or a recipe's name")
+    if name_or_file.endswith(".toml"):
+        path = Path(name_or_file)
+        if not path.is_file():
+            raise UserError(f"no recipe file {path}: give a file that exists, or one of {', '.join(recipe_names())}")
+    else:
+        path = RECIPES / f"{registry.choose('recipe', name_or_file, recipe_names())}.toml"
+    try:
+        keys = {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # also for numbers too long and lists too deep
+        raise UserError(f"{path}: not a TOML file: {error}: fix it") from error
+    keys = _with_files(keys, path.parent)
+    # A file or a checkpoint beside the recipe; anything else is a name, or a path from the current folder.
+    for key, file in (("dataset", ""), ("sft_dataset", ""), ("checkpoint", "config.json"), ("checkpoint", "")):
+        if isinstance(keys.get(key), str) and os.path.isfile(path.parent / keys[key] / file):
+            keys[key] = os.path.abspath(path.parent / keys[key])
+    return keys
+
+
+def configure(model: str | None, recipe: str | None, options: dict[str, Any], settings: list[str]) -> Configuration:
+    """The configuration of a recipe, options and `--set key=value`; the later wins. An option of None was not given.
+
+    Raises UserError if a key or value is wrong, or a text holds a secret.
+    """
+    values = read_recipe(recipe) if recipe else {}
+    values |= _model_values(model or (None if recipe else "tiny"), has_recipe=recipe is not None)
+    if options.get("format") not in (None, values.get("format")):
+        # Another format than the recipe's has its own rewards and language.
+        values = {key: value for key, value in values.items() if key not in ("rewards", "language")}
+    values |= {key: value for key, value in options.items() if value is not None}
+    values |= _with_files({key: _toml_value(text) for key, text in key_values("--set", settings).items()}, Path())
+    refuse_secrets({f"recipe key {key}": str(value) for key, value in values.items()})
+    return check(values)
+
+
+def _with_files(values: dict[str, Any], folder: Any) -> dict[str, Any]:
+    """`values` with the text of a chat template's file and the absolute paths of rewards and data files in `folder`."""
+    for key, value in values.items():
+        if isinstance(value, str) and not _can_be_encoded(key, value):
+            raise UserError(f"recipe key {key}: contains a character that cannot be encoded: remove it")
+    template, rewards = values.get("chat_template"), values.get("rewards")
+    if isinstance(template, str) and template.endswith(".jinja"):
+        values = values | {"chat_template": _read_text("chat_template", folder / template)}
+    if isinstance(rewards, str) and rewards.endswith(".py"):
+        path = Path(folder / rewards).resolve()
+        sha = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        values = values | {"rewards": str(path), "rewards_sha": sha}
+    for key in ("data", "sft_data", "also_tasks"):
+        if isinstance(values.get(key), str):
+            values = values | {key: str(Path(folder / values[key]).resolve())}
+    return values
+
+
+def _can_be_encoded(key: str, text: str) -> bool:
+    """Whether a text can be stored: a path may have bytes that are not UTF-8, a prompt not; neither may have NUL."""
+    with suppress(UnicodeEncodeError):
+        return b"\0" not in (text.encode() if key in TEXTS else os.fsencode(text))
+    return False
+
+
+def _read_text(key: str, path: Any) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe key {key}: {path} cannot be read: give a UTF-8 text file that exists") from error
+
+
+def _model_values(model: str | None, has_recipe: bool) -> dict[str, Any]:
+    """The keys that `--model` sets: those of a file, a folder, a hub id or a recipe."""
+    if model is None:
+        return {}
+    path = Path(model)
+    if path.is_file() and model not in recipe_names():
+        return {"name": path.name.removesuffix(".gguf"), "checkpoint": os.path.abspath(path)}
+    if path.suffix.lower() == ".gguf":
+        raise UserError(f"--model {model}: no such file: give a GGUF file that exists")
+    # A run folder may have a recipe's name; the recipe is meant.
+    if path.is_dir() and (model not in recipe_names() or (path / "config.json").is_file()):
+        return {"name": path.resolve().name, "checkpoint": str(path.resolve())}
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+        return {"name": model.rpartition("/")[2], "checkpoint": model}
+    if "/" in model:
+        raise UserError(f"no checkpoint folder {model}: give a folder that exists, a hub id or a recipe's name")
+    recipe = read_recipe(registry.choose("model", model, recipe_names()))
+    return {key: recipe[key] for key in ("name", "checkpoint")} if has_recipe else recipe
+
+
+def key_values(option: str, texts: list[str]) -> dict[str, str]:
+    """The key=value texts of a repeated option as a dict. Raises UserError if one has no `=`."""
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"{option} {text}: write {option} key=value")
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
+
+
+def _toml_value(text: str) -> Any:
+    """`text` as TOML would read it as a value; a bare word is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
+
+
+def read_system_prompt(name_or_file: str) -> str:
+    """`default`, `none`, or the text of a file. Raises UserError if it is neither."""
+    if name_or_file in ("default", "none"):
+        return name_or_file
+    try:
+        return Path(name_or_file).read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--system-prompt {name_or_file}: give 'default', 'none' or a UTF-8 text file") from error

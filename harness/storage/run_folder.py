@@ -1,0 +1,215 @@
+"""The run folder: where its files are, and each side's completions, scores and metrics."""
+
+import gc
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from harness.config import Configuration, check
+from harness.errors import UserError
+from harness.storage import result_files, validation
+from harness.storage.files import write_bytes, write_json
+from harness.storage.integrity import FileHashes
+from harness.storage.lock import hold
+from harness.storage.run_record import RunRecord
+from harness.storage.stages import BASE, SIDES
+from harness.types import Comparison, Completion, Evaluation, MetricValue, OverSeeds
+
+SIDE_FILES = ("completions.jsonl", "scores.jsonl", "metrics.json")
+TRAINING_FILES = ("log.jsonl", "probes.jsonl", "rollouts.jsonl")
+
+
+def run_and_side(place: Path) -> tuple[Path, str | None]:
+    """The run folder and the side that RUN/side names; for any other place the place itself, and None."""
+    if place.name in SIDES and (place.parent / "run.json").is_file() and not (place / "run.json").is_file():
+        return place.parent, place.name
+    return place, None
+
+
+class Run:
+    """One run folder. `record` is its run.json, `hashes` those of its finished files."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.record = RunRecord(path / "run.json")
+        self.hashes = FileHashes(path, self.record)
+        self.lock_file: IO | None = None
+        # The run of several trainings that this one belongs to.
+        self.parent: Run | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """An existing run. Raises UserError if there is none in `path`."""
+        if not (path / "run.json").is_file():
+            raise UserError(f"{path}: not a run folder (no run.json): give the folder that `harness run` named")
+        return cls(path)
+
+    @classmethod
+    def create(cls, path: Path, config: Configuration, command: str, fresh: bool = False) -> "Run":
+        """A new run of `config` in `path`, or the one that is there, to continue. `fresh` renames an old folder first.
+
+        `command` is what a user types to repeat it. Raises UserError if the folder holds anything else, or a run of
+        another configuration.
+        """
+        run = cls(path)
+        try:
+            if fresh and (path / "run.json").exists():
+                path = path.resolve()
+                cls(path).lock()
+                path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}"))
+            if (path / "run.json").is_file():
+                run._refuse_another(config)
+                return run
+            # A killed process may leave a file under its temporary name.
+            if path.exists() and any(each.suffix != ".part" for each in path.iterdir()):
+                raise UserError(f"{path}: not empty and not a run folder: give another --output")
+            path.mkdir(parents=True, exist_ok=True)
+            run.record.create(command, config)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror}): give another --output") from error
+        return run
+
+    def _refuse_another(self, config: Configuration) -> None:
+        # A key that an older version did not have counts as its default.
+        before, now = self.config.identity, config.identity
+        changed = [key for key in before | now if before.get(key) != now.get(key)]
+        if changed:
+            key = changed[0]
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise UserError(
+                f"{self.path} was made by another configuration ({key}: {before.get(key)!r} there, "
+                f"{now.get(key)!r} now{more}): give another --output, or --fresh to start over (the old folder is kept)"
+            )
+
+    def lock(self) -> None:
+        """Lock the folder for this process and the stages it starts. Raises UserError if another process uses it."""
+        self.lock_file = hold(self.path)
+
+    @property
+    def config(self) -> Configuration:
+        # An older version evaluated the first problems of a file.
+        return check({"limit_order": "file"} | self.record.configuration)
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report" / "index.html"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "train" / "adapter"
+
+    @property
+    def sft_folder(self) -> Path:
+        """What SFT leaves: a folder like train/, with the adapter that GRPO continues from."""
+        return self.path / "train" / "sft"
+
+    def adapter_of(self, side: str) -> str | None:
+        """The adapter of a side; None for the base model alone. Raises UserError if it was changed after training."""
+        if side == BASE:
+            return None
+        if self.config.adapter:
+            return self.config.adapter
+        adapter = self.sft_folder / "adapter" if side == "sft" else self.adapter
+        self.hashes.verify(adapter)
+        return str(adapter.resolve())
+
+    def take_over(self, other: "Run", stage: str, places: Sequence[str]) -> None:
+        """Copy a finished stage of another run, its files at or below `places`, and mark it as done here."""
+        files = [name for name in other.hashes.stored() if any(Path(name).is_relative_to(each) for each in places)]
+        other.hashes.verify(*(other.path / name for name in files))
+        for name in files:
+            write_bytes(self.path / name, (other.path / name).read_bytes())
+        self.hashes.add(*(self.path / name for name in files))
+        self.record.mark(stage, "done", 0.0, other.record.provenance.get(stage, {}))
+
+    def finished_sides(self) -> list[str]:
+        """The sides with all their completions. Raises UserError if there is none, or if completions are gone."""
+        done = [side for side in SIDES if self.record.is_done(side)]
+        for side in done:
+            if not self.has_completions(side):
+                self.hashes.verify(self.path / side / "completions.jsonl")
+                raise UserError(f"{self.path / side}: its replies are gone: run again with --fresh")
+        if not done:
+            raise UserError(f"{self.path}: no finished evaluation: run `harness eval` or `harness run` first")
+        return done
+
+    def has_completions(self, side: str) -> bool:
+        """Whether a side's journal holds anything."""
+        journal = self.path / side / "completions.jsonl"
+        return journal.is_file() and journal.stat().st_size > 0
+
+    def completions(self, side: str) -> list[Completion]:
+        """The completions of a side, as far as it has come, in the dataset's order."""
+        path = self.path / side / "completions.jsonl"
+        self.hashes.verify(path)
+        return result_files.read_completions(path)
+
+    def metrics(self, side: str) -> dict[str, MetricValue]:
+        """A side's metrics. Raises UserError if there are none, or if they are damaged."""
+        file = self.path / side / "metrics.json"
+        self.hashes.verify(file)
+        if not file.is_file():
+            raise UserError(f"{file.parent}: no scored evaluation here: run `harness run` or `harness score` first")
+        return result_files.read_metrics(file)
+
+    def evaluation(self, side: str) -> Evaluation:
+        """One scored side. Raises UserError if there is none, or if its files do not belong together."""
+        folder, metrics = self.path / side, self.metrics(side)
+        self.hashes.verify(folder / "scores.jsonl")
+        record, completions = self.record.read(), self.completions(side)
+        scores = result_files.read_scores(folder / "scores.jsonl")
+        if scores.keys() != {each.place for each in completions}:
+            raise UserError(
+                f"{folder}: {len(completions)} replies and {len(scores)} scores that do not belong together: score "
+                f"them again with `harness score {self.path}`"
+            )
+        return Evaluation(
+            name=side,
+            completions=tuple(completions),
+            scores=tuple(scores[completion.place] for completion in completions),
+            metrics=metrics,
+            provenance=record["provenance"].get(side, {}),
+            settings=record["configuration"],
+        )
+
+    def evaluations(self) -> list[Evaluation]:
+        """Every finished side, in order."""
+        # Millions of small objects that all stay: the garbage collector would go through them again and again.
+        gc.disable()
+        try:
+            return [self.evaluation(side) for side in SIDES if self.record.is_done(side)]
+        finally:
+            gc.enable()
+
+    def chosen_evaluations(self, side: str | None) -> list[Evaluation]:
+        """All finished sides, or the one that is named. Raises UserError if there is none."""
+        if side is None:
+            self.finished_sides()
+            return self.evaluations()
+        if not self.record.is_done(side):
+            raise UserError(f"{self.path / side}: this side is not finished: finish the run, or name another side")
+        return [self.evaluation(side)]
+
+    def comparison(self) -> dict:
+        """comparison.json as Comparison.as_dict() made it. Raises UserError if it is damaged."""
+        file, fix = self.path / "comparison.json", f"make it again with `harness score {self.path}`"
+        self.hashes.verify(file)
+        # An older version may have written neither.
+        return {"warnings": [], "others": []} | validation.read(Comparison, file, fix)
+
+    def write_comparison(self, comparison: Comparison) -> None:
+        write_json(self.path / "comparison.json", comparison.as_dict())
+        self.hashes.add(self.path / "comparison.json")
+
+    def seeds(self) -> dict[str, OverSeeds] | None:
+        """The differences over several trainings, by metric; None if the run has none."""
+        file = self.path / "seeds.json"
+        self.hashes.verify(file)
+        return result_files.read_seeds(file, f"run `harness report {self.path}`") if file.is_file() else None
+
+    def extra_task_differences(self) -> dict | None:
+        """The differences of lm-eval's tasks; None if the run has none."""
+        file = self.path / "also" / "comparison.json"
+        self.hashes.verify(file)
+        return result_files.read_extra_task_differences(file) if file.is_file() else None

@@ -1,0 +1,106 @@
+"""run.json: the configuration asked for, the state of each stage, and what each stage noted about itself."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from harness import __version__
+from harness.config import Configuration
+from harness.storage import validation
+from harness.storage.files import write_json
+from harness.storage.schema import Record
+from harness.storage.stages import LAST, REPORT, state_names
+
+
+class RunRecord:
+    """One run.json, read again each time, as every stage is a process of its own that writes into it."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def create(self, command: str, config: Configuration) -> None:
+        """Write the record of a run in which nothing is done yet. `command` is what a user types to repeat it."""
+        configuration = config.model_dump(mode="json")
+        self.write(
+            {
+                "command": command,
+                "version": __version__,
+                "configuration": configuration,
+                "stages": {},
+                "provenance": {},
+            }
+        )
+
+    def read(self) -> dict:
+        """The whole of run.json. Raises UserError if it is damaged."""
+        return validation.read(Record, self.file, "give another run folder")
+
+    def write(self, record: dict) -> None:
+        """Replace the whole of run.json."""
+        write_json(self.file, record)
+
+    @property
+    def command(self) -> str:
+        return self.read()["command"]
+
+    @property
+    def configuration(self) -> dict:
+        """The configuration as it was written, perhaps by an older version."""
+        return self.read()["configuration"]
+
+    @property
+    def stages(self) -> dict[str, dict]:
+        """State and seconds of each stage that was started."""
+        return self.read()["stages"]
+
+    @property
+    def provenance(self) -> dict[str, dict]:
+        """What each stage noted about itself."""
+        return self.read()["provenance"]
+
+    def is_done(self, stage: str) -> bool:
+        """Whether a stage is finished; one that makes two sides, whether both are."""
+        stages = self.stages
+        return all(stages.get(name, {}).get("state") == "done" for name in state_names(stage))
+
+    def unfinished(self) -> str | None:
+        """The first stage that was started, or has to follow a finished one, and is not finished; the report aside."""
+        record = self.read()
+        trains = self.is_done("train") or record["configuration"].get("training_seeds") is not None
+        due = dict.fromkeys((*record["stages"], *((LAST,) if trains else ())))
+        return next((stage for stage in due if stage != REPORT and not self.is_done(stage)), None)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[dict]:
+        """Mark a stage as running, then as done with its seconds; what the body puts into the dict is its provenance.
+
+        If the body fails, the stage is marked as stopped.
+        """
+        started, provenance = time.monotonic(), {}
+        earlier = self.stages.get(name, {}).get("seconds", 0.0)
+        self.mark(name, "running", earlier, provenance)
+        try:
+            yield provenance
+        except BaseException:
+            with suppress(OSError):  # on a full disk the first error is the one to show
+                self.mark(name, "stopped", earlier + time.monotonic() - started, provenance)
+            raise
+        self.mark(name, "done", earlier + time.monotonic() - started, provenance)
+
+    def mark(self, stage: str, state: str, seconds: float, provenance: dict) -> None:
+        """Write the state of a stage, and its provenance if there is any."""
+        record = self.read()
+        record["stages"][stage] = {"state": state, "seconds": round(seconds, 1)}
+        if provenance:
+            record["provenance"][stage] = provenance
+        self.write(record)
+
+    def set_provenance(self, stage: str, provenance: dict) -> None:
+        """Write what a stage that is still running knows about itself so far."""
+        record = self.read()
+        self.write(record | {"provenance": record["provenance"] | {stage: provenance}})
+
+    def set_command(self, command: str, config: Configuration) -> None:
+        """Write the command that continues the run, and the configuration with its throughput settings."""
+        self.write(self.read() | {"command": command, "configuration": config.model_dump(mode="json")})
