@@ -179,7 +179,7 @@ class AdapterEffect:
 
     `difference`: the largest change of a token's log-probability, or the share of greedy completions that change, which
     is weaker evidence; `noise`: the same between two passes of the base; `leak`: how far, of the way from base to
-    adapter, the base moves when both share a batch (0 not at all, 1 the whole way).
+    adapter, the base moves when both share a batch (0 not at all, 1 the whole way), beyond what such a batch does.
     """
 
     evidence: Literal["log-probabilities", "greedy replies"]

@@ -15,7 +15,7 @@ Provenances = Mapping[str, Mapping[str, Any]]
 
 def warnings(run: Run, provenances: Provenances, comparison: Mapping[str, Any]) -> tuple[str, ...]:
     """Warnings, to be read before any figure; `provenances` are the sides', by name."""
-    record = run.record
+    record = run.record.read()
     alone = ((side, record["configuration"], known) for side, known in provenances.items())
     compared = comparison["warnings"] if comparison["metrics"] else other_weights(alone)
     health = (text for stage in ("train", "after") for text in record["provenance"].get(stage, {}).get("health", ()))

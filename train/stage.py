@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -103,8 +104,17 @@ def _set_environment(folder: Path) -> None:
     # A compiled step is no quicker, and compiling takes minutes more: baselines/peers/training_speed.json.
     os.environ.setdefault("UNSLOTH_COMPILE_DISABLE", "1")
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_folder() / "unsloth"))
+    # Two trainings that start on one machine at once would ask for one and the same port.
+    if "WORLD_SIZE" not in os.environ:
+        os.environ.setdefault("MASTER_PORT", str(_free_port()))
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
     os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
+
+
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
 def record_problems(stage: Training, run: Run, dataset: Dataset, **facts: Any) -> None:

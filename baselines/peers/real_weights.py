@@ -75,7 +75,7 @@ def main() -> None:
 
 def figures(run: Run) -> dict[str, Any]:
     """The content of a run folder so far: seconds of each stage, metrics of each side, trainings, verdicts."""
-    record = run.record
+    record = run.record.read()
     found: dict[str, Any] = {
         "stages": record["stages"],
         "configuration": {key: _name(value) for key, value in record["configuration"].items()},

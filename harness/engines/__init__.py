@@ -108,13 +108,15 @@ def random_seed(request: Request) -> int:
     return int.from_bytes(random_key(request)[:4], "big") >> 1
 
 
-def effect_of(base: Sequence, adapted: Sequence, again: Sequence, beside: Sequence, prompts: int) -> AdapterEffect:
+def effect_of(
+    base: Sequence, adapted: Sequence, again: Sequence, in_batch: tuple[Sequence, Sequence], prompts: int
+) -> AdapterEffect:
     """The effect of an adapter on the probes.
 
-    From the values of the base alone, of the adapter, of the base alone again, and of the base in a batch beside the
-    adapter; each are log-probabilities, token by token, or whole greedy completions.
+    From the values of the base alone, of the adapter alone, of the base alone again, and of the base in a batch beside
+    itself and in one beside the adapter; each are log-probabilities, token by token, or whole greedy completions.
     """
-    shared = _leak(base, adapted, beside)
+    shared = _leak(adapted, *in_batch)
     if isinstance(base[0], str):
         difference, noise = (sum(_changes(base, other)) / len(base) for other in (adapted, again))
         return AdapterEffect("greedy replies", difference, noise, shared, prompts)
@@ -122,8 +124,9 @@ def effect_of(base: Sequence, adapted: Sequence, again: Sequence, beside: Sequen
     return AdapterEffect("log-probabilities", difference, noise, shared, prompts)
 
 
-def _leak(base: Sequence, adapted: Sequence, beside: Sequence) -> float:
-    from_base, from_adapted = sum(_changes(base, beside)), sum(_changes(adapted, beside))
+def _leak(adapted: Sequence, beside_base: Sequence, beside_adapter: Sequence) -> float:
+    # A batch alone changes the last bits, which is more than an adapter does that has hardly learned.
+    from_base, from_adapted = sum(_changes(beside_base, beside_adapter)), sum(_changes(adapted, beside_adapter))
     return from_base / (from_base + from_adapted) if from_base else 0.0
 
 

@@ -120,9 +120,12 @@ class OpenAIEngine:
 
         # One at a time: other requests in a batch change the last bits.
         alone = [[value for request in side for value in probed([request])[0][1]] for side in (base, adapted, base)]
-        together = {request.key: values for request, values in probed([*base, *adapted])}
-        beside = [value for request in base for value in together[request.key]]
-        return effect_of(*alone, beside, len(base))
+
+        def beside(others: list[Request]) -> list:
+            values = {request.key: values for request, values in probed([*others, *base])}
+            return [value for request in base for value in values[request.key]]
+
+        return effect_of(*alone, (beside(base), beside(adapted)), len(base))
 
     def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
         ((_, completion),) = next(self.generate([request], frozenset(), sampling))

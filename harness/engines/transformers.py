@@ -127,7 +127,7 @@ class TransformersEngine:
             for adapter in (False, True, False)
         )
         # The two never share a batch.
-        return effect_of(base, adapted, again, base, len(requests))
+        return effect_of(base, adapted, again, (base, base), len(requests))
 
     def _log_probabilities(self, prompt: str, adapted: bool) -> list[float]:
         """Log-probabilities of the tokens of the fixed continuation, natural."""

@@ -184,9 +184,13 @@ class VllmEngine:
             [value for request in requests for value in self._log_probabilities([request], [adapter])[0]]
             for adapter in (False, True, False)
         )
-        beside = self._log_probabilities([*requests, *requests], [False] * len(requests) + [True] * len(requests))
-        beside = [value for each in beside[: len(requests)] for value in each]
-        return effect_of(base, adapted, again, beside, len(requests))
+
+        def beside(adapter: bool) -> list[float]:
+            sides = [False] * len(requests) + [adapter] * len(requests)
+            values = self._log_probabilities([*requests, *requests], sides)[: len(requests)]
+            return [value for each in values for value in each]
+
+        return effect_of(base, adapted, again, (beside(False), beside(True)), len(requests))
 
     def _log_probabilities(self, requests: Sequence[Request], adapted: Sequence[bool]) -> list[list[float]]:
         """Log-probabilities of the tokens of the fixed continuation, for each request, all in one batch."""

@@ -144,7 +144,7 @@ def by_seed(config: Configuration, after: Evaluation) -> dict[int, Evaluation]:
 
 def _hashes(runs: Iterable[Run]) -> dict[str, str]:
     """The hashes of the seeds' sides as they stand, by file."""
-    files_of = {run.path.name: run.record.get("files", {}) for run in runs}
+    files_of = {run.path.name: run.hashes.stored() for run in runs}
     return {
         f"{name}/{LAST}/{file}": files.get(f"{LAST}/{file}", "")
         for name, files in files_of.items()

@@ -1,8 +1,10 @@
 """The training stage: what it learns from, what it says of itself, what stops it and how it goes on."""
 
 import json
+import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -27,6 +29,23 @@ def test_a_run_whose_every_completion_is_cut_off_is_called_out(harness, tmp_path
     page = (tmp_path / "r/report/index.html").read_text()
     assert said in page.split("</header>")[0]
     assert said in (tmp_path / "r/report/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "free"), [({}, True), ({"MASTER_PORT": "1234"}, False), ({"WORLD_SIZE": "2"}, False)]
+)
+def test_a_training_takes_a_free_port_unless_it_is_told_which(given, free, tmp_path, monkeypatch):
+    """torch's default is one and the same port: the second of two trainings on a machine ended there."""
+    for name in ("MASTER_PORT", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    stage._set_environment(tmp_path)
+    port = os.environ.get("MASTER_PORT")
+    assert port == given.get("MASTER_PORT", port if free else None)
+    if free:
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", int(port)))
 
 
 def constant(values):

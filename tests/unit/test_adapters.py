@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from baselines.peers.random_checkpoint import make_checkpoint
+from harness.engines import effect_of
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
 from harness.models import adapter_layers, adapters, checkpoints, loading
@@ -204,6 +205,27 @@ def test_every_kind_of_adapter_answers_beside_its_base(tmp_path, experts, base, 
     assert effect.acts
     assert not effect.leaks
     assert both._log_probabilities(request.prompt, False) == alone._log_probabilities(request.prompt, False)
+
+
+ALONE, ADAPTED, ROUNDED = [-1.0, -2.0, -3.0], [-1.5, -2.5, -2.0], [-1.03, -1.96, -3.05]
+
+
+@pytest.mark.parametrize(
+    ("adapted", "beside_base", "beside_adapter", "leaks"),
+    [
+        (ADAPTED, ALONE, ALONE, False),
+        (ADAPTED, ALONE, ADAPTED, True),
+        (ADAPTED, ROUNDED, ROUNDED, False),
+        (ADAPTED, ROUNDED, [-1.52, -2.49, -2.04], True),
+        # An adapter that has hardly learned: a batch alone moves the base more than it does.
+        ([-1.0, -2.001, -3.0], ROUNDED, ROUNDED, False),
+        (["four", "five"], ["four", "six"], ["four", "six"], False),
+        (["four", "five"], ["one", "six"], ["four", "five"], True),
+    ],
+)
+def test_what_a_batch_alone_changes_is_no_leak(adapted, beside_base, beside_adapter, leaks):
+    base = ALONE if isinstance(adapted[0], float) else ["one", "six"]
+    assert effect_of(base, adapted, base, (beside_base, beside_adapter), 1).leaks is leaks
 
 
 def changed(adapter: Path, settings: dict | None = None, tensors=lambda found: found) -> str:
