@@ -1,4 +1,4 @@
-"""The picture of harness/README.md: which folder imports which, as Mermaid text.
+"""The picture of harness/README.md, which folder imports which, and its table of folders and modules.
 
     python tests/house_picture.py          # writes it into harness/README.md
 
@@ -17,6 +17,7 @@ SHOWN = (
     "harness.parsing", "harness.types",
 )  # fmt: skip
 START, END = "```mermaid\n", "```\n"
+HEAD = "| in harness/ | what it does | modules |\n|---|---|---|\n"
 
 
 def modules() -> dict[str, Path]:
@@ -90,11 +91,27 @@ def picture() -> str:
     return START + "\n".join(["flowchart TD", *rows]) + "\n" + END
 
 
+def table() -> str:
+    """The folders and files of harness/, each with the first sentence of its docstring, a folder with its modules."""
+    rows = []
+    for place in sorted((ROOT / "harness").iterdir(), key=lambda each: (each.is_file(), each.name)):
+        file = place / "__init__.py" if place.is_dir() else place
+        if file.suffix != ".py" or not file.is_file() or place.name.startswith("__"):
+            continue
+        inside = sorted(each.stem for each in place.glob("*.py") if each != file) if place.is_dir() else []
+        name = f"{place.name}/" if place.is_dir() else place.name
+        sentence = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))).partition("\n")[0]
+        rows.append(f"| [{name}]({name}) | {sentence} | {', '.join(inside)} |\n")
+    return HEAD + "".join(rows)
+
+
 def main() -> None:
-    """Put the picture where the page has the old one."""
+    """Put picture and table where the page has the old ones."""
     text = PAGE.read_text(encoding="utf-8")
     head, _, rest = text.partition(START)
-    PAGE.write_text(head + picture() + rest.partition(END)[2], encoding="utf-8")
+    text = head + picture() + rest.partition(END)[2]
+    head, _, rest = text.partition(HEAD)
+    PAGE.write_text(head + table() + rest[rest.index("\n\n") + 1 :], encoding="utf-8")
 
 
 if __name__ == "__main__":

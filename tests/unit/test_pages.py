@@ -96,4 +96,5 @@ def test_links_lead_somewhere(page):
 
 def test_the_picture_is_as_the_imports_are():
     page = house_picture.PAGE.read_text(encoding="utf-8")
-    assert house_picture.picture() in page, "run python tests/house_picture.py"
+    made = house_picture.picture(), house_picture.table()
+    assert all(each in page for each in made), "run python tests/house_picture.py"
