@@ -101,7 +101,7 @@ def test_every_reply_can_be_found(page, run):
     page.get_by_label("Search").fill("")
     page.get_by_label("Change").select_option("gained")
     counts(page, "31 of 40")
-    page.get_by_label("The last reply is").select_option("layout")
+    page.get_by_label("The last reply is").select_option("format")
     counts(page, "0 of 40")
 
 
