@@ -144,7 +144,7 @@ MISTAKES = [
     (lambda file: cut(file, 0.99), "no whole GGUF file"),
     (lambda file: gguf_files.write(file, general__type="adapter"), "a LoRA adapter, not a model: give its base"),
     (lambda file: gguf_files.write(file, general__type="mmproj"), "not a language model"),
-    (lambda file: gguf_files.write(file, general__architecture="clip"), "no language model"),
+    (lambda file: gguf_files.write(file, general__architecture="clip"), "not a language model"),
     (lambda file: gguf_files.write(file, general__architecture="mamba"), "architecture mamba is not read here"),
     (lambda file: gguf_files.write(file, split__count=3), "llama-gguf-split --merge"),
     (lambda file: gguf_files.write(file, tokenizer__ggml__pre="dbrx"), "rules dbrx.* is not known here"),
