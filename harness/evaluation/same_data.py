@@ -19,7 +19,7 @@ CHANGED = {
 def refuse_changed_data(run: Run) -> None:
     """Raises UserError if a stage of the run started with other problems than the data has now."""
     config, provenance, shas = run.config, run.record.provenance, {}
-    stages = {part: stage for stage in STAGES.values() if stage.data for part in stage.parts}
+    stages = {part: stage for stage in STAGES.values() if stage.data for part in stage.state_names}
     for part, stage in stages.items():
         recorded = provenance.get(part, {})
         # A training of an older program may have had problems among its own that were evaluated.
