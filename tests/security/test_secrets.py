@@ -96,7 +96,7 @@ def test_a_tracker_that_is_offline(tracker, job, tmp_path):
 from pathlib import Path
 from harness.storage.run_folder import Run
 from train import trackers
-tracker = trackers._opened({tracker!r}, Run(Path("r")))
+tracker = trackers._open({tracker!r}, Run(Path("r")))
 tracker.log({{"train/reward": 1.0}}, 1)
 tracker.close()
 """
