@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from peft.helpers import rescale_adapter_scale
@@ -15,9 +15,7 @@ from harness.evaluation.prompts import system_text
 from harness.models import chat
 from harness.parsing import formats
 from harness.parsing.formats import FORMATS
-
-if TYPE_CHECKING:
-    from train.stage import Training
+from train.training import Training
 
 # Question, reasoning, answer.
 EXAMPLES = (
@@ -30,7 +28,7 @@ EXAMPLES = (
 NAME = "fixed_texts"
 
 
-def write(stage: "Training", trainer: Any, folder: Path) -> None:
+def write(stage: Training, trainer: Any, folder: Path) -> None:
     """Write the record beside the adapter in `folder`. Raises UserError if the rollouts' engine ran another adapter."""
     texts = fixed_texts(stage.config, stage.tokenizer)
     if not texts:
@@ -79,7 +77,7 @@ def _token_scores(model: Any, texts: Sequence[Text]) -> tuple[float, ...]:
     return tuple(values)
 
 
-def _rollout_scores(stage: "Training", trainer: Any, texts: Sequence[Text]) -> tuple[Scores | None, str]:
+def _rollout_scores(stage: Training, trainer: Any, texts: Sequence[Text]) -> tuple[Scores | None, str]:
     """Scores by the vLLM that the training generated with; None with the reason if it cannot score."""
     if stage.config.rollouts == "generate":
         return None, ""

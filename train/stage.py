@@ -7,12 +7,10 @@ import socket
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.config import Configuration
 from harness.console import progress
 from harness.engines import agreement
 from harness.errors import UserError
@@ -26,31 +24,9 @@ from harness.storage.stages import Stage
 from harness.types import Dataset
 from train.backends import TRAINERS, fitted, trainer_name
 from train.faults import faults_named
+from train.training import Training
 
 ADAPTER_FILES = ("adapter_config.json", WEIGHTS)
-
-
-@dataclass
-class Training:
-    """A stage under way, in one of perhaps several processes.
-
-    `row` is the stage's in the table; `config` is as this machine can run it; `ends` are the tokens that end a
-    completion; training continues from `checkpoint`, after `done` steps; only the `first` process writes what is not
-    the trainer's own; `provenance` goes into run.json.
-    """
-
-    row: Stage
-    config: Configuration
-    backend: Any
-    tokenizer: Any
-    ends: frozenset[int]
-    folder: Path
-    quiet: bool
-    first: bool
-    checkpoint: Path | None
-    done: int
-    replaced: dict[str, str]
-    provenance: dict
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 from harness.console import progress
 from harness.storage.files import cut_journal, json_line
 from train import health
-from train.stage import Training
+from train.training import Training
 
 
 class StepLog(TrainerCallback):

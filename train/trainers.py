@@ -14,7 +14,7 @@ from harness.rewards import Reward
 from train import arguments
 from train.grpo_trainer import GrpoTrainer
 from train.rows import Prompts
-from train.stage import Training
+from train.training import Training
 
 
 def grpo_trainer(
