@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.parsing import formats
 from harness.parsing.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
 from harness.parsing.named_formats import DEFAULT_FORMAT, FORMATS
-from harness.types import ANSWERED_BY, Sampling
+from harness.types import ACCURACY_FLEXIBLE, Sampling
 
 EMBEDDED = "embedded"
 # Placeholders in a chat template that the format fills in.
@@ -159,7 +159,7 @@ class Configuration(BaseModel):
         language = LANGUAGE_CODES.get(str(values["language"]).casefold(), values["language"])
         values["language"] = registry.choose("language", language, [*LANGUAGES, NO_TARGET])
         if values.get("stop_early") is True:
-            values["primary"] = values.get("primary") or ANSWERED_BY
+            values["primary"] = values.get("primary") or ACCURACY_FLEXIBLE
         template = values.get("chat_template")
         if isinstance(template, str):
             format, target = FORMATS[name], None if values["language"] == NO_TARGET else values["language"]

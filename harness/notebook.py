@@ -12,13 +12,14 @@ import numpy as np
 
 from harness.console.markdown import one_line
 from harness.errors import UserError
+from harness.metric_definitions import definition_of
 from harness.statistics import headline
 from harness.statistics.compare import compare
 from harness.statistics.metric_rows import COLUMNS, MetricRow, metric_row
 from harness.statistics.pairs import columns
 from harness.storage.run_folder import Run
 from harness.types import (
-    FLIPS_BY,
+    ACCURACY_STRICT,
     Comparison,
     Completion,
     Difference,
@@ -26,7 +27,6 @@ from harness.types import (
     MetricValue,
     OverSeeds,
     Score,
-    definition_of,
     stopped_early,
 )
 
@@ -140,8 +140,8 @@ class StoredRun:
         )
 
     def __repr__(self) -> str:
-        row = zip(self._head, self._cells(FLIPS_BY), strict=True)
-        return f"{one_line(self.path)}\n{FLIPS_BY}: {', '.join(' '.join(each) for each in row)}"
+        row = zip(self._head, self._cells(ACCURACY_STRICT), strict=True)
+        return f"{one_line(self.path)}\n{ACCURACY_STRICT}: {', '.join(' '.join(each) for each in row)}"
 
     def _repr_html_(self) -> str:
         rows = [(row.name, *self._cells(name)) for name, row in self._rows.items()]

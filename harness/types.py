@@ -24,13 +24,14 @@ from typing import Any, Literal
 FinishReason = Literal["stop", "length"]
 Equality = Literal["number", "math"]
 CUT_OFF: FinishReason = "length"
-FLIPS_BY = "accuracy_strict"
-ANSWERED_BY = "accuracy_flexible"
+ACCURACY_STRICT = "accuracy_strict"
+ACCURACY_FLEXIBLE = "accuracy_flexible"
 NO_EVIDENCE = "no evidence either way"
 DESCRIBED = "described"
 NOT_COMPARED = "not compared"
-# How often the base's disagreement the adapter's must be, and at least which share of what the adapter changes.
-FAR, SHARE = 3.0, 0.1
+# Two engines disagree about an adapter whose difference between them is more than so many times the base's, and more
+# than such a share of what the adapter changes.
+TIMES_BASE, SHARE_OF_EFFECT = 3.0, 0.1
 # Weights that are quantized in the checkpoint already.
 AS_STORED = "as stored"
 
@@ -233,7 +234,7 @@ class Agreement:
 
     @property
     def fails(self) -> bool:
-        return self.adapter > max(self.resolution, SHARE * self.effect)
+        return self.adapter > max(self.resolution, SHARE_OF_EFFECT * self.effect)
 
     @property
     def is_conclusive(self) -> bool:
@@ -242,7 +243,7 @@ class Agreement:
 
     @property
     def resolution(self) -> float:
-        return FAR * max(self.base, self.rounding)
+        return TIMES_BASE * max(self.base, self.rounding)
 
 
 @dataclass(frozen=True)
@@ -296,65 +297,10 @@ class Score:
     def flip(self, after: "Score") -> str | None:
         """Which side is correct and in the required format: `gained` (after alone), `lost` (before alone), `both` or
         `neither`; None where a side is unscored."""
-        values = self.scores[FLIPS_BY], after.scores[FLIPS_BY]
+        values = self.scores[ACCURACY_STRICT], after.scores[ACCURACY_STRICT]
         if None in values:
             return None
         return {(0, 1): "gained", (1, 0): "lost", (1, 1): "both", (0, 0): "neither"}[values]
-
-
-@dataclass(frozen=True)
-class MetricDefinition:
-    """What a metric says of one completion.
-
-    `share`: each completion scores 0 or 1; `percent`: its mean is shown in percent; `better`: 1 where more is
-    better, -1 where less is, 0 where neither.
-    """
-
-    about: str
-    share: bool = True
-    percent: bool = True
-    better: int = 1
-
-    def show(self, value: float | None, signed: bool = False) -> str:
-        """A mean as text; `signed`: a difference, of percents in percentage points (pp)."""
-        if value is None:
-            return "unknown"
-        if signed:
-            return f"{100 * value:+.1f} pp" if self.percent else f"{value:+.2f}"
-        return f"{value:.1%}" if self.percent else f"{value:.2f}"
-
-    def interval(self, low: float | None, high: float | None, signed: bool = False) -> str:
-        """Both ends as text, of a difference where `signed`; empty where they are not known."""
-        if low is None or high is None:
-            return ""
-        return f"{self.show(low, signed).removesuffix(' pp')} … {self.show(high, signed)}"
-
-
-METRIC_DEFINITIONS = {
-    "format_strict": MetricDefinition("the whole reply is exactly in the required format"),
-    "format_tags": MetricDefinition("share of the format's tags that occur exactly once", share=False),
-    "accuracy_strict": MetricDefinition("correct and in the required format"),
-    "accuracy_flexible": MetricDefinition("the final answer is correct, wherever it stands"),
-    "language_ratio": MetricDefinition("the reasoning is in the target language"),
-    "language_raw": MetricDefinition("the whole reply is labelled as the target language"),
-    "truncated": MetricDefinition("cut off at the token limit", better=-1),
-    "tokens": MetricDefinition("tokens per reply", share=False, percent=False, better=0),
-}
-
-
-def definition_of(name: str) -> MetricDefinition:
-    """The definition of a metric by its name; any unknown one is a reward function's mean."""
-    if name.startswith("pass@"):
-        return MetricDefinition(
-            f"at least one of {name.removeprefix('pass@')} replies has the correct answer", share=False
-        )
-    if name.startswith("maj@"):
-        return MetricDefinition(
-            f"the answer that most of {name.removeprefix('maj@')} replies give is correct", share=False
-        )
-    return METRIC_DEFINITIONS.get(name) or MetricDefinition(
-        f"mean of {name.removeprefix('reward/')}", share=False, percent=False
-    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from harness.statistics import headline
 from harness.statistics.metric_rows import MetricRow
 from harness.statistics.pairs import NOT_RECORDED, shown, uneven, uneven_by_configuration
-from harness.types import FLIPS_BY, Comparison, Evaluation
+from harness.types import ACCURACY_STRICT, Comparison, Evaluation
 from reports import explorer
 from reports.explorer import Explorer
 from reports.rows import metric_row, sentence
@@ -51,12 +51,12 @@ def build(
     `ranked` are the same sides over the problems that all of them have.
     """
     baseline, *others = sides
-    ranked = sorted(ranked, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0))
+    ranked = sorted(ranked, key=lambda side: -(side.metrics[ACCURACY_STRICT].mean or 0.0))
     names = [name for name in baseline.metrics if all(name in side.metrics for side in ranked)]
     against = tuple(_against(baseline, other, each) for other, each in zip(others, comparisons, strict=True))
     return ComparisonView(
         verdict=_verdict(baseline, against),
-        metric=FLIPS_BY,
+        metric=ACCURACY_STRICT,
         baseline=baseline.name,
         sides=tuple(ranked),
         problems=len({each.problem_id for each in ranked[0].completions}),
@@ -76,7 +76,7 @@ def _against(baseline: Evaluation, other: Evaluation, comparison: Comparison) ->
     return Against(
         other.name,
         (*headline.lines(differences, comparison.gain), *about),
-        sentence(differences[FLIPS_BY]),
+        sentence(differences[ACCURACY_STRICT]),
         rows,
         comparison.warnings,
         comparison.flips,
@@ -88,7 +88,7 @@ def _verdict(baseline: Evaluation, against: Sequence[Against]) -> str:
     """One sentence over all: who beats the baseline, who falls behind it."""
     if len(against) == 1:
         return f"{against[0].name} against {baseline.name}. {against[0].verdict}"
-    verdicts = {each.name: row.verdict for each in against for row in each.rows if row.name == FLIPS_BY}
+    verdicts = {each.name: row.verdict for each in against for row in each.rows if row.name == ACCURACY_STRICT}
     parts = []
     for word in ("better", "worse"):
         names = [name for name, verdict in verdicts.items() if verdict == word]

@@ -14,7 +14,7 @@ from itertools import zip_longest
 import numpy as np
 
 from harness.statistics.breakdown import total_rewards
-from harness.types import ANSWERED_BY, Completion, Evaluation, Score
+from harness.types import ACCURACY_FLEXIBLE, Completion, Evaluation, Score
 
 LARGEST = 6_000_000
 SCRIPT = (resources.files("reports") / "templates" / "explorer.js").read_text(encoding="utf-8")
@@ -86,7 +86,7 @@ class _Side:
         self.replies = list(zip(side.completions, side.scores, strict=True))
         self.at = {completion.place: number for number, completion in enumerate(side.completions)}
         self.rewards = total_rewards(side)
-        correct = np.array([score.scores.get(ANSWERED_BY) for score in side.scores], dtype=float)
+        correct = np.array([score.scores.get(ACCURACY_FLEXIBLE) for score in side.scores], dtype=float)
         has_reward = ~np.isnan(self.rewards)
         hits, misses = self.rewards[has_reward & (correct == 1)], self.rewards[has_reward & (correct == 0)]
         self.high_for_wrong = (correct == 0) & (self.rewards >= (np.median(hits) if len(hits) else np.inf))
@@ -117,7 +117,7 @@ def _reply(side: _Side, place: Place) -> list | None:
     completion, score = side.replies[number]
     if not completion.question:
         return None
-    correct = score.scores.get(ANSWERED_BY)
+    correct = score.scores.get(ACCURACY_FLEXIBLE)
     flags = (
         CORRECT * (correct == 1)
         + IN_FORMAT * (score.scores.get("format_strict") == 1)

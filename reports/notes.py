@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.metric_definitions import definition_of
 from harness.statistics import breakdown, headline
 from harness.statistics.pairs import other_weights
 from harness.storage.run_folder import Run
 from harness.storage.validation import make
-from harness.types import Agreement, Evaluation, definition_of, stopped_early
+from harness.types import Agreement, Evaluation, stopped_early
 
 Provenances = Mapping[str, Mapping[str, Any]]
 

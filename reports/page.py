@@ -8,9 +8,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.console.markdown import escaped, one_line, visible
+from harness.metric_definitions import definition_of
 from harness.storage.files import write_bytes, write_text
 from harness.storage.run_folder import Run
-from harness.types import Comparison, Evaluation, definition_of
+from harness.types import Comparison, Evaluation
 from reports import comparison_view, explorer, plots, run_view, training_plots
 from reports.comparison_view import ComparisonView
 from reports.plots import Plot

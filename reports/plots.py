@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.console.markdown import one_line
-from harness.types import Difference, Evaluation, MetricValue, OverSeeds, definition_of
+from harness.metric_definitions import definition_of
+from harness.types import Difference, Evaluation, MetricValue, OverSeeds
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 SIDE_COLORS = {"before": "#0072B2", "sft": "#009E73", "after": "#E69F00"}

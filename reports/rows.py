@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from harness.metric_definitions import definition_of
 from harness.statistics import headline, metric_rows
 from harness.statistics.metric_rows import MetricRow, takes_more
-from harness.types import ANSWERED_BY, FLIPS_BY, NO_EVIDENCE, Difference, Evaluation, definition_of
+from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, NO_EVIDENCE, Difference, Evaluation
 
-HEADLINE = (FLIPS_BY, "format_strict", ANSWERED_BY, "language_ratio")
+HEADLINE = (ACCURACY_STRICT, "format_strict", ACCURACY_FLEXIBLE, "language_ratio")
 
 
 def metric_row(name: str, sides: Sequence[Evaluation], differences: Mapping[str, Difference]) -> MetricRow:
@@ -15,9 +16,9 @@ def metric_row(name: str, sides: Sequence[Evaluation], differences: Mapping[str,
     return metric_rows.metric_row(name, [side.metrics for side in sides], settings, differences.get(name))
 
 
-def sentence(difference: Difference, name: str = FLIPS_BY) -> str:
+def sentence(difference: Difference, name: str = ACCURACY_STRICT) -> str:
     """The verdict on a metric in words: correct and in the required format, unless another is named."""
-    definition, about = definition_of(name), headline.ABOUT[name] if name == FLIPS_BY else name
+    definition, about = definition_of(name), headline.ABOUT[name] if name == ACCURACY_STRICT else name
     if difference.delta is None:
         return "The two sides have no scored problem in common."
     interval = definition.interval(difference.low, difference.high, signed=True).replace(" … ", " to ")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.metric_definitions import MetricDefinition, definition_of
+from harness.stages import REPORT, title_of
 from harness.statistics import breakdown, headline
 from harness.statistics.breakdown import Part, RewardSeparation
 from harness.statistics.gain import Gain, gain
@@ -14,16 +16,15 @@ from harness.storage import validation
 from harness.storage.files import read_steps
 from harness.storage.run_folder import TRAINING_FILES, Run
 from harness.storage.schema import EffectiveConfig, ExtraTaskMeans, Rollout
-from harness.storage.stages import REPORT, title_of
 from harness.storage.validation import LARGEST_NUMBER
-from harness.types import FLIPS_BY, Difference, Evaluation, MetricDefinition, MetricValue, definition_of, stopped_early
+from harness.types import ACCURACY_STRICT, Difference, Evaluation, MetricValue, stopped_early
 from reports import explorer, notes, seed_view
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, metric_row, sentence
 from reports.seed_view import Seeds
 
 NO_COMPARISON = {"metrics": {}, "flips": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
-REPORT_AGAIN = "delete it, then draw the report again"
+REPORT_AGAIN = "delete it, then run `harness report` again"
 TRAINING_TITLE = "Training as the trainer ran it"
 PARAMETERS = ("trainer", "parameters", "trainable_parameters")
 EFFECTIVE = (
@@ -105,7 +106,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     rows = tuple(metric_row(name, sides, differences) for name in names)
     config, provenances = run.config, {side.name: side.provenance for side in sides}
     split = gain(sides[0], sides[-1]) if len(sides) > 1 else None
-    primary, stopped = config.primary or FLIPS_BY, stopped_early(sides[-1].provenance)
+    primary, stopped = config.primary or ACCURACY_STRICT, stopped_early(sides[-1].provenance)
     return View(
         title=f"{config.name} on {config.dataset}, {config.format}",
         lines=headline.lines(differences, split.as_shares() if split else None)
@@ -141,8 +142,9 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
 
 
 def _standing(side: Evaluation) -> str:
-    metric = side.metrics[FLIPS_BY]
-    return f"{definition_of(FLIPS_BY).show(metric.mean)} of {metric.n} replies are correct and in the required format."
+    metric = side.metrics[ACCURACY_STRICT]
+    mean = definition_of(ACCURACY_STRICT).show(metric.mean)
+    return f"{mean} of {metric.n} replies are correct and in the required format."
 
 
 def _steps(comparison: dict) -> dict[str, tuple[MetricRow, ...]]:

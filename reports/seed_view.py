@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from harness.metric_definitions import MetricDefinition, definition_of
 from harness.statistics import headline
 from harness.storage.run_folder import Run
-from harness.types import ANSWERED_BY, DESCRIBED, NOT_COMPARED, Difference, MetricDefinition, OverSeeds, definition_of
+from harness.types import ACCURACY_FLEXIBLE, DESCRIBED, NOT_COMPARED, Difference, OverSeeds
 
 # The primary metrics have a verdict.
 WITHOUT_VERDICT = (DESCRIBED, NOT_COMPARED)
@@ -52,7 +53,7 @@ def sentences_of(run: Run, differences: Mapping[str, Difference]) -> tuple[str, 
 
 def sentences(over: Mapping[str, OverSeeds], differences: Mapping[str, Difference]) -> tuple[str, ...]:
     """Two: about these adapters, and about the recipe."""
-    name = ANSWERED_BY if ANSWERED_BY in over else next(iter(over), None)
+    name = ACCURACY_FLEXIBLE if ACCURACY_FLEXIBLE in over else next(iter(over), None)
     return headline.of_seeds(name, over[name], differences[name]) if name else ()
 
 

@@ -9,9 +9,9 @@ from harness.data import datasets
 from harness.parsing import formats
 from harness.parsing.formats import FORMATS
 from harness.rewards import Reward, functions
+from harness.stages import Stage
 from harness.storage.run_folder import Run
-from harness.storage.stages import Stage
-from harness.types import ANSWERED_BY, Equality
+from harness.types import ACCURACY_FLEXIBLE, Equality
 from train.rollouts import Rollouts, accuracy_function, own_functions
 from train.stage import finish, record_problems, training
 
@@ -84,4 +84,4 @@ def reward_functions(config: Configuration, equality: Equality, prompt: str, lim
 def _correct(config: Configuration, equality: Equality, prompt: str, limit: int) -> Reward:
     """The function that scores completions of held-out problems by their final answer alone."""
     format = FORMATS[config.format]
-    return accuracy_function(format, equality, formats.prompt_prefix(prompt, format), limit, ANSWERED_BY)
+    return accuracy_function(format, equality, formats.prompt_prefix(prompt, format), limit, ACCURACY_FLEXIBLE)

@@ -8,8 +8,8 @@ from harness.data import datasets
 from harness.evaluation.prompts import system_text
 from harness.models import chat
 from harness.parsing import formats
+from harness.stages import Stage
 from harness.storage.run_folder import Run
-from harness.storage.stages import Stage
 from train.stage import finish, record_problems, training
 
 

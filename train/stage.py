@@ -18,9 +18,9 @@ from harness.evaluation.prompts import SYSTEM_MOVED, system_text
 from harness.evaluation.provenance import dataset_sha, versions
 from harness.models import chat, checkpoint_checks, checkpoints, loading
 from harness.models.adapters import WEIGHTS
+from harness.stages import Stage
 from harness.storage.files import cache_folder, read_json, write_json
 from harness.storage.run_folder import TRAINING_FILES, Run
-from harness.storage.stages import Stage
 from harness.types import Dataset
 from train.backends import TRAINERS, fitted, trainer_name
 from train.faults import faults_named

@@ -18,9 +18,9 @@ from typing import Any
 from harness import registry
 from harness.console import progress
 from harness.errors import UserError, cause
+from harness.stages import SIDES
 from harness.storage.files import cut_journal, read_json, read_steps
 from harness.storage.run_folder import Run
-from harness.storage.stages import SIDES
 from train.stage import last_checkpoint, step_of
 
 PROJECT = "harness"

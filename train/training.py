@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Configuration
-from harness.storage.stages import Stage
+from harness.stages import Stage
 
 
 @dataclass

@@ -21,11 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from harness import stages
 from harness.evaluation import pipeline, training_seeds
-from harness.storage import stages
+from harness.stages import BASE, SIDES
 from harness.storage.files import read_journal, read_json, write_json
 from harness.storage.run_folder import Run
-from harness.storage.stages import BASE, SIDES
 
 HERE = Path(__file__).parent
 # The real ones: SFT over GSM8K's train split, 30 steps of GRPO, 1,319 test problems. The random one shows that the

@@ -22,9 +22,10 @@ from harness.data import datasets
 from harness.evaluation.evaluate import open_engine
 from harness.evaluation.prompts import requests
 from harness.evaluation.scoring import score_all
+from harness.metric_definitions import definition_of
 from harness.statistics import stats
 from harness.statistics.differences import PRIMARY, SIGNIFICANT, estimate
-from harness.types import ANSWERED_BY, FLIPS_BY, Request, definition_of
+from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Request
 
 PAGE = Path(__file__).parent / "baseline_samples.md"
 KS, SIZES = (1, 4, 8), (100, 300)
@@ -108,7 +109,7 @@ def simulated(size: int, case: tuple[float, float, float, float], simulations: i
         base = draw.random((size, max(KS))) < before[:, None]
         adapted = (draw.random(size) < after).astype(float)
         for place, k in enumerate(KS):
-            each = estimate(definition_of(ANSWERED_BY), base[:, :k].mean(axis=1), adapted, np.arange(size))
+            each = estimate(definition_of(ACCURACY_FLEXIBLE), base[:, :k].mean(axis=1), adapted, np.arange(size))
             rejected = each.p_value < SIGNIFICANT
             found[place] += each.high - each.low, rejected, each.low <= case[1] <= each.high
     return found / simulations
@@ -158,7 +159,7 @@ def of_embedded(adapter: str) -> tuple[list[str], str]:
         [replies(each, adapter, ADAPTED) for each in seeded],
     )
     rows, said = [], []
-    for name in (ANSWERED_BY, FLIPS_BY, "format_strict"):
+    for name in (ACCURACY_FLEXIBLE, ACCURACY_STRICT, "format_strict"):
         then, now = ([each[name] for each in side] for side in (base, adapted))
         common, others = (
             np.mean([widths(*sides) for sides in zip(then, order, strict=True)], axis=0) for order in (now, now[::-1])

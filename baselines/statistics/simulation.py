@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.metric_definitions import definition_of
 from harness.statistics.differences import estimate, with_verdicts
-from harness.types import Difference, definition_of
+from harness.types import Difference
 
 MACHINE = "two x86-64 cores, no GPU"
 

@@ -9,7 +9,8 @@ import typer
 
 from harness.cli import show
 from harness.cli.stored_runs import Json
-from harness.types import ANSWERED_BY, FLIPS_BY, Evaluation, definition_of
+from harness.metric_definitions import definition_of
+from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Evaluation
 
 if TYPE_CHECKING:
     from harness.lmeval.crosscheck import CheckedReply, Summary
@@ -61,25 +62,25 @@ def crosscheck(
 def _print_table(sides: Sequence[Evaluation], summaries: Mapping[str, Mapping[str, "Summary"]]) -> None:
     rows = []
     for side in sides:
-        for name in (FLIPS_BY, ANSWERED_BY):
+        for name in (ACCURACY_STRICT, ACCURACY_FLEXIBLE):
             ours = side.metrics[name]
             rows.append((side.name, name, definition_of(name).show(ours.mean), str(ours.n), "", "", "", "", ""))
         rows += [(side.name, grader, *_cells(each)) for grader, each in summaries[side.name].items()]
     show.table(HEAD, rows)
     for side in sides:
-        if unscored := side.metrics[ANSWERED_BY].unscored:
-            show.note(f"{side.name}: {unscored} replies left out, which {ANSWERED_BY} could not score")
+        if unscored := side.metrics[ACCURACY_FLEXIBLE].unscored:
+            show.note(f"{side.name}: {unscored} replies left out, which {ACCURACY_FLEXIBLE} could not score")
 
 
 def _cells(summary: "Summary") -> tuple[str, ...]:
-    share = definition_of(ANSWERED_BY).show
+    share = definition_of(ACCURACY_FLEXIBLE).show
     counts = (summary.only_they, summary.only_we, summary.no_answer, summary.too_long)
     return share(summary.right), str(summary.n), share(summary.agreement), *map(str, counts)
 
 
 def _as_dict(side: Evaluation, summaries: Mapping[str, "Summary"]) -> dict:
-    ours = {name: side.metrics[name].mean for name in (FLIPS_BY, ANSWERED_BY)}
-    metric = side.metrics[ANSWERED_BY]
+    ours = {name: side.metrics[name].mean for name in (ACCURACY_STRICT, ACCURACY_FLEXIBLE)}
+    metric = side.metrics[ACCURACY_FLEXIBLE]
     graders = {grader: asdict(each) for grader, each in summaries.items()}
     return {"n": metric.n, "unscored": metric.unscored, **ours, "graders": graders}
 

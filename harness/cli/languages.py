@@ -31,8 +31,8 @@ def languages(
     from harness.config import check
     from harness.evaluation import pipeline
     from harness.parsing.language import NO_TARGET
+    from harness.stages import BOTH, state_names
     from harness.statistics import language_count
-    from harness.storage.stages import BOTH, state_names
 
     if language == NO_TARGET:
         raise UserError("--target none: there is nothing to count: give a language")

@@ -34,8 +34,8 @@ def run(
     quiet: Quiet = False,
 ) -> int:
     """Evaluate the base model; with --before-after also train, evaluate again and compare."""
+    from harness import stages
     from harness.evaluation import pipeline, training_seeds
-    from harness.storage import stages
     from train.trackers import tracked
 
     training_seeds.check(config, before_after)
@@ -56,8 +56,8 @@ def run(
 
 def _run_seeds(folder: "Run", quiet: bool, say: Callable[[str], None]) -> int:
     """Evaluate the base once, train and evaluate each seed in a run of its own, then compare all of them."""
+    from harness import stages
     from harness.evaluation import pipeline, training_seeds
-    from harness.storage import stages
     from train.trackers import tracked
 
     code = pipeline.run_stages(folder, stages.of_base(folder.config), quiet, say)
@@ -106,8 +106,8 @@ def train(
     config: "Configuration", output: Output = None, fresh: Fresh = False, json: Json = False, quiet: Quiet = False
 ) -> int:
     """Train the adapter of a run, without evaluating it."""
+    from harness import stages
     from harness.evaluation import pipeline, training_seeds
-    from harness.storage import stages
     from train.trackers import tracked
 
     training_seeds.check(config, before_after=False)
@@ -137,7 +137,7 @@ def plan(
     from harness.evaluation import training_seeds
     from harness.plan import make_plan
     from harness.plan.case import this_machine
-    from harness.storage.stages import of_run, state_names
+    from harness.stages import of_run, state_names
 
     if detect is not None and not 0 < detect < 1:
         raise UserError(f"--detect {detect:g}: not a share between 0 and 1: give 0.05 for 5 percentage points")

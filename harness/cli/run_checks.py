@@ -21,11 +21,11 @@ from harness.errors import UserError
 from harness.evaluation import scoring
 from harness.evaluation.evaluate import open_engine
 from harness.evaluation.pipeline import launcher_of
+from harness.metric_definitions import METRIC_DEFINITIONS, definition_of
 from harness.models import adapters, checkpoint_checks, checkpoints, model_files, quantized
 from harness.models.precision import training_dtype, why_not_4bit
 from harness.rewards import PRESETS
-from harness.storage.stages import BASE, LAST, STAGES, sides_of
-from harness.types import METRIC_DEFINITIONS, definition_of
+from harness.stages import BASE, LAST, STAGES, sides_of
 
 # Engine arguments that are not allowed, as run.json records them, and what to do instead.
 NOT_ALLOWED = {
@@ -181,8 +181,8 @@ def _check_training(config: Configuration) -> None:
     parameters = checkpoints.parameters(config.checkpoint)
     if parameters > LARGEST_ON_CPU and not has_gpu():
         raise UserError(
-            f"{config.checkpoint}: {parameters / 1e9:.1f} billion parameters need a GPU, torch sees none: run it where "
-            "one is, or try the recipe on a small checkpoint: --model FOLDER --recipe NAME"
+            f"{config.checkpoint}: {parameters / 1e9:.1f} billion parameters need a GPU, PyTorch finds none: run it "
+            "where one is, or try the recipe on a small checkpoint: --model FOLDER --recipe NAME"
         )
     training_dtype(config)
     registry.needs("trainer", trainer_name(config), TRAINERS)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.console.markdown import one_line
 from harness.errors import UserError, redacted
-from harness.types import FLIPS_BY, Completion, MetricDefinition, definition_of
+from harness.metric_definitions import MetricDefinition, definition_of
+from harness.types import ACCURACY_STRICT, Completion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,9 +44,9 @@ def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
 
 def results(run: "Run", as_json: bool) -> None:
     """What a run comes to: three lines, the table of its metrics, what the report notes, and where that is."""
+    from harness.stages import SIDES
     from harness.statistics import headline
     from harness.statistics.metric_rows import COLUMNS, metric_row
-    from harness.storage.stages import SIDES
     from harness.types import Difference
     from reports import notes, run_view, seed_view
 
@@ -129,17 +130,17 @@ def standings(sides: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]"
     """Each side's headline metric and its difference from the first, best first."""
     from harness.statistics.metric_rows import COLUMNS, row_of
 
-    definition = definition_of(FLIPS_BY)
+    definition = definition_of(ACCURACY_STRICT)
     cells = {
-        side.name: row_of(FLIPS_BY, definition, (), each.metrics[FLIPS_BY]).cells
+        side.name: row_of(ACCURACY_STRICT, definition, (), each.metrics[ACCURACY_STRICT]).cells
         for side, each in zip(sides[1:], comparisons, strict=True)
     }
     rows = []
-    for side in sorted(sides, key=lambda side: -(side.metrics[FLIPS_BY].mean or 0.0)):
-        value = side.metrics[FLIPS_BY]
+    for side in sorted(sides, key=lambda side: -(side.metrics[ACCURACY_STRICT].mean or 0.0)):
+        value = side.metrics[ACCURACY_STRICT]
         compared = cells.get(side.name, ("", "", "the baseline"))
         rows.append((side.name, definition.show(value.mean), str(value.n), *compared))
-    table(("run", FLIPS_BY, "replies", *COLUMNS), rows)
+    table(("run", ACCURACY_STRICT, "replies", *COLUMNS), rows)
 
 
 def _closed() -> NoReturn:

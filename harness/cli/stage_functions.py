@@ -4,8 +4,8 @@ from harness import registry
 from harness.engines import OnCompletion
 from harness.evaluation import training_seeds
 from harness.evaluation.same_data import refuse_changed_data
+from harness.stages import LAST, REPORT, STAGES, Stage
 from harness.storage.run_folder import Run
-from harness.storage.stages import LAST, REPORT, STAGES, Stage
 from harness.types import Evaluation
 
 

@@ -39,7 +39,7 @@ def _score_again(run: "Run") -> None:
     from harness.cli.stage_functions import compare_sides, run_stage
     from harness.evaluation import training_seeds
     from harness.evaluation.score_side import score_side
-    from harness.storage.stages import LAST, REPORT
+    from harness.stages import LAST, REPORT
 
     for side in run.finished_sides():
         if run.config.training_seeds and side == LAST:

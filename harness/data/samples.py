@@ -13,8 +13,8 @@ from harness.data.datasets import DATASETS, named_equality
 from harness.data.tables import BrokenRow
 from harness.errors import UserError
 from harness.parsing.formats import FORMATS, prompt_prefix
+from harness.stages import SIDES
 from harness.storage.run_folder import Run
-from harness.storage.stages import SIDES
 from harness.types import Equality, Format
 
 # Usual columns of a reply and of a true answer, the likeliest first.

@@ -94,12 +94,12 @@ def read(folder: Path) -> Record | None:
         texts = tuple(validation.make(Text, each) for each in stored.texts)
         scores = tuple(validation.make(Scores, each) for each in stored.scores)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not as the program wrote it ({error}): {fix}") from error
+        raise UserError(f"{path}: damaged or edited ({error}): {fix}") from error
     scored = sum(len(each.tokens) - each.start for each in texts)
     if not scored or any(not 0 < each.start < len(each.tokens) for each in texts):
-        raise UserError(f"{path}: not as the program wrote it (a text without a scored token): {fix}")
+        raise UserError(f"{path}: damaged or edited (a text without a scored token): {fix}")
     if any({len(each.base), len(each.adapter)} != {scored} for each in scores):
-        raise UserError(f"{path}: not as the program wrote it (scores of other texts): {fix}")
+        raise UserError(f"{path}: damaged or edited (scores of other texts): {fix}")
     return Record(texts, scores, stored.not_compared)
 
 

@@ -16,8 +16,8 @@ from harness.evaluation.adapter_checks import check_adapter
 from harness.evaluation.generation import Job, timed
 from harness.evaluation.prompts import SYSTEM_MOVED, requests, system_text
 from harness.evaluation.score_side import score_side
+from harness.stages import BASE
 from harness.storage.run_folder import Run
-from harness.storage.stages import BASE
 from harness.types import Dataset, Request, Score
 
 

@@ -11,9 +11,9 @@ from harness.engines import Engine, OnCompletion
 from harness.errors import UserError
 from harness.evaluation import cached_baselines
 from harness.evaluation.scoring import NO_ROOM
+from harness.stages import BASE, LAST
 from harness.storage.files import Journal
 from harness.storage.run_folder import Run
-from harness.storage.stages import BASE, LAST
 from harness.types import Dataset, Request
 
 GENERATED_AGAIN = 8

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.console import progress
 from harness.evaluation.scoring import score_all
+from harness.metric_definitions import definition_of
+from harness.stages import BASE, LAST
 from harness.statistics import sequential
 from harness.statistics.differences import estimate
 from harness.statistics.pairs import paired_values
 from harness.storage.run_folder import Run
-from harness.storage.stages import BASE, LAST
-from harness.types import Dataset, Evaluation, Problem, Request, Score, StoppedEarly, definition_of
+from harness.types import Dataset, Evaluation, Problem, Request, Score, StoppedEarly
 
 Prompts = Mapping[str, Sequence[Request]]
 

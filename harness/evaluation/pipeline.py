@@ -1,4 +1,4 @@
-"""before -> train -> after -> report, each stage a process of its own that reads and writes the run folder."""
+"""Run the stages of stages.py in order, each in a process of its own that reads and writes the run folder."""
 
 import ctypes
 import os
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from harness.config import Configuration
 from harness.errors import UserError
+from harness.stages import REPORT, STAGES
 from harness.storage.run_folder import Run
-from harness.storage.stages import REPORT, STAGES
 
 STAGE_ENDS_WITHIN = 4.0
 SET_SIGNAL_OF_PARENTS_DEATH = 1  # prctl(2)

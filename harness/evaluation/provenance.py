@@ -12,8 +12,8 @@ from harness.engines import SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
 from harness.engines.base_weights import evaluation_weights
 from harness.errors import UserError
 from harness.models import checkpoints
+from harness.stages import SIDES
 from harness.storage.run_folder import Run
-from harness.storage.stages import SIDES
 from harness.types import Dataset
 
 PACKAGES = (

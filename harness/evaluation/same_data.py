@@ -4,8 +4,8 @@ from harness.config import Configuration
 from harness.data import datasets
 from harness.errors import UserError
 from harness.evaluation.provenance import dataset_sha
+from harness.stages import STAGES
 from harness.storage.run_folder import Run
-from harness.storage.stages import STAGES
 from harness.types import Dataset
 
 # By the function of harness.data.datasets that gives what a stage takes.

@@ -18,14 +18,14 @@ from harness.errors import UserError
 from harness.evaluation.scoring import score_text, unscored_text
 from harness.parsing import answers
 from harness.parsing.formats import prompt_sha
+from harness.stages import title_of
 from harness.statistics.compare import metrics_of
 from harness.statistics.pairs import of_several_adapters
 from harness.storage import validation
 from harness.storage.files import read_json, write_text
 from harness.storage.run_folder import Run, run_and_side
 from harness.storage.schema import Provenance
-from harness.storage.stages import title_of
-from harness.types import FLIPS_BY, Completion, Evaluation, Score
+from harness.types import ACCURACY_STRICT, Completion, Evaluation, Score
 
 BASELINE_PROVENANCE = ("engine", "device", "dtype", "weights", "checkpoint", "adapter", "versions", "stopped_early")
 LM_EVAL = "lm-eval"
@@ -107,8 +107,8 @@ def read_baseline(path: Path) -> Evaluation:
             validation.check(type(each), vars(each))
         if len({each.place for each in completions}) < len(rows):
             raise ValueError("a reply is in it twice")
-        if not {values.get(FLIPS_BY, "missing") for *_, values in rows} <= {0, 1, None}:
-            raise ValueError(f"a reply without {FLIPS_BY} of 0, 1 or null")
+        if not {values.get(ACCURACY_STRICT, "missing") for *_, values in rows} <= {0, 1, None}:
+            raise ValueError(f"a reply without {ACCURACY_STRICT} of 0, 1 or null")
         metrics = metrics_of(scores, not of_several_adapters(stored["settings"], stored["provenance"]))
         return Evaluation(stored["name"], completions, scores, metrics, stored["provenance"], stored["settings"])
     except (TypeError, ValueError) as error:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from harness.config import Configuration
 from harness.errors import UserError
+from harness.stages import BASE, EXTRA_TASKS, LAST
 from harness.storage.files import write_json, write_lines
 from harness.storage.run_folder import SIDE_FILES, Run
-from harness.storage.stages import BASE, EXTRA_TASKS, LAST
 from harness.types import Completion, Evaluation, Score
 
 LARGEST_SEED = 2**32 - 1

@@ -15,7 +15,7 @@ from harness import registry
 from harness.console import progress
 from harness.parsing import answers
 from harness.storage.run_folder import Run, run_and_side
-from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation, Score
+from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Completion, Evaluation, Score
 
 TASK = "tasks/gsm8k/gsm8k.yaml"
 MATH_VERIFY = "math-verify"
@@ -48,7 +48,7 @@ class CheckedReply:
 
     @property
     def is_right(self) -> bool:
-        return self.score.scores[ANSWERED_BY] == 1
+        return self.score.scores[ACCURACY_FLEXIBLE] == 1
 
     def disagrees(self, grader: str) -> bool:
         right = self.grader_scores[grader].right
@@ -65,8 +65,8 @@ class CheckedReply:
             "theirs": asdict(self.grader_scores[grader]),
             "ours": {
                 "extracted": self.score.extracted,
-                FLIPS_BY: self.score.scores[FLIPS_BY],
-                ANSWERED_BY: self.score.scores[ANSWERED_BY],
+                ACCURACY_STRICT: self.score.scores[ACCURACY_STRICT],
+                ACCURACY_FLEXIBLE: self.score.scores[ACCURACY_FLEXIBLE],
             },
             "reply": self.completion.reply,
         }
@@ -120,7 +120,7 @@ def check(side: Evaluation, by: Mapping[str, Grader], quiet: bool = False) -> li
     scored = [
         (completion, score)
         for completion, score in zip(side.completions, side.scores, strict=True)
-        if score.scores[ANSWERED_BY] is not None
+        if score.scores[ACCURACY_FLEXIBLE] is not None
     ]
     checked = []
     with progress.bar(side.name, len(scored), quiet=quiet) as bar:

@@ -20,16 +20,16 @@ from harness.engines import engine_name
 from harness.engines.base_weights import evaluation_weights
 from harness.errors import UserError, cause
 from harness.lmeval import OURS, pairing
+from harness.metric_definitions import MetricDefinition
 from harness.models import adapters, checkpoints
 from harness.models.precision import dtype_of, gpu_has_bfloat16, model_type
+from harness.stages import BASE, LAST
 from harness.statistics.compare import metric_of
 from harness.statistics.differences import primary_differences
 from harness.storage import validation
 from harness.storage.files import read_journal, write_json, write_lines
 from harness.storage.run_folder import Run
 from harness.storage.schema import Document, ExtraTaskMeans
-from harness.storage.stages import BASE, LAST
-from harness.types import MetricDefinition
 
 BACKENDS = {"transformers": "hf", "vllm": "vllm"}
 BATCH = 16

@@ -97,7 +97,7 @@ def check(config: Mapping[str, Any], where: str, engine: str, trains: bool) -> N
     if trains and not method.trains:
         raise UserError(f"{where}: no LoRA can be trained on weights quantized by {name}: {FIX}")
     if method.needs_gpu and not _has_gpu():
-        raise UserError(f"{where}: weights quantized by {name} need a GPU, torch sees none: {FIX}, or run it on one")
+        raise UserError(f"{where}: weights quantized by {name} need a GPU, PyTorch finds none: {FIX}, or run it on one")
 
 
 def _has_gpu() -> bool:

@@ -8,7 +8,7 @@ from harness.plan.case import UNKNOWN, Case, Machine, Trainer, earlier_runs_of
 from harness.plan.memory import memory_of
 from harness.plan.sample_size import detectable_difference, plan_of_looks, problems_needed
 from harness.plan.seconds import Estimate, seconds_of, sum_of
-from harness.storage.stages import BASE, SIDES, of_base, title_of
+from harness.stages import BASE, SIDES, of_base, title_of
 
 
 def make_plan(

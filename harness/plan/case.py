@@ -14,8 +14,8 @@ from harness.engines import engine_name
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.models.adapters import NOT_LANGUAGE
+from harness.stages import BASE, LAST, SIDES, STAGES
 from harness.storage.run_folder import Run
-from harness.storage.stages import BASE, LAST, SIDES, STAGES
 
 UNKNOWN = "unknown"
 GIB = 2**30

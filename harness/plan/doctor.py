@@ -47,7 +47,9 @@ def _gpu() -> Finding:
     import torch
 
     if not torch.cuda.is_available():
-        return Finding("gpu", False, "torch sees none: the embedded model runs on the CPU, 4B models need one", False)
+        return Finding(
+            "gpu", False, "PyTorch finds none: the embedded model runs on the CPU, 4B models need one", False
+        )
     free, total = torch.cuda.mem_get_info()
     return Finding(
         "gpu", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free", False

@@ -3,7 +3,7 @@
 from harness.engines import SERVER, WITHOUT_CHECKPOINT
 from harness.engines.base_weights import evaluation_weights
 from harness.plan.case import H200_PARAMETERS, UNKNOWN, Case, Size, bytes_shown
-from harness.storage.stages import SIDES
+from harness.stages import SIDES
 
 BYTES = {"float32": 4, "16-bit": 2, "4-bit": 0.6}
 # A parameter's weight and gradient in float32, and Adam's two moments, in float32 or in 8 bits.

@@ -9,8 +9,8 @@ from harness.engines import WITHOUT_CHECKPOINT
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.plan.case import H200_PARAMETERS, UNKNOWN, Case, Earlier
+from harness.stages import BASE, LAST, REPORT, SIDES, STAGES
 from harness.storage.files import read_journal
-from harness.storage.stages import BASE, LAST, REPORT, SIDES, STAGES
 
 # Measured on 2026-11-21. The embedded model's default run, two x86-64 cores: seconds of start-up, and of a reply or a
 # completion.

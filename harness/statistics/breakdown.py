@@ -9,7 +9,7 @@ from scipy import stats as scipy_stats
 
 from harness.statistics import stats
 from harness.statistics.pairs import by_problem, paired_values
-from harness.types import ANSWERED_BY, FLIPS_BY, Completion, Evaluation
+from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Completion, Evaluation
 
 MOST_KINDS = 20
 NUMBER = re.compile(r"\d[\d,.]*")
@@ -54,9 +54,9 @@ def parts(sides: Sequence[Evaluation]) -> dict[str, tuple[Part, ...]]:
     Of the first and the last side. We do not group by reply: that alone would look like change.
     """
     paired = paired_values(sides[0], sides[-1])
-    if FLIPS_BY not in paired.before.keys() & paired.after.keys():
+    if ACCURACY_STRICT not in paired.before.keys() & paired.after.keys():
         return {}
-    before, after = paired.before[FLIPS_BY], paired.after[FLIPS_BY]
+    before, after = paired.before[ACCURACY_STRICT], paired.after[ACCURACY_STRICT]
     scored = np.flatnonzero(~np.isnan(before) & ~np.isnan(after))
     if not len(scored):
         return {}
@@ -83,8 +83,8 @@ def by_language(side: Evaluation) -> tuple[Part, ...]:
     """A side's replies by the language of their reasoning, most frequent first, with their share of correct answers."""
     values: dict[str, list[float]] = {}
     for score in side.scores:
-        if score.scores.get(ANSWERED_BY) is not None:
-            values.setdefault(score.language, []).append(score.scores[ANSWERED_BY])
+        if score.scores.get(ACCURACY_FLEXIBLE) is not None:
+            values.setdefault(score.language, []).append(score.scores[ACCURACY_FLEXIBLE])
     ordered = sorted(values.items(), key=lambda item: -len(item[1]))
     return tuple(Part(language, len(each), float(np.mean(each)), None) for language, each in ordered)
 
@@ -95,7 +95,8 @@ def among_finished(side: Evaluation) -> dict[str, Part]:
     if not whole or len(whole) == len(side.scores):
         return {}
     values = {
-        name: [scores[name] for scores in whole if scores.get(name) is not None] for name in (ANSWERED_BY, FLIPS_BY)
+        name: [scores[name] for scores in whole if scores.get(name) is not None]
+        for name in (ACCURACY_FLEXIBLE, ACCURACY_STRICT)
     }
     return {name: Part(name, len(each), float(np.mean(each)), None) for name, each in values.items() if each}
 
@@ -103,7 +104,7 @@ def among_finished(side: Evaluation) -> dict[str, Part]:
 def reward_separations(side: Evaluation) -> tuple[RewardSeparation, ...]:
     """How each reward function of a side, and all of them together, separate correct and wrong answers."""
     names = [name for name in side.metrics if name.startswith("reward/")]
-    correct = np.array([score.scores.get(ANSWERED_BY) for score in side.scores], dtype=float)
+    correct = np.array([score.scores.get(ACCURACY_FLEXIBLE) for score in side.scores], dtype=float)
     rewards = {name: np.array([score.scores.get(name) for score in side.scores], dtype=float) for name in names}
     if len(names) > 1:
         rewards["all together"] = total_rewards(side)

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from harness.errors import UserError
+from harness.metric_definitions import MetricDefinition, definition_of
 from harness.statistics import repeats, stats
 from harness.statistics.differences import (
     SIGNIFICANT,
@@ -32,15 +33,13 @@ from harness.statistics.pairs import (
     unlike,
 )
 from harness.types import (
-    FLIPS_BY,
+    ACCURACY_STRICT,
     Comparison,
     Difference,
     Evaluation,
-    MetricDefinition,
     MetricValue,
     Score,
     StoppedEarly,
-    definition_of,
     stopped_early,
 )
 
@@ -253,7 +252,7 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs, stopped: StoppedEarly |
         truncated = side.metrics["truncated"].mean if "truncated" in side.metrics else None
         if truncated and truncated > MUCH_TRUNCATED:
             warnings.append(f"{side.name}: {truncated:.0%} of the replies were cut off at the limit: raise max_tokens")
-        unscored = side.metrics[FLIPS_BY].unscored
+        unscored = side.metrics[ACCURACY_STRICT].unscored
         if unscored:
             warnings.append(f"{side.name}: {unscored} replies could not be scored and are left out")
     return warnings

@@ -13,21 +13,21 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from harness.metric_definitions import MetricDefinition
 from harness.statistics import power, sequential, stats
 from harness.statistics.pairs import by_problem
 from harness.types import (
-    ANSWERED_BY,
+    ACCURACY_FLEXIBLE,
+    ACCURACY_STRICT,
     DESCRIBED,
-    FLIPS_BY,
     NO_EVIDENCE,
     NOT_COMPARED,
     Difference,
-    MetricDefinition,
     StoppedEarly,
 )
 
 SIGNIFICANT = stats.LEVEL
-PRIMARY = (ANSWERED_BY, "format_strict", FLIPS_BY)
+PRIMARY = (ACCURACY_FLEXIBLE, "format_strict", ACCURACY_STRICT)
 LANGUAGE = "language_ratio"
 MCNEMAR = "exact McNemar"
 USUAL_LANGUAGES = (None, "en")

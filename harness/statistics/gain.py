@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from harness.statistics.pairs import asked_of_both, pair, uneven
-from harness.types import ANSWERED_BY, FLIPS_BY, Evaluation, Score
+from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Evaluation, Score
 
 
 @dataclass(frozen=True)
@@ -82,4 +82,4 @@ def _results_by_problem(side: Evaluation) -> dict[str, Counter]:
 
 def _result(score: Score) -> tuple[float | None, float | None]:
     """Whether a reply is correct and in the required format, and whether its answer is correct."""
-    return score.scores.get(FLIPS_BY), score.scores.get(ANSWERED_BY)
+    return score.scores.get(ACCURACY_STRICT), score.scores.get(ACCURACY_FLEXIBLE)

@@ -17,13 +17,14 @@ from typing import Literal
 
 from harness import registry
 from harness.errors import UserError
+from harness.metric_definitions import definition_of
 from harness.statistics import headline
 from harness.statistics.compare import compare_each, metrics_of
 from harness.statistics.metric_rows import pair_means, row_of
 from harness.statistics.pairs import of_several_adapters, uneven_by_configuration, unlike
 from harness.statistics.power import POWER, needed_for_mean
 from harness.statistics.stats import QUANTILE, unchanged_needed
-from harness.types import Completion, Difference, Evaluation, Score, definition_of, stopped_early
+from harness.types import Completion, Difference, Evaluation, Score, stopped_early
 
 GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
 TOLERANCE = 0.05

@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping
 
+from harness.metric_definitions import METRIC_DEFINITIONS, MetricDefinition, definition_of
 from harness.statistics.metric_rows import pair_means
 from harness.types import (
-    ANSWERED_BY,
+    ACCURACY_FLEXIBLE,
+    ACCURACY_STRICT,
     DESCRIBED,
-    FLIPS_BY,
-    METRIC_DEFINITIONS,
     NO_EVIDENCE,
     NOT_COMPARED,
     Difference,
-    MetricDefinition,
     MetricValue,
     OverSeeds,
     StoppedEarly,
-    definition_of,
 )
 
 LAYOUT = "format_strict"
@@ -24,8 +22,8 @@ ABOUT_ONE_ADAPTER = (
 )
 ABOUT = {
     LAYOUT: "the share of replies in the required format",
-    ANSWERED_BY: "the share of correct answers",
-    FLIPS_BY: "the share of replies that are correct and in the required format",
+    ACCURACY_FLEXIBLE: "the share of correct answers",
+    ACCURACY_STRICT: "the share of replies that are correct and in the required format",
 }
 FLIPS_OF_PAIRS = "counted over the replies that have the same index on both sides"
 OUTCOMES = {
@@ -53,11 +51,11 @@ def of_replies(settings: Mapping) -> tuple[str, ...]:
 def lines(differences: Mapping[str, Difference], gain: Mapping[str, float] | None) -> tuple[str, ...]:
     """The lines on two sides; `gain` is Comparison's, None where no pair is scored, or from an older program."""
     texts = [_difference("In the required format", differences.get(LAYOUT))]
-    texts.append(_difference("Correct answers, in whatever format", differences.get(ANSWERED_BY)))
-    texts.append(_share_of_layout(gain) if gain else _difference("Both at once", differences.get(FLIPS_BY)))
+    texts.append(_difference("Correct answers, in whatever format", differences.get(ACCURACY_FLEXIBLE)))
+    texts.append(_share_of_layout(gain) if gain else _difference("Both at once", differences.get(ACCURACY_STRICT)))
     tested = [name for name, each in differences.items() if each.verdict not in (DESCRIBED, NOT_COMPARED)]
     # A run's own primary metric has a line whatever it is.
-    if len(tested) == 1 and tested[0] not in (LAYOUT, ANSWERED_BY):
+    if len(tested) == 1 and tested[0] not in (LAYOUT, ACCURACY_FLEXIBLE):
         texts.append(_difference(tested[0], differences[tested[0]], definition_of(tested[0])))
     return tuple(texts)
 
@@ -92,8 +90,10 @@ def verdicts_by(primary: str, stopped: StoppedEarly | None) -> str:
 def lines_of_one(metrics: Mapping[str, MetricValue]) -> tuple[str, ...]:
     """The lines on one side alone."""
     named = {
-        LAYOUT: "In the required format", ANSWERED_BY: "Correct answers, in whatever format", FLIPS_BY: "Both at once",
-    }  # fmt: skip
+        LAYOUT: "In the required format",
+        ACCURACY_FLEXIBLE: "Correct answers, in whatever format",
+        ACCURACY_STRICT: "Both at once",
+    }
     return tuple(
         f"{about}: {metrics[name].mean:.1%} of {metrics[name].n:,} replies."
         for name, about in named.items()

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from math import isclose
 from typing import Any
 
+from harness.metric_definitions import MetricDefinition, definition_of
 from harness.statistics.pairs import with_variant
-from harness.types import NO_EVIDENCE, NOT_COMPARED, Difference, MetricDefinition, MetricValue, definition_of
+from harness.types import NO_EVIDENCE, NOT_COMPARED, Difference, MetricValue
 
 COLUMNS = ("difference", "95 % interval", "verdict")
 MARKS = {"better": "good", "worse": "bad"}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from harness.parsing import answers
 from harness.statistics import stats
-from harness.types import ANSWERED_BY, Score
+from harness.types import ACCURACY_FLEXIBLE, Score
 
 
 def metrics(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
@@ -21,7 +21,7 @@ def metrics(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
     whole = {
         problem: replies
         for problem, replies in by_problem.items()
-        if len(replies) == most and all(reply.scores.get(ANSWERED_BY) is not None for reply in replies)
+        if len(replies) == most and all(reply.scores.get(ACCURACY_FLEXIBLE) is not None for reply in replies)
     }
     if most < 2 or not whole:
         return {}
@@ -33,12 +33,12 @@ def metrics(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
 
 
 def _pass_at(k: int, replies: list[Score]) -> float:
-    return stats.pass_at_k(len(replies), sum(reply.scores[ANSWERED_BY] == 1 for reply in replies), k)
+    return stats.pass_at_k(len(replies), sum(reply.scores[ACCURACY_FLEXIBLE] == 1 for reply in replies), k)
 
 
 def _majority_at(k: int, replies: list[Score]) -> float:
     """Correct answers count as one, however they are written; so do equal numbers."""
-    right = [reply.scores[ANSWERED_BY] == 1 for reply in replies]
+    right = [reply.scores[ACCURACY_FLEXIBLE] == 1 for reply in replies]
     labels = [True if hit else _label(reply.extracted) for hit, reply in zip(right, replies, strict=True)]
     return stats.majority_at_k(labels, right, k)
 

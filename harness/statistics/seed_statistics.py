@@ -13,12 +13,13 @@ from math import sqrt
 import numpy as np
 from scipy import stats as distributions
 
+from harness.metric_definitions import definition_of
 from harness.statistics import stats
 from harness.statistics.compare import primary_in_run
 from harness.statistics.differences import verdict_of
 from harness.statistics.pairs import asked_of_both, problem_means
 from harness.statistics.stats import CONFIDENCE, holm
-from harness.types import DESCRIBED, NOT_COMPARED, Evaluation, OverSeeds, definition_of
+from harness.types import DESCRIBED, NOT_COMPARED, Evaluation, OverSeeds
 
 RESAMPLES = 2000
 Ends = tuple[float | None, float | None]

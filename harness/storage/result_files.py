@@ -7,7 +7,7 @@ from harness.errors import UserError
 from harness.storage import validation
 from harness.storage.files import read_journal, read_json
 from harness.storage.schema import ExtraTaskDifferences
-from harness.types import ANSWERED_BY, FLIPS_BY, Completion, MetricValue, OverSeeds, Score
+from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Completion, MetricValue, OverSeeds, Score
 
 
 def read_completions(path: Path) -> list[Completion]:
@@ -26,7 +26,7 @@ def read_scores(path: Path) -> dict[tuple[str, int], Score]:
     try:
         scores = [validation.make(Score, row) for row in read_journal(path)]
         for score in scores:
-            if not {score.scores[FLIPS_BY], score.scores[ANSWERED_BY]} <= {0, 1, None}:
+            if not {score.scores[ACCURACY_STRICT], score.scores[ACCURACY_FLEXIBLE]} <= {0, 1, None}:
                 raise ValueError("an accuracy that is not 0, 1 or null")
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{path}: a line is not a score ({error}): run `harness score`") from error
@@ -41,8 +41,8 @@ def read_metrics(path: Path) -> dict[str, MetricValue]:
             raise ValueError("an interval with one end")
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a side's metrics ({error}): run `harness score`") from error
-    if not {FLIPS_BY, ANSWERED_BY} <= metrics.keys():
-        raise UserError(f"{path}: without {FLIPS_BY} or {ANSWERED_BY}: run `harness score`")
+    if not {ACCURACY_STRICT, ACCURACY_FLEXIBLE} <= metrics.keys():
+        raise UserError(f"{path}: without {ACCURACY_STRICT} or {ACCURACY_FLEXIBLE}: run `harness score`")
     return metrics
 
 
@@ -52,7 +52,7 @@ def read_seeds(path: Path, fix: str) -> dict[str, OverSeeds]:
     try:
         return {name: validation.make(OverSeeds, row) for name, row in rows.items()}
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not as the program wrote it ({error}): {fix}") from error
+        raise UserError(f"{path}: damaged or edited ({error}): {fix}") from error
 
 
 def read_extra_task_differences(path: Path) -> dict[str, Any]:
@@ -61,5 +61,5 @@ def read_extra_task_differences(path: Path) -> dict[str, Any]:
     differences = validation.read(ExtraTaskDifferences, path, fix)
     for task, metrics in differences["tasks"].items():
         if not metrics.keys() <= differences["measures"].get(task, {}).keys():
-            raise UserError(f"{path}: not as the program wrote it (a metric of {task} has no definition): {fix}")
+            raise UserError(f"{path}: damaged or edited (a metric of {task} has no definition): {fix}")
     return differences

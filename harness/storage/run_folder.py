@@ -8,12 +8,12 @@ from typing import IO
 
 from harness.config import Configuration, check
 from harness.errors import UserError
+from harness.stages import BASE, SIDES
 from harness.storage import result_files, validation
 from harness.storage.files import write_bytes, write_json
 from harness.storage.integrity import FileHashes
 from harness.storage.lock import hold
 from harness.storage.run_record import RunRecord
-from harness.storage.stages import BASE, SIDES
 from harness.types import Comparison, Completion, Evaluation, MetricValue, OverSeeds
 
 SIDE_FILES = ("completions.jsonl", "scores.jsonl", "metrics.json")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from harness import __version__
 from harness.config import Configuration
+from harness.stages import LAST, REPORT, state_names
 from harness.storage import validation
 from harness.storage.files import write_json
 from harness.storage.schema import Record
-from harness.storage.stages import LAST, REPORT, state_names
 
 
 class RunRecord:

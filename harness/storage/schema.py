@@ -2,16 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from harness.types import (
-    AdapterEffect,
-    Agreement,
-    Difference,
-    Equality,
-    MetricDefinition,
-    MetricValue,
-    NearCopies,
-    StoppedEarly,
-)
+from harness.metric_definitions import MetricDefinition
+from harness.types import AdapterEffect, Agreement, Difference, Equality, MetricValue, NearCopies, StoppedEarly
 
 
 @dataclass(frozen=True)

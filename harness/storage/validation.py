@@ -36,7 +36,7 @@ def check_all(kind: type, values: Sequence[Any], path: Path, fix: str) -> Sequen
         for value in values:
             check(kind, value)
     except ValueError as error:
-        raise UserError(f"{path}: not as the program wrote it ({error}): {fix}") from error
+        raise UserError(f"{path}: damaged or edited ({error}): {fix}") from error
     return values
 
 

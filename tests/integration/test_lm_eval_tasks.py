@@ -16,11 +16,11 @@ from harness.data.datasets import DATASETS, evaluation_problems
 from harness.evaluation import evaluate, prompts
 from harness.evaluation.scoring import TEXT_METRICS, score_text
 from harness.lmeval import OURS
+from harness.metric_definitions import METRIC_DEFINITIONS
 from harness.models import checkpoints, loading
 from harness.parsing import formats
 from harness.parsing.formats import FORMATS
 from harness.rewards import load_rewards
-from harness.types import METRIC_DEFINITIONS
 
 RECIPES = {
     "gsm8k_working_out": "gemma3-4b",

@@ -8,8 +8,8 @@ from harness.data import datasets
 from harness.engines.openai import _text
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts, provenance
+from harness.stages import BOTH, state_names
 from harness.storage.run_folder import Run
-from harness.storage.stages import BOTH, state_names
 
 
 @pytest.fixture

@@ -335,4 +335,4 @@ def test_a_large_model_without_a_gpu_is_refused(harness, tmp_path):
     data = write_jsonl(tmp_path / "d.jsonl", [{"question": f"{each}?", "answer": str(each)} for each in range(40)])
     done = harness("train", "--model", "m", "--recipe", "qwen3-8b", "--skip-sft", "--dataset", data)
     assert done.returncode == 2
-    assert "m: 7.6 billion parameters need a GPU, torch sees none" in done.stderr
+    assert "m: 7.6 billion parameters need a GPU, PyTorch finds none" in done.stderr

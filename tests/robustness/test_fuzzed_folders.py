@@ -19,10 +19,10 @@ from harness.config import EMBEDDED
 from harness.evaluation import evaluate, sides
 from harness.models import adapters, checkpoints
 from harness.notebook import load_run
+from harness.stages import BOTH, state_names
 from harness.statistics.compare import compare
 from harness.storage.files import write_json
 from harness.storage.run_folder import Run
-from harness.storage.stages import BOTH, state_names
 from reports.run_view import build
 
 RIGHT = "<start_working_out>\nr\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"

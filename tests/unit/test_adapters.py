@@ -18,8 +18,8 @@ from harness.engines import effect_of
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
 from harness.models import adapter_layers, adapters, checkpoints, loading
+from harness.stages import BOTH, state_names
 from harness.storage.run_folder import Run
-from harness.storage.stages import BOTH, state_names
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from harness.engines.transformers import with_adapter
 from harness.errors import UserError
 from harness.evaluation import evaluate
 from harness.models import adapters, checkpoints, loading
+from harness.stages import BOTH, state_names
 from harness.storage.run_folder import Run
-from harness.storage.stages import BOTH, state_names
-from harness.types import FAR
+from harness.types import TIMES_BASE
 from train import frozen, probes
 
 PATTERNS = {"alpha_pattern": {"q_proj": 32, "layers.2.mlp.down_proj": 40}}
@@ -104,7 +104,7 @@ def test_the_adapter_that_was_trained_passes_in_every_type(trained, kind):
     assert found["base"] < 1e-5 > found["adapter"]
     assert found["effect"] > 0.1
     (rounded,) = proven(trained[kind], "bfloat16")["compared"]
-    assert 0 < rounded["adapter"] < FAR * agreement.ROUNDING["bfloat16"] / 2
+    assert 0 < rounded["adapter"] < TIMES_BASE * agreement.ROUNDING["bfloat16"] / 2
     assert abs(rounded["ratio"] - 1) < 0.1
 
 

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy
@@ -11,6 +12,8 @@ from harness.statistics.compare import metrics_of
 from harness.statistics.stats import paired_share_interval
 from harness.types import Evaluation
 from reports import gate as gate_reports
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def result(now: Evaluation, then: Evaluation, metric: str = "accuracy_strict", **named: float) -> gate.MetricCheck:
@@ -244,3 +247,13 @@ def test_reports_survive_hostile_names():
     assert len(rows) == 5
     assert {row.replace("\\|", "").count("|") for row in rows} == {8}
     assert not set(text) & {"\x00", "\x1b", "\x07"}
+
+
+def test_help_and_page_name_the_tolerance_in_force():
+    from typer.testing import CliRunner
+
+    from harness.cli.app import app
+
+    shown = f"{gate.TOLERANCE:g}"
+    assert shown in " ".join(CliRunner().invoke(app, ["gate", "--help"]).output.split())
+    assert f"{shown} ({100 * gate.TOLERANCE:g} points)" in (ROOT / "reports" / "README.md").read_text(encoding="utf-8")

@@ -5,12 +5,12 @@ import importlib
 import pytest
 from conftest import configuration
 
+from harness import stages
 from harness.cli.stage_functions import run_stage
 from harness.data import datasets
 from harness.errors import UserError
-from harness.storage import stages
+from harness.stages import ROWS, SIDES, STAGES
 from harness.storage.run_folder import Run
-from harness.storage.stages import ROWS, SIDES, STAGES
 
 SFT = "sft_dataset=word-problems"
 

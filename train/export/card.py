@@ -8,9 +8,10 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from harness.console.markdown import escaped, one_line
 from harness.data.datasets import DATASETS
+from harness.metric_definitions import definition_of
 from harness.statistics import headline
 from harness.storage.run_folder import Run
-from harness.types import definition_of, stopped_early
+from harness.types import stopped_early
 from train.export import Export
 
 LIBRARIES = {"lora": "peft", "merged-16bit": "transformers", "merged-4bit": "transformers", "gguf": "gguf"}
