@@ -38,5 +38,5 @@ def markdown(outcome: GateResult) -> str:
 
 
 def _xml(text: str) -> str:
-    """Without the characters that XML 1.0 has no place for."""
+    """Without the characters that XML 1.0 does not allow."""
     return NOT_IN_XML.sub("", text)

@@ -141,7 +141,7 @@ def _permission(push: str, yes: bool) -> str:
 
     token = hub.token_for(push)
     if not yes and not sys.stdin.isatty():
-        raise UserError(f"--push {push}: nobody can be asked here: add --yes")
+        raise UserError(f"--push {push}: there is no terminal to confirm it on: add --yes")
     if not yes and not typer.confirm(f"Upload to {push} on the hub?", err=True):
         raise UserError("not uploaded, nothing written: leave --push out to export alone")
     return token

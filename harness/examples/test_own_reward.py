@@ -1,4 +1,4 @@
-"""Fails, naming row and function, when own_reward.py no longer pays what own_reward.jsonl says."""
+"""Fails, naming row and function, when own_reward.py no longer gives what own_reward.jsonl says."""
 
 from pathlib import Path
 

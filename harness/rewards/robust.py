@@ -136,7 +136,7 @@ def _layout(reply: Reply, value: float) -> RewardScore:
 
 
 def _tags(reply: Reply, scale: Scale) -> RewardScore:
-    """Each tag that the reply itself has to write; the one that its prompt ended with is not paid."""
+    """Each tag that the reply itself has to write; the one that its prompt ended with scores nothing."""
     own = 1 if reply.reader.prefix else 0
     in_place = reply.parsed.in_place[own:]
     kept = sum(in_place)

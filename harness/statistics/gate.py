@@ -138,7 +138,7 @@ def tolerance(name: str, text: str) -> float:
 
 
 def _refuse_unlike(side: Evaluation, baseline: Evaluation) -> None:
-    """A UserError where something besides model, engine and library versions differs."""
+    """Refuse two sides of different inputs. Raises UserError if anything besides model, engine and versions differs."""
     found = [text for setting, text in unlike(side, baseline).items() if setting != "engine"]
     if not found and not _places(side) & _places(baseline):
         found = ["no problem is in both"]

@@ -108,13 +108,14 @@ def takes_more(difference: Difference) -> bool:
     return bool(difference.needed and difference.needed > (difference.problems or difference.n_pairs))
 
 
-def _is_of_fewer(difference: Difference, first: MetricValue, last: MetricValue) -> bool:
+def _is_of_fewer(difference: Difference, first: MetricValue | None, last: MetricValue | None) -> bool:
     """Whether a difference is of fewer replies than the means of its two sides, so that those are not its ends.
 
     Where it is of problems, several replies of one side may be behind each, and their mean is its end all the same.
     """
     ends = (first, difference.before), (last, difference.after)
-    return any(value.n != difference.n_pairs and not isclose(value.mean, end) for value, end in ends)
+    known = [(value, end) for value, end in ends if value and value.mean is not None]
+    return any(value.n != difference.n_pairs and not isclose(value.mean, end) for value, end in known)
 
 
 def _p(value: float | None) -> str:

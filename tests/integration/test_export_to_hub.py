@@ -84,7 +84,10 @@ def test_nothing_is_uploaded_unless_the_user_says_so(job, harness, tmp_path):
         [f"{sys.prefix}/bin/harness", *map(str, command)], env=os.environ | {"HF_TOKEN": TOKEN},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (piped.returncode, piped.stderr) == (2, "harness: --push me/tiny: nobody is there to ask: add --yes\n")
+    assert (piped.returncode, piped.stderr) == (
+        2,
+        "harness: --push me/tiny: there is no terminal to confirm it on: add --yes\n",
+    )
     ours, theirs = pty.openpty()
     os.write(ours, b"n\n")
     asked = subprocess.run(

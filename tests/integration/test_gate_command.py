@@ -88,7 +88,7 @@ MISTAKES = [
     (("good.json", "--baseline", "none.json"), "not a baseline file"),
     (("good.json", "--baseline", "flat.json"), "not a baseline file"),
     (("good.json", "--baseline", "short.json"), "not a whole baseline file"),
-    (("good.json", "--baseline", "twice.json"), "a reply stands there twice"),
+    (("good.json", "--baseline", "twice.json"), "a reply is in it twice"),
     (("good.json", "--baseline", "text.json"), "not a whole baseline file"),
     (("good.json", "--baseline", "same.json", "--tolerance", "acuracy_strict=0.1"), "did you mean 'accuracy_strict'"),
     (("good.json", "--baseline", "same.json", "--tolerance", "tokens"), "write --tolerance key=value"),

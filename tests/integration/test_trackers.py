@@ -98,7 +98,7 @@ def test_steps_that_come_again_are_logged_once(tmp_path, monkeypatch):
     write_jsonl(run.path / "train/log.jsonl", [{"step": step, "reward": 0.0} for step in (1, 2, 3)])
     logged = []
     tracker = SimpleNamespace(log=lambda values, step: logged.append((step, values)), image=None, close=lambda: None)
-    monkeypatch.setattr(trackers, "_opened", lambda name, run: tracker)
+    monkeypatch.setattr(trackers, "_open", lambda name, run: tracker)
     with trackers.tracked(run, ["train"]), (run.path / "train/log.jsonl").open("a") as log:
         log.writelines(json.dumps({"step": step, "reward": 1.0}) + "\n" for step in (3, 4))
     assert logged == [(step, {"train/reward": float(step > 2)}) for step in (1, 2, 3, 4)]

@@ -186,7 +186,7 @@ def test_a_whole_run_compares_its_trainer_with_its_engine(job):
     assert found["engines"] == ["trainer", "transformers"]
     assert found["adapter"] < 1e-5 < found["effect"]
     assert provenance["train"]["frozen_weights"] == len(list(base_model().parameters()))
-    assert "trainer and transformers score fixed texts alike" in (job / "report/report.md").read_text()
+    assert "trainer and transformers agree on fixed texts" in (job / "report/report.md").read_text()
 
 
 def adapted(dtype) -> PeftModel:

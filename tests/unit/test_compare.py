@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import UserError
-from harness.statistics import stats
+from harness.statistics import metric_rows, stats
 from harness.statistics.compare import compare, compare_each, metrics_of, over_common_problems
 from harness.statistics.metric_rows import takes_more
-from harness.types import Completion, Evaluation, Score
+from harness.types import Completion, Difference, Evaluation, MetricValue, Score
 from reports.rows import metric_row
 
 
@@ -202,3 +202,11 @@ def test_what_it_takes_is_counted_in_problems():
 def test_pass_at_as_many_as_there_are_is_a_share():
     metric = repeated("before", [0.25] * 97 + [0.0] * 3).metrics["pass@4"]
     assert (metric.low, metric.high) == pytest.approx(stats.wilson(97, 100))
+
+
+@pytest.mark.parametrize("value", [None, MetricValue(None, None, None, 0, 3)])
+def test_a_row_of_a_metric_that_one_side_lacks_is_shown(value):
+    """As an edited run folder may have it; found by fuzzing."""
+    sides = [{"format_strict": MetricValue(0.5, 0.4, 0.6, 20, 0)}, {"format_strict": value} if value else {}]
+    known = Difference(0.5, 0.7, 0.2, 0.1, 0.3, 0.01, 0.01, "exact McNemar", 10, "better")
+    assert metric_rows.metric_row("format_strict", sides, [{}], known).name == "format_strict"
