@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from harness import __version__
 from harness.cli import (
     ask,
     compare,
@@ -19,6 +18,7 @@ from harness.cli import (
     run,
     stored_runs,
 )
+from harness.version import __version__
 
 app = typer.Typer(
     help="Measure a base model, train it with GRPO, measure it again, and say what changed.",

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness import __version__
 from harness.config import Configuration
 from harness.stages import LAST, REPORT, state_names
 from harness.storage import validation
 from harness.storage.files import write_json
 from harness.storage.schema import Record
+from harness.version import __version__
 
 
 class RunRecord:

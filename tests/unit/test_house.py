@@ -25,7 +25,7 @@ FOLDERS = {
     "console": (),
     "config": ("types", "registry", "parsing"),
     "configure": ("registry", "config"),
-    "storage": ("types", "stages", "config", "__version__", "metric_definitions"),
+    "storage": ("types", "stages", "config", "version", "metric_definitions"),
     "models": ("types", "config", "console", "parsing", "storage"),
     "data": ("types", "stages", "config", "registry", "parsing", "storage", "models"),
     "rewards": ("types", "registry", "parsing", "storage", "data"),
@@ -39,10 +39,11 @@ FOLDERS = {
     "notebook": ("types", "metric_definitions", "console", "storage", "statistics"),
     "testing": ("data", "rewards"),
     "examples": ("testing",),
-    "__init__": (),
+    "__init__": ("version",),
+    "version": (),
     "__main__": ("cli",),
     "train": ("types", "metric_definitions", "stages", "config", "registry", "console", "parsing", "storage",
-              "models", "data", "rewards", "engines", "statistics", "evaluation", "__version__"),
+              "models", "data", "rewards", "engines", "statistics", "evaluation", "version"),
     "reports": ("types", "metric_definitions", "stages", "console", "storage", "statistics"),
 }  # fmt: skip
 

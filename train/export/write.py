@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, registry
+from harness import registry
 from harness.errors import UserError
 from harness.models import adapters, checkpoint_checks, checkpoints
 from harness.storage.files import write_json, write_text
+from harness.version import __version__
 from train.export import TARGETS, Export, llama_cpp
 
 RECORD = "export.json"
