@@ -3,7 +3,7 @@
 problem            one row of a dataset: a question and its true answer
 format             the output contract: tags, layout and instructions, and what goes with them
 prompt             what an engine is given: a problem as format and chat template render it
-completion         what an engine generates for a prompt; with what the prompt began of it, the reply
+completion         what an engine generates for a prompt; a reply is the completion behind what the prompt already began
 sample             one of several completions of a problem (--samples), told apart by `index`
 score              what the metrics say of one completion: numbers, or None with the reason
 metric definition  what a metric's name says of one completion; its metric value: the mean over all of them
@@ -331,8 +331,9 @@ class Difference:
     """One metric of two sides, over their pairs. `delta` is after minus before, with its 95 % interval.
 
     `detectable` is the smallest difference that so many `problems` show, `needed` how many would show this one (with
-    80 % power, among all that is tested), `changed` how many differ; `note` says where interval, test and all tests
-    disagree. `one_sided` pairs lack a score on one side and are left out: with any, it would be `lowest` to `highest`.
+    80 % power, among all that is tested), `changed` how many differ; `note` says where the interval and the tests
+    disagree. `one_sided` pairs lack a score on one side and are left out; scored at their extremes, they would put the
+    difference between `lowest` and `highest`.
     """
 
     before: float | None

@@ -58,7 +58,7 @@ def open_engine(config: Configuration, adapter: str | None) -> Engine:
 
 
 def _with_prompts(run: Run, problems: Dataset, records: dict[str, dict], adapter: str | None, quiet: bool) -> Job:
-    """Render the prompts, record what the completions depend on, and find those that are there already."""
+    """Render the prompts, record what the completions depend on, and find the completions that are there already."""
     config = run.config
     with ThreadPoolExecutor(1) as beside:
         # Gigabytes are hashed while the engine's library is imported.
@@ -124,7 +124,7 @@ def _load_and_check(job: Job) -> None:
 def _completions(job: Job, on_completion: OnCompletion | None) -> dict[str, list[Score]]:
     """Generate what is missing, record it, and cache a whole baseline.
 
-    Returns the scores that are known already, by side: those of a run that looks at them before the end.
+    Returns the scores that the looks of --stop-early computed already, by side; none without it.
     """
     with timed(job, "draw"):
         scores = _generate(job, on_completion)
@@ -133,7 +133,7 @@ def _completions(job: Job, on_completion: OnCompletion | None) -> dict[str, list
         if job.missing and job.run.config.sampling.temperature == 0:
             record["drawn_again"] = generation.generate_again(job.run, side, job.engine, _first_generated(job, side))
     baseline = job.records.get(BASE, {})
-    # What is generated look by look is perhaps not whole, nor in a whole side's batches.
+    # With --stop-early a side may be incomplete, and was generated in other batches.
     if job.baseline_key and not (job.stops_early or baseline["cached"] or "earlier_paces" in baseline):
         cached_baselines.keep(job.baseline_key, job.run.completions(BASE))
     return scores
