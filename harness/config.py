@@ -151,7 +151,7 @@ class Configuration(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _format_brings_what_goes_with_it(cls, values: dict) -> dict:
+    def _fill_in_from_format(cls, values: dict) -> dict:
         name = registry.choose("format", values.get("format") or DEFAULT_FORMAT, FORMATS)
         values = dict(values)
         values["rewards"] = values.get("rewards") or FORMATS[name].rewards

@@ -19,7 +19,7 @@ def junit(outcome: GateResult) -> str:
         value = _xml(str(getattr(outcome, key)))
         ElementTree.SubElement(properties, "property", {"name": key, "value": value})
     for each in outcome.metrics:
-        named = {"classname": "harness.statistics.gate", "name": _xml(each.name), "time": "0"}
+        named = {"classname": "harness.gate", "name": _xml(each.name), "time": "0"}
         case = ElementTree.SubElement(suite, "testcase", named)
         if not each.holds:
             failure = ElementTree.SubElement(case, "failure", {"type": each.result, "message": _xml(each.reason)})

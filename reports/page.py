@@ -31,8 +31,6 @@ TEMPLATES.globals |= {
     "script": Markup(explorer.SCRIPT),
     "script_sha": explorer.SCRIPT_SHA,
 }
-
-
 TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line}
 
 

@@ -9,12 +9,12 @@ from harness.evaluation.scoring import score_text
 from harness.rewards import Reward, finished_within
 from harness.rewards.own import load_own
 from harness.storage.files import cut_journal, json_line
-from harness.types import Equality, Format
-
-ACCURACY = "accuracy_strict"
+from harness.types import ACCURACY_STRICT, Equality, Format
 
 
-def accuracy_function(format: Format, equality: Equality, prefix: str, limit: int, metric: str = ACCURACY) -> Reward:
+def accuracy_function(
+    format: Format, equality: Equality, prefix: str, limit: int, metric: str = ACCURACY_STRICT
+) -> Reward:
     """A metric as a reward function, recorded beside the rewards with weight 0.
 
     A completion of `limit` tokens was cut off.
@@ -80,7 +80,7 @@ class Rollouts:
         with self.path.open("a", encoding="utf-8") as file:
             for place in range(min(self.generations, len(completions))):
                 scores = {name: values[place] for name, values in self._scores.items()}
-                accuracy = scores.pop(ACCURACY)
+                accuracy = scores.pop(ACCURACY_STRICT)
                 row = {
                     "step": step,
                     "question": prompts[place][-1]["content"],
@@ -95,8 +95,8 @@ class Rollouts:
 def own_functions(path: Path) -> list[Reward]:
     """A user's reward functions. They raise UserError for any error of theirs."""
     functions = load_own(path, plain=False).functions
-    if ACCURACY in functions:
-        raise UserError(f"{path}: {ACCURACY} is the metric's own name: give your reward function another name")
+    if ACCURACY_STRICT in functions:
+        raise UserError(f"{path}: {ACCURACY_STRICT} is the metric's own name: give your reward function another name")
     return [_named(name, function) for name, function in functions.items()]
 
 

@@ -4,7 +4,7 @@
         [--seconds 900] [--tries 3] [--seeds-beside] [any further option of `harness run`]
 
 MODEL: a checkpoint's folder, a GGUF file or a hub id. OUT.json keeps all cases, by name. A case that is stopped or
-fails is started again, up to `--tries` times within `--seconds`, and goes on where it was; several cases may share a
+fails is started again, up to `--tries` times within `--seconds`, and continues where it was; several cases may share a
 GPU, where one can disturb another's start. Their replies stay what they are then, their seconds do not: `alone` says
 which they are. With `--training-seeds S` behind it a case has what S trainings say of its recipe; `--seeds-beside` then
 runs these beside one another, once the baseline is there, instead of in turn. What a case is made of stands in CASES

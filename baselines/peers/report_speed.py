@@ -2,7 +2,7 @@
 
     python -m baselines.peers.report_speed OUT.json
 
-Made-up runs of so many problems and replies, of texts as long as GSM8K's solutions, are graded by constructed scores;
+Made-up runs of so many problems and replies, of texts as long as GSM8K's solutions, have constructed scores;
 what is timed is `harness report` as a process: comparison, plots, page and Markdown. Where Chromium and playwright are,
 a search over all replies of the page is timed too, from the last key to the list (120 ms of it wait for more keys).
 """

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.stored_runs import Json
+from harness.cli.options import Json
 from harness.errors import UserError, refuse_secrets
 from harness.parsing.named_formats import FORMAT_NAMES
 

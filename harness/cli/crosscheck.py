@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.stored_runs import Json
+from harness.cli.options import Json
 from harness.metric_definitions import definition_of
 from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Evaluation
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from harness.cli import show
+from harness.cli.options import Json
 from harness.cli.rewards import AnswerColumn, CompletionColumn, Strict
-from harness.cli.stored_runs import Json
 from harness.parsing.named_formats import FORMAT_NAMES
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import marked_reply, show
-from harness.cli.stored_runs import Json
+from harness.cli.options import Json
 from harness.errors import UserError
 
 if TYPE_CHECKING:

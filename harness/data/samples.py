@@ -47,10 +47,10 @@ OURS = Layout(("completion", "answer"), "completion", "answer")
 # {"problem_id": "gsm8k-test-00000", "index": 0, "answer": "18", "text": "…", "prompt_sha": "…", "prefix": "", …}
 JOURNAL = Layout(("problem_id", "index", "text", "prompt_sha"), "text", "answer")
 # {"doc_id": 3, "doc": {…}, "target": "… #### 72", "resps": [["…"]], "filtered_resps": ["72"], "filter": "…"}
-LM_EVAL = Layout(("doc_id", "resps", "target"), "resps", "target", worked_answer=True)
+LM_EVAL_LAYOUT = Layout(("doc_id", "resps", "target"), "resps", "target", worked_answer=True)
 # {"step": 5, "prompt": "…", "completion": "…", <reward function>: 3.0, …, "advantage": 0.7}
 TRL = Layout(("step", "completion", "advantage"), "completion", "answer", answer_may_lack=True)
-LAYOUTS = (LM_EVAL, TRL, JOURNAL, OURS)
+LAYOUTS = (LM_EVAL_LAYOUT, TRL, JOURNAL, OURS)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def read_samples(path: Path, completion_column: str | None = None, answer_column
     for each in named_rows:
         if isinstance(each, BrokenRow):
             samples.append(Sample(each.where, {}, None, None, each.cause))
-        elif layout.marks != LM_EVAL.marks:
+        elif layout.marks != LM_EVAL_LAYOUT.marks:
             samples += _samples(*each, layout)
         elif not _is_repeated(each[1], seen):
             _refuse_log_likelihoods(*each)

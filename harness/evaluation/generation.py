@@ -123,7 +123,7 @@ def generate_again(run: Run, side: str, engine: Engine, requests: Sequence[Reque
 
 
 def count_unasked(run: Run, side: str, quiet: bool) -> int:
-    """How many completions of a side are missing because their question fills the model's context.
+    """How many completions of a side are empty because their question fills the model's context.
 
     Raises UserError if all are.
     """

@@ -28,8 +28,7 @@ def refuse_changed_data(run: Run) -> None:
         if stage.data not in shas:
             shas[stage.data] = dataset_sha(_problems(stage.data, config))
         if shas[stage.data] != recorded["dataset_sha"]:
-            title = STAGES[part].title
-            since = f'stage "{title}" started' if stage.trains else f'side "{title}" was generated'
+            since = f'stage "{stage.title}" started' if stage.trains else f'side "{part}" was generated'
             raise UserError(
                 f"{run.path}: the {CHANGED[stage.data]} changed since {since}: bring the old data back, or start over "
                 "with --fresh"

@@ -23,7 +23,7 @@ from harness.lmeval import OURS, pairing
 from harness.metric_definitions import MetricDefinition
 from harness.models import adapters, checkpoints
 from harness.models.precision import dtype_of, gpu_has_bfloat16, model_type
-from harness.stages import BASE, LAST
+from harness.stages import BASE, LAST, title_of
 from harness.statistics.compare import metric_of
 from harness.statistics.differences import primary_differences
 from harness.storage import validation
@@ -57,7 +57,7 @@ def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
     """Run the extra tasks on one side's model; to be called in a process that is lm-eval's alone."""
     config = run.config
     with run.record.stage(stage) as provenance:
-        progress.note(f"{stage}: {', '.join(config.also)} by lm-eval", quiet)
+        progress.note(f"{title_of(stage)}: {', '.join(config.also)} by lm-eval", quiet)
         with progress.libraries_into(run.path / "also" / f"{side}.log"):
             results, aggregated = _evaluate(config, run.adapter_of(side))
         samples, unpaired = results["samples"], defaultdict(dict)
@@ -70,7 +70,7 @@ def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
         }
         for task, reasons in unpaired.items():
             for metric, reason in reasons.items():
-                progress.note(f"{stage}: {task}: {metric} is not compared: {reason}", quiet)
+                progress.note(f"{title_of(stage)}: {task}: {metric} is not compared: {reason}", quiet)
         write_lines(run.path / "also" / f"{side}.jsonl", rows)
         summary = _summary(rows, results["higher_is_better"]) | {"unpaired": unpaired}
         write_json(run.path / "also" / f"{side}.json", summary)

@@ -37,7 +37,6 @@ _TWO_LETTER_UNITS = {
     "cm", "mm", "km", "dm", "kg", "mg", "ml", "mL", "dl", "dL", "cl", "cL", "ft", "in", "yd", "mi", "lb", "oz", "hr",
     "ms", "ns", "kW", "MW", "kJ", "kN", "Hz", "Pa", "am", "pm", "st", "nd", "rd", "th", "ha",
 }  # fmt: skip
-_DELIMITERS = str.maketrans("{}$", "   ")
 _SPACES = re.compile(r"[ \t]{2,}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _CALCULATION = re.compile(r"[\\^√*+/×÷·!()]|[⁰¹²³⁴⁵⁶⁷⁸⁹]")

@@ -9,7 +9,7 @@ from harness.engines import WITHOUT_CHECKPOINT
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.plan.case import H200_PARAMETERS, UNKNOWN, Case, Earlier
-from harness.stages import BASE, LAST, REPORT, SIDES, STAGES
+from harness.stages import BASE, LAST, REPORT, SIDES, STAGES, title_of
 from harness.storage.files import read_journal
 
 # Measured on 2026-11-21. The embedded model's default run, two x86-64 cores: seconds of start-up, and of a reply or a
@@ -63,7 +63,8 @@ def _times(now: float, then: float, batch: int | None) -> float:
 def _source(run: Earlier, stage: str, whole: float, work: float) -> str:
     provenance = run.provenance.get(stage, {})
     means = " on ".join(provenance[key] for key in ("engine", "device") if key in provenance)
-    return f"{run.path}: {stage} took {whole:g} s for {work:g} {STAGES[stage].unit}{f', {means}' if means else ''}"
+    amount = f"{work:g} {STAGES[stage].unit}{f', {means}' if means else ''}"
+    return f"{run.path}: {title_of(stage)} took {whole:g} s for {amount}"
 
 
 def _alike(case: Case, run: Earlier, stage: str) -> bool:

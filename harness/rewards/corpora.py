@@ -121,7 +121,7 @@ def rewards_of_rows(
         if wrong or named.get("preset", "xml") not in PRESETS:
             key = wrong[0] if wrong else "preset"
             known = f" (known: {', '.join(PRESETS)})" if key == "preset" else ""
-            raise UserError(f"{sample.name}: {key} = {named[key]!r:.60} is none{known}: fix the row")
+            raise UserError(f"{sample.name}: {key} = {named[key]!r:.60} is not valid{known}: fix the row")
         chosen, kind = named.get("preset", preset), named.get("variant", variant or ROBUST)
         if chosen is None:
             raise UserError(f"{sample.name}: the row names no preset: say which with --preset")

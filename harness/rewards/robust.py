@@ -1,7 +1,7 @@
 """The `robust` variant, the one to train with: the tutorials' names and scales, read by the project's own parser.
 
-A reply is parsed through formats.py and its answer compared as the accuracy metrics compare it, so among replies of
-the same format a correct answer never earns less than a wrong one.
+A reply is parsed through parsing/formats.py and its answer compared as the accuracy metrics compare it, so among
+replies of the same format a correct answer never earns less than a wrong one.
 """
 
 from collections.abc import Callable

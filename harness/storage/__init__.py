@@ -1,1 +1,1 @@
-"""The run folder on disk: its files, their hashes, its record, its stages, its lock."""
+"""The run folder on disk: its files, their hashes, its record, its lock."""

@@ -57,7 +57,7 @@ def read_seeds(path: Path, fix: str) -> dict[str, OverSeeds]:
 
 def read_extra_task_differences(path: Path) -> dict[str, Any]:
     """The differences of lm-eval's tasks. Raises UserError if they are damaged or a metric has no definition."""
-    fix = "write the report again"
+    fix = "run `harness report`"
     differences = validation.read(ExtraTaskDifferences, path, fix)
     for task, metrics in differences["tasks"].items():
         if not metrics.keys() <= differences["measures"].get(task, {}).keys():

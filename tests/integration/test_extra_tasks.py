@@ -290,7 +290,7 @@ def test_what_an_older_program_kept_as_a_perplexity_is_not_compared(run):
     extra_tasks.compare_tasks(run)
     stored = read_json(run.path / "also/comparison.json")
     assert "small_choice" not in stored["tasks"]
-    assert "an older program kept it otherwise" in stored["unpaired"]["small_choice"]["perplexity"]
+    assert "an older program stored it otherwise" in stored["unpaired"]["small_choice"]["perplexity"]
     view = run_view.build(run, run.evaluations()).also
     assert any("small_choice: perplexity is not compared" in said for said in view.unpaired)
     for file, text in kept.items():

@@ -13,7 +13,7 @@ SMALL = ("--set", "steps=2", "--set", "prompts_per_step=2", "--set", "generation
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
-    # Folders of the user's with our rooms' names must not get in the way.
+    # Folders of the user's with our packages' names must not get in the way.
     for name in ("train", "reports"):
         (folder / name).mkdir()
         (folder / name / "__init__.py").write_text("raise SystemExit('the wrong one')")

@@ -207,8 +207,8 @@ def test_trainer_rollouts_and_engine_run_the_same_adapter(reference, engine, rol
         ({"use_dora": True}, "DoRA"),
         ({"bias": "lora_only"}, "bias"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"trainable_token_indices": [5]}, "passes over trainable_token_indices"),
-        ({"fan_in_fan_out": True}, "passes over fan_in_fan_out"),
+        ({"trainable_token_indices": [5]}, "it ignores trainable_token_indices"),
+        ({"fan_in_fan_out": True}, "it ignores fan_in_fan_out"),
     ],
 )
 def test_what_vllm_does_not_apply_is_refused_before_it_starts(tmp_path, changes, why):
@@ -300,7 +300,7 @@ def test_a_run_with_an_adapter(harness, adapter):
     done = harness("run", "--engine", "vllm", "--engine-arg", f"gpu_memory_utilization={SHARE}", "--adapter",
                    str(adapter), "--limit", "20", "--output", "out")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "the adapter acts" in done.stderr
+    assert "check passed: the adapter changes the model's output" in done.stderr
     for side in ("before", "after"):
         assert len(Path(f"out/{side}/completions.jsonl").read_text().splitlines()) == 20
     record = json.loads(Path("out/run.json").read_text())

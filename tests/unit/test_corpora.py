@@ -239,9 +239,9 @@ def test_a_reply_that_is_no_text_is_never_handed_to_a_function(harness, tmp_path
 
 
 CORPUS_MISTAKES = [
-    ({"preset": "evil.py"}, "preset = 'evil.py' is none"),
-    ({"preset": 5}, "preset = 5 is none"),
-    ({"preset": "gemma3", "eos": ["x"]}, "eos = ['x'] is none"),
+    ({"preset": "evil.py"}, "preset = 'evil.py' is not valid"),
+    ({"preset": 5}, "preset = 5 is not valid"),
+    ({"preset": "gemma3", "eos": ["x"]}, "eos = ['x'] is not valid"),
 ]
 
 

@@ -236,6 +236,7 @@ def test_reports_survive_hostile_names():
     suite = ElementTree.fromstring(gate_reports.junit(verdict).encode())
     assert suite.attrib["name"] == "harness"
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("3", "2")
+    assert {case.attrib["classname"] for case in suite.iter("testcase")} == {"harness.gate"}
     cases = {case.attrib["name"]: [each.attrib for each in case.findall("failure")] for case in suite.iter("testcase")}
     assert cases["accuracy_strict"] == []
     assert cases["format_strict"][0]["type"] == "worse"
