@@ -7,7 +7,7 @@ from harness.config import Configuration
 from harness.console import progress
 from harness.data import datasets
 from harness.parsing import formats
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.rewards import Reward, functions
 from harness.stages import Stage
 from harness.storage.run_folder import Run

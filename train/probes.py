@@ -14,7 +14,7 @@ from harness.errors import cause
 from harness.evaluation.prompts import system_text
 from harness.models import chat
 from harness.parsing import formats
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from train.training import Training
 
 # Question, reasoning, answer.

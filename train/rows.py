@@ -12,7 +12,7 @@ from harness.errors import UserError
 from harness.evaluation.prompts import system_text
 from harness.models import chat
 from harness.parsing import formats
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.types import Dataset
 
 

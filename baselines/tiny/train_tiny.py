@@ -19,7 +19,8 @@ from itertools import islice
 from pathlib import Path
 
 from harness.data.word_problems import WordProblem, generate
-from harness.parsing.formats import FORMATS, messages, system_prompt
+from harness.parsing.formats import messages, system_prompt
+from harness.parsing.named_formats import FORMATS
 from harness.types import Format
 
 SEED = 3407

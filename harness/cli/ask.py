@@ -23,7 +23,7 @@ def ask(
     from harness.evaluation.evaluate import open_engine
     from harness.evaluation.prompts import requests
     from harness.parsing import formats
-    from harness.parsing.formats import FORMATS
+    from harness.parsing.named_formats import FORMATS
     from harness.types import Dataset, Problem
 
     check_run(config, [])

@@ -92,7 +92,7 @@ def _settings(
 ) -> tuple[str, str, dict]:
     """Preset, variant and their options: as given, else those of the run that the input belongs to."""
     from harness.data.samples import settings_beside
-    from harness.parsing.formats import FORMATS
+    from harness.parsing.named_formats import FORMATS
     from harness.rewards import PRESETS
     from harness.rewards.corpora import ROBUST
 

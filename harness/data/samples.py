@@ -12,7 +12,8 @@ from harness.data.columns import true_answer
 from harness.data.datasets import DATASETS, named_equality
 from harness.data.tables import BrokenRow
 from harness.errors import UserError
-from harness.parsing.formats import FORMATS, prompt_prefix
+from harness.parsing.formats import prompt_prefix
+from harness.parsing.named_formats import FORMATS
 from harness.stages import SIDES
 from harness.storage.run_folder import Run
 from harness.types import Equality, Format

@@ -3,7 +3,7 @@
 from harness.config import Configuration
 from harness.engines import Engine
 from harness.parsing import formats
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.types import Dataset, Request
 
 SYSTEM_MOVED = "the chat template has no system role: the instructions open the user's turn"

@@ -8,8 +8,8 @@ from pathlib import Path
 from harness.config import Configuration
 from harness.parsing import answers, formats
 from harness.parsing.answers import Unscorable
-from harness.parsing.formats import FORMATS
 from harness.parsing.language import UNDETERMINED, label, prose, raw_label
+from harness.parsing.named_formats import FORMATS
 from harness.rewards import Rewards, load_rewards
 from harness.rewards.own import OwnRewards, load_own
 from harness.rewards.reward_scores import RewardScores

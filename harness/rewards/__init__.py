@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 
 from harness import registry
 from harness.parsing.answers import NO_TRUTH, Unscorable
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.rewards import robust, tutorial
 from harness.rewards.reward_scores import EMPTY, NO_TEXT, Reward, RewardScore, RewardScores
 from harness.types import CUT_OFF, Equality, Format

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from harness import registry
 from harness.data.samples import Sample, read_samples
 from harness.errors import UserError
-from harness.parsing.formats import FORMATS
 from harness.parsing.language import LANGUAGE_CODES, LANGUAGES
+from harness.parsing.named_formats import FORMATS
 from harness.rewards import PRESETS, load_rewards
 from harness.rewards.own import load_own
 from harness.rewards.reward_scores import RewardScores

@@ -30,7 +30,7 @@ def test_architecture():
 
 
 def test_tags_are_ordinary_tokens():
-    from harness.parsing.formats import FORMATS
+    from harness.parsing.named_formats import FORMATS
 
     tokenizer = loading.load_tokenizer("embedded")
     for tag in (tag for format in FORMATS.values() for tag in format.tags):

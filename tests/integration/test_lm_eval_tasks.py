@@ -19,7 +19,7 @@ from harness.lmeval import OURS
 from harness.metric_definitions import METRIC_DEFINITIONS
 from harness.models import checkpoints, loading
 from harness.parsing import formats
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.rewards import load_rewards
 
 RECIPES = {

@@ -28,7 +28,7 @@ from harness.cli.run_checks import check_names
 from harness.config import check
 from harness.configure import RECIPES, configure, recipe_names
 from harness.data import datasets, tables
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.rewards.robust import READ_THE_ANSWER
 
 ROWS = [{"question": f"How many is {n} and {n}?", "answer": f"{n} + {n}\n#### {2 * n}"} for n in range(12)]

@@ -15,7 +15,7 @@ from harness.evaluation import evaluate, prompts
 from harness.lmeval import extra_tasks
 from harness.models import chat, checkpoint_checks, checkpoints, loading
 from harness.parsing import formats
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.types import Problem
 
 QUESTION, SYSTEM = "How many are 3 and 4?", "Reply in the layout."

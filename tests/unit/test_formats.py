@@ -1,7 +1,7 @@
 import pytest
 
 from harness.parsing import formats
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 
 WORKING, THINK, XML = FORMATS["working-out"], FORMATS["think"], FORMATS["xml"]
 BLOCK = "<start_working_out>\n5 + 7\n<end_working_out>\n<SOLUTION>12</SOLUTION>"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from baselines.rewards import hazard_table
 from harness import rewards
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.rewards import PRESETS, corpora
 
 README = Path(hazard_table.__file__).parent / "README.md"

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness import rewards
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.rewards import tutorial
 
 GOOD = "<start_working_out>\n48 + 24\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"

@@ -8,7 +8,7 @@ from conftest import write_jsonl
 from harness.data.samples import NoReplies, read_samples
 from harness.errors import UserError
 from harness.evaluation.sides import Reading, load
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.rewards import corpora
 from harness.storage.files import read_journal
 

@@ -13,7 +13,7 @@ from harness.data.datasets import DATASETS, held_out_split, named_equality
 from harness.evaluation.prompts import system_text
 from harness.evaluation.scoring import score_all
 from harness.parsing import formats
-from harness.parsing.formats import FORMATS
+from harness.parsing.named_formats import FORMATS
 from harness.types import Completion
 
 if TYPE_CHECKING:
