@@ -16,7 +16,7 @@ from harness.engines import agreement
 from harness.errors import UserError
 from harness.evaluation.prompts import SYSTEM_MOVED, system_text
 from harness.evaluation.provenance import dataset_sha, versions
-from harness.evaluation.same_data import CHANGED
+from harness.evaluation.same_data import data_changed
 from harness.models import chat, checkpoint_checks, checkpoints, loading
 from harness.models.adapters import WEIGHTS
 from harness.stages import Stage
@@ -98,10 +98,7 @@ def record_problems(stage: Training, run: Run, dataset: Dataset, **facts: Any) -
     """Record the problems that a stage trains on. Raises UserError if it started on others."""
     sha = dataset_sha(dataset)
     if stage.checkpoint and run.record.provenance.get(stage.row.name, {}).get("dataset_sha", sha) != sha:
-        raise UserError(
-            f'{run.path}: the {CHANGED[stage.row.data]} changed since stage "{stage.row.title}" started: bring the old '
-            "data back, or start over with --fresh"
-        )
+        raise data_changed(run, stage.row, stage.row.name)
     stage.provenance |= facts | {"dataset_sha": sha}
     if stage.first:
         run.record.set_provenance(stage.row.name, stage.provenance)

@@ -4,12 +4,12 @@ from harness.config import Configuration
 from harness.data import datasets
 from harness.errors import UserError
 from harness.evaluation.provenance import dataset_sha
-from harness.stages import STAGES
+from harness.stages import STAGES, Stage
 from harness.storage.run_folder import Run
 from harness.types import Dataset
 
 # By the function of harness.data.datasets that gives what a stage takes.
-CHANGED = {
+PROBLEMS = {
     "lessons": "worked solutions",
     "training_problems": "training problems",
     "evaluation_problems": "dataset",
@@ -28,11 +28,16 @@ def refuse_changed_data(run: Run) -> None:
         if stage.data not in shas:
             shas[stage.data] = dataset_sha(_problems(stage.data, config))
         if shas[stage.data] != recorded["dataset_sha"]:
-            since = f'stage "{stage.title}" started' if stage.trains else f'side "{part}" was generated'
-            raise UserError(
-                f"{run.path}: the {CHANGED[stage.data]} changed since {since}: bring the old data back, or start over "
-                "with --fresh"
-            )
+            raise data_changed(run, stage, part)
+
+
+def data_changed(run: Run, stage: Stage, part: str) -> UserError:
+    """The error for a stage, or the side `part` that it makes, which started with other problems."""
+    since = f'stage "{stage.title}" started' if stage.trains else f'side "{part}" was generated'
+    return UserError(
+        f"{run.path}: the {PROBLEMS[stage.data]} changed since {since}: bring the old data back, or start over with "
+        "--fresh"
+    )
 
 
 def _problems(data: str, config: Configuration) -> Dataset:
