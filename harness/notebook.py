@@ -15,7 +15,7 @@ from harness.errors import UserError
 from harness.metric_definitions import definition_of
 from harness.statistics import headline
 from harness.statistics.compare import compare
-from harness.statistics.metric_rows import COLUMNS, MetricRow, metric_row
+from harness.statistics.metric_rows import COLUMNS, MetricRow, all_rows
 from harness.statistics.pairs import columns
 from harness.storage.run_folder import Run
 from harness.types import (
@@ -158,10 +158,8 @@ class StoredRun:
     @cached_property
     def _rows(self) -> dict[str, MetricRow]:
         """Every metric that a side has, as people see it."""
-        names = dict.fromkeys(name for side in self.sides for name in side.metrics)
         differences = self.comparison.metrics if self.comparison else {}
-        sides = [side.metrics for side in self.sides]
-        return {name: metric_row(name, sides, [self.settings], differences.get(name)) for name in names}
+        return all_rows([side.metrics for side in self.sides], [self.settings], differences)
 
     def _cells(self, name: str) -> tuple[str, ...]:
         """Each side's mean, then the difference, its interval and verdict; with one side, its mean's interval."""

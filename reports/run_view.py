@@ -11,7 +11,7 @@ from harness.stages import REPORT, title_of
 from harness.statistics import breakdown, headline
 from harness.statistics.breakdown import Part, RewardSeparation
 from harness.statistics.gain import Gain, gain
-from harness.statistics.metric_rows import MetricRow, mean_and_interval, row_of
+from harness.statistics.metric_rows import MetricRow, all_rows, mean_and_interval, row_of
 from harness.storage import validation
 from harness.storage.files import read_steps
 from harness.storage.run_folder import TRAINING_FILES, Run
@@ -20,7 +20,7 @@ from harness.storage.validation import LARGEST_NUMBER
 from harness.types import ACCURACY_STRICT, Difference, Evaluation, MetricValue, stopped_early
 from reports import explorer, notes, seed_view
 from reports.explorer import Explorer
-from reports.rows import HEADLINE, metric_row, sentence
+from reports.rows import HEADLINE, sentence
 from reports.seed_view import Seeds
 
 NO_COMPARISON = {"metrics": {}, "flips": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
@@ -102,8 +102,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     record = run.record.read()
     comparison = run.comparison() if len(sides) > 1 else NO_COMPARISON
     differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
-    names = dict.fromkeys(name for side in sides for name in side.metrics)
-    rows = tuple(metric_row(name, sides, differences) for name in names)
+    rows = tuple(all_rows([side.metrics for side in sides], [record["configuration"]], differences).values())
     config, provenances = run.config, {side.name: side.provenance for side in sides}
     split = gain(sides[0], sides[-1]) if len(sides) > 1 else None
     primary, stopped = config.primary or ACCURACY_STRICT, stopped_early(sides[-1].provenance)

@@ -46,7 +46,7 @@ def results(run: "Run", as_json: bool) -> None:
     """What a run comes to: three lines, the table of its metrics, what the report notes, and where that is."""
     from harness.stages import SIDES
     from harness.statistics import headline
-    from harness.statistics.metric_rows import COLUMNS, metric_row
+    from harness.statistics.metric_rows import COLUMNS, all_rows
     from harness.types import Difference
     from reports import notes, run_view, seed_view
 
@@ -59,8 +59,7 @@ def results(run: "Run", as_json: bool) -> None:
     first = next(iter(sides.values()))
     for told in headline.lines(differences, comparison.get("gain")) if differences else headline.lines_of_one(first):
         say(told)
-    names = dict.fromkeys(name for side in sides.values() for name in side)
-    rows = [metric_row(name, [*sides.values()], [settings], differences.get(name)) for name in names]
+    rows = all_rows([*sides.values()], [settings], differences).values()
     table(
         ("metric", *sides, *(COLUMNS if differences else ())),
         [(row.name, *row.means, *(row.cells if differences else ())) for row in rows],
@@ -89,7 +88,7 @@ def results(run: "Run", as_json: bool) -> None:
 
 def _extra_tasks(run: "Run") -> dict[str, Any]:
     """Print and return the comparison of the extra tasks; nothing if the run has none."""
-    from harness.statistics.metric_rows import COLUMNS, pair_means, row_of
+    from harness.statistics.metric_rows import COLUMNS, difference_cells
     from harness.types import Difference
 
     comparison = run.extra_task_differences()
@@ -99,8 +98,7 @@ def _extra_tasks(run: "Run") -> dict[str, Any]:
     for task, metrics in comparison["tasks"].items():
         for title, each in metrics.items():
             definition, difference = MetricDefinition(**comparison["measures"][task][title]), Difference.stored(each)
-            row = row_of(f"{task}: {title}", definition, (), difference)
-            rows.append((row.name, *pair_means(definition, difference), *row.cells))
+            rows.append((f"{task}: {title}", *difference_cells(definition, difference)))
     table(("lm-eval", "before", "after", *COLUMNS), rows)
     for task, reasons in comparison.get("unpaired", {}).items():
         for title, reason in reasons.items():

@@ -63,6 +63,16 @@ def metric_row(
     return row_of(title, definition, shown, difference)
 
 
+def all_rows(
+    sides: Sequence[Mapping[str, MetricValue]],
+    settings: Sequence[Mapping[str, Any]],
+    differences: Mapping[str, Difference],
+) -> dict[str, MetricRow]:
+    """The row of every metric that a side has, by name."""
+    names = dict.fromkeys(name for side in sides for name in side)
+    return {name: metric_row(name, sides, settings, differences.get(name)) for name in names}
+
+
 def row_of(
     title: str,
     definition: MetricDefinition,
@@ -101,6 +111,11 @@ def mean_and_interval(definition: MetricDefinition, value: MetricValue | None) -
 def pair_means(definition: MetricDefinition, difference: Difference) -> tuple[str, str]:
     """The means of the two sides that a difference is of."""
     return definition.show(difference.before), definition.show(difference.after)
+
+
+def difference_cells(definition: MetricDefinition, difference: Difference) -> tuple[str, ...]:
+    """Both sides' means over their pairs, and what stands under COLUMNS."""
+    return *pair_means(definition, difference), *row_of("", definition, (), difference).cells
 
 
 def takes_more(difference: Difference) -> bool:
