@@ -1,7 +1,7 @@
 """Compare evaluations of the same problems."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -35,6 +35,7 @@ from harness.statistics.pairs import (
 from harness.types import (
     ACCURACY_STRICT,
     Comparison,
+    Completion,
     Difference,
     Evaluation,
     MetricValue,
@@ -100,13 +101,15 @@ def over_common_problems(sides: Sequence[Evaluation]) -> list[Evaluation]:
         raise UserError(
             f"no problem is in all of {', '.join(side.name for side in sides)}: compare fewer of them at once"
         )
-    restricted = []
-    for side in sides:
-        scores = tuple(each for each in side.scores if each.problem_id in shared)
-        completions = tuple(each for each in side.completions if each.problem_id in shared)
-        metrics = metrics_of(scores, not of_several_adapters(side.settings, side.provenance))
-        restricted.append(replace(side, completions=completions, scores=scores, metrics=metrics))
-    return restricted
+    return [restricted(side, lambda each: each.problem_id in shared) for side in sides]
+
+
+def restricted(side: Evaluation, keeps: Callable[[Completion], bool]) -> Evaluation:
+    """The side with those of its replies alone that `keeps` takes; its metrics are of these."""
+    pairs = [each for each in zip(side.completions, side.scores, strict=True) if keeps(each[0])]
+    completions, scores = (tuple(pair[place] for pair in pairs) for place in (0, 1))
+    metrics = metrics_of(scores, not of_several_adapters(side.settings, side.provenance))
+    return replace(side, completions=completions, scores=scores, metrics=metrics)
 
 
 def primary_in_run(sides: Sequence[Evaluation]) -> tuple[str, ...]:

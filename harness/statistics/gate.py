@@ -9,27 +9,32 @@ as large as the tolerance passes is in baselines/statistics/gate.md.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
-from operator import attrgetter
-from pathlib import PurePath
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from harness import registry
 from harness.errors import UserError
 from harness.metric_definitions import definition_of
 from harness.statistics import headline
-from harness.statistics.compare import compare_each, metrics_of
-from harness.statistics.metric_rows import pair_means, row_of
-from harness.statistics.pairs import of_several_adapters, uneven_by_configuration, unlike
+from harness.statistics.compare import compare_each, restricted
+from harness.statistics.gate_sides import (
+    at_worst,
+    compared_places,
+    left_out,
+    lost_replies,
+    places_of,
+    with_file_by_name,
+)
+from harness.statistics.metric_rows import difference_cells
+from harness.statistics.pairs import uneven_by_configuration, unlike
 from harness.statistics.power import POWER, needed_for_mean
 from harness.statistics.stats import QUANTILE, unchanged_needed
-from harness.types import Completion, Difference, Evaluation, Score, stopped_early
+from harness.types import Difference, Evaluation
 
 GATED = ("accuracy_strict", "accuracy_flexible", "format_strict", "language_ratio")
 TOLERANCE = 0.05
 
-Reply = tuple[Completion, Score]
 Result = Literal["holds", "worse", "differs", "not shown"]
 
 
@@ -55,10 +60,8 @@ class MetricCheck:
     @property
     def cells(self) -> tuple[str, ...]:
         """A row for people: metric, baseline, now, difference, 95 % interval, tolerance, result."""
-        definition = definition_of(self.name)
-        delta, interval, _ = row_of(self.name, definition, (), self.difference).cells
-        means = pair_means(definition, self.difference)
-        return self.name, *means, delta, interval, _amount(self.name, self.tolerance), self.result
+        *figures, _ = difference_cells(definition_of(self.name), self.difference)
+        return self.name, *figures, _amount(self.name, self.tolerance), self.result
 
 
 HEAD = ("metric", "baseline", "now", "difference", "95 % interval", "tolerance", "result")
@@ -107,20 +110,20 @@ def check(side: Evaluation, baseline: Evaluation, named: Mapping[str, float]) ->
 
     Raises UserError if the two are not comparable, or if a tolerance names a metric that not both have.
     """
-    side, baseline = _file_by_name(side), _file_by_name(baseline)
+    side, baseline = with_file_by_name(side), with_file_by_name(baseline)
     _refuse_unlike(side, baseline)
-    places = _compared(side, baseline)
-    old, new = _only(baseline, places), _only(side, places)
+    places = compared_places(side, baseline)
+    old, new = (restricted(each, lambda reply: reply.place in places) for each in (baseline, side))
     tolerances = _tolerances(old, new, named)
-    lost = _lost(side, baseline)
-    comparison, worst = compare_each(old, [new])[0], compare_each(*_at_worst(baseline, old, new, lost))[0]
+    lost = lost_replies(side, baseline)
+    comparison, worst = compare_each(old, [new])[0], compare_each(*at_worst(baseline, old, new, lost))[0]
     problems = len({problem for problem, _ in places})
     about = headline.of_replies(side.settings) if uneven_by_configuration(old, new) else ()
     checks = (
         _check_metric(name, comparison.metrics[name], worst.metrics[name], allowed, len(lost))
         for name, allowed in tolerances.items()
     )
-    notes = (*_left_out(side, new, baseline.name), *_left_out(baseline, old, side.name), *about, *comparison.warnings)
+    notes = (*left_out(side, new, baseline.name), *left_out(baseline, old, side.name), *about, *comparison.warnings)
     return GateResult(side.name, baseline.name, problems, tuple(checks), notes)
 
 
@@ -140,47 +143,13 @@ def tolerance(name: str, text: str) -> float:
 def _refuse_unlike(side: Evaluation, baseline: Evaluation) -> None:
     """Refuse two sides of different inputs. Raises UserError if anything besides model, engine and versions differs."""
     found = [text for setting, text in unlike(side, baseline).items() if setting != "engine"]
-    if not found and not _places(side) & _places(baseline):
+    if not found and not places_of(side) & places_of(baseline):
         found = ["no problem is in both"]
     if found:
         raise UserError(
             f"{side.name} is not comparable with {baseline.name}: {'; '.join(found)}: run it with the settings of the "
             "baseline, or write another baseline"
         )
-
-
-def _places(side: Evaluation) -> set[tuple[str, int]]:
-    return {each.place for each in side.completions}
-
-
-def _asked(side: Evaluation) -> int | None:
-    """How many replies per problem a side was asked for; None where that is not recorded."""
-    samples, adapters = side.settings.get("samples"), side.settings.get("training_seeds")
-    if not side.provenance.get("adapter"):
-        return side.settings.get("baseline_samples") or samples
-    return samples and samples * (adapters or 1)
-
-
-def _compared(side: Evaluation, baseline: Evaluation) -> set[tuple[str, int]]:
-    """The places that both have; where one was asked for more replies than the other, all of the problems of both."""
-    now, then = _places(side), _places(baseline)
-    if _asked(side) == _asked(baseline):
-        return now & then
-    problems = {problem for problem, _ in now} & {problem for problem, _ in then}
-    return {place for place in now | then if place[0] in problems}
-
-
-def _file_by_name(side: Evaluation) -> Evaluation:
-    """A side whose dataset goes by its name alone: a file lies elsewhere on another machine."""
-    return replace(side, settings=side.settings | {"dataset": PurePath(str(side.settings.get("dataset"))).name})
-
-
-def _only(side: Evaluation, places: Set[tuple[str, int]]) -> Evaluation:
-    """A side with no other replies than those at the places, so that its means are of what is compared."""
-    kept = [each for each in zip(side.completions, side.scores, strict=True) if each[0].place in places]
-    scores = tuple(score for _, score in kept)
-    metrics = metrics_of(scores, not of_several_adapters(side.settings, side.provenance))
-    return replace(side, completions=tuple(completion for completion, _ in kept), scores=scores, metrics=metrics)
 
 
 def _tolerances(baseline: Evaluation, side: Evaluation, named: Mapping[str, float]) -> dict[str, float]:
@@ -191,50 +160,6 @@ def _tolerances(baseline: Evaluation, side: Evaluation, named: Mapping[str, floa
     if not gated:
         raise UserError(f"{baseline.name} has no value of {', '.join(GATED)}: name a metric with --tolerance NAME=X")
     return gated
-
-
-def _lost(side: Evaluation, baseline: Evaluation) -> set[tuple[str, int]]:
-    """The replies that the side should have as the baseline has them; where fewer problems were asked none is lost."""
-    alike = all(side.settings.get(key) == baseline.settings.get(key) for key in ("limit", "split"))
-    whole = alike and not stopped_early(side.provenance)
-    missing, asked = _places(baseline) - _places(side), _asked(side)
-    return {place for place in missing if asked is None or place[1] < asked} if whole else set()
-
-
-def _at_worst(
-    baseline: Evaluation, old: Evaluation, new: Evaluation, lost: Set[tuple[str, int]]
-) -> tuple[Evaluation, list[Evaluation]]:
-    """Both sides with all that is lost, or scored on one side only, as bad as it can have been."""
-    # Replies pair one by one, or all of a problem with all.
-    partner = attrgetter("place" if _asked(old) == _asked(new) else "problem_id")
-    gone = [each for each in _replies(baseline) if each[0].place in lost]
-    alone, kept = {partner(score) for _, score in gone}, _places(old)
-    then = [each for each in _replies(baseline) if each[0].place in kept or partner(each[1]) in alone]
-    unscored = [(completion, replace(score, scores=dict.fromkeys(score.scores))) for completion, score in gone]
-    now = [*_replies(new), *unscored]
-    return _filled(old, then, now, partner, 1), [_filled(new, now, then, partner, 0)]
-
-
-def _replies(side: Evaluation) -> list[Reply]:
-    return [*zip(side.completions, side.scores, strict=True)]
-
-
-def _filled(
-    side: Evaluation, replies: Sequence[Reply], others: Sequence[Reply], partner: Callable[[Score], object], good: int
-) -> Evaluation:
-    """A side of these replies; gaps that their partners have not are 1 where more is better and `good` is, else 0."""
-    known = {(partner(each), name) for _, each in others for name, value in each.scores.items() if value is not None}
-
-    def whole(score: Score) -> Score:
-        gaps = {
-            name: float(good if definition_of(name).better > 0 else 1 - good)
-            for name, value in score.scores.items()
-            if value is None and (partner(score), name) in known and definition_of(name).percent
-        }
-        return replace(score, scores=score.scores | gaps) if gaps else score
-
-    completions, scores = zip(*replies, strict=True)
-    return replace(side, completions=completions, scores=tuple(map(whole, scores)))
 
 
 def _check_metric(name: str, difference: Difference, worst: Difference, allowed: float, lost: int) -> MetricCheck:
@@ -301,14 +226,6 @@ def _needed(name: str, difference: Difference, allowed: float) -> int | None:
     spread = (difference.high - difference.low) / 2 / QUANTILE * math.sqrt(difference.problems)
     # Where both ends have to hold, each has half of the failures.
     return needed_for_mean(allowed, spread, POWER if definition_of(name).better else (1 + POWER) / 2)
-
-
-def _left_out(whole: Evaluation, compared: Evaluation, other: str) -> list[str]:
-    """What of a side has no partner in the other one, in words."""
-    replies = len(whole.completions)
-    alone = replies - len(compared.completions)
-    said = f"{alone} of {replies} replies of {whole.name} have no partner in {other} and are left out"
-    return [said] if alone else []
 
 
 def _amount(name: str, value: float) -> str:
