@@ -63,8 +63,8 @@ def main() -> None:
     log = given.runs / f"{given.case}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     if given.seeds_beside:
-        train_seeds_beside(command, folder, log)
-    ends = _ends_of_tries(command, given.seconds - (time.monotonic() - started), given.tries, log)
+        train_seeds_beside(command, folder, log, started + given.seconds)
+    ends = _ends_of_tries(command, started + given.seconds, given.tries, log)
     result = {"date": time.strftime("%Y-%m-%d"), "gpu": _gpu(), "options": [*CASES[given.case], *options],
               "alone": given.alone, "ends_of_tries": ends, "whole_seconds": time.monotonic() - started}  # fmt: skip
     result |= figures(Run.open(folder))
@@ -137,17 +137,17 @@ def _short(provenance: dict) -> dict:
     return {key: value for key, value in provenance.items() if key not in ("checkpoint", "engine_args")}
 
 
-def train_seeds_beside(command: list[str], folder: Path, log: Path) -> None:
-    """Generate the baseline, then run each seed's training and evaluation in a process of its own, all at once.
+def train_seeds_beside(command: list[str], folder: Path, log: Path, end: float) -> None:
+    """Generate the baseline, then run each seed's training and evaluation in a process of its own, until `end`.
 
-    What of them fails or is missing, the command does afterwards. Each has a cache of vLLM's compiled code of its own,
-    which is not made for two writers.
+    What fails or is missing, the command does afterwards. Each process has its own cache of vLLM's compiled code, which
+    is not made for two writers.
     """
     one_seed = "import sys; from pathlib import Path; from baselines.peers.real_weights import run_seed; "
     one_seed += "sys.exit(run_seed(Path(sys.argv[1]), int(sys.argv[2])))"
-    with log.open("a") as said:
-        with subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT) as process:
-            while process.poll() is None and not _has_baseline(folder):
+    with log.open("a") as output:
+        with subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+            while process.poll() is None and not _has_baseline(folder) and time.monotonic() < end:
                 time.sleep(0.5)
             process.terminate()
         if not _has_baseline(folder):
@@ -157,36 +157,40 @@ def train_seeds_beside(command: list[str], folder: Path, log: Path) -> None:
         for seed in seeds:
             environment = os.environ | ({"VLLM_CACHE_ROOT": f"{compiled}-{seed}"} if compiled else {})
             words = [sys.executable, "-c", one_seed, str(folder), str(seed)]
-            processes.append(subprocess.Popen(words, stdout=said, stderr=subprocess.STDOUT, env=environment))
+            processes.append(subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, env=environment))
         for process in processes:
-            process.wait()
+            _wait_until(process, end)
 
 
 def run_seed(folder: Path, seed: int) -> int:
     """Run one seed's training and evaluation as the whole run's command would; returns the exit code of its stages."""
-    one = training_seeds.open_seed(Run.open(folder), seed)
-    one.parent = None
-    return pipeline.run_stages(one, stages.of_run(one.config, before_after=True), quiet=True, say=print)
+    member = training_seeds.open_seed(Run.open(folder), seed)
+    # Its siblings run at the same time, so nobody holds the whole run's lock.
+    member.parent = None
+    return pipeline.run_stages(member, stages.of_run(member.config, before_after=True), quiet=True, say=print)
 
 
 def _has_baseline(folder: Path) -> bool:
     return (folder / "run.json").is_file() and Run.open(folder).record.is_done(BASE)
 
 
-def _ends_of_tries(command: list[str], seconds: float, tries: int, log: Path) -> list[int | str]:
+def _ends_of_tries(command: list[str], end: float, tries: int, log: Path) -> list[int | str]:
     """The exit code of each try, or that it was stopped when its time was over."""
-    end, ends = time.monotonic() + seconds, []
-    with log.open("a") as said:
-        while len(ends) < tries and (left := end - time.monotonic()) > 0:
-            with subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=os.environ) as process:
-                try:
-                    ends.append(process.wait(left))
-                except subprocess.TimeoutExpired:
-                    process.terminate()
-                    ends.append("time over")
-            if ends[-1] == 0:
-                break
+    ends = []
+    with log.open("a") as output:
+        while len(ends) < tries and time.monotonic() < end and 0 not in ends:
+            with subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+                ends.append(_wait_until(process, end))
     return ends
+
+
+def _wait_until(process: subprocess.Popen, end: float) -> int | str:
+    """A process's exit code; one that still runs at `end` (of time.monotonic) is told to stop."""
+    try:
+        return process.wait(max(end - time.monotonic(), 0))
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        return "time over"
 
 
 def _gpu() -> str | None:
