@@ -94,7 +94,12 @@ def grpo_arguments(
 
 def sft_arguments(config: Configuration, folder: Path) -> Any:
     """trl.SFTConfig."""
-    values = _common(config, folder, SFT) | {"max_length": config.max_sequence, "packing": False}
+    values = _common(config, folder, SFT) | {
+        "max_length": config.max_sequence,
+        "packing": False,
+        # Unsloth would otherwise put a batch's solutions one behind the other, and attend to each in a call of its own.
+        "padding_free": False,
+    }
     values["per_device_train_batch_size"] = _share(config.sft_batch, "solutions", "sft_batch")
     return _make(trl.SFTConfig, values)
 

@@ -1,5 +1,6 @@
 """The log of a training: a row per step and per probe, and health warnings while it runs."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,10 @@ class StepLog(TrainerCallback):
             cut_journal(path, stage.done) if stage.first else [] for path in (self.log, self.probes)
         )
         self.warned: set[str] = set()
+        self.step_started = time.perf_counter()
+
+    def on_step_begin(self, *_: object, **__: object) -> None:
+        self.step_started = time.perf_counter()
 
     def on_log(self, args, state, control, logs: dict | None = None, **_: object) -> None:
         correct = self.probed() if logs and "eval_reward" in logs else []
@@ -43,7 +48,9 @@ class StepLog(TrainerCallback):
             return
         if self.shown not in logs:
             return
-        self._keep(self.log, self.rows, {"step": state.global_step} | logs)
+        # TRL measures a step of GRPO itself, and no other.
+        row = {"step": state.global_step, "step_time": time.perf_counter() - self.step_started} | logs
+        self._keep(self.log, self.rows, row)
         self.bar.advance(1, f"{self.shown} {logs[self.shown]:.2f}")
         for warning in self.warnings():
             if warning.kind not in self.warned:
