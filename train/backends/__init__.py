@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from harness.config import Configuration
-from harness.models import adapters
+from harness.models import adapters, checkpoints
 from harness.models.precision import why_not_4bit
 
 TRAINERS = {
@@ -13,14 +13,20 @@ TRAINERS = {
 AUTO = "auto"
 # Parameters. A step of more would take a CPU the better part of an hour.
 LARGEST_ON_CPU = 1e9
+# Parameters. A step of GRPO of a smaller model takes Unsloth twice as long as plain TRL (train/README.md, Speed).
+SMALLEST_FOR_UNSLOTH = 1e9
 
 
 def trainer_name(config: Configuration) -> str:
-    """The trainer behind `auto` here: Unsloth if it and a GPU are there and it can train this, else plain TRL."""
+    """The trainer behind `auto` here: Unsloth if it and a GPU are there, it can train this and the model is no small
+    one, else plain TRL."""
     if config.trainer != AUTO:
         return config.trainer
     needs_trl = config.launcher or config.rollouts == "server" or config.trust_remote_code
-    return "unsloth" if not needs_trl and find_spec("unsloth") and has_gpu() else "trl"
+    if needs_trl or not (find_spec("unsloth") and has_gpu()):
+        return "trl"
+    is_small = config.weights == "16-bit" and 0 < checkpoints.parameters(config.checkpoint) < SMALLEST_FOR_UNSLOTH
+    return "trl" if is_small else "unsloth"
 
 
 def has_gpu() -> bool:
