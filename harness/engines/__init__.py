@@ -70,8 +70,8 @@ class Engine(Protocol):
 
     def __init__(self, setup: Setup): ...
 
-    def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
-        """Load the model, once.
+    def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> str | None:
+        """Load the model, once; returns what was chosen for this work, and why, if anything was.
 
         With `requests` an engine may keep room for no longer prompts than theirs, and completions of `max_tokens`
         tokens. Raises UserError if the model cannot be loaded here.

@@ -27,7 +27,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, effect_of, random_seed, vllm_adapters
 from harness.engines.agreement import Scores, Text
-from harness.engines.vllm_settings import refuse_too_large, settings_of, weights_of
+from harness.engines.vllm_settings import ON_GPU, refuse_too_large, settings_of, weights_of
 from harness.errors import UserError, cause
 from harness.models import chat, checkpoints, loading, model_files
 from harness.models.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, message_of
@@ -40,6 +40,11 @@ FINAL = RequestOutputKind.FINAL_ONLY
 SEEDED = True
 # vLLM compiles anew for another max_model_len, so those of our choice lie this far apart.
 LENGTHS_APART = 1024
+# CUDA graphs save some 23 ms of a step of SmolLM2-135M on an H200, but from warm caches compiling and capturing take
+# 13 s more, from cold ones over a minute (baselines/README.md). With an adapter a step without them costs far more.
+STEPS_THAT_PAY = 500
+COMPILING = {"enforce_eager", "compilation_config", "optimization_level"}
+VLLMS_BATCH = 1024
 
 
 class VllmEngine:
@@ -68,10 +73,13 @@ class VllmEngine:
             **chat.provenance(self.tokenizer),
         }
 
-    def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
+    def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> str | None:
         """Start vLLM's engine. Raises UserError if it cannot start, with what it lacks."""
         refuse_too_large(self.checkpoint, self.settings)
-        settings = self._room_for(requests, max_tokens) | self.settings
+        steps = math.ceil(len(requests) / self.settings.get("max_num_seqs", VLLMS_BATCH)) * max_tokens
+        is_free = ON_GPU and not self.lora and not COMPILING & self.settings.keys()
+        is_short = is_free and 0 < steps <= STEPS_THAT_PAY
+        settings = self._room_for(requests, max_tokens) | ({"enforce_eager": True} if is_short else {}) | self.settings
         with _redirect_stderr(self._stderr):
             try:
                 self.engine = LLM(model=checkpoints.locate(self.checkpoint), **settings).llm_engine
@@ -87,6 +95,9 @@ class VllmEngine:
                 self.engine.add_lora(self.lora)
             except Exception as error:  # as above
                 raise vllm_adapters.cannot_apply(self.lora.lora_path, message_of(error)) from error
+        if is_short:
+            return f"not compiled: in at most {steps:,} steps of generation compiling would cost more than it saves"
+        return None
 
     def _room_for(self, requests: Sequence[Request], max_tokens: int) -> dict[str, int]:
         """The max_model_len that prompts and completions need, so that vLLM reserves memory for no more.

@@ -113,7 +113,11 @@ def _load_and_check(job: Job) -> None:
     with timed(job, "load"):
         if job.adapter or job.missing:
             with progress.libraries_into(job.run.path / last / "engine.log"):
-                job.engine.load(job.requests, job.run.config.max_tokens)
+                chosen = job.engine.load(job.requests, job.run.config.max_tokens)
+            if chosen:
+                progress.note(f"{' and '.join(job.sides)}: {chosen}", job.quiet)
+                for record in job.records.values():
+                    record["loading"] = chosen
     with timed(job, "probe"):
         if job.adapter:
             effect = check_adapter(job.run.config, job.adapter, job.engine, job.prompts[last], job.quiet)
