@@ -1,20 +1,22 @@
-"""Seconds per step and GPU memory of the GRPO stage, our recipe compared with other ways to run the same one.
+"""Seconds per step and GPU memory of a training stage, our recipe compared with other ways to run the same one.
 
-    python -m baselines.peers.training_speed CHECKPOINT DATA OUT.json --case NAME
+    python -m baselines.peers.training_speed CHECKPOINT DATA OUT.json --recipe NAME --stage sft|grpo --case NAME
         [--gib 24] [--steps 10] [--warm-up 3] [--seconds 580] [--set k=v] [--env NAME=VALUE]
 
-CHECKPOINT: a folder of gemma3-4b's shape (python -m baselines.peers.random_checkpoint makes one). DATA: a local copy of
-GSM8K with a train split. One case a call, as each takes the whole GPU; OUT.json keeps them all, by name:
+CHECKPOINT: a checkpoint for that recipe (python -m baselines.peers.random_checkpoint makes one of gemma3-4b's shape).
+DATA: a local copy of GSM8K with a train split. One case a call, as each takes the whole GPU; OUT.json keeps them all,
+by name:
 
-    recipe     the recipe gemma3-4b: Unsloth, rollouts by vLLM
-    tutorial   the same with the tutorial's rollouts, model.generate
+    recipe     the recipe with Unsloth, rollouts by vLLM
     trl        the same recipe on plain TRL and PEFT, rollouts by vLLM
-    trl-generate  the same with model.generate
+    trl-defaults  the same with gradient checkpointing, as TRL does unless told otherwise
+    tutorial   Unsloth with the tutorial's rollouts, model.generate
+    trl-generate  TRL with model.generate
 
-Random weights hardly ever end a reply, so all cases draw as many completions of the same length; any_reward.py tells
-them apart. `--gib` limits what torch, vLLM's share included, may take of the GPU; a case that takes more than
+Random weights hardly ever end a reply, so all cases of GRPO draw as many completions of the same length; any_reward.py
+tells them apart. `--gib` limits what torch, vLLM's share included, may take of the GPU; a case that takes more than
 `--seconds` is stopped, and the steps it has done count. Memory is the driver's own figure, polled; a step's seconds are
-the trainer's, the median of those behind the `--warm-up` first, which compile.
+the trainer's, the median of those behind the `--warm-up` first, which compile; the largest of them stands beside it.
 """
 
 import argparse
@@ -27,6 +29,7 @@ import threading
 import time
 from pathlib import Path
 
+from harness.config import Configuration
 from harness.configure import configure
 from harness.data.datasets import settle_split
 from harness.evaluation.provenance import versions
@@ -35,10 +38,14 @@ from harness.storage.run_folder import Run
 
 CASES = {
     "recipe": ("trainer=unsloth", "rollouts=vllm"),
-    "tutorial": ("trainer=unsloth", "rollouts=generate"),
     "trl": ("trainer=trl", "rollouts=vllm"),
+    "trl-defaults": ("trainer=trl", "rollouts=vllm", "gradient_checkpointing=true"),
+    "tutorial": ("trainer=unsloth", "rollouts=generate"),
     "trl-generate": ("trainer=trl", "rollouts=generate"),
 }
+STAGES = {"sft": "warm-up", "grpo": "train"}
+# GSM8K's training problems, an epoch.
+SOLUTIONS = 7473
 # The stage as harness.cli.stage runs it, with a limit on what this process may take of the GPU.
 LIMITED = """
 import sys, torch
@@ -55,6 +62,8 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--recipe", default="gemma3-4b")
+    parser.add_argument("--stage", choices=STAGES, default="grpo")
     parser.add_argument("--case", choices=CASES, default="recipe")
     parser.add_argument("--gib", type=float)
     parser.add_argument("--steps", type=int, default=10)
@@ -63,12 +72,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--env", action="append", default=[])
     arguments = parser.parse_args()
-    reward = Path(__file__).with_name("any_reward.py")
-    settings = [f"steps={arguments.steps}", "save_steps=1000", "eval_every=0", f"rewards={reward}"]
-    settings += [*CASES[arguments.case], *arguments.set]
-    config = configure(str(arguments.checkpoint), "gemma3-4b", {"data": str(arguments.data.resolve())}, settings)
+    config = configuration(arguments)
     name = (
-        arguments.case
+        f"{arguments.recipe} {arguments.stage} {arguments.case}"
         + (f"-{arguments.gib:g}GiB" if arguments.gib else "")
         + "".join(f" {each}" for each in [*arguments.set, *arguments.env])
     )
@@ -80,12 +86,14 @@ def main() -> None:
         command = [sys.executable, "-c", LIMITED, str(arguments.gib / total)]
     started = time.monotonic()
     with Memory(torch.cuda.get_device_properties(0).uuid) as memory:
-        code = _exit_code([*command, "train", str(run.path)], arguments.seconds, arguments.env)
-    log = read_journal(run.path / "train" / "log.jsonl")
+        code = _exit_code([*command, STAGES[arguments.stage], str(run.path)], arguments.seconds, arguments.env)
+    files = run.sft_folder if arguments.stage == "sft" else run.path / "train"
+    log = read_journal(files / "log.jsonl")
     seconds = [row["step_time"] for row in log]
     if len(seconds) <= arguments.warm_up:
-        sys.exit(f"{name}: ended with {code} after {len(seconds)} steps: see {run.path / 'train' / 'trainer.log'}")
-    effective = read_json(run.path / "train" / "effective_config.json") if code == 0 else {}
+        sys.exit(f"{name}: ended with {code} after {len(seconds)} steps: see {files / 'trainer.log'}")
+    effective = read_json(files / "effective_config.json") if code == 0 else {}
+    counted = seconds[arguments.warm_up :]
     result = {
         "device": torch.cuda.get_device_name(),
         "date": time.strftime("%Y-%m-%d"),
@@ -93,9 +101,9 @@ def main() -> None:
         "architecture": read_json(arguments.checkpoint / "config.json")["architectures"][0],
         "exit_code": code,
         **{key: effective.get(key) for key in ("trainer", "replaced", "parameters", "trainable_parameters")},
-        "completions_a_step": config.prompts_per_step * config.generations,
-        "mean_completion_tokens": statistics.mean(row["completions/mean_length"] for row in log),
-        "seconds_a_step": statistics.median(seconds[arguments.warm_up :]),
+        **size(config, log, arguments.stage),
+        "seconds_a_step": statistics.median(counted),
+        "longest_step": max(counted),
         "first_steps": seconds[: arguments.warm_up],
         "all_steps": seconds,
         "whole_seconds": time.monotonic() - started,
@@ -104,8 +112,34 @@ def main() -> None:
     }
     known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     write_json(arguments.out, known | {name: result})
-    took = f"{result['seconds_a_step']:.2f} s a step, {memory.peak:.1f} GiB, {result['whole_seconds']:.0f} s in all"
-    print(f"{name}: {took}, {result['mean_completion_tokens']:.0f} tokens per completion")
+    print(
+        f"{name}: {result['seconds_a_step']:.3f} s a step, {result['longest_step']:.2f} the longest, "
+        f"{memory.peak:.1f} GiB, {result['whole_seconds']:.0f} s in all, first steps "
+        + ", ".join(f"{each:.1f}" for each in result["first_steps"])
+    )
+
+
+def configuration(arguments: argparse.Namespace) -> Configuration:
+    settings = ["save_steps=1000", "eval_every=0", *CASES[arguments.case], *arguments.set]
+    settings += [f"rewards={Path(__file__).with_name('any_reward.py')}"]
+    options = {"data": str(arguments.data.resolve()), "dataset": "gsm8k"}
+    if arguments.stage == "sft":
+        options["sft_data"] = options["data"]
+        batch = configure(str(arguments.checkpoint), arguments.recipe, options, settings).sft_batch
+        settings.append(f"sft_epochs={arguments.steps * batch / SOLUTIONS}")
+    else:
+        settings += [f"steps={arguments.steps}", "sft_dataset=none"]
+    return configure(str(arguments.checkpoint), arguments.recipe, options, settings)
+
+
+def size(config: Configuration, log: list[dict], stage: str) -> dict[str, float]:
+    """How much work a step is."""
+    if stage == "sft":
+        return {"solutions_a_step": config.sft_batch * config.sft_accumulation}
+    return {
+        "completions_a_step": config.prompts_per_step * config.generations,
+        "mean_completion_tokens": statistics.mean(row["completions/mean_length"] for row in log),
+    }
 
 
 def _exit_code(command: list[str], seconds: float | None, variables: list[str]) -> int | None:

@@ -1,153 +1,194 @@
-"""Output tokens per second of our evaluation, compared with vLLM's own LLM.generate: same prompts, same process.
+"""Output tokens per second of our evaluation's first pass, compared with that of vLLM's LLM.generate on the same prompts.
 
-    python -m baselines.peers.vllm_speed --model FOLDER --data GSM8K_FOLDER --output RESULT.json
-        [--adapter FOLDER] [--limit N] [--tokens 256] [--repeats 3] [--engine-arg key=value …]
-        [--set top_k=64 …] [--unseeded]
+    python -m baselines.peers.vllm_speed OUT.json --case NAME --model FOLDER --recipe NAME --data GSM8K_FOLDER
+        [--adapter FOLDER] [--limit N] [--repeats 3] [--filled] [--ways peer,ours] [--engine-arg key=value …]
+        [--set key=value …]
 
-The two load one after the other with the same engine arguments, each is warmed up by its first prompts, then they are
-timed over all the prompts. With --adapter ours also draws base and adapter together. End of sequence ends a reply: with
-random weights none comes. --set changes how is sampled (temperature 1 and nothing truncated unless set); --unseeded
-also draws ours without a seed of each reply's own, in turn with those that have one.
+Every measurement is a fresh process: it loads the model and generates all replies once, with the recipe's own sampling;
+then a second time, to show what the first pass pays for. A first process of each way fills the caches on disk and is
+not counted; --filled: they are full. The ways, which take turns:
+
+    peer           LLM.generate, vLLM's defaults but for the engine arguments that ours has, no seeds of the replies' own
+    ours           our engine with the journal, as `harness run` generates
+    ours-unseeded  the same without a seed of each reply's own
+    both           base and adapter together (with --adapter)
+    waves          the base, and then the adapter (with --adapter)
+
+OUT.json keeps all cases, by name.
 """
 
 import argparse
-import gc
 import json
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any
 
-import torch
-from vllm import LLM
+from harness.storage.files import read_json, write_json
 
-from harness.config import Configuration
-from harness.configure import configure, key_values
-from harness.data import datasets
-from harness.data.datasets import settle_split
-from harness.engines import Setup, vllm
-from harness.engines.vllm import VllmEngine, _parameters
-from harness.evaluation import prompts, provenance
-from harness.types import Request
-
-WARM_UP = 32
+WAYS = ("peer", "ours", "ours-unseeded", "both", "waves")
 
 
-def configuration(given: argparse.Namespace) -> Configuration:
-    options = {"dataset": "gsm8k", "data": given.data, "limit": given.limit, "engine": "vllm"}
-    settings = [f"max_tokens={given.tokens}", "temperature=1.0", "top_p=1.0", "top_k=0", *given.set]
-    return settle_split(configure(given.model, "gemma3-4b", options, settings), trains=False)
-
-
-def generated_by_us(engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
-    started, first, tokens = time.perf_counter(), None, 0
-    for finished in engine.generate(requests, frozenset(), config.sampling):
-        first = first or time.perf_counter() - started
-        tokens += sum(completion.n_tokens for _, completion in finished)
-    seconds = time.perf_counter() - started
-    return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds, "first_reply": first}
-
-
-def generated_by_peer(llm: LLM, engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
-    started = time.perf_counter()
-    tokens = engine.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
-    prompts = [{"prompt_token_ids": ids} for ids in tokens]
-    outputs = llm.generate(prompts, _parameters(config.sampling, engine.ends, seed=None), use_tqdm=False)
-    seconds = time.perf_counter() - started
-    tokens = sum(len(each.outputs[0].token_ids) for each in outputs)
-    return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
-
-
-def generated_unseeded(engine: VllmEngine, requests: list[Request], config: Configuration) -> dict[str, float]:
-    with patch.object(vllm, "SEEDED", False):
-        return generated_by_us(engine, requests, config)
-
-
-@contextmanager
-def vllms_own_process() -> Iterator[None]:
-    """vLLM's default: its engine in a process of its own; ours runs it in this one."""
-    kept = os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"]
+def generated_by_peer(given: argparse.Namespace) -> dict[str, Any]:
+    # vLLM's default: its engine in a process of its own; ours runs in this one.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
-    try:
-        yield
-    finally:
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = kept
+    from vllm import LLM
+
+    from harness.engines.vllm import _parameters
+
+    config, engine, requests = prepared(given, adapted=False)
+    started = time.perf_counter()
+    llm = LLM(model=config.checkpoint, **engine.settings | engine._room_for(requests, config.max_tokens))
+    result: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "passes": []}
+    for _ in range(2):
+        started = time.perf_counter()
+        tokens = engine.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
+        parameters = _parameters(config.sampling, engine.ends, seed=None)
+        outputs = llm.generate([{"prompt_token_ids": ids} for ids in tokens], parameters, use_tqdm=False)
+        lengths = [len(each.outputs[0].token_ids) for each in outputs]
+        result["passes"].append(figures(time.perf_counter() - started, lengths))
+    return result
 
 
-def memory_used() -> float | None:
-    """GiB of the GPU in use, by all processes."""
-    if not torch.cuda.is_available():
-        return None
-    free, total = torch.cuda.mem_get_info()
-    return (total - free) / 2**30
+def generated_by_us(given: argparse.Namespace) -> dict[str, Any]:
+    from harness.engines import vllm
+
+    vllm.SEEDED = given.way != "ours-unseeded"
+    config, engine, requests = prepared(given, adapted=False)
+    waves = [requests]
+    if given.way in ("both", "waves"):
+        adapted = prepared(given, adapted=True)[2]
+        waves = [requests + adapted] if given.way == "both" else [requests, adapted]
+    started = time.perf_counter()
+    engine.load(requests, config.max_tokens)
+    result: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "passes": []}
+    for number in range(2):
+        started = time.perf_counter()
+        lengths = [length for wave in waves for length in lengths_of(engine, wave, config, given.scratch, number)]
+        result["passes"].append(figures(time.perf_counter() - started, lengths))
+    return result | {"provenance": engine.provenance}
+
+
+def prepared(given: argparse.Namespace, adapted: bool) -> tuple[Any, Any, list]:
+    """The configuration, our engine (not loaded) and the requests of one side."""
+    from harness.configure import configure, key_values
+    from harness.data import datasets
+    from harness.data.datasets import settle_split
+    from harness.engines import Setup
+    from harness.engines.vllm import VllmEngine
+    from harness.evaluation import prompts
+
+    options = {"dataset": "gsm8k", "data": given.data, "limit": given.limit, "engine": "vllm"}
+    config = settle_split(configure(given.model, given.recipe, options, given.set), trains=False)
+    arguments = key_values("--engine-arg", given.engine_arg)
+    engine = VllmEngine(Setup(config.checkpoint, given.adapter, arguments, config.seed, config.chat_template))
+    return config, engine, prompts.requests(config, datasets.evaluation_problems(config), engine, adapted=adapted)
+
+
+def lengths_of(engine: Any, requests: list, config: Any, scratch: Path, number: int) -> list[int]:
+    """Generate and journal the completions of the requests; returns their lengths in tokens."""
+    from harness.storage.files import Journal
+
+    lengths = []
+    with Journal(scratch / f"{number}.jsonl") as journal:
+        for finished in engine.generate(requests, frozenset(), config.sampling):
+            journal.append([completion for _, completion in finished])
+            lengths += [completion.n_tokens for _, completion in finished]
+    return lengths
+
+
+def figures(seconds: float, lengths: list[int]) -> dict[str, float]:
+    tokens = sum(lengths)
+    return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds, "longest": max(lengths)}
+
+
+def in_a_process_of_its_own(way: str, scratch: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "baselines.peers.vllm_speed", *sys.argv[1:], "--way", way]
+    started = time.perf_counter()
+    subprocess.run([*command, "--scratch", str(scratch)], check=True)
+    return read_json(scratch / "result.json") | {"whole_seconds": time.perf_counter() - started}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--case", required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--recipe", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--adapter")
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--filled", action="store_true")
+    parser.add_argument("--ways", default="peer,ours")
     parser.add_argument("--engine-arg", action="append", default=[])
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--unseeded", action="store_true")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    config = configuration(given)
-    arguments = key_values("--engine-arg", given.engine_arg)
+    if given.way:
+        write_json(
+            given.scratch / "result.json",
+            (generated_by_peer if given.way == "peer" else generated_by_us)(given),
+        )
+        os._exit(0)
+    write_json(given.out, measured(given))
 
-    engine = VllmEngine(Setup(config.checkpoint, given.adapter, arguments, config.seed))
-    dataset = datasets.evaluation_problems(config)
-    requests = prompts.requests(config, dataset, engine, adapted=False)
-    result = {
+
+def measured(given: argparse.Namespace) -> dict[str, Any]:
+    """What OUT.json holds already, with this case."""
+    ways = given.ways.split(",")
+    runs: dict[str, list] = {way: [] for way in ways}
+    for number in range(1 if given.filled else 0, given.repeats + 1):
+        for way in ways:
+            with tempfile.TemporaryDirectory() as scratch:
+                run = in_a_process_of_its_own(way, Path(scratch))
+            if number:
+                runs[way].append(run)
+            first, second = run["passes"]
+            print(
+                f"{given.case} {way} {'fills the caches' if not number else number}: loaded in "
+                f"{run['load_seconds']:.1f} s, {first['tokens_per_second']:,.0f} tokens/s, then "
+                f"{second['tokens_per_second']:,.0f} tokens/s, {run['whole_seconds']:.1f} s in all",
+                flush=True,
+            )
+    medians = {
+        way: [statistics.median(run["passes"][place]["tokens_per_second"] for run in runs[way]) for place in (0, 1)]
+        for way in ways
+    }
+    case = about(given) | {"runs": runs, "median_tokens_per_second_first_and_second_pass": medians}
+    if "peer" in medians:
+        case["first_pass_over_peer"] = {way: medians[way][0] / medians["peer"][0] for way in ways}
+    known = read_json(given.out) if given.out.exists() else {}
+    return known | {given.case: case}
+
+
+def about(given: argparse.Namespace) -> dict[str, Any]:
+    """Machine, date, versions and settings."""
+    from harness.configure import configure
+    from harness.evaluation import provenance
+
+    config = configure(given.model, given.recipe, {"dataset": "gsm8k", "data": given.data}, given.set)
+    return {
         "date": str(date.today()),
-        "machine": engine.provenance["device"],
+        "machine": _gpu(),
         "versions": provenance.versions(),
-        "engine_args": engine.settings,
+        "recipe": given.recipe,
+        "engine_args": given.engine_arg,
         "sampling": asdict(config.sampling),
-        "prompts": len(requests),
-        "load_seconds": {},
+        "limit": given.limit,
     }
 
-    started = time.perf_counter()
-    with vllms_own_process():
-        llm = LLM(model=config.checkpoint, **engine.settings)
-    result["load_seconds"]["peer"] = time.perf_counter() - started
-    generated_by_peer(llm, engine, requests[:WARM_UP], config)
-    result["peer"] = [generated_by_peer(llm, engine, requests, config) for _ in range(given.repeats)]
-    llm.llm_engine.engine_core.shutdown()
-    del llm
-    gc.collect()
 
-    started = time.perf_counter()
-    engine.load(requests, config.max_tokens)
-    result["load_seconds"]["ours"] = time.perf_counter() - started
-    generated_by_us(engine, requests[:WARM_UP], config)
-    ways = {"ours": generated_by_us} | ({"ours_unseeded": generated_unseeded} if given.unseeded else {})
-    result |= {name: [] for name in ways}
-    for _ in range(given.repeats):
-        for name, draw in ways.items():
-            result[name].append(draw(engine, requests, config))
-    if given.adapter:
-        result["adapter_effect"] = vars(engine.adapter_effect(requests[:4]))
-        both = requests + prompts.requests(config, dataset, engine, adapted=True)
-        result["ours_both_sides"] = [generated_by_us(engine, both, config) for _ in range(given.repeats)]
-    result["gpu_memory_gib"] = memory_used()
-    medians = {name: statistics.median(each["tokens_per_second"] for each in result[name]) for name in (*ways, "peer")}
-    result["median_tokens_per_second"] = medians
-    result["ours_over_peer"] = medians["ours"] / medians["peer"]
-    if given.unseeded:
-        result["seeded_over_unseeded"] = medians["ours"] / medians["ours_unseeded"]
-    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    shown = ("median_tokens_per_second", "ours_over_peer", "seeded_over_unseeded", "load_seconds")
-    print(json.dumps({key: result[key] for key in shown if key in result}))
+def _gpu() -> str:
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":
