@@ -4,9 +4,10 @@
 
 SIGKILL at moments drawn from the seed: while the base answers, while its replies are graded, in training, while the
 trained model answers, in the report; of the command alone, whose stage has to notice, or of all its processes. The same
-command is started again each time. OUT.json: how many journals lost a line, how many journalled replies belong to a
-batch that a kill cut short, which is drawn again as a whole, and the files that are not as in the run that was left
-alone.
+command is started again each time; replies that were finished in the last quarter second before a kill may be missing
+from their journal, and are generated again. OUT.json: how many journals lost a line that stood there, how many
+journalled replies belong to a batch that a kill cut short, which is generated again as a whole, and the files that are
+not as in the run that was left alone.
 """
 
 import argparse

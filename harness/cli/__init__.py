@@ -58,7 +58,7 @@ def main() -> None:
 def stop_in_order(seconds: float) -> None:
     """Make SIGTERM stop this process as Ctrl-C does, either of them within so many seconds.
 
-    What is journalled is safe at any moment, so a library that does not stop in time is not waited for.
+    What is finished is on the disk within a quarter second, so a library that does not stop in time is not waited for.
     """
 
     def stop(number: int, frame: object) -> None:

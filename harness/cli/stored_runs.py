@@ -45,7 +45,7 @@ def _score_again(run: "Run") -> None:
         if run.config.training_seeds and side == LAST:
             training_seeds.members(run)  # scored in their own runs, and gathered where sides are compared
         else:
-            score_side(run, side, quiet=False)
+            score_side(run, side, run.completions(side), quiet=False)
     if run.report.is_file():
         run_stage(run, REPORT, quiet=True)
     else:

@@ -18,7 +18,7 @@ from harness.evaluation.prompts import SYSTEM_MOVED, requests, system_text
 from harness.evaluation.score_side import score_side
 from harness.stages import BASE
 from harness.storage.run_folder import Run
-from harness.types import Dataset, Request, Score
+from harness.types import Completion, Dataset, Request, Score
 
 
 def evaluate(
@@ -33,10 +33,10 @@ def evaluate(
         records = {side: stages.enter_context(run.record.stage(side)) for side in sides}
         job = _with_prompts(run, problems, records, adapter, quiet)
         _load_and_check(job)
-        scores = _completions(job, on_completion)
+        completions, scores = _completions(job, on_completion)
         for side in sides:
-            records[side]["unasked"] = generation.count_unasked(run, side, quiet)
-            score_side(run, side, quiet, scores.get(side, ()))
+            records[side]["unasked"] = generation.count_unasked(run, side, completions[side], quiet)
+            score_side(run, side, completions[side], quiet, scores.get(side, ()))
 
 
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
@@ -125,22 +125,27 @@ def _load_and_check(job: Job) -> None:
             job.records[last]["agreement"] = agreement.compare_with_training(job.adapter, job.engine.score)
 
 
-def _completions(job: Job, on_completion: OnCompletion | None) -> dict[str, list[Score]]:
+def _completions(
+    job: Job, on_completion: OnCompletion | None
+) -> tuple[dict[str, list[Completion]], dict[str, list[Score]]]:
     """Generate what is missing, record it, and cache a whole baseline.
 
-    Returns the scores that the looks of --stop-early computed already, by side; none without it.
+    Returns all completions, and the scores that the looks of --stop-early computed already (none without it), by side.
     """
     with timed(job, "draw"):
         scores = _generate(job, on_completion)
+    completions = {side: job.run.completions(side) for side in job.sides}
     for side, record in job.records.items():
         record["seconds"] = dict(job.seconds)
         if job.missing and job.run.config.sampling.temperature == 0:
-            record["drawn_again"] = generation.generate_again(job.run, side, job.engine, _first_generated(job, side))
+            record["drawn_again"] = generation.generate_again(
+                job.engine, completions[side], _first_generated(job, side), job.run.config.sampling
+            )
     baseline = job.records.get(BASE, {})
     # With --stop-early a side may be incomplete, and was generated in other batches.
     if job.baseline_key and not (job.stops_early or baseline["cached"] or "earlier_paces" in baseline):
-        cached_baselines.keep(job.baseline_key, job.run.completions(BASE))
-    return scores
+        cached_baselines.keep(job.baseline_key, completions[BASE])
+    return completions, scores
 
 
 def _generate(job: Job, on_completion: OnCompletion | None) -> dict[str, list[Score]]:

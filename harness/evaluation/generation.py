@@ -12,9 +12,9 @@ from harness.errors import UserError
 from harness.evaluation import cached_baselines
 from harness.evaluation.scoring import NO_ROOM
 from harness.stages import BASE, LAST
-from harness.storage.files import Journal
+from harness.storage.journal import Journal
 from harness.storage.run_folder import Run
-from harness.types import Dataset, Request
+from harness.types import Completion, Dataset, Request, Sampling
 
 GENERATED_AGAIN = 8
 
@@ -94,7 +94,7 @@ def _journalled_of(run: Run, side: str, requests: Sequence[Request]) -> Iterator
 def generate_missing(
     job: Job, prompts: Mapping[str, Sequence[Request]], on_completion: OnCompletion | None = None
 ) -> None:
-    """Generate and journal every completion of `prompts` that is not done, each as soon as it is finished."""
+    """Generate every completion of `prompts` that is not done, and journal each as soon as it is finished."""
     requests = [request for side in prompts.values() for request in side]
     started, tokens = time.monotonic(), 0
     with ExitStack() as open_files:
@@ -113,21 +113,22 @@ def generate_missing(
                 on_completion(completion)
 
 
-def generate_again(run: Run, side: str, engine: Engine, requests: Sequence[Request]) -> dict[str, int]:
+def generate_again(
+    engine: Engine, completions: Sequence[Completion], requests: Sequence[Request], sampling: Sampling
+) -> dict[str, int]:
     """Generate a few greedy completions a second time, those to the shortest prompts, and count those that differ."""
     few = sorted(requests, key=lambda request: len(request.prompt))[:GENERATED_AGAIN]
     done = {request.key for request in requests} - {request.key for request in few}
-    texts = {completion.place: completion.text for completion in run.completions(side)}
-    again = [completion for batch in engine.generate(requests, done, run.config.sampling) for _, completion in batch]
+    texts = {completion.place: completion.text for completion in completions}
+    again = [completion for batch in engine.generate(requests, done, sampling) for _, completion in batch]
     return {"replies": len(again), "differ": sum(each.text != texts[each.place] for each in again)}
 
 
-def count_unasked(run: Run, side: str, quiet: bool) -> int:
+def count_unasked(run: Run, side: str, completions: Sequence[Completion], quiet: bool) -> int:
     """How many completions of a side are empty because their question fills the model's context.
 
     Raises UserError if all are.
     """
-    completions = run.completions(side)
     count = sum(each.is_unasked for each in completions)
     if count == len(completions):
         raise UserError(

@@ -9,17 +9,20 @@ from harness.evaluation.scoring import score_all
 from harness.statistics.compare import metrics_of
 from harness.storage.files import write_json, write_lines
 from harness.storage.run_folder import SIDE_FILES, Run
-from harness.types import Score
+from harness.types import Completion, Score
 
 CHUNK = 100
 
 
-def score_side(run: Run, side: str, quiet: bool, known: Sequence[Score] = ()) -> None:
+def score_side(
+    run: Run, side: str, completions: Sequence[Completion], quiet: bool, known: Sequence[Score] = ()
+) -> None:
     """Score a side's completions (again), and write scores.jsonl and metrics.json.
 
-    Those in `known` are scored already. Raises UserError if run.json does not say how answers compare.
+    `completions` are all of the side; those in `known` are scored already. Raises UserError if run.json does not say
+    how answers compare.
     """
-    config, completions = run.config, run.completions(side)
+    config = run.config
     scores = {each.place: each for each in known}
     missing = [each for each in completions if each.place not in scores]
     equality = run.record.provenance.get(side, {}).get("equality")

@@ -1,42 +1,16 @@
-"""Files that survive a kill: an append-only journal of completions, and files that are written whole or not at all."""
+"""Files that survive a kill: journals, read up to their last whole line, and files that are written whole or not."""
 
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.types import Completion
-
-
-class Journal:
-    """completions.jsonl, open for appending; a last line that a kill cut short is removed first."""
-
-    def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            os.truncate(path, len(whole_lines(path)))
-        self._file = path.open("a", encoding="utf-8")
-
-    def append(self, completions: Sequence[Completion]) -> None:
-        """Write whole lines at once and flush them to the disk."""
-        if not completions:
-            return
-        self._file.write("".join(json_line(asdict(each)) for each in completions))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def __enter__(self) -> "Journal":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
 
 def whole_lines(path: Path) -> bytes:

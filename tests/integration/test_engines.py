@@ -37,7 +37,6 @@ def test_two_replies_to_one_problem_and_two_seeds_differ(engine):
 
 
 def test_a_checkpoints_own_generation_settings_do_not_leak_in(tmp_path, engine):
-    import json
     import shutil
 
     folder = shutil.copytree(checkpoints.locate("embedded"), tmp_path / "model")
@@ -121,8 +120,5 @@ def test_greedy_replies_that_do_not_repeat_are_counted(tmp_path):
     assert run.record.provenance["before"]["drawn_again"] == {"replies": 8, "differ": 0}
     engine = evaluate.open_engine(config, None)
     wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, False)
-    journal = tmp_path / "run" / "before" / "completions.jsonl"
-    rows = [json.loads(line) for line in journal.read_text().splitlines()]
-    journal.write_text("".join(json.dumps(row | {"text": row["text"] + "."}) + "\n" for row in rows))
-    run.hashes.add(journal)
-    assert generation.generate_again(run, "before", engine, wanted) == {"replies": 8, "differ": 8}
+    others = [replace(each, text=f"{each.text}.") for each in run.completions("before")]
+    assert generation.generate_again(engine, others, wanted, config.sampling) == {"replies": 8, "differ": 8}

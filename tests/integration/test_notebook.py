@@ -10,7 +10,7 @@ import harness
 from harness.errors import UserError
 from harness.evaluation.score_side import score_side
 from harness.statistics.compare import compare
-from harness.storage.files import Journal
+from harness.storage.journal import Journal
 from harness.storage.run_folder import Run
 from harness.types import Completion
 
@@ -45,7 +45,7 @@ def store(run: Run, side: str, texts: list[str], prefix: str = "") -> None:
                 for n, text in enumerate(texts)
             ]
         )
-    score_side(run, side, quiet=True)
+    score_side(run, side, run.completions(side), quiet=True)
 
 
 @pytest.fixture

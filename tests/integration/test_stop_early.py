@@ -114,7 +114,7 @@ def test_in_a_full_run_the_base_is_whole_and_the_other_side_stops(make, adapter,
         assert "Stopped at look 3 of 10, after 18 of 60 problems: the difference in accuracy_flexible" in text
         assert "Better: accuracy_flexible went from 0.0% to 100.0%" in text
         assert "no partner" not in text
-    score_side(run, "after", quiet=True)
+    score_side(run, "after", run.completions("after"), quiet=True)
     assert compare.compare(*run.evaluations()) == found
 
 

@@ -1,6 +1,10 @@
-"""SIGKILL, on a run and on what it has left: nothing finished is lost, drawn twice or believed when it is not whole."""
+"""SIGKILL, on a run and on what it has left: at most the replies of the last quarter second are lost.
+
+What is on the disk is neither lost, generated twice nor believed when it is not whole.
+"""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +13,25 @@ import pytest
 
 from baselines.robustness.kills import STAGES, killed_and_alone
 from harness.errors import UserError
+from harness.storage.files import read_journal
+from harness.storage.journal import LOST_SECONDS
 from harness.storage.run_folder import Run
+
+# Journals replies as fast as it can, and prints the time after each.
+APPENDS = """
+import sys, time
+from dataclasses import replace
+from pathlib import Path
+from harness.storage.journal import Journal
+from harness.types import Completion
+
+reply, number = Completion("p", 0, "Why?", "1", "because " * 125, 300, "stop", "abc", 7), 0
+with Journal(Path(sys.argv[1])) as journal:
+    while True:
+        journal.append([replace(reply, position=number)])
+        print(time.monotonic(), flush=True)
+        number += 1
+"""
 
 
 def test_killed_once_in_every_stage_it_ends_as_if_left_alone(tmp_path):
@@ -21,6 +43,24 @@ def test_killed_once_in_every_stage_it_ends_as_if_left_alone(tmp_path):
     assert 0 < found["of the command alone"] < 5
     assert found["journals that lost a line"] == found["journalled replies drawn again"] == 0
     assert found["files that differ"] == []
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
+def test_a_kill_loses_at_most_what_was_finished_in_the_last_quarter_second(tmp_path, seconds):
+    """Exact on a busy machine too: an append has waited for what had been appended a quarter second before it began,
+    and it began when the one before had ended."""
+    path = tmp_path / "completions.jsonl"
+    with subprocess.Popen([sys.executable, "-c", APPENDS, path], stdout=subprocess.PIPE, text=True) as program:
+        ended = []
+        for line in program.stdout:
+            if line.endswith("\n"):
+                ended.append(float(line))
+            if len(ended) > 2 and ended[-2] - ended[0] > seconds:
+                program.kill()
+    assert program.returncode == -signal.SIGKILL
+    saved = [row["position"] for row in read_journal(path)]
+    assert saved == list(range(len(saved)))
+    assert len(saved) >= sum(end <= ended[-2] - LOST_SECONDS for end in ended) > 0
 
 
 @pytest.fixture

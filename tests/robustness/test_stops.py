@@ -1,4 +1,4 @@
-"""A run that is told to stop: in order, soon, with a word on how to go on, and nothing finished lost."""
+"""A run that is told to stop: in order, soon, with a word on how to go on, and no finished reply lost."""
 
 import os
 import signal

@@ -8,7 +8,7 @@ import pytest
 from conftest import configuration
 
 from harness.errors import UserError
-from harness.storage.files import Journal
+from harness.storage.journal import Journal
 from harness.storage.run_folder import Run
 from harness.types import Completion
 
