@@ -6,12 +6,15 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 import torch
+from transformers import AttentionInterface
 
+from harness.engines.attention import shared_heads_attention
 from harness.engines.cache import cache_of
 
 # From logits [rows, vocabulary] in float32, the rows' numbers in the whole batch [rows], and the step from 0, to the
 # next token of each row [rows].
 Sampler = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+AttentionInterface.register("sdpa", shared_heads_attention)
 
 
 @torch.inference_mode()
