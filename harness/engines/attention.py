@@ -15,21 +15,25 @@ def shared_heads_attention(
     attention_mask: torch.Tensor | None,
     **settings: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' own "sdpa"; where a row has one query, the heads that share a key are taken as its queries.
+    """transformers' own "sdpa"; on the CPU, one query a row takes each share of the heads in turn.
 
     `query` is [rows, heads, tokens, size], `key` and `value` have fewer heads and more tokens. The result is
-    [rows, tokens, heads, size].
+    [rows, tokens, heads, size], to the last bit as from copied keys.
     """
-    rows, heads, tokens, size = query.shape
+    rows, heads, tokens, _ = query.shape
     one_mask = attention_mask is None or attention_mask.shape[1] == 1
-    if tokens > 1 or heads == key.shape[1] or not one_mask or settings.get("position_bias") is not None:
+    copies = query.device.type == "cpu" and tokens == 1 and heads > key.shape[1]
+    if not (copies and one_mask) or settings.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
-    output = scaled_dot_product_attention(
-        query.reshape(rows, key.shape[1], -1, size),
-        key,
-        value,
-        attn_mask=attention_mask,
-        dropout_p=settings.get("dropout", 0.0),
-        scale=settings.get("scaling"),
-    )
-    return output.reshape(rows, 1, heads, -1), None
+    shares = [
+        scaled_dot_product_attention(
+            share,
+            key,
+            value,
+            attn_mask=attention_mask,
+            dropout_p=settings.get("dropout", 0.0),
+            scale=settings.get("scaling"),
+        )
+        for share in query.unflatten(1, (key.shape[1], -1)).unbind(2)
+    ]
+    return torch.stack(shares, 2).reshape(rows, 1, heads, -1), None
