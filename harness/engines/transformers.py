@@ -1,4 +1,4 @@
-"""The engine that runs everywhere: transformers' own generate, on the CPU or one GPU."""
+"""The engine that runs everywhere: a transformers model, on the CPU or one GPU."""
 
 import math
 import warnings
@@ -8,15 +8,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
-from transformers import GenerationConfig, LogitsProcessorList, TextStreamer
-from transformers.generation import logits_process
+from transformers import GenerationConfig, TextStreamer
 
 from harness import registry
-from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, effect_of, random_key, whole_number
+from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, decoding, effect_of, whole_number
 from harness.engines.agreement import Scores, Text
+from harness.engines.sampling import sampler
 from harness.errors import UserError, cause
 from harness.models import chat, checkpoints, loading, model_files, quantized
 from harness.models.faults import lacks_memory, message_of
@@ -113,8 +112,10 @@ class TransformersEngine:
                     continue
                 # A batch that a kill cut short is generated whole again: its padding decides the logits' last bits.
                 members = [requests[place] for place in batch]
-                completions = self._generate(members, [ids[place] for place in batch], sampling)
-                yield [each for each in zip(members, completions, strict=True) if each[0].key not in done]
+                sample = sampler(members, sampling, self.device)
+                for finished in self._finished(members, [ids[place] for place in batch], sampling, sample):
+                    if new := [each for each in finished if each[0].key not in done]:
+                        yield new
 
     def _room(self, ids: list[int], sampling: Sampling) -> int:
         """How many tokens a completion of this prompt may have."""
@@ -158,40 +159,36 @@ class TransformersEngine:
         ids = self.tokenizer([request.prompt], add_special_tokens=False)["input_ids"]
         if not self._room(ids[0], sampling):
             raise UserError(f"the question is longer than the {self.context} tokens of the model's context: shorten it")
-        return self._generate([request], ids, sampling, TextParts(self.tokenizer, self.ends, on_text))[0]
+        sample, parts = sampler([request], sampling, self.device), TextParts(self.tokenizer, self.ends, on_text)
 
-    @torch.inference_mode()
-    def _generate(
-        self, requests: list[Request], ids: list[list[int]], sampling: Sampling, streamer: TextStreamer | None = None
-    ) -> list[Completion]:
-        rooms = [self._room(each, sampling) for each in ids]
+        def shown(logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+            tokens = sample(logits, rows, step)
+            parts.put(tokens.cpu())
+            return tokens
+
+        (((_, completion),),) = self._finished([request], ids, sampling, shown)
+        parts.end()
+        return completion
+
+    def _finished(
+        self, requests: list[Request], ids: list[list[int]], sampling: Sampling, sample: decoding.Sampler
+    ) -> Iterator[Finished]:
+        """Generate a batch, and yield its completions as they finish."""
         inputs = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.device)
-        width = inputs["input_ids"].shape[1]
-        settings = GenerationConfig(
-            max_new_tokens=max(rooms),
-            do_sample=False,
-            eos_token_id=sorted(self.ends),
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
+        rooms = [self._room(each, sampling) for each in ids]
         fix = (
             "lower --engine-arg batch_size, and what is generated is kept, or free some and the same command continues"
         )
         with self._adapter_on(requests[0].adapted), self._short_of_memory(f"a batch of {len(requests)}", fix):
-            output = self.model.generate(
-                **inputs,
-                generation_config=settings,
-                logits_processor=_processors(requests, sampling, width, self.device),
-                streamer=streamer,
-            )
-        return [
-            self._complete(request, tokens[:room])
-            for request, tokens, room in zip(requests, output[:, width:].tolist(), rooms, strict=True)
-        ]
+            for ended in decoding.decode(
+                self.model, inputs["input_ids"], inputs["attention_mask"], sample, self.ends, rooms
+            ):
+                yield [(requests[row], self._complete(requests[row], tokens)) for row, tokens in ended]
 
     def _complete(self, request: Request, tokens: list[int]) -> Completion:
-        end = next((place for place, token in enumerate(tokens) if token in self.ends), None)
-        text = self.tokenizer.decode(tokens[:end], skip_special_tokens=True)
-        return request.complete(text, len(tokens) if end is None else end + 1, "length" if end is None else "stop")
+        stopped = tokens[-1] in self.ends
+        text = self.tokenizer.decode(tokens[:-1] if stopped else tokens, skip_special_tokens=True)
+        return request.complete(text, len(tokens), "stop" if stopped else "length")
 
 
 def _device(name: str | None) -> str:
@@ -223,48 +220,12 @@ class TextParts(TextStreamer):
     """Hands on the completion as it is generated, without the prompt, its end and special tokens."""
 
     def __init__(self, tokenizer, ends: AbstractSet[int], on_text: OnText):
-        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        super().__init__(tokenizer, skip_special_tokens=True)
         self.ends, self.on_text = ends, on_text
 
     def put(self, value: torch.Tensor) -> None:
-        if self.next_tokens_are_prompt or value.item() not in self.ends:
+        if value.item() not in self.ends:
             super().put(value)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         self.on_text(text)
-
-
-class SampleByPlace(logits_process.LogitsProcessor):
-    """Sample by inverting the cumulative distribution at random numbers that belong to a completion's place.
-
-    Row i, step t uses the t-th number of a Philox stream keyed by (seed, problem, index), so a completion does not
-    depend on which others share its batch. generate() then takes the one token left as its greedy choice.
-    """
-
-    def __init__(self, requests: Sequence[Request], max_tokens: int, prompt_tokens: int, device: str):
-        self.prompt_tokens = prompt_tokens
-        uniform = np.stack([_stream(request).random(max_tokens) for request in requests])
-        self.uniform = torch.from_numpy(uniform).to(device)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        cumulative = scores.double().softmax(-1).cumsum(-1)
-        targets = self.uniform[:, input_ids.shape[1] - self.prompt_tokens].unsqueeze(1) * cumulative[:, -1:]
-        chosen = torch.searchsorted(cumulative, targets, right=True).clamp_max(scores.shape[1] - 1)
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
-
-
-def _stream(request: Request) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(random_key(request)[:16], "big")))
-
-
-def _processors(requests: list[Request], sampling: Sampling, width: int, device: str) -> LogitsProcessorList:
-    if sampling.temperature == 0:
-        return LogitsProcessorList()
-    warpers = [logits_process.TemperatureLogitsWarper(sampling.temperature)]
-    if sampling.top_k:
-        warpers.append(logits_process.TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1:
-        warpers.append(logits_process.TopPLogitsWarper(sampling.top_p))
-    if sampling.min_p:
-        warpers.append(logits_process.MinPLogitsWarper(sampling.min_p))
-    return LogitsProcessorList([*warpers, SampleByPlace(requests, sampling.max_tokens, width, device)])

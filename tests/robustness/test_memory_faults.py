@@ -8,10 +8,10 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from conftest import configuration
-from transformers import AutoModelForCausalLM, GenerationMixin
+from transformers import AutoModelForCausalLM
 
 from harness.cli import exit_code_of
-from harness.engines import ENGINES
+from harness.engines import ENGINES, decoding
 from harness.evaluation import evaluate
 from harness.storage.run_folder import Run
 
@@ -43,7 +43,7 @@ def test_a_batch_that_does_not_fit(tmp_path, monkeypatch, capsys, error):
     config = configuration("max_tokens=8", limit=6, engine="transformers", engine_args={"batch_size": "3"})
     run = Run.create(tmp_path / "run", config, "harness eval")
     with monkeypatch.context() as short:
-        short.setattr(GenerationMixin, "generate", raises_from(2, error, GenerationMixin.generate))
+        short.setattr(decoding, "decode", raises_from(2, error, decoding.decode))
         assert evaluation(run) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert "a batch of 3 does not fit into memory (cpu): lower --engine-arg batch_size" in said
@@ -60,7 +60,7 @@ def test_a_smaller_batch_goes_on_with_what_is_drawn_and_says_so(tmp_path, monkey
     config = configuration("max_tokens=8", limit=6, engine="transformers", engine_args={"batch_size": "3"})
     run = Run.create(tmp_path / config.folder_name, config, "harness eval")
     with monkeypatch.context() as short:
-        short.setattr(GenerationMixin, "generate", raises_from(2, ON_CUDA, GenerationMixin.generate))
+        short.setattr(decoding, "decode", raises_from(2, ON_CUDA, decoding.decode))
         assert evaluation(run) == 2
     journal = run.path / "before" / "completions.jsonl"
     kept = journal.read_bytes()
@@ -92,7 +92,7 @@ def test_a_model_that_does_not_fit(tmp_path, monkeypatch, capsys, error):
 
 def test_another_fault_of_a_library_is_no_want_of_memory(tmp_path, monkeypatch):
     run = Run.create(tmp_path / "run", configuration(limit=2, engine="transformers"), "harness eval")
-    monkeypatch.setattr(GenerationMixin, "generate", raises_from(1, NOT_SHORT, None))
+    monkeypatch.setattr(decoding, "decode", raises_from(1, NOT_SHORT, None))
     with pytest.raises(RuntimeError, match="illegal memory access"):
         evaluation(run)
 

@@ -1,0 +1,91 @@
+"""Generate a batch of completions token by token; a row leaves the batch, and the cache, when it is finished."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+
+from harness.engines.attention import shared_heads_attention
+from harness.engines.cache import cache_of
+
+# From logits [rows, vocabulary] in float32, the rows' numbers in the whole batch [rows], and the step from 0, to the
+# next token of each row [rows].
+Sampler = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+AttentionInterface.register("sdpa", shared_heads_attention)
+
+
+@torch.inference_mode()
+def decode(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, sample: Sampler, ends: AbstractSet[int], rooms: Sequence[int]
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Yield the completions that finish at a step, as row numbers and token ids with the end token, step by step.
+
+    `ids` and `mask` are [rows, width], padded on the left; a row ends with a token of `ends`, or after as many tokens
+    as `rooms` has for it, at least 1. `model` is a causal language model, bare or with a LoRA adapter.
+    """
+    next_logits = NextLogits(model)
+    rows, completions = list(range(len(ids))), [[] for _ in ids]
+    for step in range(max(rooms)):
+        chosen = sample(next_logits(ids, mask), torch.tensor(rows, device=ids.device), step)
+        for row, token in zip(rows, chosen.tolist(), strict=True):
+            completions[row].append(token)
+        ended = {
+            place
+            for place, row in enumerate(rows)
+            if completions[row][-1] in ends or len(completions[row]) == rooms[row]
+        }
+        ids = torch.cat([ids, chosen[:, None]], dim=1)
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        if ended:
+            yield [(rows[place], completions[rows[place]]) for place in sorted(ended)]
+            staying = _staying(len(rows), ended)
+            rows = [rows[place] for place in staying]
+            if not rows:
+                return
+            places = torch.tensor(staying, device=ids.device)
+            ids, mask = ids[places], mask[places]
+            next_logits.keep(places)
+
+
+def _staying(count: int, ended: AbstractSet[int]) -> list[int]:
+    """The places of the rows that stay, the last ones in the gaps, so that those alone move in the cache."""
+    left = count - len(ended)
+    last = iter([place for place in range(left, count) if place not in ended])
+    return [next(last) if place in ended else place for place in range(left)]
+
+
+class NextLogits:
+    """A model with its cache: all token ids so far to the logits of the next one."""
+
+    def __init__(self, model: Any):
+        # PEFT's wrapper prepares a model's inputs inside its own generate alone.
+        self.model = getattr(model, "get_base_model", lambda: model)()
+        takes = inspect.signature(self.model.forward).parameters
+        self.cache_name = "cache_params" if "cache_params" in takes else "past_key_values"
+        self.takes_positions = "position_ids" in takes
+        self.settings = {"use_cache": True, **({"logits_to_keep": 1} if "logits_to_keep" in takes else {})}
+        self.cache = cache_of(self.model.config)
+        self.is_first = True
+
+    def __call__(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The logits [rows, vocabulary] in float32. `ids` and `mask` are [rows, width], one column more each call."""
+        positions = (mask.cumsum(-1) - 1).clamp_min(0)
+        inputs = self.model.prepare_inputs_for_generation(
+            ids,
+            next_sequence_length=None if self.is_first else 1,
+            attention_mask=mask,
+            is_first_iteration=self.is_first,
+            **{self.cache_name: self.cache},
+            **({"position_ids": positions} if self.takes_positions else {}),
+            **self.settings,
+        )
+        output = self.model(**inputs, return_dict=True)
+        self.cache, self.is_first = output[self.cache_name], False
+        return output.logits[:, -1].float()
+
+    def keep(self, places: torch.Tensor) -> None:
+        """Leave only the rows at these places in the cache, in this order."""
+        self.cache.reorder_cache(places)
