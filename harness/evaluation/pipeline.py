@@ -1,10 +1,8 @@
 """Run the stages of stages.py in order, each in a process of its own that reads and writes the run folder."""
 
-import ctypes
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +11,11 @@ from pathlib import Path
 
 from harness.config import Configuration
 from harness.errors import UserError
+from harness.processes import ending, ends_with_us
 from harness.stages import REPORT, STAGES
 from harness.storage.run_folder import Run
 
 STAGE_ENDS_WITHIN = 4.0
-SET_SIGNAL_OF_PARENTS_DEATH = 1  # prctl(2)
 
 
 def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], None]) -> int:
@@ -32,8 +30,7 @@ def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], Non
         command += ["--quiet"] if quiet else []
         code = _run(command, run)
         if code < 0:
-            ended = f"stage '{stage.title}' was ended by {_signal(-code)}"
-            raise UserError(f"{ended}: the same command continues from what is done")
+            raise UserError(f"stage '{stage.title}' {ending(code)}: the same command continues from what is done")
         if code and launcher:
             raise UserError(f"{launcher[0]} ended with exit code {code}: its messages are above")
         if code:
@@ -65,7 +62,7 @@ def _run(command: list[str], run: Run) -> int:
     environment["PATH"] = _path()
     # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.
     locks = [each.lock_file.fileno() for each in (run, run.parent) if each]
-    with subprocess.Popen(command, pass_fds=locks, env=environment, preexec_fn=_ends_with_us()) as process:
+    with subprocess.Popen(command, pass_fds=locks, env=environment, preexec_fn=ends_with_us()) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:
@@ -75,18 +72,3 @@ def _run(command: list[str], run: Run) -> int:
                 process.wait(STAGE_ENDS_WITHIN)
             process.kill()
             raise
-
-
-def _ends_with_us() -> Callable[[], object] | None:
-    """What a stage does first, so that Linux tells it to stop when we are killed."""
-    if sys.platform != "linux":
-        return None
-    # Looked up before the fork, which is no place to load a library.
-    control = ctypes.CDLL(None).prctl
-    return lambda: control(SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
-
-
-def _signal(number: int) -> str:
-    """A signal's name; SIGKILL is most often the system's, for want of memory."""
-    name = signal.Signals(number).name
-    return f"{name} (out of memory?)" if name == "SIGKILL" else name
