@@ -42,7 +42,7 @@ def places_of(engine: str, arguments: Mapping[str, str], replies: int, gpus: Seq
     asked = arguments.get(REPLICAS)
     number = whole_number(REPLICAS, asked) if asked is not None else None
     on_gpu = bool(gpus) and arguments.get("device") != "cpu"
-    each = prod(whole_number(name, arguments.get(name, "1")) for name in PARALLEL)
+    each = of_each_replica(arguments)
     if on_gpu:
         room = [",".join(gpus[start : start + each]) for start in range(0, len(gpus) - each + 1, each)]
     else:
@@ -53,6 +53,11 @@ def places_of(engine: str, arguments: Mapping[str, str], replies: int, gpus: Seq
     elif number > max(1, len(room)):
         raise UserError(f"--engine-arg {REPLICAS}={number}: {_too_few(engine, each, gpus if on_gpu else [], cores)}")
     return room[:number]
+
+
+def of_each_replica(arguments: Mapping[str, str]) -> int:
+    """How many GPUs a replica takes. Raises UserError if an argument is no number."""
+    return prod(whole_number(name, arguments.get(name, "1")) for name in PARALLEL)
 
 
 def _too_few(engine: str, each: int, gpus: Sequence[str], cores: int) -> str:
