@@ -24,8 +24,11 @@ LONGEST_NAME = 80
 # what is generated stays, and the rest may differ in the last bits of a logit, or, with an engine whose completions
 # depend on the others in a batch, be another sample of the same distribution.
 THROUGHPUT_SETTINGS = frozenset(
-    {"batch_size", "concurrency", "gpu_memory_utilization", "max_num_seqs", "retries", "timeout"}
-)
+    {
+        "batch_size", "concurrency", "data_parallel_size", "gpu_memory_utilization", "max_num_seqs", "retries",
+        "timeout",
+    }
+)  # fmt: skip
 # Keys that older versions did not have.
 CAME_LATER = ("primary", "stop_early", "training_seed", "training_seeds")
 TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_]\w*$")]

@@ -1,4 +1,4 @@
-"""Output tokens per second of our evaluation's first pass, compared with that of vLLM's LLM.generate on the same prompts.
+"""Output tokens per second of our evaluation's first pass, compared with vLLM's LLM.generate on the same prompts.
 
     python -m baselines.peers.vllm_speed OUT.json --case NAME --model FOLDER --recipe NAME --data GSM8K_FOLDER
         [--adapter FOLDER] [--limit N] [--repeats 3] [--filled] [--ways peer,ours] [--engine-arg key=value …]
@@ -8,7 +8,7 @@ Every measurement is a fresh process: it loads the model and generates all repli
 then a second time, to show what the first pass pays for. A first process of each way fills the caches on disk and is
 not counted; --filled: they are full. The ways, which take turns:
 
-    peer           LLM.generate, vLLM's defaults but for the engine arguments that ours has, no seeds of the replies' own
+    peer           LLM.generate, vLLM's defaults and the engine arguments that ours has, no seeds of the replies' own
     ours           our engine with the journal, as `harness run` generates
     ours-unseeded  the same without a seed of each reply's own
     both           base and adapter together (with --adapter)
@@ -18,7 +18,6 @@ OUT.json keeps all cases, by name.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -153,7 +152,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
                 runs[way].append(run)
             first, second = run["passes"]
             print(
-                f"{given.case} {way} {'fills the caches' if not number else number}: loaded in "
+                f"{given.case} {way} {number or 'fills the caches'}: loaded in "
                 f"{run['load_seconds']:.1f} s, {first['tokens_per_second']:,.0f} tokens/s, then "
                 f"{second['tokens_per_second']:,.0f} tokens/s, {run['whole_seconds']:.1f} s in all",
                 flush=True,

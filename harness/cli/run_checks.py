@@ -15,6 +15,7 @@ from harness.engines import (
     SERVER,
     WITHOUT_CHECKPOINT,
     engine_name,
+    gpus,
     server_address,
 )
 from harness.errors import UserError
@@ -49,6 +50,8 @@ def check_names(config: Configuration) -> None:
         raise UserError(f"--engine-arg {argument}: is not allowed here, as a run records it: {NOT_ALLOWED[argument]}")
     for argument in config.engine_args if ARGUMENTS[engine] is not None else ():
         registry.choose("engine argument", argument, ARGUMENTS[engine])
+    if gpus.REPLICAS in config.engine_args:
+        gpus.places_of(engine, config.engine_args, 0, *gpus.of_this_machine())
     server_address("rollout_server", config.rollout_server)
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
     if engine != SERVER:

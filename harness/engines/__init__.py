@@ -20,7 +20,7 @@ ENGINES = {
 }
 # None: the library's own argument names, which the engine checks against the installed version.
 ARGUMENTS: dict[str, tuple[str, ...] | None] = {
-    "transformers": ("batch_size", "dtype", "device"),
+    "transformers": ("batch_size", "dtype", "device", "data_parallel_size"),
     "vllm": None,
     "openai": ("base_url", "model", "tokenizer", "concurrency", "timeout", "retries"),
     "scripted": ("replies",),

@@ -45,10 +45,7 @@ def settings_of(setup: Setup) -> dict[str, Any]:
     arguments = {field.name for field in dataclasses.fields(EngineArgs)} - OURS
     for name, text in setup.arguments.items():
         if name.startswith("data_parallel"):
-            raise UserError(
-                f"--engine-arg {name}: replicas are a server's work: start `vllm serve` with "
-                "--data-parallel-size N, then --engine openai --engine-arg base_url=http://localhost:8000/v1"
-            )
+            raise UserError(f"--engine-arg {name}: give data_parallel_size=N alone, for N replicas on this machine")
         settings[registry.choose("engine argument", name, arguments)] = value_of(text)
     if adapter and whole_number("max_lora_rank", str(settings["max_lora_rank"])) < adapters.rank(adapter):
         raise UserError(

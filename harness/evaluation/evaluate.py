@@ -9,8 +9,9 @@ from harness import registry
 from harness.config import Configuration
 from harness.console import progress
 from harness.data import datasets
-from harness.engines import ENGINES, Engine, OnCompletion, Setup, agreement, engine_name
+from harness.engines import ENGINES, WITHOUT_CHECKPOINT, Engine, OnCompletion, Setup, agreement, engine_name, gpus
 from harness.engines.base_weights import evaluation_weights
+from harness.engines.replicas import with_replicas
 from harness.evaluation import cached_baselines, generation, looks, provenance
 from harness.evaluation.adapter_checks import check_adapter
 from harness.evaluation.generation import Job, timed
@@ -40,21 +41,31 @@ def evaluate(
 
 
 def open_engine(config: Configuration, adapter: str | None) -> Engine:
-    """The configured engine, its model not loaded yet."""
-    engine = registry.load("engine", engine_name(config.engine), ENGINES)
+    """The configured engine in this process, its model not loaded yet."""
+    return registry.load("engine", engine_name(config.engine), ENGINES)(_setup(config, adapter))
+
+
+def _setup(config: Configuration, adapter: str | None) -> Setup:
     weights, _ = evaluation_weights(config)
-    return engine(
-        Setup(
-            config.checkpoint,
-            adapter,
-            config.engine_args,
-            config.seed,
-            config.chat_template,
-            config.trust_remote_code,
-            weights,
-            config.chat_template_kwargs,
-        )
+    return Setup(
+        config.checkpoint,
+        adapter,
+        {name: value for name, value in config.engine_args.items() if name != gpus.REPLICAS},
+        config.seed,
+        config.chat_template,
+        config.trust_remote_code,
+        weights,
+        config.chat_template_kwargs,
     )
+
+
+def _on_all_gpus(engine: Engine, config: Configuration, adapter: str | None, asked: Sequence[Request]) -> Engine:
+    """The engine, or its replicas where they are configured or the machine has the GPUs for them."""
+    name = engine_name(config.engine)
+    if name in WITHOUT_CHECKPOINT:
+        return engine
+    places = gpus.places_of(name, config.engine_args, len(asked), *gpus.of_this_machine())
+    return with_replicas(engine, name, _setup(config, adapter), places, asked)
 
 
 def _with_prompts(run: Run, problems: Dataset, records: dict[str, dict], adapter: str | None, quiet: bool) -> Job:
@@ -65,6 +76,7 @@ def _with_prompts(run: Run, problems: Dataset, records: dict[str, dict], adapter
         hashing = beside.submit(provenance.fingerprint, config)
         engine = open_engine(config, adapter)
         prompts = {side: requests(config, problems, engine, adapted=side != BASE) for side in records}
+        engine = _on_all_gpus(engine, config, adapter, [each for side in prompts.values() for each in side])
         job = Job(run, problems, engine, adapter, prompts, records, quiet)
         _announce(job)
         _record_inputs(job, hashing.result())
@@ -79,7 +91,7 @@ def _announce(job: Job) -> None:
     """Name the sides, the engine and the model, and note what was decided on the way."""
     config, engine, sides = job.run.config, job.engine.provenance, " and ".join(job.sides)
     model = f"{engine.get('model', config.checkpoint)}{' with its adapter' if job.adapter else ''}"
-    progress.note(f"{sides}: {engine_name(config.engine)} engine, {model}", job.quiet)
+    progress.note(f"{sides}: {engine_name(config.engine)} engine{gpus.in_words(engine)}, {model}", job.quiet)
     for key, why in provenance.replaced(config).items():
         progress.note(f"{sides}: {key} {why}", job.quiet)
     if engine.get("system_prompt") and system_text(config):

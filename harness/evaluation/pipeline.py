@@ -1,27 +1,82 @@
-"""Run the stages of stages.py in order, each in a process of its own that reads and writes the run folder."""
+"""Run the stages of stages.py in order, each in a process of its own that reads and writes the run folder.
 
-import ctypes
+Where there are GPUs for it, the base model is evaluated beside the training, which does not need its results.
+"""
+
 import os
+import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from harness.config import Configuration
+from harness.engines import WITHOUT_CHECKPOINT, engine_name, gpus
 from harness.errors import UserError
-from harness.stages import REPORT, STAGES
+from harness.processes import ending, ends_with_us
+from harness.stages import REPORT, STAGES, of_base
 from harness.storage.run_folder import Run
 
 STAGE_ENDS_WITHIN = 4.0
-SET_SIGNAL_OF_PARENTS_DEATH = 1  # prctl(2)
+POLL_SECONDS = 0.05
+# What a progress bar prints where there is no terminal.
+PROGRESS_LINE = re.compile(r".* \d+/\d+( [\d,]+ tokens/s)?")
+Say = Callable[[str], None]
+# Stages in order: yields each one's process, is resumed when that has ended, returns the exit code.
+Lane = Generator[subprocess.Popen, None, int]
 
 
-def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], None]) -> int:
-    """Run the stages that are not done yet; 0, or the exit code of the one that failed, which has printed why."""
+def run_stages(run: Run, names: list[str], quiet: bool, say: Say, seen: Sequence[str] | None = None) -> int:
+    """Run the stages that are not done yet; 0, or the exit code of one that failed, which has printed why.
+
+    `seen` are the names of the GPUs, None: those of this machine.
+    """
+    base, training = _base_and_training(run, names)
+    lanes = gpus_side_by_side(run.config, seen) if base and training else None
+    if lanes is None:
+        return _finish(_lane(run, names, quiet, say))
+    for_base, for_training = lanes
+    say(f"{' and '.join(STAGES[name].title for name in base)}: beside the training, on {_named(for_base)}")
+    code = _finish(_lane(run, base, quiet, say, for_base, beside=True), _lane(run, training, quiet, say, for_training))
+    return code or _finish(_lane(run, [name for name in names if name not in (*base, *training)], quiet, say))
+
+
+def gpus_side_by_side(config: Configuration, seen: Sequence[str] | None) -> tuple[list[str], list[str]] | None:
+    """The GPUs of the base model's evaluation and of the training that run side by side; None: one after the other.
+
+    The training takes one GPU. With a launcher or a rollout server it is the user who shares them out.
+    """
+    arguments = config.engine_args
+    on_gpu = engine_name(config.engine) not in WITHOUT_CHECKPOINT and arguments.get("device") != "cpu"
+    if not on_gpu or config.launcher or config.rollouts == "server":
+        return None
+    seen = gpus.of_this_machine()[0] if seen is None else seen
+    needed = gpus.of_each_replica(arguments) * int(arguments.get(gpus.REPLICAS, "1"))
+    return (list(seen[1:]), [seen[0]]) if len(seen) > needed else None
+
+
+def _base_and_training(run: Run, names: list[str]) -> tuple[list[str], list[str]]:
+    """The stages not done yet that evaluate the base, and those up to the end of the training."""
+    missing = [name for name in names if name != REPORT and not run.record.is_done(name)]
+    base = [name for name in missing if name in of_base(run.config)]
+    last = max((place for place, name in enumerate(missing) if STAGES[name].trains), default=-1)
+    return base, [name for name in missing[: last + 1] if name not in base]
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"GPU{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+def _lane(
+    run: Run, names: list[str], quiet: bool, say: Say, seen: Sequence[str] | None = None, beside: bool = False
+) -> Lane:
+    """Stages one after the other, on the GPUs `seen`; what those that run `beside` others print comes at their end."""
     for name in names:
         stage = STAGES[name]
         if name != REPORT and run.record.is_done(name):
@@ -30,17 +85,50 @@ def run_stages(run: Run, names: list[str], quiet: bool, say: Callable[[str], Non
         launcher = launcher_of(run.config) if stage.trains else []
         command = [*(launcher or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path)]
         command += ["--quiet"] if quiet else []
-        code = _run(command, run)
-        if code < 0:
-            ended = f"stage '{stage.title}' was ended by {_signal(-code)}"
-            raise UserError(f"{ended}: the same command continues from what is done")
-        if code and launcher:
-            raise UserError(f"{launcher[0]} ended with exit code {code}: its messages are above")
-        if code:
-            return code
+        with tempfile.TemporaryFile("w+", errors="replace") as printed:
+            process = _start(command, run, seen, printed if beside else None)
+            yield process
+            _print_notes(printed)
+        if process.returncode < 0:
+            ended = ending(process.returncode)
+            raise UserError(f"stage '{stage.title}' {ended}: the same command continues from what is done")
+        if process.returncode and launcher:
+            raise UserError(f"{launcher[0]} ended with exit code {process.returncode}: its messages are above")
+        if process.returncode:
+            return process.returncode
         if not run.record.is_done(name):
             raise UserError(f"stage '{stage.title}' ended before it was done: the same command continues from there")
     return 0
+
+
+def _finish(*lanes: Lane) -> int:
+    """Run lanes side by side to their ends; where one fails the others still finish. The first exit code that is not 0.
+
+    Raises the first lane's UserError.
+    """
+    ends: list[int | UserError] = []
+    running: dict[Lane, subprocess.Popen] = {}
+    waiting = list(lanes)
+    try:
+        while waiting or running:
+            for lane in waiting:
+                try:
+                    running[lane] = next(lane)
+                except StopIteration as end:
+                    ends.append(end.value)
+                except UserError as error:
+                    ends.append(error)
+            waiting = [lane for lane, process in running.items() if process.poll() is not None]
+            for lane in waiting:
+                del running[lane]
+            if running and not waiting:
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        _stop(list(running.values()))
+        raise
+    if error := next((end for end in ends if isinstance(end, UserError)), None):
+        raise error
+    return next((end for end in ends if end), 0)
 
 
 def launcher_of(config: Configuration) -> list[str]:
@@ -59,34 +147,34 @@ def _path() -> str:
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
-def _run(command: list[str], run: Run) -> int:
+def _start(command: list[str], run: Run, seen: Sequence[str] | None, output: IO[str] | None) -> subprocess.Popen:
     # A folder of the user's that is called train or reports must not be imported instead of ours.
     environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
     environment["PATH"] = _path()
+    if seen is not None:
+        environment[gpus.VARIABLE] = ",".join(seen)
     # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.
     locks = [each.lock_file.fileno() for each in (run, run.parent) if each]
-    with subprocess.Popen(command, pass_fds=locks, env=environment, preexec_fn=_ends_with_us()) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            # Ctrl-C has reached the stage already, another signal has not; it ignores a second one.
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(STAGE_ENDS_WITHIN)
-            process.kill()
-            raise
+    return subprocess.Popen(
+        command, pass_fds=locks, env=environment, preexec_fn=ends_with_us(), stdout=output, stderr=output
+    )
 
 
-def _ends_with_us() -> Callable[[], object] | None:
-    """What a stage does first, so that Linux tells it to stop when we are killed."""
-    if sys.platform != "linux":
-        return None
-    # Looked up before the fork, which is no place to load a library.
-    control = ctypes.CDLL(None).prctl
-    return lambda: control(SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
+def _stop(processes: Sequence[subprocess.Popen]) -> None:
+    """End stages: Ctrl-C has reached them already, another signal has not; they ignore a second one."""
+    until = time.monotonic() + STAGE_ENDS_WITHIN
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, until - time.monotonic()))
+        process.kill()
+        process.wait()
 
 
-def _signal(number: int) -> str:
-    """A signal's name; SIGKILL is most often the system's, for want of memory."""
-    name = signal.Signals(number).name
-    return f"{name} (out of memory?)" if name == "SIGKILL" else name
+def _print_notes(printed: IO[str]) -> None:
+    """Print what a stage has printed, without the lines of its progress."""
+    printed.seek(0)
+    for line in printed:
+        if not PROGRESS_LINE.fullmatch(line.rstrip()):
+            print(line, end="", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from harness.config import THROUGHPUT_SETTINGS, Configuration
 from harness.engines import SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
 from harness.engines.base_weights import evaluation_weights
+from harness.engines.gpus import REPLICAS
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.stages import SIDES
@@ -61,6 +62,8 @@ def carried_over(run: Run, side: str, earlier: dict, producer: dict) -> dict:
         return {"cached": False}
     settings, throughput = _split_by_throughput(json.loads(json.dumps(producer)))
     old_settings, old_throughput = _split_by_throughput(earlier)
+    if REPLICAS in throughput or REPLICAS in old_throughput:
+        throughput, old_throughput = ({REPLICAS: 1} | each for each in (throughput, old_throughput))
     for key, value in settings.items():
         if key in old_settings and old_settings[key] != value:
             raise UserError(

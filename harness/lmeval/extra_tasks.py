@@ -222,7 +222,9 @@ def _model_arguments(config: Configuration, engine: str, adapter: str | None) ->
             rank = adapters.rank(adapter)
             arguments |= {"lora_local_path": adapter, "enable_lora": True, "max_lora_rank": rank}
         rounded = {"quantization": "bitsandbytes"} if evaluation_weights(config)[0] == "4-bit" else {}
-        return arguments | rounded | {"gpu_memory_utilization": 0.8} | config.engine_args
+        # lm-eval's own replicas need Ray.
+        ours = {name: value for name, value in config.engine_args.items() if name != "data_parallel_size"}
+        return arguments | rounded | {"gpu_memory_utilization": 0.8} | ours
     has_bfloat16 = None if _device(config) == "cpu" else gpu_has_bfloat16()
     arguments["dtype"] = dtype_of(has_bfloat16, model_type(config.checkpoint), config.engine_args.get("dtype"))
     return arguments | ({"peft": adapter} if adapter else {})

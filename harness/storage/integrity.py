@@ -23,8 +23,8 @@ class FileHashes:
     def add(self, *files: Path) -> None:
         """Store the hashes of files that are finished, as far as they exist."""
         hashes = {str(file.relative_to(self._folder)): sha256(file) for file in files if file.is_file()}
-        record = self._record.read()
-        self._record.write(record | {"files": record.get("files", {}) | hashes})
+        with self._record.changing() as record:
+            record["files"] = record.get("files", {}) | hashes
 
     def verify(self, *places: Path) -> None:
         """Compare the files at or below `places` with their hashes. Raises UserError if one was changed or is gone."""

@@ -1,5 +1,6 @@
 """run.json: the configuration asked for, the state of each stage, and what each stage noted about itself."""
 
+import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +40,15 @@ class RunRecord:
     def write(self, record: dict) -> None:
         """Replace the whole of run.json."""
         write_json(self.file, record)
+
+    @contextmanager
+    def changing(self) -> Iterator[dict]:
+        """The whole of run.json, to be changed; written at the end. Stages that run side by side take turns."""
+        with self.file.with_name(".record.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            record = self.read()
+            yield record
+            self.write(record)
 
     @property
     def command(self) -> str:
@@ -90,17 +100,17 @@ class RunRecord:
 
     def mark(self, stage: str, state: str, seconds: float, provenance: dict) -> None:
         """Write the state of a stage, and its provenance if there is any."""
-        record = self.read()
-        record["stages"][stage] = {"state": state, "seconds": round(seconds, 1)}
-        if provenance:
-            record["provenance"][stage] = provenance
-        self.write(record)
+        with self.changing() as record:
+            record["stages"][stage] = {"state": state, "seconds": round(seconds, 1)}
+            if provenance:
+                record["provenance"][stage] = provenance
 
     def set_provenance(self, stage: str, provenance: dict) -> None:
         """Write what a stage that is still running knows about itself so far."""
-        record = self.read()
-        self.write(record | {"provenance": record["provenance"] | {stage: provenance}})
+        with self.changing() as record:
+            record["provenance"][stage] = provenance
 
     def set_command(self, command: str, config: Configuration) -> None:
         """Write the command that continues the run, and the configuration with its throughput settings."""
-        self.write(self.read() | {"command": command, "configuration": config.model_dump(mode="json")})
+        with self.changing() as record:
+            record |= {"command": command, "configuration": config.model_dump(mode="json")}

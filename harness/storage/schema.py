@@ -37,6 +37,7 @@ class Provenance:
     engine: str | None = None
     device: str | None = None
     batch_size: int | None = None
+    data_parallel_size: int | None = None
     weights: str | None = None
     server_program: str = "the server"
     server_decides: str = ""

@@ -313,7 +313,7 @@ def test_a_run_with_an_adapter(harness, adapter):
         ({"max_lora_rank": "auto"}, "give a whole number"),
         ({"max_lora_rank": "2"}, "has rank 4: leave the argument out"),
         ({"max_modellen": "64"}, "did you mean 'max_model_len'"),
-        ({"data_parallel_size": "2"}, "vllm serve"),
+        ({"data_parallel_rank": "1"}, "give data_parallel_size=N alone"),
         ({"dtype": "half"}, "not with a gemma3_text model"),
     ],
 )

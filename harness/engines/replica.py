@@ -1,0 +1,62 @@
+"""One replica's process: python -P -m harness.engines.replica SOCKET. It does the tasks that replicas.py sends it."""
+
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from harness import registry
+from harness.engines import ENGINES, Engine, Setup
+from harness.errors import UserError
+
+# What an answer is: a part of a task's result with more to come, its end, a user's mistake, our bug.
+PART, DONE, REFUSED, BUG = "part", "done", "refused", "bug"
+
+
+class Tasks:
+    """The tasks by name, each a method; parts of a result are sent while it runs, the rest is returned."""
+
+    engine: Engine
+
+    def __init__(self, parent: Connection):
+        self.parent = parent
+
+    def load(self, name: str, setup: Setup, requests: list, max_tokens: int) -> str | None:
+        self.engine = registry.load("engine", name, ENGINES)(setup)
+        return self.engine.load(requests, max_tokens)
+
+    def generate(self, *arguments: Any) -> None:
+        for finished in self.engine.generate(*arguments):
+            self.parent.send((PART, [(request.key, completion) for request, completion in finished]))
+
+    def reply_to(self, *arguments: Any) -> Any:
+        return self.engine.reply_to(*arguments, lambda text: self.parent.send((PART, text)))
+
+    def adapter_effect(self, requests: list) -> Any:
+        return self.engine.adapter_effect(requests)
+
+    def score(self, texts: list) -> Any:
+        return self.engine.score(texts)
+
+
+def main(socket: int) -> None:
+    """Do tasks until the parent closes the connection."""
+    # Ctrl-C reaches every process of the terminal; the parent then ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Connection(socket) as parent, suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        tasks = Tasks(parent)
+        while True:
+            name, arguments = parent.recv()
+            try:
+                answer = DONE, getattr(tasks, name)(*arguments)
+            except UserError as error:
+                answer = REFUSED, str(error)
+            except Exception:
+                answer = BUG, traceback.format_exc()
+            parent.send(answer)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,226 @@
+"""Several engines of one kind, each in a process of its own on its own GPU, which share the requests of an evaluation.
+
+A request's replica follows from the requests alone, so what is generated at a place depends neither on what is done
+already nor on which replica is faster.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import weakref
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from harness.engines import Engine, Finished, OnText, Setup, gpus
+from harness.engines.agreement import Scores, Text
+from harness.engines.replica import BUG, PART, REFUSED
+from harness.errors import UserError
+from harness.processes import ending, ends_with_us
+from harness.types import AdapterEffect, Completion, Request, Sampling
+
+ENDS_WITHIN = 2.0
+
+
+def shares_of(requests: Sequence[Request], number: int) -> list[list[Request]]:
+    """The requests of each replica, in their order.
+
+    All of a problem go to one replica, which reads its prompt once; the problems are dealt out by their prompts'
+    length, so that each replica gets as many long ones.
+    """
+    prompts = {request.problem.id: request.prompt for request in reversed(requests)}
+    by_length = sorted(prompts, key=lambda problem: (len(prompts[problem]), problem))
+    owner = {problem: place % number for place, problem in enumerate(by_length)}
+    shares: list[list[Request]] = [[] for _ in range(number)]
+    for request in requests:
+        shares[owner[request.problem.id]].append(request)
+    return shares
+
+
+def with_replicas(
+    engine: Engine, name: str, setup: Setup, places: Sequence[str], requests: Sequence[Request]
+) -> Engine:
+    """The engine, or as many replicas of it as there are `places` and problems to share."""
+    places = places[: len({request.problem.id for request in requests})]
+    return engine if len(places) < 2 else ReplicatedEngine(engine, name, setup, places)
+
+
+class ReplicatedEngine:
+    """An engine whose completions its replicas generate; `engine` itself, never loaded, renders the prompts.
+
+    `places` are as gpus.places_of returns them. The effect of an adapter and the scores of given texts are the first
+    replica's.
+    """
+
+    def __init__(self, engine: Engine, name: str, setup: Setup, places: Sequence[str]):
+        self.engine, self.name, self.setup, self.places = engine, name, setup, places
+        self.provenance = engine.provenance | {gpus.REPLICAS: len(places)}
+        self.replicas: list[Replica] = []
+
+    def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> str | None:
+        """Load the model into all replicas, side by side, their output where this process's own goes."""
+        threads = _threads_of_each(len(self.places))
+        self.replicas = [Replica(number, place, threads) for number, place in enumerate(self.places, start=1)]
+        weakref.finalize(self, _end, self.replicas)
+        try:
+            shares = shares_of(requests, len(self.replicas))
+            for replica, share in zip(self.replicas, shares, strict=True):
+                replica.send("load", self.name, self.setup, share, max_tokens)
+            for _ in _parts(self.replicas):
+                pass
+        except BaseException:
+            self._stop()
+            raise
+        return self.replicas[0].result
+
+    def render(self, messages: list[dict[str, str]]) -> str:
+        return self.engine.render(messages)
+
+    def generate(
+        self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
+    ) -> Iterator[Finished]:
+        by_key, whole = {request.key: request for request in requests}, False
+        try:
+            busy = []
+            for replica, share in zip(self.replicas, shares_of(requests, len(self.replicas)), strict=True):
+                done_here = {request.key for request in share} & done
+                if len(done_here) < len(share):
+                    replica.send("generate", share, done_here, sampling)
+                    busy.append(replica)
+            for parts in _parts(busy):
+                yield [(by_key[key], completion) for part in parts for key, completion in part]
+            whole = True
+        finally:
+            if not whole:
+                self._stop()
+
+    def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect | None:
+        return self._first("adapter_effect", requests)
+
+    def score(self, texts: Sequence[Text]) -> Scores | None:
+        return self._first("score", texts)
+
+    def reply_to(self, request: Request, sampling: Sampling, on_text: OnText) -> Completion:
+        return self._first("reply_to", request, sampling, on_text=on_text)
+
+    def _first(self, task: str, *arguments: Any, on_text: OnText | None = None) -> Any:
+        first = self.replicas[0]
+        first.send(task, *arguments)
+        for parts in _parts([first]):
+            for part in parts:
+                on_text(part)
+        return first.result
+
+    def _stop(self) -> None:
+        """End the replicas whatever they are doing."""
+        for replica in self.replicas:
+            replica.process.terminate()
+        _end(self.replicas)
+
+
+class Replica:
+    """One replica's process, and what it answered last."""
+
+    def __init__(self, number: int, place: str, threads: int):
+        self.number, self.place, self.result = number, place, None
+        ours, theirs = socket.socketpair()
+        environment = os.environ | _environment(number, place, threads)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "harness.engines.replica", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                preexec_fn=ends_with_us(),
+            )
+        self.connection = Connection(ours.detach())
+
+    def send(self, task: str, *arguments: Any) -> None:
+        """Give it a task. Raises UserError if it has ended."""
+        try:
+            self.connection.send((task, arguments))
+        except OSError as error:
+            raise self._ended() from error
+
+    def answer(self) -> tuple[bool, Any]:
+        """Whether its task goes on, and the part that it has finished.
+
+        Raises UserError if the task is refused or the process has ended, RuntimeError for a bug in it.
+        """
+        try:
+            kind, value = self.connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._ended() from error
+        if kind == REFUSED:
+            raise UserError(value)
+        if kind == BUG:
+            raise RuntimeError(f"in replica {self.number}:\n{value}")
+        if kind == PART:
+            return True, value
+        self.result = value
+        return False, None
+
+    def _ended(self) -> UserError:
+        where = f" on GPU {self.place}" if self.place else ""
+        code = self.process.wait()
+        log = ", its messages are in engine.log" if code > 0 else ""
+        return UserError(f"replica {self.number}{where} {ending(code)}{log}: the same command continues from here")
+
+
+def _parts(busy: Sequence[Replica]) -> Iterator[list[Any]]:
+    """The parts of the results of all `busy` replicas, as they come, until all have done their task.
+
+    If one of them fails, what has come from the others is yielded before its error is raised.
+    """
+    by_connection = {replica.connection: replica for replica in busy}
+    while by_connection:
+        parts, errors = [], []
+        for connection in wait(list(by_connection)):
+            try:
+                goes_on, part = by_connection[connection].answer()
+            except (UserError, RuntimeError) as error:
+                errors.append(error)
+                continue
+            if goes_on:
+                parts.append(part)
+            else:
+                del by_connection[connection]
+        if parts:
+            yield parts
+        if errors:
+            raise errors[0]
+
+
+def _end(replicas: Sequence[Replica]) -> None:
+    """End idle replicas: each ends by itself when its connection is closed."""
+    for replica in replicas:
+        replica.connection.close()
+    for replica in replicas:
+        with suppress(subprocess.TimeoutExpired):
+            replica.process.wait(ENDS_WITHIN)
+        replica.process.kill()
+        replica.process.wait()
+
+
+def _threads_of_each(number: int) -> int:
+    import torch
+
+    return max(1, torch.get_num_threads() // number)
+
+
+def _environment(number: int, place: str, threads: int) -> dict[str, str]:
+    """The variables of a replica: a GPU of its own, or its share of the threads."""
+    # A folder of the user's that is called train or reports must not be imported instead of ours.
+    ours = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
+    if not place:
+        return ours | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    ours |= {gpus.VARIABLE: place}
+    if number > 1:
+        # vLLM's cache of compiled graphs is not made for two that write the same entry at the same time.
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm"
+        ours["VLLM_CACHE_ROOT"] = str(Path(os.environ.get("VLLM_CACHE_ROOT") or home) / f"replica-{number}")
+    return ours

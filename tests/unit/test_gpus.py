@@ -1,0 +1,118 @@
+"""Which GPUs there are, where replicas run on them, and which requests each of them gets."""
+
+from collections import Counter
+
+import pytest
+
+from harness.engines import gpus
+from harness.engines.replicas import shares_of
+from harness.errors import UserError
+from harness.types import Problem, Request
+
+
+@pytest.mark.parametrize(
+    ("variable", "count", "names"),
+    [
+        (None, 0, []),
+        (None, 2, ["0", "1"]),
+        ("", 0, []),
+        ("-1", 0, []),
+        ("3", 1, ["3"]),
+        ("2, 0", 2, ["2", "0"]),
+        # CUDA takes none behind a name that is none.
+        ("1,-1,0", 1, ["1"]),
+        ("GPU-8f2a,GPU-11b0", 2, ["GPU-8f2a", "GPU-11b0"]),
+        ("MIG-4d1c", 1, ["MIG-4d1c"]),
+    ],
+)
+def test_names_of_the_gpus_that_are_seen(variable, count, names):
+    assert gpus.names_of(variable, count) == names
+
+
+FOUR = ["4", "5", "6", "7"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "arguments", "replies", "seen", "places"),
+    [
+        ("vllm", {}, 1000, FOUR, FOUR),
+        ("vllm", {}, 129, FOUR, ["4", "5"]),
+        ("vllm", {}, 127, FOUR, ["4"]),
+        ("vllm", {"tensor_parallel_size": "2"}, 1000, FOUR, ["4,5", "6,7"]),
+        ("vllm", {"tensor_parallel_size": "3"}, 1000, FOUR, ["4,5,6"]),
+        ("vllm", {"tensor_parallel_size": "2", "pipeline_parallel_size": "2"}, 1000, FOUR, ["4,5,6,7"]),
+        ("vllm", {"distributed_executor_backend": "ray"}, 1000, FOUR, ["4"]),
+        ("vllm", {"data_parallel_size": "3"}, 5, FOUR, ["4", "5", "6"]),
+        ("vllm", {"data_parallel_size": "1"}, 1000, FOUR, ["4"]),
+        ("vllm", {}, 1000, [], []),
+        ("vllm", {"data_parallel_size": "1"}, 1000, [], []),
+        ("transformers", {}, 1000, FOUR, ["4"]),
+        ("transformers", {"data_parallel_size": "2"}, 5, FOUR, ["4", "5"]),
+        ("transformers", {"data_parallel_size": "2", "device": "cpu"}, 5, FOUR, ["", ""]),
+        ("transformers", {"data_parallel_size": "2"}, 5, ["GPU-8f2a", "GPU-11b0"], ["GPU-8f2a", "GPU-11b0"]),
+        ("transformers", {}, 1000, [], [""]),
+    ],
+)
+def test_places_of_the_replicas(engine, arguments, replies, seen, places):
+    assert gpus.places_of(engine, arguments, replies, seen, cores=2) == places
+
+
+@pytest.mark.parametrize(
+    ("engine", "arguments", "seen", "message"),
+    [
+        ("vllm", {"data_parallel_size": "5"}, FOUR, "takes a GPU, and 4 are seen here: give at most 4"),
+        (
+            "vllm",
+            {"data_parallel_size": "3", "tensor_parallel_size": "2"},
+            FOUR,
+            "takes 2 GPUs, and 4 are seen here: give at most 2",
+        ),
+        ("vllm", {"data_parallel_size": "2"}, [], "none is seen here: leave it out, or --engine transformers"),
+        ("transformers", {"data_parallel_size": "3"}, [], "takes a core, and there are 2: give at most 2"),
+        ("transformers", {"data_parallel_size": "two"}, FOUR, "data_parallel_size=two: give a whole number"),
+        ("vllm", {"tensor_parallel_size": "0"}, FOUR, "tensor_parallel_size=0: give a whole number"),
+    ],
+)
+def test_more_replicas_than_there_is_room_for_are_refused(engine, arguments, seen, message):
+    with pytest.raises(UserError, match=message):
+        gpus.places_of(engine, arguments, 1000, seen, cores=2)
+
+
+def asked(problems: int, samples: int = 1, sides: tuple[bool, ...] = (False,)) -> list[Request]:
+    """Prompts of growing length, in an order of their own."""
+    order = sorted(range(problems), key=lambda number: number * 7 % problems)
+    return [
+        Request(Problem(f"p{number}", "?", None), index, "x" * (10 + number), "", "", 0, 0, adapted)
+        for adapted in sides
+        for number in order
+        for index in range(samples)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("requests", "number", "sizes"),
+    [
+        (asked(7), 1, [7]),
+        (asked(7), 2, [4, 3]),
+        (asked(1319), 8, [165] * 7 + [164]),
+        (asked(30, samples=4), 4, [32, 32, 28, 28]),
+        (asked(5, samples=2, sides=(False, True)), 2, [12, 8]),
+        (asked(2), 3, [1, 1, 0]),
+    ],
+)
+def test_each_replica_gets_its_share(requests, number, sizes):
+    shares = shares_of(requests, number)
+    assert [len(share) for share in shares] == sizes
+    assert Counter(request.key for share in shares for request in share) == Counter(each.key for each in requests)
+    # All of a problem is together, in the order of the requests, and long and short prompts are in every share.
+    owners = [{request.problem.id for request in share} for share in shares]
+    assert sum(map(len, owners)) == len({request.problem.id for request in requests})
+    place = {request.key: place for place, request in enumerate(requests)}
+    assert all(share == sorted(share, key=lambda each: place[each.key]) for share in shares)
+    means = [sum(len(each.prompt) for each in share) / len(share) for share in shares if share]
+    assert max(means) - min(means) <= number
+
+
+def test_shares_follow_from_the_problems_and_not_from_their_order():
+    one, other = shares_of(asked(9), 2), shares_of(asked(9)[::-1], 2)
+    assert [{each.key for each in share} for share in one] == [{each.key for each in share} for share in other]
