@@ -1,10 +1,11 @@
 """Base and adapter from one engine of ours, compared with two runs of lm-eval's vLLM: whole processes, same prompts.
 
-    python -m baselines.peers.before_after ours|peer --model FOLDER --adapter FOLDER --data GSM8K_FOLDER
-        --output RESULT.json [--limit N] [--tokens 256] [--repeats 3] [--warm-up] [--engine-arg key=value …]
+    python -m baselines.peers.before_after ours|peer --model FOLDER --recipe NAME --adapter FOLDER --data GSM8K_FOLDER
+        --output RESULT.json [--limit N] [--repeats 3] [--warm-up] [--engine-arg key=value …] [--set key=value …]
 
 `ours` is `harness run`, from its first import to its written report; `peer` the base and then the base with its
-adapter. With --warm-up one more run comes first, untimed. What is measured is added to what RESULT.json holds.
+adapter, with the recipe's sampling. With --warm-up one more run comes first, untimed. What is measured is added to what
+RESULT.json holds.
 """
 
 import argparse
@@ -22,9 +23,10 @@ from typing import Any
 
 from vllm.platforms import current_platform
 
-from baselines.peers.vllm_speed import configuration
-from harness.configure import key_values
+from harness.config import Configuration
+from harness.configure import configure, key_values
 from harness.data import datasets
+from harness.data.datasets import settle_split
 from harness.engines.vllm_settings import value_of
 from harness.evaluation import evaluate, prompts, provenance
 from harness.models import adapters
@@ -35,12 +37,11 @@ def run_ours(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     out = folder / "run"
     shutil.rmtree(out, ignore_errors=True)
     arguments = [word for each in given.engine_arg for word in ("--engine-arg", each)]
-    settings = (f"max_tokens={given.tokens}", "temperature=1.0", "top_p=1.0", "top_k=0")
     limit = ["--limit", str(given.limit)] if given.limit else []
     command = [
-        sys.executable, "-m", "harness", "run", "--model", given.model, "--recipe", "gemma3-4b", "--dataset", "gsm8k",
+        sys.executable, "-m", "harness", "run", "--model", given.model, "--recipe", given.recipe, "--dataset", "gsm8k",
         "--data", given.data, "--adapter", given.adapter, "--engine", "vllm", "--output", str(out), "--quiet",
-        *arguments, *limit, *(word for each in settings for word in ("--set", each)),
+        *arguments, *limit, *(word for each in given.set for word in ("--set", each)),
     ]  # fmt: skip
     environment = os.environ | {"HARNESS_CACHE": str(folder / "cache")}
     shutil.rmtree(folder / "cache", ignore_errors=True)
@@ -56,15 +57,21 @@ def run_ours(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def run_peer(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    runs = []
+    runs, config = [], configuration(given)
+    sampling = {"max_gen_toks": config.max_tokens, "do_sample": config.temperature > 0}
+    sampling |= {name: getattr(config, name) for name in ("temperature", "top_p", "top_k", "min_p")}
     for adapter in (None, given.adapter):
-        model_args: dict[str, Any] = {"pretrained": given.model, "batch_size": "auto", "max_gen_toks": given.tokens}
+        model_args: dict[str, Any] = {
+            "pretrained": given.model,
+            "batch_size": "auto",
+            "max_gen_toks": config.max_tokens,
+        }
         model_args |= {key: value_of(text) for key, text in key_values("--engine-arg", given.engine_arg).items()}
         if adapters.is_wrapper(given.model):
             model_args["limit_mm_per_prompt"] = {"image": 0}
         if adapter:
             model_args |= {"lora_local_path": adapter, "max_lora_rank": max(8, adapters.rank(adapter))}
-        settings = {"prompts": str(folder / "prompts.jsonl"), "tokens": given.tokens, "model_args": model_args}
+        settings = {"prompts": str(folder / "prompts.jsonl"), "sampling": sampling, "model_args": model_args}
         (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
         command = [sys.executable, "-m", "baselines.peers.lm_eval_run", str(folder / "settings.json")]
         started = time.perf_counter()
@@ -73,6 +80,11 @@ def run_peer(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
         runs.append({"seconds": time.perf_counter() - started} | json.loads(done.stdout.strip().splitlines()[-1]))
     return {"seconds": sum(run["seconds"] for run in runs), "base": runs[0], "adapter": runs[1]}
+
+
+def configuration(given: argparse.Namespace) -> Configuration:
+    options = {"dataset": "gsm8k", "data": given.data, "limit": given.limit, "engine": "vllm"}
+    return settle_split(configure(given.model, given.recipe, options, given.set), trains=False)
 
 
 def write_prompts(given: argparse.Namespace, path: Path) -> int:
@@ -88,14 +100,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("who", choices=("ours", "peer"))
     parser.add_argument("--model", required=True)
+    parser.add_argument("--recipe", required=True)
     parser.add_argument("--adapter", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--warm-up", action="store_true")
     parser.add_argument("--engine-arg", action="append", default=[])
+    parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
     result = json.loads(given.output.read_text(encoding="utf-8")) if given.output.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -109,6 +122,7 @@ def main() -> None:
         "date": str(date.today()),
         "machine": current_platform.get_device_name(),
         "versions": provenance.versions((*provenance.PACKAGES, "lm-eval")),
+        "recipe": given.recipe,
         "engine_args": given.engine_arg,
     }
     if {"ours", "peer"} <= result.keys():

@@ -2,8 +2,8 @@
 
     python -m baselines.peers.lm_eval_run SETTINGS.json
 
-SETTINGS: {prompts: a JSONL file of {prompt, answer}, tokens, model_args: of lm-eval's vllm model}. Prints, as its last
-line, {load_seconds, run_seconds, replies}.
+SETTINGS: {prompts: a JSONL file of {prompt, answer}, sampling: lm-eval's settings of generation, model_args: of its
+vllm model}. Prints, as its last line, {load_seconds, run_seconds, replies}.
 """
 
 import json
@@ -28,12 +28,9 @@ def main() -> None:
         "output_type": "generate_until",
         "doc_to_text": "{{prompt}}",
         "doc_to_target": "{{answer}}",
-        "generation_kwargs": {
-            "until": [], "max_gen_toks": settings["tokens"], "do_sample": True, "temperature": 1.0, "top_p": 1.0,
-            "top_k": 0,
-        },
+        "generation_kwargs": {"until": [], **settings["sampling"]},
         "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-    }  # fmt: skip
+    }
     results = simple_evaluate(model=model, tasks=[task], log_samples=True, bootstrap_iters=0)
     figures = {
         "load_seconds": loaded - started,

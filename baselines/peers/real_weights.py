@@ -34,8 +34,8 @@ SHORT = ("--set", "sft_batch=32", "--set", "steps=30", "--set", "prompts_per_ste
 CASES = {
     "smollm2-135m": ("--recipe", "smollm2-135m", "--trainer", "unsloth", *SHORT),
     "smollm2-135m-trl": ("--recipe", "smollm2-135m", "--trainer", "trl", *SHORT),
-    "gemma3-270m-base": ("--recipe", "gemma3-270m-base.toml", "--trainer", "unsloth"),
-    "gemma3-4b-random": ("--recipe", "gemma3-4b", "--trainer", "unsloth", "--set", "steps=6", "--set", "eval_every=3",
+    "gemma3-270m-base": ("--recipe", "gemma3-270m-base.toml", "--trainer", "trl"),
+    "gemma3-4b-random": ("--recipe", "gemma3-4b", "--trainer", "unsloth", "--set", "steps=4", "--set", "eval_every=0",
                          "--limit", "200"),
 }  # fmt: skip
 METRICS = ("format_strict", "accuracy_strict", "accuracy_flexible", "truncated", "tokens")

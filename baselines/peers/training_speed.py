@@ -1,7 +1,7 @@
 """Seconds per step and GPU memory of a training stage, our recipe compared with other ways to run the same one.
 
     python -m baselines.peers.training_speed CHECKPOINT DATA OUT.json --recipe NAME --stage sft|grpo --case NAME
-        [--gib 24] [--steps 10] [--warm-up 3] [--seconds 580] [--set k=v] [--env NAME=VALUE]
+        [--gib 24] [--steps 10] [--warm-up 3] [--seconds 580] [--alone] [--set k=v] [--env NAME=VALUE]
 
 CHECKPOINT: a checkpoint for that recipe (python -m baselines.peers.random_checkpoint makes one of gemma3-4b's shape).
 DATA: a local copy of GSM8K with a train split. One case a call, as each takes the whole GPU; OUT.json keeps them all,
@@ -17,6 +17,8 @@ Random weights hardly ever end a reply, so all cases of GRPO draw as many comple
 tells them apart. `--gib` limits what torch, vLLM's share included, may take of the GPU; a case that takes more than
 `--seconds` is stopped, and the steps it has done count. Memory is the driver's own figure, polled; a step's seconds are
 the trainer's, the median of those behind the `--warm-up` first, which compile; the largest of them stands beside it.
+`--alone` says that nothing else uses the GPU: else seconds and memory are no more than a comparison of cases that
+shared it.
 """
 
 import argparse
@@ -69,6 +71,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--env", action="append", default=[])
     arguments = parser.parse_args()
@@ -108,6 +111,7 @@ def main() -> None:
         "all_steps": seconds,
         "whole_seconds": time.monotonic() - started,
         "gib_limit": arguments.gib,
+        "alone": arguments.alone,
         "gib_peak_driver": memory.peak,
     }
     known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
