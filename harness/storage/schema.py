@@ -38,6 +38,7 @@ class Provenance:
     device: str | None = None
     batch_size: int | None = None
     data_parallel_size: int | None = None
+    loading: str = ""
     weights: str | None = None
     server_program: str = "the server"
     server_decides: str = ""
