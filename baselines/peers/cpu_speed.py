@@ -1,0 +1,131 @@
+"""Output tokens per second of our transformers engine on a CPU, compared with model.generate in static batches.
+
+    python -m baselines.peers.cpu_speed OUT.json --case NAME --model MODEL --recipe NAME [--data GSM8K_FOLDER]
+        [--limit N] [--repeats 3] [--set key=value …]
+
+Both load the model in float32, take the same prompts in the same batches of 64, sorted by length, and sample with the
+recipe's settings; the peer's random numbers are torch's, so its replies are others. Every measurement is a fresh
+process that loads the model and generates all replies once; the two take turns. OUT.json keeps all cases, by name.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from harness.storage.files import read_json, write_json
+
+WAYS = ("peer", "ours")
+
+
+def prepared(given: argparse.Namespace) -> tuple[Any, Any, list]:
+    """The configuration, our engine with its model loaded, and the base's requests."""
+    from harness.configure import configure
+    from harness.data import datasets
+    from harness.data.datasets import settle_split
+    from harness.evaluation.evaluate import open_engine
+    from harness.evaluation.prompts import requests
+
+    options = {"engine": "transformers", "limit": given.limit}
+    if given.data:
+        options |= {"dataset": "gsm8k", "data": given.data}
+    config = settle_split(configure(given.model, given.recipe, options, given.set), trains=False)
+    engine = open_engine(config, None)
+    engine.load()
+    return config, engine, requests(config, datasets.evaluation_problems(config), engine, adapted=False)
+
+
+def generated_by_us(given: argparse.Namespace) -> dict[str, float]:
+    config, engine, requests = prepared(given)
+    started = time.perf_counter()
+    finished = [each for batch in engine.generate(requests, frozenset(), config.sampling) for each in batch]
+    return figures(started, [completion.n_tokens for _, completion in finished])
+
+
+def generated_by_peer(given: argparse.Namespace) -> dict[str, float]:
+    import torch
+    from transformers import GenerationConfig
+
+    config, engine, requests = prepared(given)
+    torch.manual_seed(config.seed)
+    settings = GenerationConfig(
+        max_new_tokens=config.max_tokens,
+        do_sample=config.temperature > 0,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        eos_token_id=sorted(engine.ends),
+        pad_token_id=engine.tokenizer.pad_token_id,
+    )
+    started, lengths = time.perf_counter(), []
+    ids = sorted((engine.tokenizer(each.prompt, add_special_tokens=False)["input_ids"] for each in requests), key=len)
+    for start in range(0, len(ids), engine.batch_size):
+        inputs = engine.tokenizer.pad({"input_ids": ids[start : start + engine.batch_size]}, return_tensors="pt")
+        with torch.inference_mode():
+            output = engine.model.generate(**inputs, generation_config=settings)
+        for row in output[:, inputs["input_ids"].shape[1] :].tolist():
+            lengths.append(next((place + 1 for place, token in enumerate(row) if token in engine.ends), len(row)))
+    return figures(started, lengths)
+
+
+def figures(started: float, lengths: list[int]) -> dict[str, float]:
+    seconds, tokens = time.perf_counter() - started, sum(lengths)
+    return {"seconds": seconds, "replies": len(lengths), "tokens": tokens, "tokens_per_second": tokens / seconds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--case", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--data")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.way:
+        write_json(given.out, (generated_by_peer if given.way == "peer" else generated_by_us)(given))
+        return
+    runs: dict[str, list] = {way: [] for way in WAYS}
+    for _ in range(given.repeats):
+        for way in WAYS:
+            runs[way].append(in_a_process_of_its_own(way))
+            print(f"{given.case} {way}: {runs[way][-1]['tokens_per_second']:,.0f} tokens/s", flush=True)
+    medians = {way: statistics.median(run["tokens_per_second"] for run in runs[way]) for way in WAYS}
+    case = about(given) | {"runs": runs, "median_tokens_per_second": medians}
+    case["ours_over_peer"] = medians["ours"] / medians["peer"]
+    known = read_json(given.out) if given.out.exists() else {}
+    write_json(given.out, known | {given.case: case})
+    print(f"{given.case}: {case['ours_over_peer']:.2f} times the peer's")
+
+
+def in_a_process_of_its_own(way: str) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "result.json"
+        command = [sys.executable, "-m", "baselines.peers.cpu_speed", str(out), *sys.argv[2:], "--way", way]
+        subprocess.run(command, check=True)
+        return read_json(out)
+
+
+def about(given: argparse.Namespace) -> dict[str, Any]:
+    """Machine, date, versions and settings."""
+    import torch
+
+    from harness.evaluation import provenance
+
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    kept = {"recipe": given.recipe, "limit": given.limit, "settings": given.set}
+    return {"date": str(date.today()), "machine": machine, "versions": provenance.versions()} | kept
+
+
+if __name__ == "__main__":
+    main()
