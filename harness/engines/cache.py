@@ -44,6 +44,8 @@ class _WithRoom(DynamicLayer):
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Keep the rows at these places, in this order; a row moves only to the place of an earlier one."""
+        if not self.is_initialized:  # it shares another layer's keys, or the model has no such layer
+            return
         for to, source in enumerate(beam_idx.tolist()):
             if to != source:
                 for states in (self.keys, self.values):
