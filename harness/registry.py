@@ -9,8 +9,8 @@ from typing import Any
 
 from harness.errors import UserError
 
-# Below this share of common letters a suggestion puzzles more than it helps; 'openai/gsm8k' for gsm8k is just above.
-LIKENESS = 0.58
+# Below this share of common letters, and with less than so many of them, a suggestion puzzles more than it helps.
+LIKENESS, FEWEST_LETTERS = 0.7, 4
 # Nouns with too many names for one line, and the command that lists them.
 LISTED_BY = {"recipe key": "harness settings"}
 
@@ -38,11 +38,16 @@ def called_here(name: str, elsewhere: Mapping[str, str]) -> str:
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """The known name with the same letters in another order, else the one most like it, if any is like it."""
-    by_fold = {each.casefold(): each for each in known}
-    swapped = [each for each in by_fold if sorted(each) == sorted(name.casefold())]
-    near = swapped or difflib.get_close_matches(name.casefold(), by_fold, n=1, cutoff=LIKENESS)
+    """The known name most like one: with the same letters in another order, part of it, or with most of its letters."""
+    by_fold, name = {each.casefold(): each for each in known}, name.casefold()
+    swapped = [each for each in by_fold if sorted(each) == sorted(name)]
+    parts = [each for each in by_fold if _is_part(name, each) or _is_part(each, name)]
+    near = swapped or difflib.get_close_matches(name, by_fold, n=1, cutoff=LIKENESS) or parts
     return by_fold[near[0]] if near else None
+
+
+def _is_part(name: str, whole: str) -> bool:
+    return len(name) >= FEWEST_LETTERS and name in whole
 
 
 def needs(noun: str, name: str, table: Mapping[str, str]) -> None:

@@ -22,7 +22,8 @@ from harness.cli import (
 )
 from harness.version import __version__
 
-FIRST_DAY = """harness {version}: {about}
+FIRST_DAY = """harness {version}
+{about}
 
 The first day, with the embedded model: no GPU, no account, no download.
 
@@ -39,7 +40,7 @@ All commands: harness --help
 RUNS, STORED, MODELS, LISTS = "Runs", "Stored runs and replies", "One model", "What there is"
 
 app = typer.Typer(
-    help="Measure a model, train it with GRPO, measure again, say what changed.",
+    help="Measure a model, train it with GRPO, measure it again, and say what changed.",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )

@@ -7,7 +7,7 @@ import typer
 
 from harness.cli import show
 from harness.cli.options import MEASUREMENT, Json, Quiet, takes_configuration
-from harness.cli.run import Fresh, Output, open_run
+from harness.cli.run import Fresh, Output, ended, open_run
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def languages(
     run = open_run(config, output, fresh, [stage], quiet)
     code = pipeline.run_stages(run, [stage], quiet, show.nothing if quiet else show.note)
     if code:
-        return code
+        return ended(run, code)
     sides = [run.evaluation(side) for side in state_names(stage)]
     counts = [language_count.count(side, target) for side in sides]
     difference = language_count.difference(sides[0].scores, sides[1].scores, target) if len(sides) == 2 else None

@@ -10,13 +10,14 @@ import typer
 
 from harness.cli import show
 from harness.cli.options import OUTPUT, TRAINING, Json, Quiet, takes_configuration
-from harness.errors import refuse_secrets
+from harness.errors import UserError, refuse_secrets
 
 if TYPE_CHECKING:
     from harness.config import Configuration
     from harness.storage.run_folder import Run
 
 RUNS = Path("runs")
+REFUSED = 2
 NOT_REPEATED = ("--fresh", "--resume", "--quiet", "--json", "--verbose")
 
 Output = Annotated[
@@ -61,7 +62,7 @@ def run(
         with tracked(folder, names):
             code = pipeline.run_stages(folder, names, quiet, say)
     if code:
-        return code
+        return ended(folder, code)
     show.results(folder, json)
     if tries_toy:
         say("next: harness run --before-after trains it and compares; harness run --model NAME measures another model")
@@ -105,7 +106,11 @@ def eval(
     print_reply = show.Replies(folder, sys.stderr if json else sys.stdout) if verbose else None
     done_already = folder.record.is_done(side)
     if not done_already:
-        run_stage(folder, side, quiet or verbose, print_reply)
+        try:
+            run_stage(folder, side, quiet or verbose, print_reply)
+        except UserError:
+            folder.remove_if_empty()
+            raise
     elif not quiet:
         show.note(f"{side}: done already in {folder.path}")
     if done_already and verbose:
@@ -130,9 +135,16 @@ def train(
     with tracked(folder, names):
         code = pipeline.run_stages(folder, names, quiet, show.nothing if quiet else show.note)
     if code:
-        return code
+        return ended(folder, code)
     show.line(f"adapter: {folder.adapter}", json, {"run": str(folder.path), "adapter": str(folder.adapter)})
     return 0
+
+
+def ended(folder: "Run", code: int) -> int:
+    """The exit code of a run that did not finish; one that was refused before it made anything leaves no folder."""
+    if code == REFUSED:
+        folder.remove_if_empty()
+    return code
 
 
 def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: list[str], quiet: bool):
