@@ -10,9 +10,10 @@ from pydantic_core import PydanticCustomError
 
 from harness import registry
 from harness.errors import UserError
+from harness.names_elsewhere import NAMES_ELSEWHERE
 from harness.parsing import formats
 from harness.parsing.language import LANGUAGE_CODES, LANGUAGES, NO_TARGET
-from harness.parsing.named_formats import DEFAULT_FORMAT, FORMATS
+from harness.parsing.named_formats import DEFAULT_FORMAT, FORMAT_NAMES, FORMATS
 from harness.types import ACCURACY_FLEXIBLE, Sampling
 
 EMBEDDED = "embedded"
@@ -45,12 +46,14 @@ class Configuration(BaseModel):
     dataset: str = Field("gsm8k", description="a dataset's name, or a local file or folder")
     data: str | None = Field(None, description="a local copy of a named dataset: file or folder")
     split: str | None = Field(None, description="the split that is evaluated")
-    question_column: str | None = None
-    answer_column: str | None = None
+    question_column: str | None = Field(None, description="the column of the questions; found by its name unless given")
+    answer_column: str | None = Field(
+        None, description="the column of the true answers; found by its name unless given"
+    )
     limit: int | None = Field(None, ge=1, description="evaluate at most so many problems")
     limit_order: Literal["hash", "file"] = Field("hash", description="which: chosen by hash, or the file's first")
 
-    format: str = DEFAULT_FORMAT
+    format: str = Field(DEFAULT_FORMAT, description=f"how a reply must look: {FORMAT_NAMES}")
     language: str = Field("", description="target language of the reasoning, ISO 639-1, or 'none'")
     system_prompt: str = Field("default", description="'default', 'none', or the text itself")
     chat_template: str = Field(
@@ -61,8 +64,8 @@ class Configuration(BaseModel):
         default_factory=dict, description="what the chat template reads besides: {enable_thinking = false}"
     )
 
-    engine: str = "auto"
-    engine_args: dict[str, str] = Field(default_factory=dict)
+    engine: str = Field("auto", description="what generates replies: auto, transformers, vllm, openai or scripted")
+    engine_args: dict[str, str] = Field(default_factory=dict, description="the engine's arguments: {batch_size = '8'}")
     trust_remote_code: bool = Field(False, description="run the Python code that comes with a checkpoint")
     adapter: str | None = Field(None, description="an existing adapter; then nothing is trained")
     primary: str = Field("", description="the one metric with a verdict; '' is the usual family")
@@ -71,18 +74,22 @@ class Configuration(BaseModel):
     baseline_samples: int | None = Field(
         None, ge=1, description="replies per problem of the base model; as `samples` unless given"
     )
-    temperature: float = Field(1.0, ge=0, description="0 is greedy")
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, description="0 is off")
-    min_p: float = Field(0.0, ge=0, lt=1)
-    max_tokens: int = Field(1024, ge=1, le=1_000_000)
-    seed: int = Field(3407, ge=0, lt=2**32)
+    temperature: float = Field(1.0, ge=0, description="of sampling; 0 is greedy: always the likeliest token")
+    top_p: float = Field(1.0, gt=0, le=1, description="sample among the likeliest tokens of this share; 1 is off")
+    top_k: int = Field(0, ge=0, description="sample among so many of the likeliest tokens; 0 is off")
+    min_p: float = Field(0.0, ge=0, lt=1, description="leave out tokens below this share of the likeliest; 0 is off")
+    max_tokens: int = Field(1024, ge=1, le=1_000_000, description="the most tokens of an evaluated reply")
+    seed: int = Field(3407, ge=0, lt=2**32, description="the seed of sampling and training")
 
     rewards: str = Field("", description="reward preset, or a .py file of your own; the format's unless named")
     rewards_sha: str = Field("", description="tells the versions of a .py file of rewards apart")
-    variant: Literal["robust", "tutorial"] = "robust"
-    trainer: str = "auto"
-    training_seed: int | None = Field(None, ge=0, lt=2**32, description="of the training alone; as `seed` unless given")
+    variant: Literal["robust", "tutorial"] = Field(
+        "robust", description="of the reward preset: reads replies as the metrics do, or scores as the tutorials do"
+    )
+    trainer: str = Field("auto", description="auto, trl or unsloth")
+    training_seed: int | None = Field(
+        None, ge=0, lt=2**32, description="the seed of the training alone; as `seed` unless given"
+    )
     training_seeds: int | None = Field(
         None, le=100, description="so many trainings, seeds s, s+1, …, each evaluated on the same problems"
     )
@@ -91,19 +98,21 @@ class Configuration(BaseModel):
     also_tasks: str | None = Field(None, description="a folder of your own lm-eval tasks")
     also_limit: int | None = Field(None, ge=1, description="at most so many documents per task")
     also_chat_template: bool = Field(False, description="whether those tasks' prompts go through the chat template")
-    tracker: Literal["none", "swanlab", "wandb", "tensorboard", "trackio"] = "none"
+    tracker: Literal["none", "swanlab", "wandb", "tensorboard", "trackio"] = Field(
+        "none", description="where the curves of the training are shown too"
+    )
 
     sft_dataset: str = Field("none", description="worked solutions for SFT before GRPO, or 'none'")
     sft_data: str | None = Field(None, description="a local copy of a named sft_dataset: file or folder")
-    sft_epochs: float = Field(2.0, gt=0)
+    sft_epochs: float = Field(2.0, gt=0, description="passes over the worked solutions")
     sft_batch: int = Field(1, ge=1, description="solutions per step")
     sft_accumulation: int = Field(1, ge=1, description="gradient accumulation steps")
-    sft_learning_rate: float = Field(2e-4, gt=0, le=1)
-    sft_warmup_steps: int = Field(5, ge=0)
+    sft_learning_rate: float = Field(2e-4, gt=0, le=1, description="highest learning rate of SFT")
+    sft_warmup_steps: int = Field(5, ge=0, description="steps in which SFT's learning rate rises")
 
-    steps: int = Field(100, ge=1)
-    save_steps: int = Field(100, ge=1)
-    prompts_per_step: int = Field(1, ge=1)
+    steps: int = Field(100, ge=1, description="optimizer steps of GRPO")
+    save_steps: int = Field(100, ge=1, description="steps between checkpoints, from which a stopped training continues")
+    prompts_per_step: int = Field(1, ge=1, description="problems per step; each gets `generations` completions")
     generations: int = Field(4, ge=2, description="completions per prompt")
     accumulation: int = Field(1, ge=1, description="gradient accumulation steps")
     max_sequence: int = Field(1024, ge=2, description="tokens of a training prompt and completion together")
@@ -118,21 +127,27 @@ class Configuration(BaseModel):
     eval_every: int = Field(0, ge=0, description="steps between accuracy probes on held-out problems; 0 is never")
     eval_problems: int = Field(16, ge=1, description="training problems held out for those probes")
 
-    weights: Literal["16-bit", "4-bit"] = "16-bit"
+    weights: Literal["16-bit", "4-bit"] = Field("16-bit", description="of the base in training: 4-bit is QLoRA")
     eval_weights: Literal["16-bit", "4-bit"] | None = Field(
         None, description="of the base that is evaluated; as `weights` unless given"
     )
-    gradient_checkpointing: bool | Literal["unsloth"] = True
-    learning_rate: float = Field(5e-6, gt=0, le=1)
-    optimizer: Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch_fused"
-    adam_beta1: float = Field(0.9, ge=0, lt=1)
-    adam_beta2: float = Field(0.999, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
-    schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
-    max_grad_norm: float = Field(1.0, gt=0)
+    gradient_checkpointing: bool | Literal["unsloth"] = Field(
+        True, description="compute activations again in the backward pass: less memory, slower"
+    )
+    learning_rate: float = Field(5e-6, gt=0, le=1, description="highest learning rate of GRPO")
+    optimizer: Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field(
+        "adamw_torch_fused", description="AdamW; the 8-bit ones need bitsandbytes and less memory"
+    )
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of Adam's first moment")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of Adam's second moment")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
+    schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
+        "linear", description="how the learning rate falls after the warmup"
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are clipped to this norm")
     beta: float = Field(0.04, ge=0, description="weight of the KL term")
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "grpo"
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = Field("grpo", description="how TRL averages over tokens")
     kl_bias_correction: bool = Field(False, description="multiply the KL term by the policy's ratio to the old one")
     scale_rewards: Literal["group", "batch", "none"] = Field("group", description="whose spread divides the advantages")
     mask_truncated_completions: bool = Field(
@@ -143,14 +158,17 @@ class Configuration(BaseModel):
     importance_correction: bool = Field(
         False, description="weigh vLLM's completions by how likely the trainer finds them; not for truncated sampling"
     )
-    rollout_temperature: float = Field(1.0, gt=0)
-    rollout_top_p: float = Field(1.0, gt=0, le=1)
-    rollout_top_k: int = Field(0, ge=0, description="0 is off")
-    rollout_min_p: float = Field(0.0, ge=0, lt=1)
-    lora_rank: int = Field(8, ge=1)
-    lora_alpha: int = Field(8, ge=1)
-    lora_dropout: float = Field(0.0, ge=0, lt=1)
-    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    rollout_temperature: float = Field(1.0, gt=0, description="temperature of training completions")
+    rollout_top_p: float = Field(1.0, gt=0, le=1, description="top_p of training completions; 1 is off")
+    rollout_top_k: int = Field(0, ge=0, description="top_k of training completions; 0 is off")
+    rollout_min_p: float = Field(0.0, ge=0, lt=1, description="min_p of training completions; 0 is off")
+    lora_rank: int = Field(8, ge=1, description="rank of the adapter's matrices")
+    lora_alpha: int = Field(8, ge=1, description="the adapter's output is multiplied by lora_alpha / lora_rank")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter, in training")
+    lora_targets: tuple[str, ...] = Field(
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        description="the layers that get an adapter",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -235,7 +253,7 @@ class Configuration(BaseModel):
 def check(values: dict[str, Any]) -> Configuration:
     """A Configuration of `values`. Raises UserError with the first wrong key."""
     for key in values:
-        registry.choose("recipe key", key, Configuration.model_fields)
+        registry.choose("recipe key", key, Configuration.model_fields, NAMES_ELSEWHERE)
     try:
         return Configuration(**values)
     except ValidationError as error:

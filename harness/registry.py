@@ -4,19 +4,50 @@ import difflib
 import importlib
 import importlib.util
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from harness.errors import UserError
 
+# Below this share of common letters, and with less than so many of them, a suggestion puzzles more than it helps.
+LIKENESS, FEWEST_LETTERS = 0.7, 4
+# Nouns with too many names for one line, and the command that lists them.
+LISTED_BY = {"recipe key": "harness settings"}
 
-def choose(noun: str, name: object, known: Collection[str]) -> str:
-    """`name` if it is known. Raises UserError with the nearest known name, or with all of them."""
+
+def choose(noun: str, name: object, known: Collection[str], elsewhere: Mapping[str, str] = MappingProxyType({})) -> str:
+    """`name` if it is known. Raises UserError with our name for it, the nearest known name, or all of them.
+
+    `elsewhere`: names of other programs, each with ours, after which a remark may follow.
+    """
     if isinstance(name, str) and name in known:
         return name
-    by_fold = {each.casefold(): each for each in known}
-    near = difflib.get_close_matches(str(name).casefold(), by_fold, n=1, cutoff=0.4)
-    hint = f"did you mean '{by_fold[near[0]]}'?" if near else f"known: {', '.join(sorted(known))}"
+    if name in elsewhere:
+        raise UserError(f"unknown {noun}: {called_here(str(name), elsewhere)}")
+    if near := nearest(str(name), known):
+        hint = f"did you mean '{near}'?"
+    else:
+        hint = f"{LISTED_BY[noun]} lists all" if noun in LISTED_BY else f"known: {', '.join(sorted(known))}"
     raise UserError(f"unknown {noun} '{name}': {hint}")
+
+
+def called_here(name: str, elsewhere: Mapping[str, str]) -> str:
+    """What a name of another program is called here: "max_steps is called steps here"."""
+    ours, _, remark = elsewhere[name].partition(" ")
+    return f"{name} is called {ours} here{f' {remark}' if remark else ''}"
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name most like one: with the same letters in another order, part of it, or with most of its letters."""
+    by_fold, name = {each.casefold(): each for each in known}, name.casefold()
+    swapped = [each for each in by_fold if sorted(each) == sorted(name)]
+    parts = [each for each in by_fold if _is_part(name, each) or _is_part(each, name)]
+    near = swapped or difflib.get_close_matches(name, by_fold, n=1, cutoff=LIKENESS) or parts
+    return by_fold[near[0]] if near else None
+
+
+def _is_part(name: str, whole: str) -> bool:
+    return len(name) >= FEWEST_LETTERS and name in whole
 
 
 def needs(noun: str, name: str, table: Mapping[str, str]) -> None:

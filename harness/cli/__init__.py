@@ -86,7 +86,9 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
     except UserError as error:
         return _refuse(str(error))
     except TyperException as error:
-        return _refuse(f"{error.format_message().rstrip('.')}: see harness --help")
+        from harness.cli.wrong_usage import line_of
+
+        return _refuse(line_of(error))
     except (KeyboardInterrupt, Abort):
         code = INTERRUPTED
     except BrokenPipeError:

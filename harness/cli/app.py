@@ -14,26 +14,49 @@ from harness.cli import (
     languages,
     lists,
     lm_eval,
+    plan,
     rewards,
     run,
+    settings,
     stored_runs,
 )
 from harness.version import __version__
 
+FIRST_DAY = """harness {version}
+{about}
+
+The first day, with the embedded model: no GPU, no account, no download.
+
+  harness ask \\
+      "Ani puts eggs in 6 rows with 12 in each row. How many eggs is that?"
+      one question: the reply, and how it is read
+  harness run --before-after
+      measure, train, measure again and report, in about 2 minutes
+  harness plan --model gemma3-4b --before-after
+      what the same would take with a larger model
+
+All commands: harness --help
+"""
+RUNS, STORED, MODELS, LISTS = "Runs", "Stored runs and replies", "One model", "What there is"
+
 app = typer.Typer(
-    help="Measure a base model, train it with GRPO, measure it again, and say what changed.",
-    add_completion=False,
-    rich_markup_mode=None,
+    help="Measure a model, train it with GRPO, measure it again, and say what changed.",
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (
-    run.run, run.eval, run.train, run.plan, stored_runs.score, stored_runs.report, ask.ask, grade.grade, gate.gate,
-    languages.languages, export.export, compare.compare, crosscheck.crosscheck,
-    lists.models, lists.datasets, lists.recipes, lists.presets, lists.doctor,
-):  # fmt: skip
-    app.command()(command)
-app.add_typer(rewards.rewards, name="rewards", no_args_is_help=True)
-app.add_typer(lm_eval.lm_eval, name="lm-eval", no_args_is_help=True)
+PANELS = {
+    RUNS: (run.run, plan.plan, run.eval, run.train),
+    STORED: (
+        stored_runs.report, stored_runs.score, compare.compare, gate.gate, grade.grade, crosscheck.crosscheck,
+    ),
+    MODELS: (ask.ask, languages.languages, export.export),
+    LISTS: (lists.models, lists.datasets, lists.recipes, lists.presets, settings.settings, lists.doctor),
+}  # fmt: skip
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(rewards.rewards, name="rewards", rich_help_panel=STORED)
+app.add_typer(lm_eval.lm_eval, name="lm-eval", rich_help_panel=LISTS)
 
 
 def _print_version(is_given: bool) -> None:
@@ -50,4 +73,4 @@ def _options(
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        print(FIRST_DAY.format(version=__version__, about=app.info.help), end="")

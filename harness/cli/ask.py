@@ -19,6 +19,7 @@ def ask(
 ) -> int:
     """Ask one question; print the reply as it is generated, then its parsed parts."""
     from harness.cli.run_checks import check_run
+    from harness.config import EMBEDDED
     from harness.data.columns import whole_text
     from harness.evaluation.evaluate import open_engine
     from harness.evaluation.prompts import requests
@@ -27,6 +28,8 @@ def ask(
     from harness.types import Dataset, Problem
 
     check_run(config, [])
+    if config.checkpoint == EMBEDDED:
+        show.note(f"asking the embedded model; {show.TOY}")
     engine = open_engine(config, config.adapter)
     dataset = Dataset("question", "all", (Problem("question", whole_text(question), None),), "number")
     request = requests(config, dataset, engine, adapted=bool(config.adapter))[0]

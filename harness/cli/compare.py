@@ -62,7 +62,8 @@ def compare(
         },
     )
     write_comparison(output, [first, *others], ranked, comparisons, command)
-    show.standings(ranked, comparisons)
+    if not json:
+        show.standings(ranked, comparisons)
     page = output / "index.html"
     show.line(f"page: {page}", json, {"page": str(page), "comparison": str(output / "comparison.json")})
 

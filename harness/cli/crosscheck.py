@@ -47,10 +47,12 @@ def crosscheck(
     summaries = {
         side: {grader: scorers.summarise(replies, grader) for grader in graders} for side, replies in checked.items()
     }
-    _print_table(sides, summaries)
-    for side, replies in checked.items():
-        for grader in graders:
-            _print_disagreements(side, grader, [each for each in replies if each.disagrees(grader)])
+    _note_unscored(sides)
+    if not json:
+        _print_table(sides, summaries)
+        for side, replies in checked.items():
+            for grader in graders:
+                _print_disagreements(side, grader, [each for each in replies if each.disagrees(grader)])
     results = {side.name: _as_dict(side, summaries[side.name]) for side in sides}
     show.line(
         f"{len(rows)} disagreements: {file}",
@@ -67,6 +69,9 @@ def _print_table(sides: Sequence[Evaluation], summaries: Mapping[str, Mapping[st
             rows.append((side.name, name, definition_of(name).show(ours.mean), str(ours.n), "", "", "", "", ""))
         rows += [(side.name, grader, *_cells(each)) for grader, each in summaries[side.name].items()]
     show.table(HEAD, rows)
+
+
+def _note_unscored(sides: Sequence[Evaluation]) -> None:
     for side in sides:
         if unscored := side.metrics[ACCURACY_FLEXIBLE].unscored:
             show.note(f"{side.name}: {unscored} replies left out, which {ACCURACY_FLEXIBLE} could not score")

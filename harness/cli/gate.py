@@ -104,8 +104,9 @@ def _print(outcome: "GateResult", json: bool) -> None:
 
     for note in outcome.notes:
         show.note(note)
-    print(show.printable(outcome.title))
-    show.table(HEAD, [each.cells for each in outcome.metrics])
-    for reason in outcome.reasons:
-        print(show.printable(reason))
+    if not json:
+        show.say(outcome.title)
+        show.table(HEAD, [each.cells for each in outcome.metrics])
+        for reason in outcome.reasons:
+            show.say(reason)
     show.line(outcome.line, json, outcome.as_dict())

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.options import Json, Quiet, takes_configuration
-from harness.cli.run import Fresh, Output, open_run
+from harness.cli.options import MEASUREMENT, Json, Quiet, takes_configuration
+from harness.cli.run import Fresh, Output, ended, open_run
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 @takes_configuration
 def languages(
     config: "Configuration",
-    samples: Annotated[int, typer.Option("--samples", min=1, help="How many problems to ask.")] = 20,
-    language: Annotated[str, typer.Option("--target", "--language", help="The language that is counted.")] = "id",
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="How many problems to ask.", rich_help_panel=MEASUREMENT)
+    ] = 20,
+    language: Annotated[
+        str, typer.Option("--target", "--language", help="The language that is counted.", rich_help_panel=MEASUREMENT)
+    ] = "id",
     output: Output = None,
     fresh: Fresh = False,
     json: Json = False,
@@ -46,7 +50,7 @@ def languages(
     run = open_run(config, output, fresh, [stage], quiet)
     code = pipeline.run_stages(run, [stage], quiet, show.nothing if quiet else show.note)
     if code:
-        return code
+        return ended(run, code)
     sides = [run.evaluation(side) for side in state_names(stage)]
     counts = [language_count.count(side, target) for side in sides]
     difference = language_count.difference(sides[0].scores, sides[1].scores, target) if len(sides) == 2 else None
@@ -63,7 +67,7 @@ def languages(
             f"Fisher's exact test p = {difference.fisher:.2f}; paired exact test (McNemar) p = {difference.paired:.2f}"
         )
     for sentence in sentences:
-        print(sentence)
+        show.say(sentence)
     return 0
 
 

@@ -18,9 +18,9 @@ def datasets() -> None:
     from harness.data.datasets import DATASETS, about
 
     for name in DATASETS:
-        print(f"{name}: {about(name)}")
-    print("any .jsonl, .json, .csv or .parquet file, saved dataset, or a folder of them: --dataset PATH")
-    print("any dataset of the hub: --dataset OWNER/NAME, or OWNER/NAME:CONFIG")
+        show.say(f"{name}: {about(name)}")
+    show.say("any .jsonl, .json, .csv or .parquet file, saved dataset, or a folder of them: --dataset PATH")
+    show.say("any dataset of the hub: --dataset OWNER/NAME, or OWNER/NAME:CONFIG")
 
 
 def recipes() -> None:
@@ -37,7 +37,7 @@ def presets() -> None:
     from harness.rewards import PRESETS
 
     for name, preset in PRESETS.items():
-        print(f"{name}: {preset.format}: {preset.about}")
+        show.say(f"{name}: {preset.format}: {preset.about}")
 
 
 def doctor() -> None:
@@ -46,7 +46,7 @@ def doctor() -> None:
 
     findings = examine()
     for finding in findings:
-        print(f"{'ok  ' if finding.ok else 'MISS' if finding.needed else 'none'} {finding.name}: {finding.text}")
+        show.say(f"{'ok  ' if finding.ok else 'MISS' if finding.needed else 'none'} {finding.name}: {finding.text}")
     if not all(finding.ok for finding in findings if finding.needed):
         show.note("harness: something that every run needs is missing: see the lines with MISS")
         raise typer.Exit(2)

@@ -2,7 +2,10 @@
 
 import typer
 
-lm_eval = typer.Typer(help="Our tasks for lm-eval: where they are.", rich_markup_mode=None)
+from harness.cli.options import print_help
+
+lm_eval = typer.Typer(help="Our tasks for lm-eval: where they are.", rich_markup_mode="rich")
+lm_eval.callback(invoke_without_command=True)(print_help)
 
 
 @lm_eval.command()

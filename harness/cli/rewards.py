@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import marked_reply, show
-from harness.cli.options import Json
+from harness.cli.options import Json, print_help
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 DRIFTED = 3
 
-rewards = typer.Typer(help="Reward functions on replies: score, check, explain.", rich_markup_mode=None)
+rewards = typer.Typer(help="Reward functions on replies: score, check, explain.", rich_markup_mode="rich")
+rewards.callback(invoke_without_command=True)(print_help)
 
 Preset = Annotated[str, typer.Option("--preset", help="A preset's name, or a .py file of your own functions.")]
 Variant = Annotated[str, typer.Option("--variant", help="tutorial or robust.")]
@@ -135,7 +136,7 @@ def check(
     show.faults(faults)
     if not any(each.rows for each in checks):
         raise UserError(f"{corpus or 'the stored corpora'}: no row there that --preset and --variant ask for")
-    for each in checks:
+    for each in () if json else checks:
         _print_check(each, str(corpus or f"{each.path.parent.name}/{each.path.name}"))
     drifts = [drift for each in checks for drift in each.drifts]
     changed = len({drift.sample.name for drift in drifts}) if update else 0
@@ -169,6 +170,8 @@ def explain(
     from harness.rewards import corpora
 
     scorer = corpora.open_rewards(preset, variant, eos, prefix, language, plain)
+    if completion is None and sys.stdin.isatty():
+        show.note("waiting for a reply on stdin: type or paste it, then Ctrl-D (or name a file with one)")
     text = _read(completion)
     if scorer.format:
         marked_reply.parts(scorer.opening + text, scorer.format, eos)

@@ -1,4 +1,4 @@
-"""The commands of a whole run and its stages: run, eval, train, plan."""
+"""The commands of a whole run and its stages: run, eval, train."""
 
 import shlex
 import sys
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.options import Json, Quiet, takes_configuration
+from harness.cli.options import OUTPUT, TRAINING, Json, Quiet, takes_configuration
 from harness.errors import UserError, refuse_secrets
 
 if TYPE_CHECKING:
@@ -17,17 +17,26 @@ if TYPE_CHECKING:
     from harness.storage.run_folder import Run
 
 RUNS = Path("runs")
+REFUSED = 2
 NOT_REPEATED = ("--fresh", "--resume", "--quiet", "--json", "--verbose")
 
-Output = Annotated[Path | None, typer.Option("--output", help="The run folder (default: below runs/).")]
-Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Start over (the old folder is kept), or continue.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="One line per reply.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", help="The run folder (default: below runs/).", show_default=False, rich_help_panel=OUTPUT),
+]
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh/--resume", help="Start over (the old folder is kept), or continue.", rich_help_panel=OUTPUT),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="One line per reply.", rich_help_panel=OUTPUT)]
 
 
 @takes_configuration
 def run(
     config: "Configuration",
-    before_after: Annotated[bool, typer.Option("--before-after", help="Train, and evaluate again.")] = False,
+    before_after: Annotated[
+        bool, typer.Option("--before-after", help="Train, and evaluate again.", rich_help_panel=TRAINING)
+    ] = False,
     output: Output = None,
     fresh: Fresh = False,
     json: Json = False,
@@ -35,6 +44,7 @@ def run(
 ) -> int:
     """Evaluate the base model; with --before-after also train, evaluate again and compare."""
     from harness import stages
+    from harness.config import EMBEDDED
     from harness.evaluation import pipeline, training_seeds
     from train.trackers import tracked
 
@@ -42,6 +52,9 @@ def run(
     names = stages.of_run(config, before_after)
     folder = open_run(config, output, fresh, names, quiet)
     say = show.nothing if quiet else show.note
+    tries_toy = config.checkpoint == EMBEDDED and stages.LAST not in stages.sides_of(names)
+    if tries_toy:
+        say(f"measuring the embedded model, without training it; {show.TOY}")
     say(f"run folder: {folder.path}")
     if config.training_seeds:
         code = _run_seeds(folder, quiet, say)
@@ -49,8 +62,10 @@ def run(
         with tracked(folder, names):
             code = pipeline.run_stages(folder, names, quiet, say)
     if code:
-        return code
+        return ended(folder, code)
     show.results(folder, json)
+    if tries_toy:
+        say("next: harness run --before-after trains it and compares; harness run --model NAME measures another model")
     return 0
 
 
@@ -88,10 +103,14 @@ def eval(
     training_seeds.check(config, before_after=False)
     side = "after" if config.adapter else "before"
     folder = open_run(config, output, fresh, [side], quiet)
-    print_reply = show.Replies(folder) if verbose else None
+    print_reply = show.Replies(folder, sys.stderr if json else sys.stdout) if verbose else None
     done_already = folder.record.is_done(side)
     if not done_already:
-        run_stage(folder, side, quiet or verbose, print_reply)
+        try:
+            run_stage(folder, side, quiet or verbose, print_reply)
+        except UserError:
+            folder.remove_if_empty()
+            raise
     elif not quiet:
         show.note(f"{side}: done already in {folder.path}")
     if done_already and verbose:
@@ -116,53 +135,16 @@ def train(
     with tracked(folder, names):
         code = pipeline.run_stages(folder, names, quiet, show.nothing if quiet else show.note)
     if code:
-        return code
+        return ended(folder, code)
     show.line(f"adapter: {folder.adapter}", json, {"run": str(folder.path), "adapter": str(folder.adapter)})
     return 0
 
 
-@takes_configuration
-def plan(
-    config: "Configuration",
-    before_after: Annotated[bool, typer.Option("--before-after", help="Plan the training too.")] = False,
-    detect: Annotated[
-        float | None, typer.Option("--detect", help="Say how many problems a difference needs: 0.05 is 5 points.")
-    ] = None,
-    output: Output = None,
-    json: Json = False,
-) -> int:
-    """Show what a run would do, what it would take, and how small a change it could see; starts nothing."""
-    from harness.cli.run_checks import check_names, check_stop_early
-    from harness.data.datasets import settle_split
-    from harness.evaluation import training_seeds
-    from harness.plan import make_plan
-    from harness.plan.case import this_machine
-    from harness.stages import of_run, state_names
-
-    if detect is not None and not 0 < detect < 1:
-        raise UserError(f"--detect {detect:g}: not a share between 0 and 1: give 0.05 for 5 percentage points")
-    training_seeds.check(config, before_after)
-    stages = of_run(config, before_after)
-    config = settle_split(config, trains="train" in stages)
-    check_names(config)
-    check_stop_early(config, stages)
-    names = [part for stage in stages for part in state_names(stage)]
-    folder = output or RUNS / config.folder_name
-    show.plan(make_plan(config, names, folder, RUNS, this_machine(), _trainer(config), detect), json)
-    return 0
-
-
-def _trainer(config: "Configuration"):
-    """The trainer of this machine; a hub id whose files are not here is taken for a text-only model."""
-    from harness.config import EMBEDDED
-    from harness.models import checkpoints
-    from harness.plan.case import Trainer
-    from train.backends import LARGEST_ON_CPU, fitted, trainer_name
-
-    folder = checkpoints.folder_here(config.checkpoint) or checkpoints.locate(EMBEDDED)
-    fits, replaced = fitted(config.model_copy(update={"checkpoint": str(folder)}))
-    effective = fits.model_copy(update={"checkpoint": config.checkpoint})
-    return Trainer(trainer_name(config), effective, replaced, LARGEST_ON_CPU)
+def ended(folder: "Run", code: int) -> int:
+    """The exit code of a run that did not finish; one that was refused before it made anything leaves no folder."""
+    if code == REFUSED:
+        folder.remove_if_empty()
+    return code
 
 
 def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: list[str], quiet: bool):

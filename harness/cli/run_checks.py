@@ -134,6 +134,7 @@ def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> 
             f"engine '{SERVER}' cannot serve an adapter that this run trains: run `harness train`, serve its "
             "adapter, then --adapter NAME"
         )
+    registry.needs("engine", engine, ENGINES)
     if engine not in WITHOUT_CHECKPOINT or "train" in stages:
         checkpoint_checks.check_hub(config.checkpoint, config.trust_remote_code, quiet)
         settings = checkpoints.model_config(config.checkpoint)
@@ -149,6 +150,18 @@ def check_run(config: Configuration, stages: list[str], quiet: bool = False) -> 
         extra_tasks.check(config)
     if "train" in stages:
         _check_training(config)
+
+
+def refusal_of_size(checkpoint: str, parameters: float) -> str:
+    """Why a checkpoint of so many parameters is not trained on this machine; empty if it is."""
+    from train.backends import LARGEST_ON_CPU, has_gpu
+
+    if parameters <= LARGEST_ON_CPU or has_gpu():
+        return ""
+    return (
+        f"{checkpoint}: {parameters / 1e9:.1f} billion parameters need a GPU, PyTorch finds none: run it where one is, "
+        "or try the recipe on a small checkpoint: --model FOLDER --recipe NAME"
+    )
 
 
 def _check_rollout_server(config: Configuration) -> None:
@@ -167,7 +180,7 @@ def _check_rollout_server(config: Configuration) -> None:
 
 
 def _check_training(config: Configuration) -> None:
-    from train.backends import LARGEST_ON_CPU, TRAINERS, fitted, has_gpu, trainer_name
+    from train.backends import TRAINERS, fitted, has_gpu, trainer_name
     from train.trackers import TRACKERS, TRAINERS_OWN
 
     if config.adapter:
@@ -181,12 +194,8 @@ def _check_training(config: Configuration) -> None:
             f"max_sequence = {config.max_sequence}: {config.checkpoint} reads {context} tokens, prompt and completion "
             "together: lower it"
         )
-    parameters = checkpoints.parameters(config.checkpoint)
-    if parameters > LARGEST_ON_CPU and not has_gpu():
-        raise UserError(
-            f"{config.checkpoint}: {parameters / 1e9:.1f} billion parameters need a GPU, PyTorch finds none: run it "
-            "where one is, or try the recipe on a small checkpoint: --model FOLDER --recipe NAME"
-        )
+    if refusal := refusal_of_size(config.checkpoint, checkpoints.parameters(config.checkpoint)):
+        raise UserError(refusal)
     training_dtype(config)
     registry.needs("trainer", trainer_name(config), TRAINERS)
     for tracker in {config.tracker} & {*TRACKERS, *TRAINERS_OWN}:

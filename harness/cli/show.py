@@ -3,8 +3,9 @@
 import json
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from harness.cli.tables import entry_lines, sentence_lines, table_lines, terminal_width
 from harness.console.markdown import one_line
 from harness.errors import UserError, redacted
 from harness.metric_definitions import MetricDefinition, definition_of
@@ -13,11 +14,13 @@ from harness.types import ACCURACY_STRICT, Completion
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from typing import TextIO
 
     from harness.storage.run_folder import Run
     from harness.types import Comparison, Evaluation
 
 FAULTS_SHOWN = 10
+TOY = "it is a toy of 2.3 million parameters that knows short word problems alone"
 
 
 def note(text: str) -> None:
@@ -25,12 +28,17 @@ def note(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """One line of a result on stdout."""
+    """One sentence of a result on stdout."""
+    _print_lines(sentence_lines(printable(text), terminal_width()))
+
+
+def _print_lines(lines: "Sequence[str]") -> None:
     try:
-        print(printable(text))
+        print(*lines, sep="\n")
     except BrokenPipeError:
-        # click ends the program with exit code 1 where it sees the error of the pipe itself.
-        _closed()
+        # Without its number, by which click would end the program with exit code 1: a reader that has seen enough is
+        # no error.
+        raise BrokenPipeError from None
 
 
 def nothing(text: str) -> None:
@@ -38,24 +46,40 @@ def nothing(text: str) -> None:
 
 
 def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
-    """One result: as text, or as the machine-readable last line."""
+    """One result: as text, or as JSON."""
     print(json.dumps(value) if as_json else printable(text))
 
 
 def results(run: "Run", as_json: bool) -> None:
     """What a run comes to: three lines, the table of its metrics, what the report notes, and where that is."""
     from harness.stages import SIDES
-    from harness.statistics import headline
-    from harness.statistics.metric_rows import COLUMNS, all_rows
-    from harness.types import Difference
-    from reports import notes, run_view, seed_view
+    from reports import run_view
 
     sides = {side: run.metrics(side) for side in SIDES if run.record.is_done(side)}
     has_comparison = len(sides) > 1 and (run.path / "comparison.json").is_file()
     comparison = run.comparison() if has_comparison else run_view.NO_COMPARISON
+    _unreadable_rows(run, next(iter(sides)))
+    extra_tasks = run.extra_task_differences()
+    if extra_tasks:
+        _unpaired_tasks(extra_tasks)
+    if not as_json:
+        _print_results(run, sides, comparison, extra_tasks)
+        return
+    metrics = {side: {name: asdict(each) for name, each in found.items()} for side, found in sides.items()}
+    result = {"run": str(run.path), "report": str(run.report), "metrics": metrics, "comparison": comparison["metrics"]}
+    line("", True, result | ({"also": extra_tasks["tasks"]} if extra_tasks else {}))
+
+
+def _print_results(
+    run: "Run", sides: dict[str, dict[str, Any]], comparison: dict[str, Any], extra_tasks: dict[str, Any] | None
+) -> None:
+    from harness.statistics import headline
+    from harness.statistics.metric_rows import COLUMNS, all_rows
+    from harness.types import Difference
+    from reports import notes, seed_view
+
     settings = run.record.configuration
     differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
-    _unreadable_rows(run, next(iter(sides)))
     first = next(iter(sides.values()))
     for told in headline.lines(differences, comparison.get("gain")) if differences else headline.lines_of_one(first):
         say(told)
@@ -68,60 +92,41 @@ def results(run: "Run", as_json: bool) -> None:
     provenances = {side: known.get(side, {}) for side in sides}
     row_notes = (f"{row.name}: {row.note}" for row in rows if row.note)
     for told in (*row_notes, *notes.warnings(run, provenances, comparison),
-                 *notes.of_sides(provenances, settings)):  # fmt: skip
+                 *notes.of_sides(provenances, settings), *seed_view.sentences_of(run, differences)):  # fmt: skip
         say(told)
-    for told in seed_view.sentences_of(run, differences):
-        say(told)
-    extra_tasks = _extra_tasks(run)
+    if extra_tasks:
+        _print_extra_tasks(extra_tasks)
     if run.report.is_file():
-        say(f"report: {run.report}")
-    if as_json:
-        metrics = {side: {name: asdict(each) for name, each in found.items()} for side, found in sides.items()}
-        result = {
-            "run": str(run.path),
-            "report": str(run.report),
-            "metrics": metrics,
-            "comparison": comparison["metrics"],
-        }
-        line("", True, result | ({"also": extra_tasks} if extra_tasks else {}))
+        print(printable(f"report: {run.report}"))
 
 
-def _extra_tasks(run: "Run") -> dict[str, Any]:
-    """Print and return the comparison of the extra tasks; nothing if the run has none."""
+def _print_extra_tasks(comparison: dict[str, Any]) -> None:
     from harness.statistics.metric_rows import COLUMNS, difference_cells
     from harness.types import Difference
 
-    comparison = run.extra_task_differences()
-    if comparison is None:
-        return {}
     rows = []
     for task, metrics in comparison["tasks"].items():
         for title, each in metrics.items():
             definition, difference = MetricDefinition(**comparison["measures"][task][title]), Difference.stored(each)
             rows.append((f"{task}: {title}", *difference_cells(definition, difference)))
     table(("lm-eval", "before", "after", *COLUMNS), rows)
+
+
+def _unpaired_tasks(comparison: dict[str, Any]) -> None:
     for task, reasons in comparison.get("unpaired", {}).items():
         for title, reason in reasons.items():
             note(f"lm-eval {task}: {title} is not compared: {reason}")
-    return comparison["tasks"]
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """A plain table on stdout, numbers to the right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    """A plain table on stdout, in the terminal's width."""
+    cells = [tuple(map(printable, row)) for row in (head, *rows)]
+    _print_lines(["", *table_lines(cells[0], cells[1:], terminal_width()), ""])
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(map(printable, head)):
-        grid.add_column(name, justify="left" if place == 0 or name == "verdict" else "right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*map(printable, row))
-    # Names of runs and metrics are anybody's: what looks like rich's markup in them is text.
-    console = Console(width=200, highlight=False, markup=False)
-    # A reader that has seen enough is no error; rich would end the program with exit code 1.
-    console.on_broken_pipe = _closed
-    console.print(grid)
+
+def entries(rows: list[tuple[str, str]]) -> None:
+    """Pairs of a name and a text on stdout, the texts below each other."""
+    _print_lines(entry_lines([(printable(name), printable(text)) for name, text in rows], terminal_width()))
 
 
 def standings(sides: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]") -> None:
@@ -139,10 +144,6 @@ def standings(sides: "Sequence[Evaluation]", comparisons: "Sequence[Comparison]"
         compared = cells.get(side.name, ("", "", "the baseline"))
         rows.append((side.name, definition.show(value.mean), str(value.n), *compared))
     table(("run", ACCURACY_STRICT, "replies", *COLUMNS), rows)
-
-
-def _closed() -> NoReturn:
-    raise BrokenPipeError
 
 
 def means(
@@ -195,28 +196,14 @@ def refuse_output(path: "Path") -> None:
         raise UserError(f"--output {path}: the rows are written as JSON lines: give a .jsonl file's name")
 
 
-def plan(entries: dict[str, Any], as_json: bool) -> None:
-    """Print a plan, one entry per line."""
-    if as_json:
-        line("", True, entries)
-        return
-    for key, value in entries.items():
-        if isinstance(value, dict):
-            print(printable(f"{key}:"))
-            for name, each in value.items():
-                print(printable(f"  {name} = {each}"))
-        else:
-            print(printable(f"{key}: {', '.join(value) if isinstance(value, list) else value}"))
-
-
 class Replies:
     """Prints one line per reply: n/N, right or not, running accuracy, prediction, truth; k/N with the last one."""
 
-    def __init__(self, run: "Run"):
+    def __init__(self, run: "Run", file: "TextIO"):
         from harness.data import datasets
 
         dataset = datasets.evaluation_problems(run.config)
-        self.config, self.equality = run.config, dataset.equality
+        self.config, self.equality, self.file = run.config, dataset.equality, file
         self.total = len(dataset.problems) * run.config.samples_of(adapted=run.config.adapter is not None)
         self.seen = self.scored = self.right = 0
 
@@ -233,10 +220,11 @@ class Replies:
             mark = "right, not in the required format"
         print(
             f"{self.seen}/{self.total} {mark} {self.right / max(self.scored, 1):.1%} "
-            f"predicted {printable(score.extracted)} truth {printable(completion.answer)}"
+            f"predicted {printable(score.extracted)} truth {printable(completion.answer)}",
+            file=self.file,
         )
         if self.seen == self.total:
-            print(f"{self.right}/{self.scored} correct and in the required format")
+            print(f"{self.right}/{self.scored} correct and in the required format", file=self.file)
 
 
 def printable(text: str | None) -> str:

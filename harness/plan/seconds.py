@@ -38,6 +38,15 @@ def seconds_of(case: Case, name: str) -> Estimate:
     return seconds if seconds == UNKNOWN else round(seconds, 1), source
 
 
+def time_shown(seconds: float) -> str:
+    """Seconds as people read them: 15 s, 2 min 12 s, 1 h 20 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def sum_of(seconds: list[float | str]) -> float | str:
     return UNKNOWN if UNKNOWN in seconds else round(sum(seconds), 1)
 

@@ -1,7 +1,9 @@
 """The run folder: where its files are, and each side's completions, scores and metrics."""
 
 import gc
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -17,6 +19,7 @@ from harness.storage.run_record import RunRecord
 from harness.types import Comparison, Completion, Evaluation, MetricValue, OverSeeds
 
 SIDE_FILES = ("completions.jsonl", "scores.jsonl", "metrics.json")
+RECORD_FILES = ("run.json", ".lock", ".record.lock")
 TRAINING_FILES = ("log.jsonl", "probes.jsonl", "rollouts.jsonl")
 
 
@@ -85,6 +88,18 @@ class Run:
     def lock(self) -> None:
         """Lock the folder for this process and the stages it starts. Raises UserError if another process uses it."""
         self.lock_file = hold(self.path)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder of a run that was refused before it wrote anything, and the folder of runs if it was alone.
+
+        The lock must be held.
+        """
+        made = [file for file in self.path.rglob("*") if file.is_file() and file.name not in RECORD_FILES]
+        if any(file.stat().st_size for file in made):
+            return
+        shutil.rmtree(self.path)
+        with suppress(OSError):
+            self.path.parent.rmdir()
 
     @property
     def config(self) -> Configuration:

@@ -1,3 +1,11 @@
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+
 import pytest
 from conftest import write_jsonl
 
@@ -30,7 +38,17 @@ MISTAKES = [
     (("score",), "RUN"),
     (("score", "."), "not a run folder"),
     (("report", "nowhere"), "not a run folder"),
+    (("run", "--max-steps", "3"), "max_steps is called steps here: --set steps=VALUE: see harness run --help"),
+    (("run", "--learning-rate", "1"), "it is a recipe key: --set learning_rate=VALUE: see harness run --help"),
+    (("rewards", "explain", "--variannt", "robust"), "did you mean --variant?: see harness rewards explain --help"),
+    (("train", "--output-dir", "r"), "output_dir is called --output here: see harness train --help"),
+    (("run", "--set", "load_in_4bit=true"), "load_in_4bit is called weights here (weights=4-bit)"),
+    (("run", "--set", "wombat=1"), "unknown recipe key 'wombat': harness settings lists all"),
+    (("run", "--model", "wombat"), "unknown model 'wombat': known: deepseek-r1-qwen3-8b, "),
+    (("eval", "--engine-arg", "batch_size=x"), "batch_size=x: give a whole number of at least 1"),
 ]
+# Mistakes that only an engine notices, when the run's folder is there already.
+LATE_MISTAKES = [("--engine-arg", "batch_size=x"), ("--engine-arg", "device=cuda"), ("--set", "chat_template=foo")]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +63,14 @@ def test_a_mistake_is_one_line_and_exit_2_and_leaves_nothing(harness, tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("command", ["run", "eval", "languages"])
+@pytest.mark.parametrize("mistake", LATE_MISTAKES, ids=" ".join)
+def test_a_refused_run_leaves_no_folder(harness, tmp_path, command, mistake):
+    done = harness(command, *mistake)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
@@ -54,7 +80,10 @@ def test_a_mistake_is_one_line_and_exit_2_and_leaves_nothing(harness, tmp_path, 
         ("presets", "gemma3: "),
         ("doctor", "embedded model"),
         ("--version", "harness 0."),
-        ("--help", "Commands"),
+        ("--help", "Stored runs and replies"),
+        ("settings", "lora_rank "),
+        ("rewards", "explain"),
+        ("lm-eval", "path"),
     ],
 )
 def test_what_there_is(harness, command, expected):
@@ -82,11 +111,61 @@ def test_rows_that_could_not_be_graded_are_told(harness, tmp_path):
     assert "problems without a true answer: 1" in done.stderr
 
 
-def test_ask_streams_the_reply_and_names_its_parts(harness):
-    done = harness("ask", "Ani has 5 apples. A friend brings 7 more apples. How many apples does Ani have now?")
+def test_ask_says_what_it_asks_streams_the_reply_and_names_its_parts(harness):
+    """The example of harness alone and of the READMEs, which the embedded model gets right."""
+    question = "Ani puts eggs in 6 rows with 12 in each row. How many eggs is that?"
+    assert question in harness().stdout
+    done = harness("ask", question)
     assert done.returncode == 0, done.stderr
-    assert "format: " in done.stdout
+    assert "a toy of 2.3 million parameters" in done.stderr
+    assert "answer: 72\n" in done.stdout
     assert "tokens, ended by stop" in done.stdout
+
+
+def test_alone_it_shows_the_commands_of_a_first_day(harness):
+    done = harness()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.findall(r"^  harness (\w+)", done.stdout, re.MULTILINE) == ["ask", "run", "plan"]
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_run_alone_says_what_it_measures_and_what_to_type_next(harness):
+    small = ("--limit", "2", "--set", "max_tokens=2")
+    done = harness("run", *small)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("measuring the embedded model, without training it")
+    assert "next: harness run --before-after trains it" in done.stderr
+    assert "embedded model" not in harness("run", *small, "--quiet").stderr
+
+
+JSON_ALONE = [
+    ("eval", "--limit", "2", "--set", "max_tokens=2", "--verbose", "--json"),
+    ("score", "r", "--json"),
+    ("report", "r", "--json"),
+    ("compare", "r", "other", "--json"),
+    ("gate", "r", "--baseline", "other", "--json"),
+    ("plan", "--before-after", "--json"),
+    ("rewards", "check", "--preset", "xml", "--json"),
+    ("export", "r", "--to", "lora", "--json"),
+]
+
+
+def test_with_json_nothing_else_is_on_stdout(harness, job, tmp_path):
+    shutil.copytree(job, tmp_path / "r")
+    shutil.copytree(job, tmp_path / "other")
+    for command in JSON_ALONE:
+        done = harness(*command)
+        assert done.returncode in (0, 3), done.stderr
+        json.loads(done.stdout)
+
+
+def test_explain_says_that_it_waits(harness):
+    terminal, its_end = pty.openpty()
+    program = [f"{sys.prefix}/bin/harness", "rewards", "explain", "--preset", "xml", "--answer", "1"]
+    process = subprocess.Popen(program, stdin=its_end, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline().startswith("waiting for a reply on stdin")
+    os.write(terminal, b"<answer>1</answer>\n\x04")
+    assert "in all (robust)" in process.communicate(timeout=60)[0]
 
 
 def test_a_side_that_is_done_is_said_to_be(harness, tmp_path):

@@ -37,14 +37,31 @@ def test_starts_nothing_asks_nobody_and_calls_unknown_what_it_cannot_know(harnes
     assert not list(tmp_path.iterdir())
 
 
-def test_as_text_every_key_is_a_line(harness):
-    done = harness("plan", "--before-after", "--detect", "0.05")
+def test_details_are_a_line_each(harness):
+    done = harness("plan", "--before-after", "--detect", "0.05", "--details")
     lines = done.stdout.splitlines()
     assert "stages: before, train, after, report" in lines
     assert "  before = 15.4" in lines
     assert "  before = 7 s + 28 ms per reply, the default run's on two x86-64 cores (2026-11-21)" in lines
     assert [line for line in lines if line.startswith("problems needed: 1287 to see 5 pp (80 % power of ")]
     assert lines.index("settings:") > lines.index("seconds from:")
+
+
+@pytest.mark.parametrize("width", ["80", "140"])
+def test_as_text_a_plan_is_one_screen(harness, width):
+    done = harness("plan", "--before-after", "--detect", "0.05", COLUMNS=width)
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= int(width)
+    assert "2 min 12 s in all: before 15 s, train 1 min 39 s, after 15 s, report 2 s" in " ".join(done.stdout.split())
+
+
+def test_a_plan_of_what_this_machine_refuses_is_shown_and_is_exit_2(harness):
+    done = harness("plan", "--model", "qwen3-8b", "--before-after", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 2
+    assert done.stdout.startswith("stages")
+    assert "would refuse the run: Qwen/Qwen3-8B: 8.0 billion parameters need a GPU" in done.stderr
+    assert harness("plan", "--model", "qwen3-8b", CUDA_VISIBLE_DEVICES="").returncode == 0
 
 
 def test_settings_are_those_in_force_here(harness):
