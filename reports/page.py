@@ -12,7 +12,7 @@ from harness.metric_definitions import definition_of
 from harness.storage.files import write_bytes, write_text
 from harness.storage.run_folder import Run
 from harness.types import Comparison, Evaluation
-from reports import comparison_view, explorer, plots, run_view, training_plots
+from reports import comparison_view, explorer, plots, run_view, summary, training_plots
 from reports.comparison_view import ComparisonView
 from reports.plots import Plot
 from reports.run_view import View
@@ -30,8 +30,10 @@ TEMPLATES.globals |= {
     "definition_of": definition_of,
     "script": Markup(explorer.SCRIPT),
     "script_sha": explorer.SCRIPT_SHA,
+    "about": summary.about,
+    "sample_replies": summary.sample_replies,
 }
-TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line}
+TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line, "code": summary.code}
 
 
 def write_report(run: Run, sides: Sequence[Evaluation]) -> None:
