@@ -17,6 +17,7 @@ from harness.cli import (
     rewards,
     run,
     stored_runs,
+    view,
 )
 from harness.version import __version__
 
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 for command in (
     run.run, run.eval, run.train, run.plan, stored_runs.score, stored_runs.report, ask.ask, grade.grade, gate.gate,
-    languages.languages, export.export, compare.compare, crosscheck.crosscheck,
+    languages.languages, export.export, compare.compare, view.view, crosscheck.crosscheck,
     lists.models, lists.datasets, lists.recipes, lists.presets, lists.doctor,
 ):  # fmt: skip
     app.command()(command)
