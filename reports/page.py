@@ -12,8 +12,9 @@ from harness.metric_definitions import definition_of
 from harness.storage.files import write_bytes, write_text
 from harness.storage.run_folder import Run
 from harness.types import Comparison, Evaluation
-from reports import comparison_view, explorer, plots, run_view, training_plots
+from reports import comparison_view, explorer, history, index_view, plots, run_view, summary, training_plots
 from reports.comparison_view import ComparisonView
+from reports.index_view import IndexView
 from reports.plots import Plot
 from reports.run_view import View
 
@@ -30,8 +31,10 @@ TEMPLATES.globals |= {
     "definition_of": definition_of,
     "script": Markup(explorer.SCRIPT),
     "script_sha": explorer.SCRIPT_SHA,
+    "about": summary.about,
+    "sample_replies": summary.sample_replies,
 }
-TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line}
+TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line, "code": summary.code}
 
 
 def write_report(run: Run, sides: Sequence[Evaluation]) -> None:
@@ -53,6 +56,13 @@ def write_comparison(
     """
     view = comparison_view.build(sides, ranked, comparisons, command)
     _write(folder, "comparison", view, _plots_of_comparison(view))
+
+
+def write_index(file: Path, view: IndexView) -> None:
+    """Write a page of all runs below a folder."""
+    template, size = TEMPLATES.get_template("runs.html"), (history.WIDTH, history.HEIGHT, history.MARGIN)
+    script = {"script": Markup(index_view.SCRIPT), "script_sha": index_view.SCRIPT_SHA}
+    write_text(file, template.render(view=view, size=size, height=history.height, **script))
 
 
 def _write(folder: Path, template: str, view: Any, figures: Sequence[Plot]) -> None:

@@ -27,6 +27,7 @@ CASES = {
     "rewards: batches": 500,
     "runs: sides": 400,
     "runs: commands": 60,
+    "runs: the page of all": 100,
     "runs: baselines": 200,
     "runs: reports": 20,
     "adapters: settings": 400,

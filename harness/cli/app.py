@@ -19,6 +19,7 @@ from harness.cli import (
     run,
     settings,
     stored_runs,
+    view,
 )
 from harness.version import __version__
 
@@ -47,7 +48,8 @@ app = typer.Typer(
 PANELS = {
     RUNS: (run.run, plan.plan, run.eval, run.train),
     STORED: (
-        stored_runs.report, stored_runs.score, compare.compare, gate.gate, grade.grade, crosscheck.crosscheck,
+        stored_runs.report, stored_runs.score, compare.compare, view.view, gate.gate, grade.grade,
+        crosscheck.crosscheck,
     ),
     MODELS: (ask.ask, languages.languages, export.export),
     LISTS: (lists.models, lists.datasets, lists.recipes, lists.presets, settings.settings, lists.doctor),

@@ -205,6 +205,15 @@ def test_commands_on_a_run_folder(whole_run, folder, data):
         typed("compare", good, bad, "--output", folder / "page")
 
 
+@cases("runs: the page of all")
+@given(st.data())
+def test_a_page_of_all_runs_has_the_others_and_one_line(whole_run, folder, data):
+    laid_out(folder / "runs" / "good", whole_run)
+    laid_out(folder / "runs" / "bad", data.draw(faulty(whole_run)))
+    assert typed("view", folder / "runs") == 0
+    assert 'aria-label="compare good"' in (folder / "runs" / "index.html").read_text(encoding="utf-8")
+
+
 @cases("runs: baselines")
 @given(st.data())
 def test_a_baseline_file(whole_run, folder, data):

@@ -29,7 +29,7 @@ def test_a_mistake_with_it_is_one_clean_line(text, tmp_path, monkeypatch):
         ("eval", "--set", f"name={word}", "--dataset", "no.csv"), (*scripted, "--engine-arg", f"{word}=1"),
         ("eval", "--adapter", word), ("eval", "--recipe", word), ("report", word), ("gate", word, "--baseline", word),
         ("compare", word, word), ("rewards", "explain", "--preset", word), ("rewards", "check", "--corpus", word),
-        ("export", "--to", word), (word,),
+        ("view", word), ("export", "--to", word), (word,),
     ):  # fmt: skip
         code, said = called(*command)
         assert (code, said.count("\n")) == (2, 1), (command, said)

@@ -1,0 +1,63 @@
+"""What report.md says besides the page's figures: what was run, in one line, and two sample replies."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.console.markdown import one_line, visible
+from harness.types import ACCURACY_STRICT, Completion, Evaluation
+
+LONGEST, MOST_LINES = 800, 12
+INDENT = "    "
+
+
+@dataclass(frozen=True)
+class SampleReply:
+    """One reply with its question, and what it is an example of."""
+
+    title: str
+    question: str
+    answer: str | None
+    text: str
+
+
+def about(side: Evaluation) -> str:
+    """Model, problems, replies per problem, engine and device of a side; what an older version did not record is
+    left out."""
+    settings, known = side.settings, side.provenance
+    name, checkpoint = settings.get("name", ""), settings.get("checkpoint", "")
+    problems = len({each.problem_id for each in side.completions})
+    replies = len(side.completions) // max(problems, 1)
+    engine = " on ".join(filter(None, (known.get("engine"), known.get("device"))))
+    parts = (
+        f"Model {name}" + (f" ({checkpoint})" if checkpoint not in ("", name) else ""),
+        f"{problems:,} problems of {settings.get('dataset', 'an unnamed dataset')}",
+        f"{replies:,} replies each" if replies > 1 else "one reply each",
+        engine,
+    )
+    return f"{', '.join(filter(None, parts))}."
+
+
+def sample_replies(side: Evaluation) -> list[SampleReply]:
+    """The first reply that is correct and in the required format, and the first that is not, as far as there are."""
+    return list(_samples(side))
+
+
+def code(text: str) -> str:
+    """A text as a block of Markdown's code, cut where it is long: indented, as no text can end such a block."""
+    lines = text[:LONGEST].split("\n")
+    shown = [INDENT + one_line(visible(line)) for line in lines[:MOST_LINES]]
+    if len(text) > LONGEST or len(lines) > MOST_LINES:
+        shown.append(f"{INDENT}… (cut here; the whole reply is in completions.jsonl)")
+    return "\n".join(shown) if text.strip() else f"{INDENT}(nothing)"
+
+
+def _samples(side: Evaluation) -> Iterator[SampleReply]:
+    titles = {1: "The first that is correct and in the required format", 0: "The first that is not"}
+    for value, title in titles.items():
+        if found := _first(side, value):
+            yield SampleReply(title, found.question, found.answer, found.reply)
+
+
+def _first(side: Evaluation, value: int) -> Completion | None:
+    scored = zip(side.completions, side.scores, strict=True)
+    return next((reply for reply, score in scored if score.scores.get(ACCURACY_STRICT) == value), None)
