@@ -96,7 +96,7 @@ class VllmEngine:
             except Exception as error:  # as above
                 raise vllm_adapters.cannot_apply(self.lora.lora_path, message_of(error)) from error
         if is_short:
-            return f"vLLM is not compiled here, which costs more than it saves in the at most {steps:,} steps of generation"
+            return f"vLLM is not compiled here: in at most {steps:,} steps that costs more than it saves"
         return None
 
     def _room_for(self, requests: Sequence[Request], max_tokens: int) -> dict[str, int]:
