@@ -99,6 +99,7 @@ def test_the_table_counts_and_the_file_has_every_disagreement(run, harness, tmp_
     assert (row["side"], row["index"], row["answer"]) == ("before", 0, "12")
     assert row["theirs"] == {"extracted": "1,2", "right": True}
     assert row["ours"] == {"extracted": "1,2", "accuracy_strict": 0.0, "accuracy_flexible": 0.0}
+    done = harness("crosscheck", "r")
     assert all(character == "\n" or character.isprintable() for character in done.stdout)
     assert "they read 12.0, wrong; we read 12.0, right" in done.stdout
     assert "[bold] 7.0" in done.stdout

@@ -66,7 +66,7 @@ def test_exit_codes_and_what_is_written(harness, files, tmp_path):
     assert {each["name"]: each["result"] for each in last["metrics"]} == {
         "accuracy_strict": "worse", "format_strict": "holds", "reward/[/b]": "holds",
     }  # fmt: skip
-    assert "reward/[/b] " in done.stdout
+    assert "reward/[/b] " in harness("gate", files / "bad.json", "--baseline", files / "good.json", *more[1:]).stdout
     suite = ElementTree.parse(tmp_path / "made" / "junit.xml").getroot()
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("3", "1")
     summary = (tmp_path / "summary.md").read_text()

@@ -67,10 +67,21 @@ def test_qwen3_warms_up_with_its_own_template(harness, checkpoints, sums, worked
 
 def test_skip_sft(harness, checkpoints, sums):
     done = harness(
-        "plan", "--model", checkpoints / "qwen3", "--recipe", "qwen3-8b", "--before-after", "--data", sums, "--skip-sft"
+        "plan",
+        "--model",
+        checkpoints / "qwen3",
+        "--recipe",
+        "qwen3-8b",
+        "--before-after",
+        "--data",
+        sums,
+        "--skip-sft",
+        "--details",
     )
     assert "stages: before, train, after, report" in done.stdout
-    done = harness("plan", "--model", checkpoints / "qwen3", "--recipe", "qwen3-8b", "--before-after", "--data", sums)
+    done = harness(
+        "plan", "--model", checkpoints / "qwen3", "--recipe", "qwen3-8b", "--before-after", "--data", sums, "--details"
+    )
     assert "stages: before, train-sft, eval-sft, train, after, report" in done.stdout
 
 

@@ -38,7 +38,8 @@ def test_three_runs_on_one_page(run, harness, command, tmp_path):
         run(name, right)
     done = harness("compare", "a", "b", "c", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.strip().split("\n")[-1])["page"] == "comparison/index.html"
+    assert json.loads(done.stdout)["page"] == "comparison/index.html"
+    done = harness("compare", "a", "b", "c")
     rows = [line.split()[0] for line in done.stdout.split("\n") if "/before" in line]
     assert rows == ["c/before", "b/before", "a/before"]
     stored = json.loads((tmp_path / "comparison/comparison.json").read_text())
