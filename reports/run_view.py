@@ -95,6 +95,22 @@ class View:
         return self.sides[0].name
 
     @property
+    def sections(self) -> dict[str, str]:
+        """The titles in the page's contents bar, by anchor: of the sections that this run has."""
+        titles = {
+            "recipe": (self.seeds, "Recipe"),
+            "changed": (True, "What changed" if len(self.sides) > 1 else "What was measured"),
+            "where": (self.parts, "Where"),
+            "why": (True, "Why"),
+            "else": (self.also, "Anything else"),
+            "stages": (self.steps, "Stages"),
+            "replies-list": (True, "Replies"),
+            "training": (self.training, "Training"),
+            "run": (True, "How it was run"),
+        }
+        return {anchor: title for anchor, (has_it, title) in titles.items() if has_it}
+
+    @property
     def has_several_languages(self) -> bool:
         """Whether a chart of the languages would have more than one bar a side."""
         return len({language for side in self.languages.values() for language in side}) > 1
