@@ -98,7 +98,7 @@
     copy.addEventListener("click", () => copied(copy, markdownOf(row, sides, id)));
     const [before, after] = highlighted(replies);
     const articles = replies.map((reply, place) => {
-      const heading = make("h4", { textContent: visible(sides[place]) });
+      const heading = make("h3", { textContent: visible(sides[place]) });
       const className = `reply side-${place} ${sides[place]}`;
       if (!reply) return make("article", { className }, heading, make("p", { className: "score", textContent: "no reply, or one whose text is not kept" }));
       const text = make("pre", { dir: "auto", tabIndex: 0, ariaLabel: `reply, ${sides[place]}` }, ...((place ? after : before) ?? [visible(reply[TEXT])]));

@@ -111,7 +111,7 @@ def test_a_counter_filters_and_replies_open_side_by_side(page, run):
     opened(page, run).locator("button[data-change=neither]").click()
     assert page.locator("#count").text_content() == "9 of 40"
     page.locator("#found summary").first.click()
-    assert page.locator("#found article h4").all_text_contents() == ["before", "after"]
+    assert page.locator("#found article h3").all_text_contents() == ["before", "after"]
     before, after = (page.locator("#found article").nth(place).bounding_box() for place in (0, 1))
     assert before["y"] == after["y"]
     assert page.locator("#found ins", has_text="<SOLUTION>0</SOLUTION>").count() == 1
@@ -314,6 +314,17 @@ def test_no_metric_is_broken_in_two_on_a_phone(browser, run):
     assert max(widths) <= 390
     page.locator(".contents a", has_text="Replies").click()
     assert page.locator("#replies-list").bounding_box()["y"] < 400
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_breaks_no_rule_of_accessibility(browser, run, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-playwright-python here")
+    page = browser.new_page(color_scheme=scheme)
+    opened(page, run).keyboard.press("j")
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    found = axe.Axe().run(page)
+    assert not found.violations_count, found.generate_report()
     page.close()
 
 
