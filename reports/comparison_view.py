@@ -42,6 +42,13 @@ class ComparisonView:
     explorer: Explorer
     command: str
 
+    @property
+    def sections(self) -> dict[str, str]:
+        """The titles in the page's contents bar, by anchor."""
+        pairs = {f"pair-{number}": each.name for number, each in enumerate(self.against, 1)}
+        ends = {"settings": "What differs", "replies-list": "Replies", "run": "How it was made"}
+        return {"standings": "Standings"} | pairs | ends
+
 
 def build(
     sides: Sequence[Evaluation], ranked: Sequence[Evaluation], comparisons: Sequence[Comparison], command: str

@@ -17,10 +17,12 @@ from harness.statistics.breakdown import total_rewards
 from harness.types import ACCURACY_FLEXIBLE, Completion, Evaluation, Score
 
 LARGEST = 6_000_000
-SCRIPT = (resources.files("reports") / "templates" / "explorer.js").read_text(encoding="utf-8")
+TEMPLATES = resources.files("reports") / "templates"
+SCRIPT = "\n".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in ("words", "exports", "explorer"))
 SCRIPT_SHA = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 CORRECT, IN_FORMAT, CORRECT_IN_FORMAT, CUT_OFF, UNSCORED = 1, 2, 4, 8, 16
 Place = tuple[str, int]
+REWARD, ALL_REWARDS = "reward/", "all together"
 CHANGES = ("gained", "lost", "both", "neither")
 
 
@@ -34,16 +36,19 @@ class Explorer:
     changes: dict[str, int]
     kinds: tuple[str, ...]
     languages: tuple[str, ...]
-    has_rewards: bool
+    rewards: tuple[str, ...]
 
 
 def pack(sides: Sequence[Evaluation]) -> Explorer:
     """Pack the replies of all sides by problem: gained and lost ones first, as many as LARGEST bytes hold.
 
-    The JSON: {sides: [name], rows: [[question, answer, kind, change, [reply of each side or null]]]}; a reply is
-    [text, extracted, flags, language, tokens, reward, high for a wrong one, low for a correct one].
+    The JSON: {sides: [name], rewards: [name], rows: [[question, answer, kind, change, [reply of each side or null],
+    problem, index]]}; a reply is [text, extracted, flags, language, tokens, [reward of each name] or null, high for a
+    wrong one, low for a correct one]. The first reward is the sum of the others.
     """
     indexed = [_Side(side) for side in sides]
+    functions = list(dict.fromkeys(name for side in sides for name in side.metrics if name.startswith(REWARD)))
+    rewards = (ALL_REWARDS, *(name.removeprefix(REWARD) for name in functions)) if functions else ()
     places = dict.fromkeys(place for side in indexed for place in side.at)
     changes = {place: _change(indexed, place) for place in places}
     gained, lost = ([place for place, each in changes.items() if each == change] for change in CHANGES[:2])
@@ -52,9 +57,10 @@ def pack(sides: Sequence[Evaluation]) -> Explorer:
     chosen = dict.fromkeys([*turns, *changes])
     rows, packed, size = [], [], 0
     packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    packed.append(packer.compress(f'{{"sides":{json.dumps([side.name for side in sides])},"rows":['.encode()))
+    names = f'"sides":{json.dumps([side.name for side in sides])},"rewards":{json.dumps(rewards)}'
+    packed.append(packer.compress(f'{{{names},"rows":['.encode()))
     for place in chosen:
-        row = _row(indexed, place, changes[place])
+        row = _row(indexed, place, changes[place], functions)
         packed.append(packer.compress((("," if rows else "") + json.dumps(row, separators=(",", ":"))).encode()))
         rows.append(row)
         size += len(packed[-1])
@@ -70,7 +76,7 @@ def pack(sides: Sequence[Evaluation]) -> Explorer:
         {change: counts[change] for change in CHANGES if counts[change]},
         tuple(sorted({row[2] for row in rows if row[2]})),
         tuple(sorted({reply[3] for reply in replies})),
-        any(reply[5] is not None for reply in replies),
+        rewards if any(reply[5] for reply in replies) else (),
     )
 
 
@@ -103,14 +109,15 @@ def _change(sides: Sequence[_Side], place: Place) -> str:
     return first[1].flip(last[1]) or "unscored"
 
 
-def _row(sides: Sequence[_Side], place: Place, change: str) -> list:
+def _row(sides: Sequence[_Side], place: Place, change: str, functions: Sequence[str]) -> list:
     completions = [side.get(place)[0] for side in sides if place in side.at]
     # A baseline file keeps no texts; another side has the same question.
     source = next((each for each in completions if each.question), completions[0])
-    return [source.question, source.answer, source.kind, change, [_reply(side, place) for side in sides]]
+    replies = [_reply(side, place, functions) for side in sides]
+    return [source.question, source.answer, source.kind, change, replies, *place]
 
 
-def _reply(side: _Side, place: Place) -> list | None:
+def _reply(side: _Side, place: Place, functions: Sequence[str]) -> list | None:
     if place not in side.at:
         return None
     number = side.at[place]
@@ -131,7 +138,14 @@ def _reply(side: _Side, place: Place) -> list | None:
         flags,
         score.language,
         completion.n_tokens or None,
-        None if np.isnan(side.rewards[number]) else round(float(side.rewards[number]), 3),
+        _rewards(float(side.rewards[number]), score, functions),
         int(side.high_for_wrong[number]),
         int(side.low_for_correct[number]),
     ]
+
+
+def _rewards(total: float, score: Score, functions: Sequence[str]) -> list[float | None] | None:
+    if np.isnan(total):
+        return None
+    values = (score.scores.get(name) for name in functions)
+    return [round(total, 3), *(None if value is None else round(value, 3) for value in values)]

@@ -1,6 +1,7 @@
 """The report's plots: SVG for the page, in the page's own text colour, and PNG files beside it."""
 
 import io
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,10 @@ VERDICTS = {"better": ("#009E73", "^"), "worse": ("#D55E00", "v")}
 NO_VERDICT = (INK, "o")
 # Hollow, so that an equal dot in it is seen.
 BEFORE = {"marker": "D", "linestyle": "", "color": SIDE_COLORS["before"], "markerfacecolor": "none"}
+# Inches: what a phone of 390 px shows whole, with its letters still legible.
+WIDTH = 5.2
 LONGEST_LABEL = 60
+LABEL_LINE = 26
 NOTHING = MetricValue(None, None, None, 0, 0)
 
 SVG = "http://www.w3.org/2000/svg"
@@ -32,7 +36,7 @@ ElementTree.register_namespace("", SVG)
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 matplotlib.use("Agg")
 STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "harness", "font.family": "sans-serif", "font.size": 10,
+    "svg.fonttype": "none", "svg.hashsalt": "harness", "font.family": "sans-serif", "font.size": 9,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "text.parse_math": False,
@@ -53,7 +57,7 @@ def metric_bars(sides: Mapping[str, Mapping[str, MetricValue]]) -> Plot:
     """The metrics in percent, a bar per side, with their 95 % intervals."""
     names = dict.fromkeys(name for metrics in sides.values() for name in metrics if definition_of(name).percent)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.62 * len(names) + 1.0), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.62 * len(names) + 1.0), layout="constrained")
         axes = figure.subplots()
         height = 0.8 / len(sides)
         for place, (side, metrics) in enumerate(sides.items()):
@@ -80,7 +84,7 @@ def differences(rows: Mapping[str, Difference], first: str, last: str) -> Plot:
     """A forest plot: every difference that is in percent, with its 95 % interval and its verdict's marker."""
     names = [name for name, row in rows.items() if definition_of(name).percent and row.delta is not None]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.42 * len(names) + 1.1), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.42 * len(names) + 1.1), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, name in enumerate(names):
@@ -103,7 +107,7 @@ def differences(rows: Mapping[str, Difference], first: str, last: str) -> Plot:
 def seeds(over: Mapping[str, OverSeeds], adapters: Mapping[str, Difference]) -> Plot:
     """Each adapter's difference as a dot, their mean with the interval of these adapters and that of the recipe."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.8 * len(over) + 1.3), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.8 * len(over) + 1.3), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, (name, each) in enumerate(over.items()):
@@ -136,7 +140,7 @@ def parts(groups: Mapping[str, Sequence], first: str, last: str | None) -> Plot:
     """Shares correct and in the required format by part of the problems, each side a dot, in groups."""
     rows = sum(len(group) + 1 for group in groups.values())
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.27 * rows + 1.0), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.27 * rows + 1.0), layout="constrained")
         axes = figure.subplots()
         labels, place = {}, 0
         for title, group in groups.items():
@@ -166,7 +170,7 @@ def standings(sides: Sequence[Evaluation], name: str) -> Plot:
     kind = definition_of(name)
     scale = 100 if kind.percent else 1
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.42 * len(sides) + 1.0), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.42 * len(sides) + 1.0), layout="constrained")
         axes = figure.subplots()
         for place, side in enumerate(sides):
             metric = side.metrics[name]
@@ -191,9 +195,10 @@ def standings(sides: Sequence[Evaluation], name: str) -> Plot:
 
 
 def label(name: str) -> str:
-    """A name on one line, cut to what a plot has room for."""
+    """A name in lines of LABEL_LINE characters, cut to what a plot has room for."""
     shown = one_line(name)
-    return shown if len(shown) <= LONGEST_LABEL else f"{shown[:LONGEST_LABEL]}…"
+    cut = shown if len(shown) <= LONGEST_LABEL else f"{shown[:LONGEST_LABEL]}…"
+    return textwrap.fill(cut, LABEL_LINE)
 
 
 def _fill(row: Difference, color: str) -> str:

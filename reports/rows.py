@@ -23,6 +23,8 @@ def sentence(difference: Difference, name: str = ACCURACY_STRICT) -> str:
         return "The two sides have no scored problem in common."
     interval = definition.interval(difference.low, difference.high, signed=True).replace(" … ", " to ")
     word = {"better": "Better:", "worse": "Worse:"}.get(difference.verdict, "No evidence either way:")
+    if metric_rows.is_unchanged(definition, difference):
+        word = "Unchanged:"
     before, after = metric_rows.pair_means(definition, difference)
     text = (
         f"{word} {about} went from {before} to {after} ({definition.show(difference.delta, signed=True)}, 95 % "

@@ -18,7 +18,7 @@ from harness.storage.run_folder import TRAINING_FILES, Run
 from harness.storage.schema import EffectiveConfig, ExtraTaskMeans, Rollout
 from harness.storage.validation import LARGEST_NUMBER
 from harness.types import ACCURACY_STRICT, Difference, Evaluation, MetricValue, stopped_early
-from reports import explorer, notes, seed_view
+from reports import explorer, first_screen, notes, seed_view
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, sentence
 from reports.seed_view import Seeds
@@ -61,10 +61,12 @@ class View:
 
     title: str
     lines: tuple[str, ...]
+    marks: tuple[str, ...]
+    measured: dict[str, str]
+    about: tuple[str, ...]
     verdict: str
     verdicts_by: str
     p_named: str
-    headline: tuple[MetricRow, ...]
     rows: tuple[MetricRow, ...]
     differences: dict[str, Difference]
     parts: dict[str, tuple[Part, ...]]
@@ -93,6 +95,27 @@ class View:
         return self.sides[0].name
 
     @property
+    def sections(self) -> dict[str, str]:
+        """The titles in the page's contents bar, by anchor: of the sections that this run has."""
+        titles = {
+            "recipe": (self.seeds, "Recipe"),
+            "changed": (True, "What changed" if len(self.sides) > 1 else "What was measured"),
+            "where": (self.parts, "Where"),
+            "why": (True, "Why"),
+            "else": (self.also, "Anything else"),
+            "stages": (self.steps, "Stages"),
+            "replies-list": (True, "Replies"),
+            "training": (self.training, "Training"),
+            "run": (True, "How it was run"),
+        }
+        return {anchor: title for anchor, (has_it, title) in titles.items() if has_it}
+
+    @property
+    def has_several_languages(self) -> bool:
+        """Whether a chart of the languages would have more than one bar a side."""
+        return len({language for side in self.languages.values() for language in side}) > 1
+
+    @property
     def last(self) -> str:
         return self.sides[-1].name
 
@@ -111,10 +134,12 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
         lines=headline.lines(differences, split.as_shares() if split else None)
         if differences
         else headline.lines_of_one(sides[0].metrics),
+        marks=first_screen.marks(differences),
+        measured=first_screen.measured(run, sides),
+        about=first_screen.about(run, sides),
         verdict=sentence(differences[primary], primary) if differences else _standing(sides[0]),
         verdicts_by=headline.verdicts_by(config.primary, stopped),
         p_named="p (Holm)" if not config.primary else "p (looks)" if stopped else "p",
-        headline=tuple(row for name in HEADLINE for row in rows if row.name == name),
         rows=rows,
         differences=differences,
         parts=breakdown.parts(sides),

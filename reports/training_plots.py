@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.plots import INK, SIDE_COLORS, STYLE, Plot, label, rendered
+from reports.plots import INK, SIDE_COLORS, STYLE, WIDTH, Plot, label, rendered
 
 ACCURACY = "rewards/accuracy_strict/mean"
 LINE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -17,7 +17,7 @@ def language_bars(counts: Mapping[str, Mapping[str, int]], samples: int) -> Plot
     """How many of the first replies reason in which language, by side."""
     languages = list(dict.fromkeys(language for side in counts.values() for language in side))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.55 * len(languages) + 1.1), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.55 * len(languages) + 1.1), layout="constrained")
         axes = figure.subplots()
         for place, (side, by_language) in enumerate(counts.items()):
             rows = [row + (place - (len(counts) - 1) / 2) * 0.36 for row in range(len(languages))]
@@ -38,13 +38,13 @@ def training_curves(log: Sequence[Mapping], probes: Sequence[Mapping]) -> Plot:
     steps = [row["step"] for row in log]
     rewards = [key for key in log[0] if key.startswith("rewards/") and key.endswith("/mean") and key != ACCURACY]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 8.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 8.2), layout="constrained")
         top, truth, middle, bottom, spread = figure.subplots(5, 1, sharex=True, height_ratios=(2.2, 1, 1, 1, 1))
         _line(top, steps, log, "reward", "all together", INK, 2.0)
         for key, color in zip(rewards, LINE_COLORS, strict=False):
             _line(top, steps, log, key, key.split("/")[1], color, 1.2)
         top.set_ylabel("mean reward")
-        top.legend(fontsize=8, ncols=2)
+        top.legend(fontsize=7, ncols=2)
         _line(truth, steps, log, ACCURACY, "of the completions trained on", LINE_COLORS[4], 1.0)
         truth.plot(
             [row["step"] for row in probes],
@@ -55,23 +55,23 @@ def training_curves(log: Sequence[Mapping], probes: Sequence[Mapping]) -> Plot:
         )
         truth.set_ylim(-0.03, 1.03)
         truth.set_ylabel("accuracy")
-        truth.legend(fontsize=8, ncols=2)
+        truth.legend(fontsize=7, ncols=2)
         _line(middle, steps, log, "completions/mean_length", "mean", LINE_COLORS[0], 1.4)
         _line(middle, steps, log, "completions/max_length", "longest", LINE_COLORS[4], 1.0)
         middle.set_ylabel("tokens")
-        middle.legend(fontsize=8, ncols=2)
+        middle.legend(fontsize=7, ncols=2)
         _line(bottom, steps, log, "completions/clipped_ratio", "cut off at the limit", LINE_COLORS[5], 1.4)
         _line(bottom, steps, log, "frac_reward_zero_std", "groups without reward difference", LINE_COLORS[2], 1.4)
         bottom.set_ylim(-0.03, 1.03)
         bottom.set_ylabel("share")
-        bottom.legend(fontsize=8, ncols=2)
+        bottom.legend(fontsize=7, ncols=2)
         _line(spread, steps, log, "entropy", "entropy", LINE_COLORS[0], 1.4)
         if any(row.get("kl") is not None for row in log):
             _line(spread, steps, log, "kl", "KL from the base", LINE_COLORS[5], 1.4)
         spread.set_ylim(bottom=0)
         spread.set_ylabel("nats per token")
         spread.set_xlabel("step")
-        spread.legend(fontsize=8, ncols=2)
+        spread.legend(fontsize=7, ncols=2)
         return rendered(figure, "training", f"Training: rewards, accuracy, lengths and health over {len(log)} steps.")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from harness.metric_definitions import METRIC_DEFINITIONS, MetricDefinition, definition_of
-from harness.statistics.metric_rows import pair_means
+from harness.statistics.metric_rows import UNCHANGED, is_unchanged, pair_means
 from harness.types import (
     ACCURACY_FLEXIBLE,
     ACCURACY_STRICT,
@@ -124,7 +124,8 @@ def _difference(about: str, difference: Difference | None, kind: MetricDefinitio
     if difference is None or difference.delta is None:
         return f"{about}: nothing to compare."
     before, after = pair_means(kind, difference)
-    outcome, delta = OUTCOMES.get(difference.verdict, difference.verdict), difference.delta
+    outcome = UNCHANGED if is_unchanged(kind, difference) else OUTCOMES.get(difference.verdict, difference.verdict)
+    delta = difference.delta
     changed = _points(delta) if kind.percent else kind.show(delta, signed=True)
     return f"{about}: {before} before, {after} after ({changed}): {outcome}."
 

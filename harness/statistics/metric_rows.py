@@ -11,6 +11,7 @@ from harness.types import NO_EVIDENCE, NOT_COMPARED, Difference, MetricValue
 
 COLUMNS = ("difference", "95 % interval", "verdict")
 MARKS = {"better": "good", "worse": "bad"}
+UNCHANGED = "unchanged"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def row_of(
         delta=definition.show(difference.delta, signed=True),
         interval=definition.interval(difference.low, difference.high, signed=True),
         p=_p(difference.p_adjusted),
-        verdict=difference.verdict,
+        verdict=UNCHANGED if is_unchanged(definition, difference) else difference.verdict,
         mark=MARKS.get(difference.verdict, "none"),
         note=note,
     )
@@ -116,6 +117,11 @@ def pair_means(definition: MetricDefinition, difference: Difference) -> tuple[st
 def difference_cells(definition: MetricDefinition, difference: Difference) -> tuple[str, ...]:
     """Both sides' means over their pairs, and what stands under COLUMNS."""
     return *pair_means(definition, difference), *row_of("", definition, (), difference).cells
+
+
+def is_unchanged(definition: MetricDefinition, difference: Difference) -> bool:
+    """Whether a metric is 0 % of the replies on both sides, or 100 %: then no reply changed at all."""
+    return definition.percent and difference.before == difference.after and difference.before in (0, 1)
 
 
 def takes_more(difference: Difference) -> bool:

@@ -1,25 +1,17 @@
-"use strict";
 (async () => {
-  const AT_ONCE = 20, MOST_WORDS = 1500;
-  const CORRECT = 1, IN_FORMAT = 2, CORRECT_IN_FORMAT = 4, CUT_OFF = 8, UNSCORED = 16;
-  const [TEXT, EXTRACTED, FLAGS, LANGUAGE, TOKENS, REWARD, HIGH_FOR_WRONG, LOW_FOR_CORRECT] = [0, 1, 2, 3, 4, 5, 6, 7];
+  const AT_ONCE = 20;
+  const [QUESTION, KIND, CHANGE, REPLIES, PROBLEM, INDEX] = [0, 2, 3, 4, 5, 6];
   const find = (name) => document.getElementById(name);
-  const make = (tag, properties = {}, ...children) => {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...children);
-    return element;
-  };
-  // What has no shape of its own, or turns the text around it, is shown by its number: a reply cannot hide anything.
-  const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]/gu,
-    (one) => `\u2039U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u203a`);
-
   const packed = Uint8Array.from(atob(find("replies").textContent.trim()), (one) => one.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const { sides, rows } = JSON.parse(await new Response(stream).text());
-  const texts = rows.map(([question, answer, , , replies]) =>
-    [question, answer, ...replies.map((reply) => reply && reply[TEXT])].join("\n").toLowerCase());
-  const form = find("explorer"), list = find("found"), more = find("more"), count = find("count");
-  const last = (row) => row[4][row[4].length - 1];
+  const { sides, rewards, rows } = JSON.parse(await new Response(stream).text());
+  const texts = rows.map(([question, answer, , , replies, problem]) =>
+    [problem, question, answer, ...replies.map((reply) => reply && reply[TEXT])].join("\n").toLowerCase());
+  const ids = rows.map((row) => encodeURIComponent(row[PROBLEM].toWellFormed()) + (row[INDEX] ? `:${row[INDEX]}` : ""));
+  const form = find("explorer"), list = find("found"), more = find("more"), count = find("count"), told = find("told");
+  const first = (row) => row[REPLIES][0], last = (row) => row[REPLIES].at(-1);
+  const isFailure = (row) => last(row) && !(last(row)[FLAGS] & (CORRECT_IN_FORMAT | UNSCORED));
+  const isChange = (row) => row[CHANGE] === "gained" || row[CHANGE] === "lost";
   const looks = {
     format: (reply) => !(reply[FLAGS] & IN_FORMAT),
     cut: (reply) => reply[FLAGS] & CUT_OFF,
@@ -28,50 +20,85 @@
     low: (reply) => reply[LOW_FOR_CORRECT],
     unscored: (reply) => reply[FLAGS] & UNSCORED,
   };
-  let matching = [], shown = 0;
+  // Of the chosen reward function: what the last reply earns, and how much more that is than what the first one does.
+  const earned = (row, at) => last(row)?.[REWARDS]?.[at] ?? null;
+  const rise = (row, at) => (earned(row, at) === null || first(row)?.[REWARDS]?.[at] == null ? null : earned(row, at) - first(row)[REWARDS][at]);
+  const earns = {
+    above: (row, at) => earned(row, at) > 0,
+    zero: (row, at) => earned(row, at) === 0,
+    below: (row, at) => earned(row, at) < 0,
+    more: (row, at) => rise(row, at) > 0,
+    less: (row, at) => rise(row, at) < 0,
+  };
+  const keys = { reward: earned, tokens: (row) => last(row)?.[TOKENS] ?? null, change: rise };
+  let matching = [], shown = 0, current = null;
 
   function filter() {
     const choice = Object.fromEntries(new FormData(form)), words = choice.search.toLowerCase().trim();
+    const at = Number(choice.reward ?? 0);
     matching = [...rows.keys()].filter((place) => {
       const row = rows[place], reply = last(row);
-      return (!choice.change || row[3] === choice.change)
-        && (!choice.kind || row[2] === choice.kind)
+      return (!choice.change || row[CHANGE] === choice.change)
+        && (!choice.kind || row[KIND] === choice.kind)
         && (!choice.language || (reply && reply[LANGUAGE] === choice.language))
         && (!choice.look || (reply && looks[choice.look](reply)))
+        && (!choice.earns || earns[choice.earns](row, at))
         && (!words || texts[place].includes(words));
     });
+    if (choice.sort) sort(at, ...choice.sort.split(" "));
     list.replaceChildren();
     shown = 0;
+    current = told.textContent = null;
     count.textContent = `${matching.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")}`;
+    find("nothing").hidden = matching.length > 0;
+    for (const name of ["csv", "jsonl"]) find(name).disabled = !matching.length;
     show();
   }
 
-  function show() {
-    list.append(...matching.slice(shown, shown + AT_ONCE).map((place) => entry(rows[place])));
-    shown = Math.min(shown + AT_ONCE, matching.length);
+  // Replies without a value stand last, whichever way the others are sorted.
+  function sort(at, name, order) {
+    const values = new Map(matching.map((place) => [place, keys[name](rows[place], at)]));
+    const sign = order === "down" ? -1 : 1;
+    matching.sort((a, b) => {
+      const [one, two] = [values.get(a), values.get(b)];
+      return one === null || two === null ? (one === null) - (two === null) : sign * (one - two);
+    });
+  }
+
+  function show(upTo = shown + AT_ONCE) {
+    list.append(...matching.slice(shown, upTo).map(entry));
+    shown = Math.max(shown, Math.min(upTo, matching.length));
     more.hidden = shown === matching.length;
     more.textContent = `Show ${Math.min(AT_ONCE, matching.length - shown)} more`;
   }
 
-  function entry(row) {
-    const [question, , , change] = row;
-    const badge = make("span", { className: `badge ${change}`, textContent: change });
-    const title = make("span", { className: "title", dir: "auto", textContent: visible(question).slice(0, 300) });
+  function entry(place) {
+    const row = rows[place];
+    const badge = make("span", { className: `badge ${row[CHANGE]}`, textContent: row[CHANGE] });
+    const title = make("span", { className: "title", dir: "auto", textContent: visible(row[QUESTION]).slice(0, 300) });
     const summary = make("summary", {}, ...(sides.length > 1 ? [badge, " "] : []), title);
     const details = make("details", {}, summary);
-    details.addEventListener("toggle", () => {
-      if (details.open && details.childElementCount === 1) details.append(...opened(row));
-    });
+    // Printing opens a reply too, and waits for no event.
+    details.fill = () => {
+      if (details.childElementCount > 1) return;
+      title.textContent = visible(row[QUESTION]);
+      details.append(...opened(row, ids[place]));
+    };
+    summary.addEventListener("click", () => { if (!details.open) mark(place); });
+    details.addEventListener("toggle", () => { if (details.open) details.fill(); });
     return make("li", {}, details);
   }
 
-  function opened([question, answer, kind, , replies]) {
+  function opened(row, id) {
+    const [, answer, kind, , replies] = row;
     const truth = make("span", { className: "truth", textContent: `answer: ${visible(answer ?? "not known")}` });
-    const asked = make("p", { className: "question", dir: "auto", textContent: visible(question) });
-    const facts = make("p", { className: "score" }, truth, kind ? `, ${kind}` : "");
+    const facts = make("p", { className: "score" }, truth, kind ? `, ${visible(kind)}` : "");
+    const link = make("a", { className: "permalink", href: `#reply=${id}`, textContent: "link to this reply" });
+    const copy = make("button", { type: "button", textContent: "Copy as Markdown" });
+    copy.addEventListener("click", () => copied(copy, markdownOf(row, sides, id)));
     const [before, after] = highlighted(replies);
     const articles = replies.map((reply, place) => {
-      const heading = make("h4", { textContent: sides[place] });
+      const heading = make("h3", { textContent: visible(sides[place]) });
       const className = `reply side-${place} ${sides[place]}`;
       if (!reply) return make("article", { className }, heading, make("p", { className: "score", textContent: "no reply, or one whose text is not kept" }));
       const text = make("pre", { dir: "auto", tabIndex: 0, ariaLabel: `reply, ${sides[place]}` }, ...((place ? after : before) ?? [visible(reply[TEXT])]));
@@ -79,61 +106,92 @@
     });
     const plain = replies.length === 2 && replies[0] && replies[1] && !before;
     const note = plain ? [make("p", { className: "note", textContent: "Too long for differing words to be highlighted." })] : [];
-    return [asked, facts, ...note, make("div", { className: "pair" }, ...articles)];
+    return [facts, ...note, make("div", { className: "pair" }, ...articles), make("p", { className: "actions" }, copy, link)];
   }
 
-  function scoreOf(reply) {
-    const flags = reply[FLAGS];
-    const facts = [
-      flags & UNSCORED ? "not scored" : `${flags & CORRECT ? "correct" : "wrong"} answer`,
-      `read: ${visible(reply[EXTRACTED] ?? "none")}`,
-      `${flags & IN_FORMAT ? "" : "not "}in the required format`,
-      reply[LANGUAGE],
-    ];
-    if (flags & CUT_OFF) facts.push("cut off");
-    if (reply[TOKENS] !== null) facts.push(`${reply[TOKENS]} tokens`);
-    if (reply[REWARD] !== null) facts.push(`reward ${reply[REWARD]}`);
-    return facts.filter(Boolean).join(", ");
-  }
-
-  // Two replies word by word, with what only one of them has highlighted; nothing where there are not two or they are too long.
-  function highlighted(replies) {
-    if (replies.length !== 2 || !replies[0] || !replies[1]) return [];
-    const [one, two] = replies.map((reply) => visible(reply[TEXT]).match(/\s+|[^\s]+/g) ?? []);
-    let start = 0, ends = 0;
-    while (start < Math.min(one.length, two.length) && one[start] === two[start]) start++;
-    while (ends < Math.min(one.length, two.length) - start && one.at(-1 - ends) === two.at(-1 - ends)) ends++;
-    const a = one.slice(start, one.length - ends), b = two.slice(start, two.length - ends);
-    if (a.length > MOST_WORDS || b.length > MOST_WORDS) return [];
-    const width = b.length + 1, longest = new Uint16Array((a.length + 1) * width);
-    for (let i = a.length - 1; i >= 0; i--)
-      for (let j = b.length - 1; j >= 0; j--)
-        longest[i * width + j] = a[i] === b[j]
-          ? longest[(i + 1) * width + j + 1] + 1
-          : Math.max(longest[(i + 1) * width + j], longest[i * width + j + 1]);
-    const before = [one.slice(0, start).join("")], after = [...before];
-    let i = 0, j = 0;
-    while (i < a.length || j < b.length) {
-      if (i < a.length && j < b.length && a[i] === b[j]) { before.push(a[i++]); after.push(b[j++]); }
-      else if (j === b.length || (i < a.length && longest[(i + 1) * width + j] >= longest[i * width + j + 1]))
-        before.push(make("del", { textContent: a[i++] }));
-      else after.push(make("ins", { textContent: b[j++] }));
+  // Where a browser gives no clipboard, the text is there to be copied by hand.
+  async function copied(button, text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      const box = make("textarea", { value: text, readOnly: true, rows: 8, ariaLabel: "this reply as Markdown" });
+      button.replaceWith(box);
+      box.select();
     }
-    const tail = one.slice(one.length - ends).join("");
-    return [[...before, tail], [...after, tail]];
   }
+
+  function mark(place) {
+    current = place;
+    told.textContent = "";
+    history.replaceState(null, "", `#reply=${ids[place]}`);
+  }
+
+  function go(place) {
+    const at = matching.indexOf(place), left = list.children[matching.indexOf(current)];
+    if (left && current !== place) left.firstChild.open = false;
+    show(Math.max(shown, at + 1));
+    const details = list.children[at].firstChild;
+    details.fill();
+    details.open = true;
+    mark(place);
+    details.firstChild.focus({ preventScroll: true });
+    details.scrollIntoView();
+  }
+
+  function step(by, test = () => true, what = "reply") {
+    let at = current === null ? (by > 0 ? -1 : matching.length) : matching.indexOf(current);
+    do at += by; while (at in matching && !test(rows[matching[at]]));
+    if (at in matching) go(matching[at]);
+    else told.textContent = `No further ${what}.`;
+  }
+
+  function follow() {
+    if (!location.hash.startsWith("#reply=")) return;
+    const place = ids.indexOf(location.hash.slice("#reply=".length));
+    if (place < 0) { told.textContent = "The reply of this link is not on this page."; return; }
+    if (!matching.includes(place)) { form.reset(); filter(); }
+    if (place !== current) go(place);
+  }
+
+  const actions = {
+    j: () => step(1),
+    k: () => step(-1),
+    f: () => step(1, isFailure, "failure"),
+    c: () => step(1, isChange, "change"),
+    "/": () => { form.scrollIntoView(); form.elements.search.focus(); },
+  };
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+    if (!Object.hasOwn(actions, event.key)) return;
+    event.preventDefault();
+    actions[event.key]();
+  });
+  for (const button of form.querySelectorAll("button[data-key]")) button.addEventListener("click", actions[button.dataset.key]);
+  const records = () => matching.flatMap((place) => recordsOf(rows[place], sides, rewards));
+  find("csv").addEventListener("click", () => download("replies.csv", "text/csv", csv(records())));
+  find("jsonl").addEventListener("click", () => download("replies.jsonl", "application/jsonl", jsonl(records())));
+  find("clear").addEventListener("click", () => { form.reset(); filter(); });
 
   let pause;
   form.addEventListener("input", () => { clearTimeout(pause); pause = setTimeout(filter, 120); });
   form.addEventListener("submit", (event) => event.preventDefault());
-  more.addEventListener("click", show);
+  more.addEventListener("click", () => show());
   for (const button of document.querySelectorAll("button[data-change]"))
     button.addEventListener("click", () => {
       form.elements.change.value = button.dataset.change;
       filter();
       form.scrollIntoView();
     });
-  addEventListener("beforeprint", () => list.querySelectorAll("details").forEach((each) => { each.open = true; }));
+
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    for (const details of closed) { details.fill?.(); details.open = true; }
+  });
+  addEventListener("afterprint", () => { for (const details of closed) details.open = false; });
+  addEventListener("hashchange", follow);
   form.hidden = false;
   filter();
+  follow();
 })();

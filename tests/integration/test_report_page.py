@@ -1,5 +1,7 @@
 """The report's page in a real Chromium: it filters, fits a phone, and no text of a model's does anything."""
 
+import csv
+import io
 import json
 import os
 import random
@@ -99,7 +101,7 @@ def test_every_reply_can_be_found(page, run):
     page.get_by_label("Search").fill("question 17:")
     counts(page, "1 of 40")
     page.get_by_label("Search").fill("")
-    page.get_by_label("Change").select_option("gained")
+    page.locator("select[name=change]").select_option("gained")
     counts(page, "31 of 40")
     page.get_by_label("The last reply is").select_option("format")
     counts(page, "0 of 40")
@@ -109,7 +111,7 @@ def test_a_counter_filters_and_replies_open_side_by_side(page, run):
     opened(page, run).locator("button[data-change=neither]").click()
     assert page.locator("#count").text_content() == "9 of 40"
     page.locator("#found summary").first.click()
-    assert page.locator("#found article h4").all_text_contents() == ["before", "after"]
+    assert page.locator("#found article h3").all_text_contents() == ["before", "after"]
     before, after = (page.locator("#found article").nth(place).bounding_box() for place in (0, 1))
     assert before["y"] == after["y"]
     assert page.locator("#found ins", has_text="<SOLUTION>0</SOLUTION>").count() == 1
@@ -158,10 +160,172 @@ def test_plots_say_what_they_show(page, run):
     assert all(len(label) > 30 for label in labels)
 
 
-def test_it_prints_without_its_controls(page, run):
+def test_it_prints_whole_and_without_its_controls(page, run):
     opened(page, run).emulate_media(media="print")
     assert not page.locator("#explorer").is_visible()
     assert page.locator("h1").is_visible()
+    page.evaluate(
+        "addEventListener('beforeprint', () => { window.texts = document.querySelectorAll('#found pre').length; })"
+    )
+    page.pdf()
+    assert page.evaluate("window.texts") == 40
+    assert page.locator("details[open]").count() == 1
+    assert page.evaluate("getComputedStyle(document.querySelector('h2')).breakAfter") == "avoid"
+
+
+def problem(run, number):
+    """The id of a problem by its number in the data."""
+    rows = (run / "before/completions.jsonl").read_text(encoding="utf-8").splitlines()
+    return next(row["problem_id"] for row in map(json.loads, rows) if row["question"].startswith(f"Question {number}:"))
+
+
+def title(page):
+    return page.locator("#found details[open] .title").text_content()
+
+
+def test_a_permalink_opens_its_reply_and_opening_makes_one(page, run):
+    file = (run / "report/index.html").as_uri()
+    page.goto(f"{file}#reply={problem(run, 17)}")
+    page.locator("#found article").first.wait_for()
+    assert title(page).startswith("Question 17:")
+    page.get_by_label("Search").fill("question 3:")
+    counts(page, "1 of 40")
+    page.locator("#found summary").click()
+    assert page.url == f"{file}#reply={problem(run, 3)}"
+    # A filter gives way to a link.
+    page.evaluate(f"location.hash = 'reply={problem(run, 5)}'")
+    counts(page, "40 of 40")
+    assert title(page).startswith("Question 5:")
+    page.evaluate("location.hash = 'reply=nobody'")
+    page.get_by_text("not on this page").wait_for()
+
+
+def test_keys_walk_through_the_replies(page, run):
+    opened(page, run)
+    titles = page.locator("#found .title").all_text_contents()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    assert title(page) == titles[1]
+    page.keyboard.press("k")
+    assert title(page) == titles[0]
+    page.keyboard.press("f")
+    assert page.locator("#found details[open] .badge").text_content() == "neither"
+    page.keyboard.press("c")
+    page.get_by_text("No further change.").wait_for()
+    page.locator("button[data-change=gained]").click()
+    page.get_by_role("button", name="Next change").click()
+    assert page.locator("#found details[open] .badge").text_content() == "gained"
+    page.keyboard.press("/")
+    page.keyboard.type("jkf")
+    assert page.get_by_label("Search").input_value() == "jkf"
+
+
+def test_replies_sort_and_filter_by_a_reward(page, run):
+    opened(page, run)
+    page.locator("select[name=reward]").select_option(label="check_answer")
+    column = "reward/check_answer"
+
+    def rows():
+        with page.expect_download() as download:
+            page.locator("#jsonl").click()
+        text = download.value.path().read_text(encoding="utf-8")
+        return [row for row in map(json.loads, text.split("\n")[:-1]) if row["side"] == "after"]
+
+    whole = rows()
+    for choice, expected in (("above", lambda value: value > 0), ("below", lambda value: value < 0)):
+        page.locator("select[name=earns]").select_option(choice)
+        few = sum(expected(row[column]) for row in whole)
+        counts(page, f"{few} of 40")
+        assert all(expected(row[column]) for row in rows())
+    page.locator("select[name=earns]").select_option("")
+    counts(page, "40 of 40")
+    for choice, key, down in (("reward down", column, True), ("tokens up", "tokens", False)):
+        page.locator("select[name=sort]").select_option(choice)
+        page.wait_for_timeout(200)
+        values = [row[key] for row in rows()]
+        assert values == sorted(values, reverse=down)
+        assert len(set(values)) > 1
+
+
+def test_an_empty_result_says_so(page, run):
+    opened(page, run).get_by_label("Search").fill("nobody says this")
+    page.get_by_text("No reply matches these filters.").wait_for()
+    assert page.locator("#csv").is_disabled()
+    page.get_by_role("button", name="Clear the filters").click()
+    counts(page, "40 of 40")
+    assert not page.locator("#nothing").is_visible()
+
+
+def test_the_question_stands_once(page, run):
+    opened(page, run).keyboard.press("j")
+    assert page.locator("#found details[open]").text_content().count("Question ") == 1
+
+
+def test_a_reply_is_copied_as_markdown(page, run):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened(page, run).keyboard.press("j")
+    page.get_by_role("button", name="Copy as Markdown").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert title(page) in text
+    assert "<SOLUTION>" in text
+    assert page.evaluate("markdownOf(['a ```` b', null, '', 'both', []], ['x'], 'q')").count("`````") == 2
+
+
+def test_cells_of_a_csv_cannot_act(page, run):
+    opened(page, run)
+    texts = ["=1+1", "+1", "-1", "@a", " =1", "\t=1", "\rx", "＝1", 'a"b', "a,b", "1=1", "两", ""]
+    text = page.evaluate("texts => csv(texts.map((text) => ({text, number: -1.5})))", texts)
+    assert text.startswith('\ufeff"text","number"\r\n')
+    cells = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline="")))[1:]
+    assert [cell for cell, _ in cells] == [f"'{each}" for each in texts[:8]] + texts[8:]
+    assert {number for _, number in cells} == {"-1.5"}
+
+
+def test_downloads_hold_what_is_filtered(page, run):
+    opened(page, run).locator("button[data-change=neither]").click()
+    for name in ("csv", "jsonl"):
+        with page.expect_download() as download:
+            page.locator(f"#{name}").click()
+        text = download.value.path().read_bytes().decode("utf-8-sig")
+        rows = (
+            list(csv.DictReader(io.StringIO(text, newline="")))
+            if name == "csv"
+            else [json.loads(line) for line in text.split("\n")[:-1]]
+        )
+        assert len(rows) == 18
+        assert {row["change"] for row in rows} == {"neither"}
+        assert {row["side"] for row in rows} == {"before", "after"}
+    stored = (run / "after/completions.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = {(row["problem_id"], row["prefix"] + row["text"]) for row in map(json.loads, stored)}
+    assert {(row["problem_id"], row["reply"]) for row in rows if row["side"] == "after"} <= texts
+    assert len(page.seen) == 1
+
+
+def test_no_metric_is_broken_in_two_on_a_phone(browser, run):
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    opened(page, run)
+    assert (
+        page.locator(".whole").evaluate_all("all => all.map((one) => one.getClientRects().length)")
+        == [1] * page.locator(".whole").count()
+    )
+    widths = page.locator("figure svg").evaluate_all("all => all.map((one) => one.getBoundingClientRect().right)")
+    assert widths
+    assert max(widths) <= 390
+    page.locator(".contents a", has_text="Replies").click()
+    assert page.locator("#replies-list").bounding_box()["y"] < 400
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_breaks_no_rule_of_accessibility(browser, run, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-playwright-python here")
+    page = browser.new_page(color_scheme=scheme)
+    opened(page, run).keyboard.press("j")
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    found = axe.Axe().run(page)
+    assert not found.violations_count, found.generate_report()
+    page.close()
 
 
 def side(name: str, n: int) -> Evaluation:
