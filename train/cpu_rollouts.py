@@ -13,6 +13,7 @@ from harness.engines.decoding import decode
 from harness.engines.sampling import SampleAt
 from harness.types import Sampling
 from train.grpo_trainer import GrpoTrainer
+from train.shared_prompts import SharedPrompts
 
 
 class CpuGrpoTrainer(GrpoTrainer):
@@ -30,6 +31,10 @@ class CpuGrpoTrainer(GrpoTrainer):
             )
             finished = dict(chain.from_iterable(steps))
         return [finished[row] for row in range(len(rooms))], None
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *inputs: Any, **named: Any) -> tuple:
+        shares = "logits_to_keep" in self.model_kwarg_keys and not self.args.gradient_checkpointing
+        return super()._get_per_token_logps_and_entropies(SharedPrompts(model) if shares else model, *inputs, **named)
 
     def _sampler(self, rows: int) -> SampleAt:
         sampling = Sampling(
