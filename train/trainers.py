@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from harness.errors import UserError, cause
 from harness.rewards import Reward
 from train import arguments
+from train.cpu_rollouts import CpuGrpoTrainer
 from train.grpo_trainer import GrpoTrainer
 from train.rows import Prompts
 from train.training import Training
@@ -33,7 +34,7 @@ def grpo_trainer(
     model, lora = _load_seeded(stage, adapter)
     held_out = [row | {"held_out": number} for number, row in enumerate(prompts.held_out)]
     return _build(
-        GrpoTrainer,
+        CpuGrpoTrainer if values.use_cpu and stage.backend.name == "trl" else GrpoTrainer,
         ends=stage.ends,
         model=model,
         peft_config=lora,

@@ -43,8 +43,12 @@ class _WithRoom(DynamicLayer):
         return [place[:rows, :, self.end - kept - count : self.end] for place in self.places]
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        """Keep the rows at these places, in this order; a row moves only to the place of an earlier one."""
+        """Keep the rows at these places, in this order; a row may be kept more than once."""
         if not self.is_initialized:  # it shares another layer's keys, or the model has no such layer
+            return
+        if any(to > source for to, source in enumerate(beam_idx.tolist())):
+            self.keys, self.values = self.places = [each[beam_idx] for each in (self.keys, self.values)]
+            self.end = self.keys.shape[2]
             return
         for to, source in enumerate(beam_idx.tolist()):
             if to != source:

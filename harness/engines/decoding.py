@@ -27,9 +27,10 @@ def decode(
     as `rooms` has for it, at least 1. `model` is a causal language model, bare or with a LoRA adapter.
     """
     next_logits = NextLogits(model)
+    logits = _after_prompts(next_logits, ids, mask)
     rows, completions = list(range(len(ids))), [[] for _ in ids]
     for step in range(max(rooms)):
-        chosen = sample(next_logits(ids, mask), torch.tensor(rows, device=ids.device), step)
+        chosen = sample(next_logits(ids, mask) if step else logits, torch.tensor(rows, device=ids.device), step)
         for row, token in zip(rows, chosen.tolist(), strict=True):
             completions[row].append(token)
         ended = {
@@ -48,6 +49,22 @@ def decode(
             places = torch.tensor(staying, device=ids.device)
             ids, mask = ids[places], mask[places]
             next_logits.keep(places)
+
+
+def different_prompts(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The ids and masks of different prompts alone, and for each row [rows] where its prompt stands there."""
+    both, places = torch.cat([ids, mask], dim=1).unique(dim=0, return_inverse=True)
+    return both[:, : ids.shape[1]], both[:, ids.shape[1] :], places
+
+
+def _after_prompts(next_logits: "NextLogits", ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The logits of each row's first token; a prompt that several rows have is read once."""
+    prompts, masks, places = different_prompts(ids, mask)
+    if len(prompts) == len(ids):
+        return next_logits(ids, mask)
+    logits = next_logits(prompts, masks)
+    next_logits.keep(places)
+    return logits[places]
 
 
 def _staying(count: int, ended: AbstractSet[int]) -> list[int]:
@@ -87,5 +104,5 @@ class NextLogits:
         return output.logits[:, -1].float()
 
     def keep(self, places: torch.Tensor) -> None:
-        """Leave only the rows at these places in the cache, in this order."""
+        """Leave only the rows at these places in the cache, in this order; a row may be there more than once."""
         self.cache.reorder_cache(places)

@@ -15,28 +15,30 @@ BLOCK = 256
 
 
 def sampler(requests: Sequence[Request], sampling: Sampling, device: str) -> Sampler:
-    """What chooses the tokens of a batch of requests, by row and step."""
+    """What chooses the tokens of a batch of requests, by row and step.
+
+    Row i, step t uses the t-th number of a Philox stream keyed by its request's (seed, problem, index).
+    """
     if sampling.temperature == 0:
         return lambda logits, rows, step: logits.argmax(-1)
-    return SampleByPlace(requests, sampling, device)
+    uniform = np.stack([_stream(request).random(sampling.max_tokens) for request in requests])
+    return SampleAt(torch.from_numpy(uniform).to(device), sampling)
 
 
-class SampleByPlace:
-    """Sample by inverting the cumulative distribution at random numbers that belong to a completion's place.
+class SampleAt:
+    """Sample by inverting the cumulative distribution at given random numbers, one for each token.
 
-    Row i, step t uses the t-th number of a Philox stream keyed by (seed, problem, index), so a completion does not
-    depend on which others share its batch.
+    Row i, step t uses `uniform` [rows, steps] at [i, t], so a completion does not depend on which others share its
+    batch.
     """
 
-    def __init__(self, requests: Sequence[Request], sampling: Sampling, device: str):
-        self.temperature, self.top_k = sampling.temperature, sampling.top_k
+    def __init__(self, uniform: torch.Tensor, sampling: Sampling):
+        self.uniform, self.temperature, self.top_k = uniform, sampling.temperature, sampling.top_k
         self.cuts = []
         if sampling.top_p < 1:
             self.cuts.append(logits_process.TopPLogitsWarper(sampling.top_p))
         if sampling.min_p:
             self.cuts.append(logits_process.MinPLogitsWarper(sampling.min_p))
-        uniform = np.stack([_stream(request).random(sampling.max_tokens) for request in requests])
-        self.uniform = torch.from_numpy(uniform).to(device)
 
     def __call__(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
         scores, words = logits / self.temperature, None

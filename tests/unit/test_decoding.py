@@ -42,14 +42,15 @@ def batch(widths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randint(1, 64, mask.shape, generator=torch.Generator().manual_seed(1)) * mask, mask
 
 
+@pytest.mark.parametrize("places", [range(7), [0, 0, 3, 5, 5, 6, 4, 2, 1]], ids=["different", "repeated"])
 @pytest.mark.parametrize(("kind", "values"), MODELS, ids=[kind for kind, _ in MODELS])
-def test_the_loop_generates_what_transformers_does(kind, values):
+def test_the_loop_generates_what_transformers_does(kind, values, places):
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **SHAPE | values)
     reference = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     model = AutoModelForCausalLM.from_config(config).eval()
     model.load_state_dict(reference.state_dict())
-    ids, mask = batch([9, 4, 12, 7, 12, 1, 10])
+    ids, mask = (each[list(places)] for each in batch([9, 4, 12, 7, 12, 1, 10]))
     ends = set(range(3, 64, 9))
     expected = reference.generate(
         ids, attention_mask=mask, max_new_tokens=80, do_sample=False, eos_token_id=sorted(ends), pad_token_id=0
@@ -95,6 +96,25 @@ def test_finished_rows_are_not_given_to_the_model(engine):
     hook.remove()
     assert sum(given) == sum(each.n_tokens for each in completions)
     assert len(given) == max(each.n_tokens for each in completions)
+
+
+def test_rows_of_one_prompt_go_their_own_ways_after_it_was_read_once(engine):
+    tokens = [[5, 9], [6, 7, 8, 9], [9], [7, 7, 7, 9], [8, 9]]
+    ids, mask = (each[[0, 1, 0, 0, 1]] for each in batch([3, 5]))
+    given, together = [], {}
+    hook = engine.model.register_forward_hook(lambda model, args, output: given.append(output.logits[:, -1]))
+    for step, finished in enumerate(decoding.decode(engine.model, ids, mask, chosen_in_turn(tokens), {9}, [8] * 5)):
+        together |= dict(finished)
+        assert {row for row, _ in finished} == [{2}, {0, 4}, {1, 3}][step]
+    shared = given[:]
+    given.clear()
+    alone = decoding.decode(engine.model, ids[3:4], mask[3:4], chosen_in_turn([tokens[3]]), {9}, [8])
+    assert together == dict(enumerate(tokens))
+    assert next(alone) == [(0, tokens[3])]
+    hook.remove()
+    assert [len(logits) for logits in shared] == [2, 4, 2, 2]
+    for expected, logits in zip(given, shared, strict=True):
+        assert (logits - expected).abs().amax(1).min() < 1e-4
 
 
 @pytest.mark.parametrize("size", [1, 3, 64])

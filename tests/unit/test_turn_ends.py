@@ -16,6 +16,7 @@ from harness.evaluation import evaluate, prompts
 from harness.models import chat, checkpoints, loading
 from harness.parsing import formats
 from train import arguments
+from train.cpu_rollouts import CpuGrpoTrainer
 from train.grpo_trainer import GrpoTrainer
 from train.rows import solutions_of
 
@@ -95,7 +96,7 @@ def pad_with_an_end(folder):
     return folder
 
 
-def trainer_of(folder, output, **settings):
+def trainer_of(kind, folder, output, **settings):
     """A trainer of a checkpoint, of the first eight problems."""
     config = configuration("prompts_per_step=2", "generations=4", "eval_every=0", "rollouts=generate")
     tokenizer = loading.load_tokenizer(folder)
@@ -107,7 +108,7 @@ def trainer_of(folder, output, **settings):
     def none(completions, **_):
         return [0.0] * len(completions)
 
-    return GrpoTrainer(
+    return kind(
         ends=loading.end_tokens(folder, tokenizer),
         model=loading.load_model(folder, False, dtype=torch.float32),
         reward_funcs=[none],
@@ -117,10 +118,11 @@ def trainer_of(folder, output, **settings):
     )
 
 
-def test_the_end_is_learnt_nothing_behind_it_and_no_reply_that_was_cut_off(tmp_path):
+@pytest.mark.parametrize("kind", [GrpoTrainer, CpuGrpoTrainer])
+def test_the_end_is_learnt_nothing_behind_it_and_no_reply_that_was_cut_off(kind, tmp_path):
     """With a pad token that ends turns, as Qwen's, whose place in masks goes by `ids != pad` in Unsloth."""
     folder = pad_with_an_end(laid_out(tmp_path / "m", "gemma"))
-    trainer = trainer_of(folder, tmp_path / "out", mask_truncated_completions=True)
+    trainer = trainer_of(kind, folder, tmp_path / "out", mask_truncated_completions=True)
     trainer.model.train()
     batch = next(iter(trainer.get_train_dataloader()))
     output, tokenizer = trainer._generate_and_score_completions(batch), trainer.processing_class
