@@ -10,7 +10,7 @@ from typing import Any
 from harness.errors import UserError
 
 # Below this share of common letters, and with less than so many of them, a suggestion puzzles more than it helps.
-LIKENESS, FEWEST_LETTERS = 0.7, 4
+LIKENESS, FEWEST_LETTERS = 0.62, 4
 # Nouns with too many names for one line, and the command that lists them.
 LISTED_BY = {"recipe key": "harness settings"}
 
@@ -22,8 +22,8 @@ def choose(noun: str, name: object, known: Collection[str], elsewhere: Mapping[s
     """
     if isinstance(name, str) and name in known:
         return name
-    if name in elsewhere:
-        raise UserError(f"unknown {noun}: {called_here(str(name), elsewhere)}")
+    if isinstance(name, str) and name in elsewhere:
+        raise UserError(f"unknown {noun}: {called_here(name, elsewhere)}")
     if near := nearest(str(name), known):
         hint = f"did you mean '{near}'?"
     else:

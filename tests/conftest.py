@@ -14,6 +14,8 @@ from unittest.mock import patch
 import pytest
 from hypothesis import settings
 
+# tox sets it, and a program takes it for its terminal's width.
+os.environ.pop("COLUMNS", None)
 # Before torch is imported: threads of several tests that share the cores wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -33,7 +33,9 @@ class CpuGrpoTrainer(GrpoTrainer):
         return [finished[row] for row in range(len(rooms))], None
 
     def _get_per_token_logps_and_entropies(self, model: Any, *inputs: Any, **named: Any) -> tuple:
-        shares = "logits_to_keep" in self.model_kwarg_keys and not self.args.gradient_checkpointing
+        # Of several processes each wraps its model to exchange gradients, once a forward pass.
+        alone = self.accelerator.num_processes == 1 and not self.args.gradient_checkpointing
+        shares = alone and "logits_to_keep" in self.model_kwarg_keys
         return super()._get_per_token_logps_and_entropies(SharedPrompts(model) if shares else model, *inputs, **named)
 
     def _sampler(self, rows: int) -> SampleAt:

@@ -24,7 +24,7 @@ TOY = "it is a toy of 2.3 million parameters that knows short word problems alon
 
 
 def note(text: str) -> None:
-    print(printable(redacted(text)), file=sys.stderr)
+    _print_lines([printable(redacted(text))], sys.stderr)
 
 
 def say(text: str) -> None:
@@ -32,9 +32,9 @@ def say(text: str) -> None:
     _print_lines(sentence_lines(printable(text), terminal_width()))
 
 
-def _print_lines(lines: "Sequence[str]") -> None:
+def _print_lines(lines: "Sequence[str]", file: "TextIO | None" = None) -> None:
     try:
-        print(*lines, sep="\n")
+        print(*lines, sep="\n", file=file)
     except BrokenPipeError:
         # Without its number, by which click would end the program with exit code 1: a reader that has seen enough is
         # no error.

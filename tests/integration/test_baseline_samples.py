@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 
@@ -253,7 +254,7 @@ def test_a_plan_counts_each_sides_replies():
 
 def test_a_line_a_reply_counts_to_the_last(files, tmp_path, capsys):
     run = Run.create(tmp_path / "run", configuration(**files, baseline_samples=2), "harness eval")
-    evaluate.evaluate(run, ["before"], None, True, show.Replies(run))
+    evaluate.evaluate(run, ["before"], None, True, show.Replies(run, sys.stdout))
     assert capsys.readouterr().out.splitlines()[-2].startswith("10/10 ")
 
 

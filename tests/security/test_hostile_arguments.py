@@ -21,7 +21,9 @@ def in_argument(text: str) -> str:
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_a_mistake_with_it_is_one_clean_line(text, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     word = in_argument(text)
     scripted = ("eval", "--engine", "scripted", "--engine-arg", "replies=r.jsonl")
     for command in (
@@ -34,7 +36,7 @@ def test_a_mistake_with_it_is_one_clean_line(text, tmp_path, monkeypatch):
         code, said = called(*command)
         assert (code, said.count("\n")) == (2, 1), (command, said)
         assert not controls(said)
-    assert not [*tmp_path.iterdir()]
+    assert [*tmp_path.rglob("*")] == [here]
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
