@@ -10,7 +10,7 @@ from typing import Any
 from harness.errors import UserError
 
 # Below this share of common letters, and with less than so many of them, a suggestion puzzles more than it helps.
-LIKENESS, FEWEST_LETTERS = 0.62, 4
+LIKENESS, FEWEST_LETTERS = 0.7, 4
 # Nouns with too many names for one line, and the command that lists them.
 LISTED_BY = {"recipe key": "harness settings"}
 
@@ -38,11 +38,14 @@ def called_here(name: str, elsewhere: Mapping[str, str]) -> str:
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """The known name most like one: with the same letters in another order, part of it, or with most of its letters."""
+    """The known name most like one: with the same letters in another order, part of it, or with most of its letters,
+    or of its first word's."""
     by_fold, name = {each.casefold(): each for each in known}, name.casefold()
     swapped = [each for each in by_fold if sorted(each) == sorted(name)]
     parts = [each for each in by_fold if _is_part(name, each) or _is_part(each, name)]
-    near = swapped or difflib.get_close_matches(name, by_fold, n=1, cutoff=LIKENESS) or parts
+    first_words = {each.partition("_")[0]: each for each in sorted(by_fold, reverse=True)}
+    first = [first_words[each] for each in difflib.get_close_matches(name, first_words, n=1, cutoff=LIKENESS)]
+    near = swapped or difflib.get_close_matches(name, by_fold, n=1, cutoff=LIKENESS) or parts or first
     return by_fold[near[0]] if near else None
 
 
