@@ -119,7 +119,7 @@ def test_pass_at_k_of_the_base_alone_is_shown_and_not_compared(run):
     metrics = run.metrics("before")
     assert {"pass@2", "maj@4"} <= metrics.keys()
     assert not {"pass@2", "maj@4"} & {*run.metrics("after"), *run.comparison()["metrics"]}
-    assert f"pass@2{' ' * 40}" in (run.path / "said").read_text()
+    assert re.search(r"^pass@2 +70\.0% +unknown +not compared$", (run.path / "said").read_text(), re.MULTILINE)
 
 
 def test_a_mean_of_k_keeps_its_interval_in_the_report(run):
