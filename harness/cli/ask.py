@@ -19,7 +19,6 @@ def ask(
 ) -> int:
     """Ask one question; print the reply as it is generated, then its parsed parts."""
     from harness.cli.run_checks import check_run
-    from harness.config import EMBEDDED
     from harness.data.columns import whole_text
     from harness.evaluation.evaluate import open_engine
     from harness.evaluation.prompts import requests
@@ -28,7 +27,7 @@ def ask(
     from harness.types import Dataset, Problem
 
     check_run(config, [])
-    if config.checkpoint == EMBEDDED:
+    if show.runs_toy(config):
         show.note(f"asking the embedded model; {show.TOY}")
     engine = open_engine(config, config.adapter)
     dataset = Dataset("question", "all", (Problem("question", whole_text(question), None),), "number")

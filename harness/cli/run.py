@@ -44,7 +44,6 @@ def run(
 ) -> int:
     """Evaluate the base model; with --before-after also train, evaluate again and compare."""
     from harness import stages
-    from harness.config import EMBEDDED
     from harness.evaluation import pipeline, training_seeds
     from train.trackers import tracked
 
@@ -52,7 +51,7 @@ def run(
     names = stages.of_run(config, before_after)
     folder = open_run(config, output, fresh, names, quiet)
     say = show.nothing if quiet else show.note
-    tries_toy = config.checkpoint == EMBEDDED and stages.LAST not in stages.sides_of(names)
+    tries_toy = show.runs_toy(config) and stages.LAST not in stages.sides_of(names)
     if tries_toy:
         say(f"measuring the embedded model, without training it; {show.TOY}")
     say(f"run folder: {folder.path}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+    from harness.config import Configuration
     from harness.storage.run_folder import Run
     from harness.types import Comparison, Evaluation
 
@@ -39,6 +40,14 @@ def _print_lines(lines: "Sequence[str]", file: "TextIO | None" = None) -> None:
         # Without its number, by which click would end the program with exit code 1: a reader that has seen enough is
         # no error.
         raise BrokenPipeError from None
+
+
+def runs_toy(config: "Configuration") -> bool:
+    """Whether the embedded model itself answers, and no server or file of replies."""
+    from harness.config import EMBEDDED
+    from harness.engines import WITHOUT_CHECKPOINT
+
+    return config.checkpoint == EMBEDDED and config.engine not in WITHOUT_CHECKPOINT
 
 
 def nothing(text: str) -> None:
