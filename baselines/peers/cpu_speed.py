@@ -20,6 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from baselines.peers import cases
 from harness.storage.files import read_json, write_json
 
 WAYS = ("peer", "ours")
@@ -103,8 +104,7 @@ def main() -> None:
     medians = {way: statistics.median(run["tokens_per_second"] for run in runs[way]) for way in WAYS}
     case = about(given) | {"runs": runs, "median_tokens_per_second": medians}
     case["ours_over_peer"] = medians["ours"] / medians["peer"]
-    known = read_json(given.out) if given.out.exists() else {}
-    write_json(given.out, known | {given.case: case})
+    cases.keep(given.out, given.case, case)
     print(f"{given.case}: {case['ours_over_peer']:.2f} times the peer's")
 
 

@@ -12,7 +12,6 @@ and in the recipes that it names.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,10 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from baselines.peers import cases
 from harness import stages
 from harness.evaluation import pipeline, training_seeds
 from harness.stages import BASE, SIDES
-from harness.storage.files import read_journal, read_json, write_json
+from harness.storage.files import read_journal, read_json
 from harness.storage.run_folder import Run
 
 HERE = Path(__file__).parent
@@ -68,8 +68,7 @@ def main() -> None:
     result = {"date": time.strftime("%Y-%m-%d"), "gpu": _gpu(), "options": [*CASES[given.case], *options],
               "alone": given.alone, "ends_of_tries": ends, "whole_seconds": time.monotonic() - started}  # fmt: skip
     result |= figures(Run.open(folder))
-    known = json.loads(given.out.read_text()) if given.out.exists() else {}
-    write_json(given.out, known | {given.case: result})
+    cases.keep(given.out, given.case, result)
     print(table(given.case, result))
 
 

@@ -22,7 +22,6 @@ shared it.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -31,11 +30,12 @@ import threading
 import time
 from pathlib import Path
 
+from baselines.peers import cases
 from harness.config import Configuration
 from harness.configure import configure
 from harness.data.datasets import settle_split
 from harness.evaluation.provenance import versions
-from harness.storage.files import read_journal, read_json, write_json
+from harness.storage.files import read_journal, read_json
 from harness.storage.run_folder import Run
 
 CASES = {
@@ -114,8 +114,7 @@ def main() -> None:
         "alone": arguments.alone,
         "gib_peak_driver": memory.peak,
     }
-    known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    write_json(arguments.out, known | {name: result})
+    cases.keep(arguments.out, name, result)
     print(
         f"{name}: {result['seconds_a_step']:.3f} s a step, {result['longest_step']:.2f} the longest, "
         f"{memory.peak:.1f} GiB, {result['whole_seconds']:.0f} s in all, first steps "

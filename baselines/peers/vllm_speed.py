@@ -29,6 +29,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from baselines.peers import cases
 from harness.storage.files import read_json, write_json
 
 WAYS = ("peer", "ours", "ours-unseeded", "both", "waves")
@@ -92,7 +93,7 @@ def prepared(given: argparse.Namespace, adapted: bool) -> tuple[Any, Any, list]:
 
 def lengths_of(engine: Any, requests: list, config: Any, scratch: Path, number: int) -> list[int]:
     """Generate and journal the completions of the requests; returns their lengths in tokens."""
-    from harness.storage.files import Journal
+    from harness.storage.journal import Journal
 
     lengths = []
     with Journal(scratch / f"{number}.jsonl") as journal:
@@ -137,11 +138,11 @@ def main() -> None:
             (generated_by_peer if given.way == "peer" else generated_by_us)(given),
         )
         os._exit(0)
-    write_json(given.out, measured(given))
+    cases.keep(given.out, given.case, measured(given))
 
 
 def measured(given: argparse.Namespace) -> dict[str, Any]:
-    """What OUT.json holds already, with this case."""
+    """The case: every run of each way, and their medians."""
     ways = given.ways.split(",")
     runs: dict[str, list] = {way: [] for way in ways}
     for number in range(1 if given.filled else 0, given.repeats + 1):
@@ -164,8 +165,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     case = about(given) | {"runs": runs, "median_tokens_per_second_first_and_second_pass": medians}
     if "peer" in medians:
         case["first_pass_over_peer"] = {way: medians[way][0] / medians["peer"][0] for way in ways}
-    known = read_json(given.out) if given.out.exists() else {}
-    return known | {given.case: case}
+    return case
 
 
 def about(given: argparse.Namespace) -> dict[str, Any]:
