@@ -20,7 +20,7 @@ from harness.engines import Engine, Finished, OnText, Setup, gpus
 from harness.engines.agreement import Scores, Text
 from harness.engines.replica import BUG, PART, REFUSED
 from harness.errors import UserError
-from harness.processes import ending, ends_with_us
+from harness.processes import OWN_SETTINGS, ending, ends_with_us
 from harness.types import AdapterEffect, Completion, Request, Sampling
 
 ENDS_WITHIN = 2.0
@@ -214,11 +214,9 @@ def _threads_of_each(number: int) -> int:
 
 def _environment(number: int, place: str, threads: int) -> dict[str, str]:
     """The variables of a replica: a GPU of its own, or its share of the threads."""
-    # A folder of the user's that is called train or reports must not be imported instead of ours.
-    ours = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
     if not place:
-        return ours | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    ours |= {gpus.VARIABLE: place}
+        return OWN_SETTINGS | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    ours = OWN_SETTINGS | {gpus.VARIABLE: place}
     if number > 1:
         # vLLM's cache of compiled graphs is not made for two that write the same entry at the same time.
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm"

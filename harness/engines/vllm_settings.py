@@ -5,7 +5,6 @@ Imported behind what harness.engines.vllm sets in the environment.
 
 import dataclasses
 import json
-import math
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from vllm import EngineArgs
 from vllm.platforms import current_platform
 
 from harness import registry
-from harness.engines import Setup, vllm_adapters, whole_number
+from harness.engines import Setup, gpus, vllm_adapters, whole_number
 from harness.errors import UserError
 from harness.models import adapters, checkpoints
 from harness.models.precision import dtype_of, model_type
@@ -81,9 +80,8 @@ def refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
     if not ON_GPU or {"quantization", "dtype", "cpu_offload_gb"} & settings.keys():
         return
     total = current_platform.get_device_total_memory() / 2**30
-    parallel = ("tensor_parallel_size", "pipeline_parallel_size")
-    gpus = math.prod(whole_number(name, str(settings.get(name, 1))) for name in parallel)
-    needed = checkpoints.weight_bytes(checkpoint) / 2**30 / gpus
+    shares = gpus.of_each_replica({name: str(value) for name, value in settings.items()})
+    needed = checkpoints.weight_bytes(checkpoint) / 2**30 / shares
     if needed > total:
         raise UserError(
             f"{checkpoint}: its weights take {needed:.1f} GiB of memory, a GPU has {total:.1f} GiB: "

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO
 
 from harness.config import Configuration
-from harness.engines import WITHOUT_CHECKPOINT, engine_name, gpus
+from harness.engines import WITHOUT_CHECKPOINT, engine_name, gpus, whole_number
 from harness.errors import UserError
-from harness.processes import ending, ends_with_us
+from harness.processes import OWN_SETTINGS, ending, ends_with_us
 from harness.stages import REPORT, STAGES, of_base
 from harness.storage.run_folder import Run
 
@@ -57,7 +57,7 @@ def gpus_side_by_side(config: Configuration, seen: Sequence[str] | None) -> tupl
     if not on_gpu or config.launcher or config.rollouts == "server":
         return None
     seen = gpus.of_this_machine()[0] if seen is None else seen
-    needed = gpus.of_each_replica(arguments) * int(arguments.get(gpus.REPLICAS, "1"))
+    needed = gpus.of_each_replica(arguments) * whole_number(gpus.REPLICAS, arguments.get(gpus.REPLICAS, "1"))
     return (list(seen[1:]), [seen[0]]) if len(seen) > needed else None
 
 
@@ -148,9 +148,7 @@ def _path() -> str:
 
 
 def _start(command: list[str], run: Run, seen: Sequence[str] | None, output: IO[str] | None) -> subprocess.Popen:
-    # A folder of the user's that is called train or reports must not be imported instead of ours.
-    environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
-    environment["PATH"] = _path()
+    environment = os.environ | OWN_SETTINGS | {"PATH": _path()}
     if seen is not None:
         environment[gpus.VARIABLE] = ",".join(seen)
     # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.
