@@ -10,7 +10,7 @@ from harness.statistics.pairs import NOT_RECORDED, shown, uneven, uneven_by_conf
 from harness.types import ACCURACY_STRICT, Comparison, Evaluation
 from reports import explorer
 from reports.explorer import Explorer
-from reports.rows import metric_row, sentence
+from reports.rows import metric_row, problems_of, sentence
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def build(
         metric=ACCURACY_STRICT,
         baseline=baseline.name,
         sides=tuple(ranked),
-        problems=len({each.problem_id for each in ranked[0].completions}),
+        problems=problems_of(ranked[0]),
         standings=tuple(metric_row(name, ranked, {}) for name in names),
         against=against,
         settings=_differing_settings(sides),

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import hashlib
 import json
 import zlib
 from collections import Counter
@@ -19,7 +18,6 @@ from harness.types import ACCURACY_FLEXIBLE, Completion, Evaluation, Score
 LARGEST = 6_000_000
 TEMPLATES = resources.files("reports") / "templates"
 SCRIPT = "\n".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in ("words", "exports", "explorer"))
-SCRIPT_SHA = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 CORRECT, IN_FORMAT, CORRECT_IN_FORMAT, CUT_OFF, UNSCORED = 1, 2, 4, 8, 16
 Place = tuple[str, int]
 REWARD, ALL_REWARDS = "reward/", "all together"

@@ -1,7 +1,5 @@
 """The page of all runs below a folder, as plain values."""
 
-import base64
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +12,6 @@ from reports.run_index import COLUMNS, Entry, Unreadable
 # The first line of every such page, by which it is known as ours.
 MARKER = "<!-- harness view -->"
 SCRIPT = (resources.files("reports") / "templates" / "runs.js").read_text(encoding="utf-8")
-SCRIPT_SHA = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Write reports: one self-contained HTML page, a Markdown summary and the plots as files."""
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,16 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def _script(text: str) -> dict[str, str]:
+    """A page's one inline script, and the hash by which its content security policy allows it."""
+    return {"script": Markup(text), "script_sha": base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}
+
+
 TEMPLATES.globals |= {
+    **_script(explorer.SCRIPT),
     "definition_of": definition_of,
-    "script": Markup(explorer.SCRIPT),
-    "script_sha": explorer.SCRIPT_SHA,
     "about": summary.about,
     "sample_replies": summary.sample_replies,
 }
@@ -61,8 +69,7 @@ def write_comparison(
 def write_index(file: Path, view: IndexView) -> None:
     """Write a page of all runs below a folder."""
     template, size = TEMPLATES.get_template("runs.html"), (history.WIDTH, history.HEIGHT, history.MARGIN)
-    script = {"script": Markup(index_view.SCRIPT), "script_sha": index_view.SCRIPT_SHA}
-    write_text(file, template.render(view=view, size=size, height=history.height, **script))
+    write_text(file, template.render(view=view, size=size, height=history.height, **_script(index_view.SCRIPT)))
 
 
 def _write(folder: Path, template: str, view: Any, figures: Sequence[Plot]) -> None:

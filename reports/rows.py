@@ -1,4 +1,4 @@
-"""The rows of a page's tables, and the sentence over them."""
+"""The rows of a page's tables, the sentence over them, and how a model is named."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +14,16 @@ def metric_row(name: str, sides: Sequence[Evaluation], differences: Mapping[str,
     """A row with every side that has the metric, and its difference where there is one."""
     settings = [side.settings for side in sides]
     return metric_rows.metric_row(name, [side.metrics for side in sides], settings, differences.get(name))
+
+
+def model_title(name: str, checkpoint: str) -> str:
+    """A recipe's name, with its checkpoint where that is another word."""
+    return name if checkpoint in ("", name) else f"{name} ({checkpoint})"
+
+
+def problems_of(side: Evaluation) -> int:
+    """How many problems a side answered."""
+    return len({completion.problem_id for completion in side.completions})
 
 
 def sentence(difference: Difference, name: str = ACCURACY_STRICT) -> str:

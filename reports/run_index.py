@@ -18,6 +18,7 @@ from harness.stages import SIDES, title_of
 from harness.statistics.metric_rows import MetricRow, metric_row, row_of
 from harness.storage.run_folder import Run
 from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Difference, MetricValue
+from reports.rows import model_title
 
 Means = tuple[float, float | None]
 COLUMNS = (ACCURACY_FLEXIBLE, "format_strict", ACCURACY_STRICT)
@@ -86,7 +87,6 @@ def _entry(run: Run, folder: Path) -> Entry:
     settings = record["configuration"]
     sides = [side for side in SIDES if run.record.is_done(side)]
     differences, metrics = _figures(run, sides, folder)
-    name, checkpoint = (str(settings.get(key, "")) for key in ("name", "checkpoint"))
     primary = str(settings.get("primary") or "")
     known = [name for name in COLUMNS if name in differences or name in metrics]
     return Entry(
@@ -94,7 +94,7 @@ def _entry(run: Run, folder: Path) -> Entry:
         address=_address(run.report, folder),
         word=_word(run.path) if sides else "",
         when=_when(run.path, sides),
-        model=name if checkpoint in ("", name) else f"{name} ({checkpoint})",
+        model=model_title(*(str(settings.get(key, "")) for key in ("name", "checkpoint"))),
         data=f"{settings.get('dataset', '')}, {settings.get('format', '')}",
         replies=_replies(differences, metrics),
         state=_state(run),

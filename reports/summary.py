@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from harness.console.markdown import one_line, visible
 from harness.types import ACCURACY_STRICT, Completion, Evaluation
+from reports.rows import model_title, problems_of
 
 LONGEST, MOST_LINES = 800, 12
 INDENT = "    "
@@ -24,12 +25,11 @@ def about(side: Evaluation) -> str:
     """Model, problems, replies per problem, engine and device of a side; what an older version did not record is
     left out."""
     settings, known = side.settings, side.provenance
-    name, checkpoint = settings.get("name", ""), settings.get("checkpoint", "")
-    problems = len({each.problem_id for each in side.completions})
+    problems = problems_of(side)
     replies = len(side.completions) // max(problems, 1)
     engine = " on ".join(filter(None, (known.get("engine"), known.get("device"))))
     parts = (
-        f"Model {name}" + (f" ({checkpoint})" if checkpoint not in ("", name) else ""),
+        f"Model {model_title(settings.get('name', ''), settings.get('checkpoint', ''))}",
         f"{problems:,} problems of {settings.get('dataset', 'an unnamed dataset')}",
         f"{replies:,} replies each" if replies > 1 else "one reply each",
         engine,
