@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ Server = TypeVar("Server", bound=ThreadingHTTPServer)
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_lm_eval = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed here: tox -e lm-eval")
 # Secrets that nobody may find again: test_secrets.py looks for them.
 PLANTED = {
@@ -41,6 +43,31 @@ PLANTED = {
     "WANDB_API_KEY": "wandb0planted0wandb0planted0wandb0planted0",
     "SWANLAB_API_KEY": "swan0planted0swan0planted",
 }
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real Chromium; without one its tests are skipped."""
+    if CHROMIUM is None or find_spec("playwright") is None:
+        pytest.skip("no Chromium here: install Debian's package chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def watched_page(browser, width: int) -> Iterator:
+    """An empty page that keeps what it asks for and what goes wrong on it in `seen`."""
+    opened = browser.new_page(viewport={"width": width, "height": 900})
+    opened.seen = []
+    opened.on("request", lambda request: opened.seen.append(request.url))
+    opened.on("pageerror", lambda error: opened.seen.append(f"error: {error}"))
+    opened.on("console", lambda message: opened.seen.append(f"console: {message.text}"))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ import random
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
-from conftest import write_jsonl
+from conftest import watched_page, write_jsonl
 from hostile import TEXTS
 
 from harness.statistics.compare import metrics_of
@@ -19,33 +18,14 @@ from harness.storage.files import write_json
 from harness.types import Completion, Evaluation, Score
 from reports import explorer
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = {name: TEXTS[name] for name in list(TEXTS)[:7]}
 LAYOUT = "<start_working_out>\n{}\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None or find_spec("playwright") is None:
-        pytest.skip("no Chromium here: install Debian's package chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def page(browser):
-    """A page that keeps what it asks for and what goes wrong on it in `seen`."""
-    opened = browser.new_page(viewport={"width": 1100, "height": 900})
-    opened.seen = []
-    opened.on("request", lambda request: opened.seen.append(request.url))
-    opened.on("pageerror", lambda error: opened.seen.append(f"error: {error}"))
-    opened.on("console", lambda message: opened.seen.append(f"console: {message.text}"))
-    yield opened
-    opened.close()
+    with watched_page(browser, 1100) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

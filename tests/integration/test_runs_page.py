@@ -3,45 +3,27 @@
 import os
 import shlex
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from conftest import watched_page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 STORED = Path(__file__).parent.parent / "unit" / "run-0.1"
 NAMES = ("a", 'it\'s "quoted" $(id) <b>x</b>', "n" * 120)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None or find_spec("playwright") is None:
-        pytest.skip("no Chromium here: install Debian's package chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def page(browser, harness, tmp_path):
-    """The page of three runs; what it asks for and what goes wrong on it is in `seen`."""
+    """The page of three runs."""
     for day, name in enumerate(NAMES, start=1):
         shutil.copytree(STORED, tmp_path / "runs" / name)
         os.utime(tmp_path / "runs" / name / "after/completions.jsonl", (day * 86_400, day * 86_400))
     done = harness("view")
     assert done.stdout == "page: runs/index.html\n"
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.seen = []
-    opened.on("request", lambda request: opened.seen.append(request.url))
-    opened.on("pageerror", lambda error: opened.seen.append(f"error: {error}"))
-    opened.on("console", lambda message: opened.seen.append(f"console: {message.text}"))
-    opened.address = (tmp_path / "runs/index.html").as_uri()
-    opened.goto(opened.address)
-    yield opened
-    opened.close()
+    with watched_page(browser, 1280) as opened:
+        opened.address = (tmp_path / "runs/index.html").as_uri()
+        opened.goto(opened.address)
+        yield opened
 
 
 def test_it_asks_nobody(page):

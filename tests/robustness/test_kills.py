@@ -42,8 +42,8 @@ def test_killed_once_in_every_stage_it_ends_as_if_left_alone(tmp_path):
     assert found["kills"] == dict.fromkeys(STAGES, 1)
     assert 0 < found["of the command alone"] < 5
     assert found["journals that lost a line"] == 0
-    # A batch that a kill cut short, here of two replies, is generated again as a whole.
-    assert found["journalled replies drawn again"] <= 5
+    # A batch that a kill cut short, here of two replies on either side, is generated again as a whole.
+    assert found["journalled replies drawn again"] <= 2
     assert found["files that differ"] == []
 
 
