@@ -292,9 +292,11 @@ def test_precision_on_a_gpu(monkeypatch, weights, given, has_bfloat16, expected,
     ],
 )
 def test_graphs_of_a_users_own_stand_beside_none_of_ours(monkeypatch, given, sizes_of_ours):
+    import torch
+
     from harness.engines import Setup, vllm_settings
 
-    card = SimpleNamespace(get_device_total_memory=lambda: 2**37, supported_dtypes=[])
+    card = SimpleNamespace(get_device_total_memory=lambda: 2**37, supported_dtypes=[torch.bfloat16])
     monkeypatch.setattr(vllm_settings, "ON_GPU", True)
     monkeypatch.setattr(vllm_settings, "current_platform", card)
     settings = vllm_settings.settings_of(Setup("embedded", None, given, 0))
