@@ -2,11 +2,13 @@
 
 import ast
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,31 @@ def test_gate(examples, command):
         assert code == 0, f"{line}: {said}"
     assert "harness gate: holds" in (examples / "summary.md").read_text()
     assert (examples / "gate.xml").is_file()
+
+
+def test_a_job_of_slurm_goes_back_into_the_queue_and_then_on(examples, tmp_path):
+    """The scheduler is a stand-in: SIGTERM to the job's shell, and an scontrol that writes down what it is asked."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    asked = tmp_path / "asked"
+    (programs / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    (programs / "scontrol").chmod(0o755)
+    ((sbatch, file),) = commands_of("slurm.sbatch")
+    assert sbatch == "sbatch"
+    options = "--limit 40 --engine-arg batch_size=2 --set steps=2 --set prompts_per_step=4 --set generations=4"
+    job = {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "MODEL": "tiny", "RUN": "queued",
+           "OPTIONS": f"{options} --set eval_every=0"}  # fmt: skip
+    replies = examples / "queued" / "before" / "completions.jsonl"
+    with subprocess.Popen(["bash", file], env=os.environ | job, start_new_session=True) as shell:
+        while not (replies.is_file() and replies.read_text()):
+            time.sleep(0.05)
+            assert shell.poll() is None
+        shell.terminate()
+        assert shell.wait() == 0
+    assert asked.read_text() == "requeue 7\n"
+    kept = replies.read_text().splitlines()
+    assert kept
+    subprocess.run(["bash", file], env=os.environ | job, check=True)
+    assert replies.read_text().splitlines()[: len(kept)] == kept
+    assert (examples / "queued" / "report" / "index.html").is_file()
+    assert asked.read_text() == "requeue 7\n"
