@@ -16,6 +16,7 @@ import yaml
 
 import harness as package
 
+ROOT = Path(__file__).parents[2]
 EXAMPLES = Path(package.__file__).parent / "examples"
 ROW = re.compile(r"\| \[(.+?)\]\(\1\) \| .+ \| (.+) \|")
 ROWS = dict(ROW.findall((EXAMPLES / "README.md").read_text(encoding="utf-8")))
@@ -177,3 +178,17 @@ def test_a_job_of_slurm_goes_back_into_the_queue_and_then_on(examples, tmp_path)
     assert replies.read_text().splitlines()[: len(kept)] == kept
     assert (examples / "queued" / "report" / "index.html").is_file()
     assert asked.read_text() == "requeue 7\n"
+
+
+def test_the_hook_of_pre_commit_checks_the_rewards(examples, command):
+    page = (examples / "README.md").read_text(encoding="utf-8")
+    config = yaml.safe_load("\n".join(re.findall(r"^    (repos:| +\S.*)$", page, re.MULTILINE)))
+    (used,) = config["repos"][0]["hooks"]
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    assert used["id"] == hook["id"]
+    _, *words = hook["entry"].split()
+    code, said = command(*words, *used["args"])
+    assert code == 0, said
+    changed = (examples / "own_reward.py").read_text(encoding="utf-8").replace("2.0 if", "3.0 if")
+    (examples / "own_reward.py").write_text(changed, encoding="utf-8")
+    assert command(*words, *used["args"])[0] == 1
