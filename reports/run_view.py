@@ -17,7 +17,7 @@ from harness.storage.files import read_steps
 from harness.storage.run_folder import TRAINING_FILES, Run
 from harness.storage.schema import EffectiveConfig, ExtraTaskMeans, Rollout
 from harness.storage.validation import LARGEST_NUMBER
-from harness.types import ACCURACY_STRICT, Difference, Evaluation, MetricValue, stopped_early
+from harness.types import ACCURACY_STRICT, DESCRIBED, Difference, Evaluation, MetricValue, stopped_early
 from reports import explorer, first_screen, notes, seed_view
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, sentence
@@ -253,15 +253,17 @@ def _language_note(comparison: dict, target: str) -> str:
     if full is None:
         return "The run has no target language."
     counts, samples = comparison["languages"], comparison["samples"]
-    before, after = (side.get(target, 0) for side in counts.values())
+    (first, of_first), (last, of_last) = counts.items()
     note = (
-        f"Of the first {samples} replies, {before} reason in the target language ({target}) before and {after} after."
+        f"Of the first {samples} replies, {of_first.get(target, 0)} reason in the target language ({target}) {first} "
+        f"and {of_last.get(target, 0)} {last}."
     )
-    if full["delta"] is not None:
-        show = definition_of("language_ratio").show
+    if full["delta"] is not None and full["n_pairs"] > samples:
+        row = row_of("", definition_of("language_ratio"), (), Difference.stored(full))
+        verdict = "" if row.verdict == DESCRIBED else f": {row.verdict}"
         note += (
-            f" {samples} samples are too few to believe a small difference; over all {full['n_pairs']} pairs it is "
-            f"{show(full['before'])} before and {show(full['after'])} after: {full['verdict']}."
+            f" {samples} samples are too few to believe a small difference; over all {full['n_pairs']} pairs the share "
+            f"is {row.pair_means[0]} {first} and {row.pair_means[1]} {last}{verdict}."
         )
     return note
 
