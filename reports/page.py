@@ -14,7 +14,17 @@ from harness.metric_definitions import definition_of
 from harness.storage.files import write_bytes, write_text
 from harness.storage.run_folder import Run
 from harness.types import Comparison, Evaluation
-from reports import comparison_view, explorer, history, index_view, plots, run_view, summary, training_plots
+from reports import (
+    comparison_view,
+    explorer,
+    history,
+    index_view,
+    plots,
+    run_view,
+    summary,
+    training_plots,
+    training_view,
+)
 from reports.comparison_view import ComparisonView
 from reports.index_view import IndexView
 from reports.plots import Plot
@@ -37,7 +47,6 @@ def _script(text: str) -> dict[str, str]:
 
 
 TEMPLATES.globals |= {
-    **_script(explorer.SCRIPT),
     "definition_of": definition_of,
     "about": summary.about,
     "sample_replies": summary.sample_replies,
@@ -48,7 +57,8 @@ TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line, "code": summary.
 def write_report(run: Run, sides: Sequence[Evaluation]) -> None:
     """Write a run's report/ from its scored sides."""
     view = run_view.build(run, sides)
-    _write(run.path / "report", "report", view, _plots_of_run(view))
+    script = f"{explorer.SCRIPT}\n{training_view.SCRIPT}" if view.training else explorer.SCRIPT
+    _write(run.path / "report", "report", view, _plots_of_run(view), script)
 
 
 def write_comparison(
@@ -63,7 +73,7 @@ def write_comparison(
     `ranked` are the same sides over the problems that all of them have.
     """
     view = comparison_view.build(sides, ranked, comparisons, command)
-    _write(folder, "comparison", view, _plots_of_comparison(view))
+    _write(folder, "comparison", view, _plots_of_comparison(view), explorer.SCRIPT)
 
 
 def write_index(file: Path, view: IndexView) -> None:
@@ -72,12 +82,12 @@ def write_index(file: Path, view: IndexView) -> None:
     write_text(file, template.render(view=view, size=size, height=history.height, **_script(index_view.SCRIPT)))
 
 
-def _write(folder: Path, template: str, view: Any, figures: Sequence[Plot]) -> None:
+def _write(folder: Path, template: str, view: Any, figures: Sequence[Plot], script: str) -> None:
     by_name = {plot.name: plot for plot in figures}
     for plot in figures:
         write_bytes(folder / "plots" / f"{plot.name}.png", plot.png)
     svg = {name: Markup(plot.svg) for name, plot in by_name.items()}
-    page = TEMPLATES.get_template(f"{template}.html").render(view=view, plots=by_name, svg=svg)
+    page = TEMPLATES.get_template(f"{template}.html").render(view=view, plots=by_name, svg=svg, **_script(script))
     write_text(folder / "index.html", page)
     write_text(folder / "report.md", TEMPLATES.get_template(f"{template}.md").render(view=view, plots=by_name))
 
@@ -93,7 +103,7 @@ def _plots_of_run(view: View) -> list[Plot]:
     if view.languages:
         made.append(training_plots.language_bars(view.languages, view.samples))
     if view.training:
-        made.append(training_plots.training_curves(view.training.log, view.training.probes))
+        made.append(training_plots.training_curves(view.training.panels, view.training.logged))
     return made
 
 

@@ -19,6 +19,7 @@ from harness.statistics.compare import compare_each
 from harness.storage.files import read_json, write_json
 from harness.storage.run_folder import Run
 from reports import comparison_view, page, plots, run_view, training_plots
+from reports.training_view import panels_of
 from train.export import Export
 from train.export.card import model_card
 
@@ -162,7 +163,8 @@ def named(template: str, view, text: str):
 def rendered(template: str, suffix: str, view, figures, text: str) -> str:
     svg = {name: page.Markup(plot.svg) for name, plot in figures.items()}
     given = named(template, view, text)
-    made = page.TEMPLATES.get_template(f"{template}.{suffix}").render(view=given, plots=figures, svg=svg)
+    script = page._script("")
+    made = page.TEMPLATES.get_template(f"{template}.{suffix}").render(view=given, plots=figures, svg=svg, **script)
     return made.encode("utf-8", "replace").decode()
 
 
@@ -210,7 +212,7 @@ def test_plots_take_every_name(run):
         plots.standings([replace(sides[0], name=text) for text in texts], "accuracy_strict"),
         plots.metric_bars({"before": {f"pass@{text}": metrics["accuracy_strict"] for text in texts}}),
         training_plots.language_bars({"before": dict.fromkeys(texts, 3)}, 20),
-        training_plots.training_curves(log, ()),
+        training_plots.training_curves(panels_of(log, ()), 1),
     ]
     for plot in drawn:
         elements = ElementTree.fromstring(plot.svg).iter()
