@@ -5,9 +5,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harness.errors import UserError, cause
-from harness.models import chat, gguf, model_files
-from harness.models.checkpoints import gguf_file, go_offline_without_network, locate, model_config
+from harness.errors import UserError
+from harness.models import chat, gguf, hub, model_files
+from harness.models.checkpoints import gguf_file, locate, model_config
 
 NO_SWITCHES: Mapping[str, Any] = MappingProxyType({})
 # Weights that torch has pickled.
@@ -97,7 +97,7 @@ def check_hub(checkpoint: str, trust: bool = False, quiet: bool = False) -> None
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    go_offline_without_network()
+    hub.prepare()
     try:
         hf_hub_download(checkpoint, "config.json")
     except GatedRepoError as error:
@@ -105,10 +105,7 @@ def check_hub(checkpoint: str, trust: bool = False, quiet: bool = False) -> None
             f"--model {checkpoint}: gated: accept its licence on its page of the hub, then set HF_TOKEN to your token"
         ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"--model {checkpoint}: cannot download it ({cause(error, 120)}): set HF_ENDPOINT to a mirror, or give a "
-            "downloaded folder"
-        ) from error
+        raise hub.no_download(f"--model {checkpoint}", error, "give a downloaded folder") from error
     check_code(checkpoint, trust)
     if _is_on_hub(checkpoint, ADAPTER_CONFIG, unknown=False):
         raise holds_adapter(checkpoint)
