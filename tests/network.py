@@ -5,7 +5,7 @@ import json
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 COMMIT = "0" * 40
 
@@ -35,8 +35,8 @@ class _Answers(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def answer_json(self, content: object) -> None:
-        self.answer(200, json.dumps(content).encode(), Content_Type="application/json")
+    def answer_json(self, content: object, status: int = 200) -> None:
+        self.answer(status, json.dumps(content).encode(), Content_Type="application/json")
 
     def log_message(self, *_: object) -> None:
         pass
@@ -109,3 +109,37 @@ class _Forwards(_Answers):
     def _forward(self, status: int, headers: dict[str, str], body: bytes) -> None:
         kept = {name: value for name, value in headers.items() if name not in ("Date", "Server", "Connection")}
         self.answer(status, body, **kept)
+
+
+class ModelScope(ThreadingHTTPServer):
+    """As much of ModelScope as its own package asks for in downloads; `models` and `datasets` are folders by ids."""
+
+    def __init__(self, models: dict[str, Path], datasets: dict[str, Path]):
+        super().__init__(("127.0.0.1", 0), _ModelScopeAnswers)
+        self.folders = {f"models/{name}": folder for name, folder in models.items()}
+        self.folders |= {f"datasets/{name}": folder for name, folder in datasets.items()}
+        self.seen: list[str] = []
+
+
+class _ModelScopeAnswers(_Answers):
+    def do_GET(self) -> None:
+        asked = urlsplit(self.path)
+        path = asked.path.removeprefix("/api/v1/")
+        self.server.seen.append(path)
+        name, _, rest = path.partition("/repo")
+        folder = self.server.folders.get(name)
+        if folder is None:
+            return self.answer_json({"Code": 404, "Success": False, "Message": "not found", "Data": None}, status=404)
+        if rest:
+            rows = [_row_of(folder, file) for file in files_of(folder)]
+            return self.answer_json({"Code": 200, "Success": True, "Data": {"Files": rows}})
+        return self.answer(200, (folder / parse_qs(asked.query)["FilePath"][0]).read_bytes())
+
+    do_HEAD = do_GET
+
+
+def _row_of(folder: Path, file: str) -> dict[str, object]:
+    """A file as ModelScope lists it."""
+    body = (folder / file).read_bytes()
+    sha = hashlib.sha256(body).hexdigest()
+    return {"Path": file, "Name": Path(file).name, "Type": "blob", "Size": len(body), "Sha256": sha}

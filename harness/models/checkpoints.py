@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import EMBEDDED
-from harness.models import gguf
+from harness.models import gguf, modelscope
 from harness.storage.files import cached_sha256
 
 
 def locate(checkpoint: str, quiet: bool = False) -> str:
-    """The folder or hub id that transformers loads. A GGUF file is dequantized into a folder first, once."""
+    """The folder or hub id that transformers loads. A GGUF file is dequantized into a folder first, once.
+
+    What comes from ModelScope and is not here yet has no folder: checkpoint_checks.check_hub downloads it.
+    """
     if checkpoint == EMBEDDED:
         return str(resources.files("baselines") / "tiny" / "model")
+    if repository := modelscope.id_of(checkpoint):
+        return str(modelscope.folder_here(repository) or checkpoint)
     file = gguf_file(checkpoint)
     return str(gguf.converted(file, quiet)) if file else checkpoint
 
@@ -31,6 +36,8 @@ def folder_here(checkpoint: str) -> Path | None:
 
     A GGUF file that was never used has none yet.
     """
+    if repository := modelscope.id_of(checkpoint):
+        return modelscope.folder_here(repository)
     if (file := gguf_file(checkpoint)) and not gguf.is_converted(file):
         return None
     folder = Path(locate(checkpoint))

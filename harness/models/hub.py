@@ -80,7 +80,9 @@ def refuse_unusable_proxies(module: str = "socksio", package: str = "httpx[socks
         variable, proxy = _variable(scheme), _split(proxies[scheme])
         _refuse_wrong(variable, proxy)
         if proxy.scheme.startswith("socks") and find_spec(module) is None:
-            raise UserError(f"{variable}: a SOCKS proxy needs {module}: pip install '{package}', or name an HTTP proxy")
+            raise UserError(
+                f"{variable}: a SOCKS proxy needs the module {module}: pip install '{package}', or name an HTTP proxy"
+            )
 
 
 def _endpoint() -> SplitResult:

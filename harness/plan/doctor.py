@@ -12,7 +12,7 @@ from harness.errors import UserError
 from harness.models import checkpoints, hub
 
 NEEDED = ("torch", "transformers", "trl", "peft", "datasets", "langid", "math-verify", "matplotlib")
-EXTRAS = {"vllm": "gpu", "unsloth": "gpu", "swanlab": "swanlab"}
+EXTRAS = {"vllm": "gpu", "unsloth": "gpu", "modelscope": "modelscope", "swanlab": "swanlab"}
 FREE_DISK_GB = 2
 
 

@@ -54,7 +54,7 @@ def test_a_proxy_is_the_only_way(harness, hub, tmp_path):
 
 
 DOWNLOAD = ("eval", "--recipe", "tiny", "--model", "me/tiny")
-SOCKS = "a SOCKS proxy needs socksio: pip install 'httpx[socks]', or name an HTTP proxy"
+SOCKS = "a SOCKS proxy needs the module socksio: pip install 'httpx[socks]', or name an HTTP proxy"
 NO_ADDRESS = "not an address that can be asked: write it as"
 REFUSED = [
     (DOWNLOAD, {"HF_ENDPOINT": f"http://{NOBODY}"},

@@ -47,7 +47,9 @@ def test_a_socks_proxy_for_anything_is_refused(monkeypatch):
     """The library builds its way through every proxy first, whatever it asks for."""
     monkeypatch.setenv("HTTP_PROXY", "socks5://127.0.0.1:1080")
     monkeypatch.setenv("NO_PROXY", "hf-mirror.com")
-    with pytest.raises(UserError, match=r"^HTTP_PROXY: a SOCKS proxy needs no_such_module: pip install 'x\[y\]'"):
+    with pytest.raises(
+        UserError, match=r"^HTTP_PROXY: a SOCKS proxy needs the module no_such_module: pip install 'x\[y\]'"
+    ):
         hub.refuse_unusable_proxies("no_such_module", "x[y]")
     hub.refuse_unusable_proxies("json", "x[y]")
     monkeypatch.setenv("NO_PROXY", "*")
