@@ -103,7 +103,7 @@ class Configuration(BaseModel):
     also_tasks: str | None = Field(None, description="a folder of your own lm-eval tasks")
     also_limit: int | None = Field(None, ge=1, description="at most so many documents per task")
     also_chat_template: bool = Field(False, description="whether those tasks' prompts go through the chat template")
-    tracker: Literal["none", "swanlab", "wandb", "tensorboard", "trackio"] = Field(
+    tracker: Literal["none", "swanlab", "wandb", "mlflow", "tensorboard", "trackio"] = Field(
         "none", description="where the curves of the training are shown too"
     )
 

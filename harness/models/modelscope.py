@@ -1,5 +1,6 @@
 """ModelScope instead of the hub: its ids, and the folders into which its own package downloads."""
 
+import functools
 import logging
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,6 +41,7 @@ def folder_here(repository: str, kind: str = MODEL) -> Path | None:
         return None
 
 
+@functools.cache
 def download(repository: str, kind: str, files: tuple[str, ...]) -> Path:
     """Download what lacks of a repository's files, given by patterns, and compare the others with their hashes.
 
