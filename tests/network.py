@@ -106,6 +106,10 @@ class _Forwards(_Answers):
 
     do_HEAD = do_POST = do_GET
 
+    def do_CONNECT(self) -> None:
+        self.server.seen.append(self.path)
+        self.answer(501)
+
     def _forward(self, status: int, headers: dict[str, str], body: bytes) -> None:
         kept = {name: value for name, value in headers.items() if name not in ("Date", "Server", "Connection")}
         self.answer(status, body, **kept)

@@ -50,6 +50,8 @@ def test_a_proxy_is_the_only_way(harness, hub, tmp_path):
         done = harness(*EVAL, HF_ENDPOINT=BEHIND_THE_PROXY, ALL_PROXY=address(proxy))
     assert done.returncode == 0, done.stderr
     assert BEHIND_THE_PROXY in proxy.seen
+    # Nobody else is asked: not who counts the uses of a dataset.
+    assert [host for host in proxy.seen if not host.endswith("hub.invalid")] == []
     assert len((tmp_path / "r/before/completions.jsonl").read_text().splitlines()) == 3
 
 
