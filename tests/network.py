@@ -22,6 +22,8 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _HubAnswers)
         self.folders = models | {f"datasets/{name}": folder for name, folder in datasets.items()}
         self.seen: list[str] = []
+        # A file that is there and cannot be had, as where only the hub's storage is blocked.
+        self.blocked = ""
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -52,7 +54,11 @@ class _HubAnswers(_Answers):
         if name is None:
             return self.answer(404, X_Error_Code="RepoNotFound")
         folder, rest = self.server.folders[name], path.removeprefix(name).removeprefix("/")
-        return self._about(name, folder, rest) if about else self._file(folder / "/".join(rest.split("/")[2:]))
+        if about:
+            return self._about(name, folder, rest)
+        if self.command == "GET" and rest.endswith(self.server.blocked or "/"):
+            return self.answer(403)
+        return self._file(folder / "/".join(rest.split("/")[2:]))
 
     do_HEAD = do_GET
 

@@ -53,8 +53,12 @@ def no_download(what: str, error: object, otherwise: str) -> UserError:
     from huggingface_hub import constants
 
     why = "no connection, or HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else cause(error, 120)
-    another = "another mirror" if os.environ.get(MIRROR) else "a mirror"
-    return UserError(f"{what}: cannot download it from {where()} ({why}): set {MIRROR} to {another}, or {otherwise}")
+    return UserError(f"{what}: cannot download it from {where()} ({why}): {fix(otherwise)}")
+
+
+def fix(otherwise: str) -> str:
+    """What to do about a failed download."""
+    return f"set {MIRROR} to {'another' if os.environ.get(MIRROR) else 'a'} mirror, or {otherwise}"
 
 
 def proxy_of(url: SplitResult) -> tuple[str, SplitResult] | None:

@@ -87,6 +87,15 @@ def test_no_way_is_a_line(harness, words, environment, said):
     assert (done.returncode, done.stderr) == (2, f"harness: {said}\n")
 
 
+def test_weights_that_stop_on_the_way_are_a_line_with_the_mirror(harness, hub):
+    hub.blocked = "model.safetensors"
+    done = harness(*EVAL, HF_ENDPOINT=address(hub))
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"harness: me/tiny: cannot be loaded from {address(hub)} (HF_ENDPOINT) (")
+    assert last.endswith("): set HF_ENDPOINT to another mirror, or give --model a downloaded folder")
+
+
 def test_a_proxy_of_any_kind_harms_no_run_without_the_network(harness):
     done = harness("eval", "--limit", "1", "--set", "max_tokens=4", ALL_PROXY=f"socks5://{NOBODY}")
     assert done.returncode == 0, done.stderr
