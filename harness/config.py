@@ -17,6 +17,8 @@ from harness.parsing.named_formats import DEFAULT_FORMAT, FORMAT_NAMES, FORMATS
 from harness.types import ACCURACY_FLEXIBLE, Sampling
 
 EMBEDDED = "embedded"
+# Before the id of a checkpoint that comes from there.
+MODELSCOPE, FROM_MODELSCOPE = "modelscope", "modelscope:"
 # Placeholders in a chat template that the format fills in.
 DEFAULT_SYSTEM, OPENING_TAG = "HARNESS_DEFAULT_SYSTEM", "HARNESS_OPENING_TAG"
 NOTHING = "none"
@@ -31,7 +33,7 @@ THROUGHPUT_SETTINGS = frozenset(
     }
 )  # fmt: skip
 # Keys that older versions did not have.
-CAME_LATER = ("primary", "stop_early", "training_seed", "training_seeds")
+CAME_LATER = ("hub", "primary", "stop_early", "training_seed", "training_seeds")
 TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_]\w*$")]
 TemplateValue = bool | int | float | str | list[str]
 
@@ -43,6 +45,9 @@ class Configuration(BaseModel):
 
     name: str = Field(description="the first part of the run folder's name")
     checkpoint: str = Field(description=f"'{EMBEDDED}', a local folder, a GGUF file or a hub id")
+    hub: Literal["huggingface", "modelscope"] = Field(
+        "huggingface", description="where ids of checkpoints and datasets are looked up"
+    )
     dataset: str = Field("gsm8k", description="a dataset's name, or a local file or folder")
     data: str | None = Field(None, description="a local copy of a named dataset: file or folder")
     split: str | None = Field(None, description="the split that is evaluated")
@@ -98,7 +103,7 @@ class Configuration(BaseModel):
     also_tasks: str | None = Field(None, description="a folder of your own lm-eval tasks")
     also_limit: int | None = Field(None, ge=1, description="at most so many documents per task")
     also_chat_template: bool = Field(False, description="whether those tasks' prompts go through the chat template")
-    tracker: Literal["none", "swanlab", "wandb", "tensorboard", "trackio"] = Field(
+    tracker: Literal["none", "swanlab", "wandb", "mlflow", "tensorboard", "trackio"] = Field(
         "none", description="where the curves of the training are shown too"
     )
 

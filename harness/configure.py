@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tomllib
 from contextlib import suppress
 from importlib import resources
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.config import Configuration, check
+from harness.config import FROM_MODELSCOPE, MODELSCOPE, Configuration, check
 from harness.errors import UserError, refuse_secrets
 
 RECIPES = resources.files("harness") / "recipes"
 # Keys whose text goes to the model as it is.
 TEXTS = ("system_prompt", "chat_template")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def recipe_names() -> list[str]:
@@ -56,6 +58,9 @@ def configure(model: str | None, recipe: str | None, options: dict[str, Any], se
     values |= {key: value for key, value in options.items() if value is not None}
     values |= _with_files({key: _toml_value(text) for key, text in key_values("--set", settings).items()}, Path())
     refuse_secrets({f"recipe key {key}": str(value) for key, value in values.items()})
+    checkpoint = values.get("checkpoint")
+    if values.get("hub") == MODELSCOPE and HUB_ID.fullmatch(str(checkpoint)) and not os.path.exists(checkpoint):
+        values["checkpoint"] = f"{FROM_MODELSCOPE}{checkpoint}"
     return check(values)
 
 

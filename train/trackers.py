@@ -1,4 +1,4 @@
-"""Trackers that follow a run if its recipe names one: the training's curves, the metrics, the report's plots.
+"""Trackers that follow a run if its recipe names one: the training's curves, metrics, verdicts, the report's plots.
 
 They read the run folder from the process of the command, so that all of it is one run of the tracker's, whichever
 processes trained and evaluated, and whether or not they were killed and continued. tensorboard and trackio are the
@@ -6,8 +6,10 @@ trainer's own (TRAINERS_OWN) and have the curves alone.
 """
 
 import os
+import re
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
@@ -25,13 +27,22 @@ from train.stage import last_checkpoint, step_of
 
 PROJECT = "harness"
 SECONDS_BETWEEN_LOOKS = 2.0
-TRACKERS = {"swanlab": "train.trackers:SwanLab [swanlab]", "wandb": "train.trackers:Wandb [wandb]"}
+# What MLflow takes.
+LONGEST_PARAMETER = 6000
+NOT_IN_MLFLOW_NAMES = re.compile(r"[^/\w.\- ]")
+TRACKERS = {
+    "swanlab": "train.trackers:SwanLab [swanlab]",
+    "wandb": "train.trackers:Wandb [wandb]",
+    "mlflow": "train.trackers:MLflow [mlflow]",
+}
 # Those that the trainer reports to by itself.
 TRAINERS_OWN = {"tensorboard": "tensorboard [tensorboard]", "trackio": "trackio [trackio]"}
 
 
 class SwanLab:
     """SwanLab, offline unless SWANLAB_MODE says cloud or local."""
+
+    fix = "log in there, set SWANLAB_API_KEY, or SWANLAB_MODE=offline"
 
     def __init__(self, run: Run):
         import swanlab
@@ -53,6 +64,9 @@ class SwanLab:
     def log(self, values: dict[str, float], step: int) -> None:
         self.module.log(values, step=step)
 
+    def verdicts(self, verdicts: dict[str, str]) -> None:
+        self.module.log({f"verdict/{name}": self.module.Text(verdict) for name, verdict in verdicts.items()})
+
     def image(self, name: str, path: Path) -> None:
         self.module.log({name: self.module.Image(str(path))})
 
@@ -62,6 +76,8 @@ class SwanLab:
 
 class Wandb:
     """Weights & Biases, offline unless WANDB_MODE says online."""
+
+    fix = "log in there, set WANDB_API_KEY, or WANDB_MODE=offline"
 
     def __init__(self, run: Run):
         import wandb
@@ -83,11 +99,54 @@ class Wandb:
     def log(self, values: dict[str, float], step: int) -> None:
         self.run.log({"step": step} | values)
 
+    def verdicts(self, verdicts: dict[str, str]) -> None:
+        self.run.summary.update({f"verdict/{name}": verdict for name, verdict in verdicts.items()})
+
     def image(self, name: str, path: Path) -> None:
         self.run.log({name: self.module.Image(str(path))})
 
     def close(self) -> None:
         self.run.finish()
+
+
+class MLflow:
+    """MLflow, in files of the run folder unless MLFLOW_TRACKING_URI names a server. A verdict is a tag."""
+
+    fix = "fix MLFLOW_TRACKING_URI, or leave it out to write into the run folder"
+
+    def __init__(self, run: Run):
+        # Its newer versions write files only where this is allowed; a database would need far more packages.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        # By default a server that is down is waited for for minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        import mlflow
+
+        self.entities: ModuleType = mlflow.entities
+        address = os.environ.get("MLFLOW_TRACKING_URI") or (run.path / "tracker").resolve().as_uri()
+        # Not its global run, which each thread has its own of.
+        self.client = mlflow.MlflowClient(tracking_uri=address)
+        experiment = self.client.get_experiment_by_name(PROJECT)
+        number = experiment.experiment_id if experiment else self.client.create_experiment(PROJECT)
+        self.run = self.client.create_run(number, run_name=run.config.folder_name).info.run_id
+        keys = run.record.configuration.items()
+        params = [mlflow.entities.Param(key, str(value)[:LONGEST_PARAMETER]) for key, value in keys]
+        self.client.log_batch(self.run, params=params)
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        now = time.time_ns() // 10**6
+        named = {NOT_IN_MLFLOW_NAMES.sub("", name): value for name, value in values.items()}
+        metrics = [self.entities.Metric(name, value, now, step) for name, value in named.items()]
+        self.client.log_batch(self.run, metrics=metrics)
+
+    def verdicts(self, verdicts: dict[str, str]) -> None:
+        for name, verdict in verdicts.items():
+            self.client.set_tag(self.run, f"verdict/{NOT_IN_MLFLOW_NAMES.sub('', name)}", verdict)
+
+    def image(self, name: str, path: Path) -> None:
+        self.client.log_artifact(self.run, str(path), name.rpartition("/")[0])
+
+    def close(self) -> None:
+        self.client.set_terminated(self.run)
 
 
 @contextmanager
@@ -130,10 +189,7 @@ def _open(name: str, run: Run) -> Any:
     except UserError:
         raise
     except Exception as error:  # theirs have no common class
-        raise UserError(
-            f"tracker {name} does not start ({cause(error)}): log in there, set {name.upper()}_API_KEY, or "
-            f"{name.upper()}_MODE=offline"
-        ) from error
+        raise UserError(f"tracker {name} does not start ({cause(error)}): {kind.fix}") from error
 
 
 @contextmanager
@@ -172,12 +228,17 @@ def _numbers(row: dict) -> Iterator[tuple[str, float]]:
 
 
 def _log_results(run: Run, tracker: Any) -> None:
-    """Log the metrics of every evaluated side, and the report's plots."""
+    """Log the metrics of every evaluated side, how they differ, the verdicts, and the report's plots."""
     last = max((row["step"] for row in read_steps(run.path / "train" / "log.jsonl")), default=0)
     for side in SIDES:
         if run.record.is_done(side):
             metrics = read_json(run.path / side / "metrics.json")
             means = {f"{side}/{name}": each["mean"] for name, each in metrics.items() if each["mean"] is not None}
             tracker.log(means, last)
+    if (run.path / "comparison.json").is_file():
+        metrics = read_json(run.path / "comparison.json")["metrics"]
+        deltas = {name: each["delta"] for name, each in metrics.items() if each["delta"] is not None}
+        tracker.log({f"difference/{name}": delta for name, delta in deltas.items()}, last)
+        tracker.verdicts({name: each["verdict"] for name, each in metrics.items()})
     for plot in sorted((run.path / "report" / "plots").glob("*.png")):
         tracker.image(f"report/{plot.stem}", plot)

@@ -23,10 +23,12 @@ LIBRARY_SETTINGS = {
     "GOMP_SPINCOUNT": "2000",
     # No telemetry, and no pickle on the hub is sent away to be converted to safetensors.
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
     "DO_NOT_TRACK": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "UNSLOTH_DISABLE_STATISTICS": "1",
     "WANDB_ERROR_REPORTING": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "GRADIO_ANALYTICS_ENABLED": "False",
     "DISABLE_SAFETENSORS_CONVERSION": "1",
 }

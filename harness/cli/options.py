@@ -47,6 +47,7 @@ class Option:
 OPTIONS: dict[str, Option] = {
     "model": Option(str, MODEL, "A recipe's name, a checkpoint folder, a GGUF file or a hub id.", "tiny"),
     "recipe": Option(str, MODEL, "The recipe that goes with a folder or id: name or .toml file."),
+    "hub": Option(str, MODEL, "Where ids are looked up: huggingface or modelscope.", "huggingface", "hub"),
     "adapter": Option(str, MODEL, "A LoRA adapter that exists already: a folder, or a served name.", key="adapter"),
     "engine": Option(str, MODEL, "auto, transformers, vllm, openai or scripted.", "auto", "engine"),
     "engine_arg": Option(list[str], MODEL, "key=value for the engine; may be repeated."),

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import registry
-from harness.config import Configuration
+from harness.config import MODELSCOPE, Configuration
 from harness.data import columns, hub_datasets, overlap, splits, word_problems
 from harness.data.hub_datasets import Address
 from harness.data.named_datasets import DATASETS
 from harness.data.splits import ALL, TEST, TRAIN
 from harness.data.tables import SUFFIXES, read_rows
 from harness.errors import UserError
+from harness.models import modelscope
 from harness.parsing import answers
 from harness.types import Dataset, Equality, NearCopies, Problem
 
@@ -66,7 +67,14 @@ def _is_one(config: Configuration) -> bool:
     source = DATASETS.get(config.dataset)
     if config.dataset in DATASETS and (source is None or TEST not in source.splits or not config.data):
         return False
-    if place := address_of(config):
+    place = address_of(config)
+    if place and config.hub == MODELSCOPE:
+        try:
+            parts = splits.look(_from_modelscope(place), place.config)
+        except UserError:  # reading the rows will report it
+            return False
+        return parts.is_one and TEST not in parts.by_split
+    if place:
         try:
             there = hub_datasets.splits(hub_datasets.whole(place))
         except UserError:  # reading the rows will report it; a plan reads none
@@ -179,7 +187,10 @@ def _read(config: Configuration, split: str) -> Dataset:
     place = address_of(config)
     # A dataset for evaluation alone has only its test split, whatever the hub or a file calls it.
     source_split = ALL if source and TRAIN not in source.splits and splits.named(split) == TEST else split
-    if place or (source and not config.data):
+    if config.hub == MODELSCOPE and (place or (source and not config.data)):
+        place = place or Address(source.address, source.config, config.dataset)
+        rows, cut = _local_rows(_from_modelscope(place), place.config, source_split, evaluated)
+    elif place or (source and not config.data):
         place = hub_datasets.whole(place) if place else Address(source.address, source.config, config.dataset)
         rows, cut = _hub_rows(place, list(source.splits.values()) if source else None, source_split, evaluated)
     else:
@@ -214,6 +225,12 @@ def _local_rows(path: Path, config: str | None, split: str, evaluated: str) -> t
             f"{path}: no file of split '{split}' (there is {there}): add {splits.named(split)}.jsonl or the like"
         ) from error
     return [row for name in chosen for file in parts.of(name) for row in read_rows(file)], cut
+
+
+def _from_modelscope(place: Address) -> Path:
+    """The folder with a dataset's files from ModelScope, downloaded."""
+    repository = modelscope.IDS.get(place.address, place.address)
+    return modelscope.download(repository, modelscope.DATASET, tuple(f"*{suffix}" for suffix in SUFFIXES))
 
 
 def _hub_rows(place: Address, names: list[str] | None, split: str, evaluated: str) -> tuple[list[dict], bool]:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from harness.errors import UserError, cause
-from harness.models import checkpoints
+from harness.errors import UserError
+from harness.models import hub
 
 DEFAULT = "default"
 _ID = re.compile(r"(?P<address>[A-Za-z0-9][\w.-]*/[\w.-]+?)(?::(?P<config>[\w.+-]+))?")
@@ -65,7 +65,7 @@ def rows(place: Address, split: str) -> list[dict]:
 @contextmanager
 def _reached(place: Address) -> Iterator[None]:
     """Raise UserError if the hub cannot be reached, or has no such dataset."""
-    checkpoints.go_offline_without_network()
+    hub.prepare()
     import datasets
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
@@ -80,6 +80,4 @@ def _reached(place: Address) -> Iterator[None]:
         # A ValueError is how the library says that an offline machine has no cached copy; a RuntimeError, that a
         # dataset is Python code, which it no longer runs.
         here = "point --data at a local copy (file or folder)" if place.name else "give a downloaded folder"
-        raise UserError(
-            f"{place}: cannot be downloaded ({cause(error, 100)}): set HF_ENDPOINT to a mirror, or {here}"
-        ) from error
+        raise hub.no_download(str(place), error, here) from error

@@ -15,6 +15,7 @@ from typing import Any
 import openai
 
 from harness.errors import UserError, cause
+from harness.models import hub
 
 KEY = "OPENAI_API_KEY"
 CONNECT_SECONDS = 10
@@ -49,6 +50,7 @@ class Server:
         Raises UserError, which ends with `then`, at the first that fails for good, once what had finished before has
         been yielded.
         """
+        hub.refuse_unusable_proxies()
         loop = asyncio.new_event_loop()
         client = openai.AsyncOpenAI(
             base_url=self.base_url,

@@ -21,7 +21,7 @@ from harness.engines.base_weights import evaluation_weights
 from harness.errors import UserError, cause
 from harness.lmeval import OURS, pairing
 from harness.metric_definitions import MetricDefinition
-from harness.models import adapters, checkpoints
+from harness.models import adapters, checkpoints, hub
 from harness.models.precision import dtype_of, gpu_has_bfloat16, model_type
 from harness.stages import BASE, LAST, title_of
 from harness.statistics.compare import metric_of
@@ -149,7 +149,7 @@ def _evaluate(config: Configuration, adapter: str | None) -> tuple[dict[str, Any
     folder, whose name leaves out a vLLM adapter, is not used; tasks that name no temperature are greedy, as vLLM would
     sample them; all documents are taken in their order, as a choice of some would number them anew.
     """
-    checkpoints.go_offline_without_network()
+    hub.prepare()
     from datasets.exceptions import DatasetsError
     from lm_eval import simple_evaluate
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harness.errors import UserError, cause
-from harness.models import chat, gguf, model_files
-from harness.models.checkpoints import gguf_file, go_offline_without_network, locate, model_config
+from harness.errors import UserError
+from harness.models import chat, gguf, hub, model_files, modelscope
+from harness.models.checkpoints import gguf_file, locate, model_config
 
 NO_SWITCHES: Mapping[str, Any] = MappingProxyType({})
 # Weights that torch has pickled.
@@ -30,6 +30,12 @@ def check(
         if folder.is_absolute() or checkpoint.startswith("."):
             raise UserError(f"--model {checkpoint}: no such folder or file: give a checkpoint's folder, or a hub id")
         return
+    _check_folder(folder, checkpoint, trust)
+    template = chat.choose(chat.templates_in(folder), chat_template, f"--model {checkpoint}")
+    chat.refuse_unused(switches, template, checkpoint)
+
+
+def _check_folder(folder: Path, checkpoint: str, trust: bool) -> None:
     if (folder / ADAPTER_CONFIG).exists():
         raise holds_adapter(checkpoint)
     if not (folder / "config.json").is_file():
@@ -37,8 +43,6 @@ def check(
     model_files.check(folder)
     check_code(checkpoint, trust)
     check_weights(folder)
-    template = chat.choose(chat.templates_in(folder), chat_template, f"--model {checkpoint}")
-    chat.refuse_unused(switches, template, checkpoint)
 
 
 def holds_adapter(checkpoint: str) -> UserError:
@@ -90,14 +94,19 @@ def check_whole(file: Path) -> None:
 def check_hub(checkpoint: str, trust: bool = False, quiet: bool = False) -> None:
     """Raise UserError if a hub id cannot be reached, has no safetensors, or needs code that `trust` does not allow.
 
-    Without a network only the hub's cache is asked. A GGUF file is dequantized here.
+    Without a network only the hub's cache is asked. A GGUF file is dequantized here, and what comes from ModelScope is
+    downloaded.
     """
+    if repository := modelscope.id_of(checkpoint):
+        folder = modelscope.download(repository, modelscope.MODEL, modelscope.CHECKPOINT_FILES)
+        _check_folder(folder, checkpoint, trust)
+        return
     if Path(locate(checkpoint, quiet)).is_dir():
         return
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    go_offline_without_network()
+    hub.prepare()
     try:
         hf_hub_download(checkpoint, "config.json")
     except GatedRepoError as error:
@@ -105,10 +114,7 @@ def check_hub(checkpoint: str, trust: bool = False, quiet: bool = False) -> None
             f"--model {checkpoint}: gated: accept its licence on its page of the hub, then set HF_TOKEN to your token"
         ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"--model {checkpoint}: cannot download it ({cause(error, 120)}): set HF_ENDPOINT to a mirror, or give a "
-            "downloaded folder"
-        ) from error
+        raise hub.no_download(f"--model {checkpoint}", error, "give a downloaded folder") from error
     check_code(checkpoint, trust)
     if _is_on_hub(checkpoint, ADAPTER_CONFIG, unknown=False):
         raise holds_adapter(checkpoint)

@@ -1,27 +1,27 @@
 """Where a checkpoint is (the embedded one, a local folder, a GGUF file, the hub), and what its files say about it."""
 
 import json
-import os
-import socket
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from harness.config import EMBEDDED
-from harness.models import gguf
+from harness.models import gguf, modelscope
 from harness.storage.files import cached_sha256
-
-CONNECT_SECONDS = 5
 
 
 def locate(checkpoint: str, quiet: bool = False) -> str:
-    """The folder or hub id that transformers loads. A GGUF file is dequantized into a folder first, once."""
+    """The folder or hub id that transformers loads. A GGUF file is dequantized into a folder first, once.
+
+    What comes from ModelScope and is not here yet has no folder: checkpoint_checks.check_hub downloads it.
+    """
     if checkpoint == EMBEDDED:
         return str(resources.files("baselines") / "tiny" / "model")
+    if repository := modelscope.id_of(checkpoint):
+        return str(modelscope.folder_here(repository) or checkpoint)
     file = gguf_file(checkpoint)
     return str(gguf.converted(file, quiet)) if file else checkpoint
 
@@ -36,6 +36,8 @@ def folder_here(checkpoint: str) -> Path | None:
 
     A GGUF file that was never used has none yet.
     """
+    if repository := modelscope.id_of(checkpoint):
+        return modelscope.folder_here(repository)
     if (file := gguf_file(checkpoint)) and not gguf.is_converted(file):
         return None
     folder = Path(locate(checkpoint))
@@ -47,21 +49,6 @@ def folder_here(checkpoint: str) -> Path | None:
         config = try_to_load_from_cache(checkpoint, "config.json")
         return Path(config).parent if isinstance(config, str) else None
     return None
-
-
-def go_offline_without_network() -> None:
-    """Let the hub's library ask only its cache if the hub cannot be reached, which saves a minute of retries."""
-    if {"HTTPS_PROXY", "https_proxy", "HF_HUB_OFFLINE"} & os.environ.keys():
-        return
-    from huggingface_hub import constants
-
-    hub = urlparse(constants.ENDPOINT)
-    port = hub.port or (80 if hub.scheme == "http" else 443)
-    try:
-        socket.create_connection((hub.hostname, port), timeout=CONNECT_SECONDS).close()
-    except OSError:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        constants.HF_HUB_OFFLINE = True
 
 
 def read_json(path: Path) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, cause
-from harness.models import chat, model_files, turn_ends
+from harness.models import chat, hub, model_files, turn_ends
 from harness.models.checkpoint_checks import NO_SWITCHES, needs_trust
 from harness.models.checkpoints import locate, model_config, settings
 from harness.models.faults import lacks_memory, message_of
@@ -33,8 +33,14 @@ def load(loader: Any, checkpoint: str, trust: bool, **arguments: Any) -> Any:
         if not trust and "trust_remote_code" in str(error):
             raise needs_trust(checkpoint) from error
         message = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
-        fix = "give --model a whole checkpoint folder" if Path(where).is_dir() else "give --model a local folder"
-        raise UserError(f"{checkpoint}: cannot be loaded ({cause(message)}): {fix}") from error
+        if Path(where).is_dir():
+            raise UserError(
+                f"{checkpoint}: cannot be loaded ({cause(message)}): give --model a whole checkpoint folder"
+            ) from error
+        raise UserError(
+            f"{checkpoint}: cannot be loaded from {hub.where()} ({cause(message)}): "
+            f"{hub.fix('give --model a downloaded folder')}"
+        ) from error
 
 
 def load_model(checkpoint: str, trust: bool, **arguments: Any) -> Any:

@@ -8,11 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.config import EMBEDDED
-from harness.models import checkpoints
+from harness.errors import UserError
+from harness.models import checkpoints, hub
 from harness.registry import installation
 
 NEEDED = ("torch", "transformers", "trl", "peft", "datasets", "langid", "math-verify", "matplotlib")
-EXTRAS = {"vllm": "gpu", "unsloth": "gpu", "swanlab": "swanlab"}
+EXTRAS = {"vllm": "gpu", "unsloth": "gpu", "modelscope": "modelscope", "swanlab": "swanlab"}
 FREE_DISK_GB = 2
 
 
@@ -32,6 +33,7 @@ def examine() -> list[Finding]:
         *(_package(name, f"pip install {name}", needed=True) for name in NEEDED),
         *(_package(name, installation(f"[{extra}]"), needed=False) for name, extra in EXTRAS.items()),
         _gpu(),
+        _hub(),
         _disk(),
         _embedded_model(),
     ]
@@ -55,6 +57,16 @@ def _gpu() -> Finding:
     return Finding(
         "gpu", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free", False
     )
+
+
+def _hub() -> Finding:
+    try:
+        is_reached, where = hub.answers(), hub.where()
+        hub.refuse_unusable_proxies()
+    except UserError as error:
+        return Finding("hub", False, str(error), False)
+    fix = f"set {hub.MIRROR} to a mirror or HTTPS_PROXY to a proxy, or give downloaded folders"
+    return Finding("hub", is_reached, where if is_reached else f"no connection to {where}: {fix}", False)
 
 
 def _disk() -> Finding:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,7 @@ SMALL = ("--limit=4", "--set=steps=2", "--set=prompts_per_step=2", "--set=genera
 def has_all(records: bytes) -> bool:
     """Whether the curves of training and probes, the metrics of both sides and the plots are in a tracker's file."""
     wanted = ("train/reward", "probe/rewards/accuracy_strict/mean", "before/accuracy_strict", "after/accuracy_strict",
-              "report/training")  # fmt: skip
+              "report/training", "difference/accuracy_strict", "verdict/accuracy_strict")  # fmt: skip
     return [name for name in wanted if name.encode() not in records] == []
 
 
@@ -42,22 +43,44 @@ def test_swanlab_has_curves_metrics_and_plots_in_one_run(job):
     assert len(list((run / "tracker").rglob("*.png"))) == len(list((run / "report/plots").iterdir())) == 5
 
 
-def test_wandb_has_them_too(job, tmp_path):
-    """Following the same run: it logs what is there already, as after a kill."""
-    pytest.importorskip("wandb")
-    shutil.copytree(job[0], tmp_path / "r", ignore=shutil.ignore_patterns("tracker"))
-    record = json.loads((tmp_path / "r/run.json").read_text())
-    record["configuration"]["tracker"] = "wandb"
+def follow_again(run: Path, copy: Path, tracker: str) -> str:
+    """Let another tracker follow a finished run: it logs what is there already, as after a kill. Returns its words."""
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("tracker"))
+    record = json.loads((copy / "run.json").read_text())
+    record["configuration"]["tracker"] = tracker
     record["stages"]["report"]["state"] = "running"
-    (tmp_path / "r/run.json").write_text(json.dumps(record))
+    (copy / "run.json").write_text(json.dumps(record))
     code = "from pathlib import Path; from harness.storage.run_folder import Run; from train.trackers import tracked\n"
-    code += f"with tracked(Run(Path({str(tmp_path / 'r')!r})), ['report']): pass"
+    code += f"with tracked(Run(Path({str(copy)!r})), ['report']): pass"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert "ignored" not in done.stderr
+    return done.stderr
+
+
+def test_wandb_has_them_too(job, tmp_path):
+    pytest.importorskip("wandb")
+    said = follow_again(job[0], tmp_path / "r", "wandb")
+    assert "ignored" not in said
     (kept,) = (tmp_path / "r/tracker").rglob("run-*.wandb")
     assert has_all(kept.read_bytes())
     assert len(list((tmp_path / "r/tracker").rglob("*.png"))) == 5
+
+
+def test_mlflow_has_them_in_its_files(job, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    assert "mlflow" not in follow_again(job[0], tmp_path / "r", "mlflow")
+    client = mlflow.MlflowClient(tracking_uri=(tmp_path / "r/tracker").as_uri())
+    (run,) = client.search_runs([client.get_experiment_by_name("harness").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "train/reward")] == [1, 2]
+    comparison = json.loads((tmp_path / "r/comparison.json").read_text())["metrics"]
+    verdicts = {name: value for name, value in run.data.tags.items() if name.startswith("verdict/")}
+    assert verdicts.items() >= {("verdict/accuracy_strict", comparison["accuracy_strict"]["verdict"])}
+    assert len(verdicts) == len(comparison)
+    assert run.data.metrics["difference/accuracy_strict"] == comparison["accuracy_strict"]["delta"]
+    assert run.data.params["steps"] == "2"
+    assert len(list((tmp_path / "r/tracker").rglob("report/*.png"))) == 5
 
 
 def test_tensorboard_has_the_curves(harness, tmp_path):
@@ -86,6 +109,17 @@ def test_a_tracker_without_a_login_is_asked_for_in_a_line(harness):
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert "tracker wandb does not start" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_mlflow_server_that_is_down_is_named_in_a_line(harness):
+    pytest.importorskip("mlflow")
+    done = harness(
+        "train", *SMALL[:-1], "--set", "tracker=mlflow", "--output", "r", MLFLOW_TRACKING_URI="http://127.0.0.1:9"
+    )
+    assert done.returncode == 2, done.stderr
+    assert "tracker mlflow does not start" in done.stderr.splitlines()[-1]
+    assert "fix MLFLOW_TRACKING_URI" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 

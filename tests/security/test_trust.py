@@ -176,6 +176,7 @@ def test_nobody_is_told_that_a_library_is_used():
     shown += "print({name: os.environ.get(name) for name in cli.LIBRARY_SETTINGS})"
     bare = {name: value for name, value in os.environ.items() if name not in LIBRARY_SETTINGS}
     said = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True, env=bare).stdout
+    assert "'HF_UPDATE_DOWNLOAD_COUNTS': '0'" in said
     for name in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "VLLM_NO_USAGE_STATS", "UNSLOTH_DISABLE_STATISTICS"):
         assert f"'{name}': '1'" in said
     assert "'WANDB_ERROR_REPORTING': 'false'" in said

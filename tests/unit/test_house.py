@@ -28,7 +28,7 @@ FOLDERS = {
     "config": ("types", "registry", "names_elsewhere", "parsing"),
     "configure": ("registry", "config"),
     "storage": ("types", "stages", "config", "version", "metric_definitions"),
-    "models": ("types", "config", "console", "parsing", "storage"),
+    "models": ("types", "config", "registry", "console", "parsing", "storage"),
     "data": ("types", "stages", "config", "registry", "parsing", "storage", "models"),
     "rewards": ("types", "registry", "parsing", "storage", "data"),
     "engines": ("types", "config", "registry", "processes", "storage", "models", "data"),

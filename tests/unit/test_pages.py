@@ -13,7 +13,7 @@ MOST_LINES = 150
 HIDDEN = ("build", "dist", "runs")
 PAGES = sorted(
     page
-    for pattern in ("README*.md", "READING.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+    for pattern in ("README*.md", "READING.md", "ECOSYSTEM.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
     for page in ROOT.rglob(pattern)
     if not page.relative_to(ROOT).parts[0].startswith((".", *HIDDEN))
 )

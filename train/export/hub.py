@@ -8,10 +8,12 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from harness.errors import UserError, cause
+from harness.models import hub
 
 
 def token_for(repo: str) -> str:
     """The token from HF_TOKEN or the hub's login. Raises UserError if there is none, or `repo` is no id."""
+    hub.refuse_unusable_proxies()
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
