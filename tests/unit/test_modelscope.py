@@ -39,4 +39,4 @@ def test_every_other_id_is_one_of_ours():
 @pytest.mark.parametrize("words", [("--model", "gemma3-4b"), ("--dataset", "gsm8k")])
 def test_without_its_package_the_fix_is_named(command, words):
     code, said = command("eval", "--recipe", "tiny", "--hub", "modelscope", *words)
-    assert (code, said) == (2, "harness: hub = modelscope needs modelscope: pip install 'harness[modelscope]'\n")
+    assert (code, said) == (2, "harness: hub = modelscope needs modelscope: pip install 'grpo-harness[modelscope]'\n")
