@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from markupsafe import Markup
 
 from harness.console.markdown import escaped, one_line, visible
@@ -14,7 +14,7 @@ from harness.metric_definitions import definition_of
 from harness.storage.files import write_bytes, write_text
 from harness.storage.run_folder import Run
 from harness.types import Comparison, Evaluation
-from reports import comparison_view, explorer, history, index_view, plots, run_view, summary, training_plots
+from reports import comparison_view, explorer, history, index_view, plots, run_view, summary, texts, training_plots
 from reports.comparison_view import ComparisonView
 from reports.index_view import IndexView
 from reports.plots import Plot
@@ -33,16 +33,22 @@ TEMPLATES = Environment(
 
 def _script(text: str) -> dict[str, str]:
     """A page's one inline script, and the hash by which its content security policy allows it."""
+    text = f'"use strict";\nconst TEXTS = {texts.for_script()};\n{text}'
     return {"script": Markup(text), "script_sha": base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}
 
 
+@pass_context  # or jinja2 would keep the first language's texts in the compiled template
+def _translated(_: Any, text: str) -> str:
+    return texts.t(text)
+
+
 TEMPLATES.globals |= {
-    **_script(explorer.SCRIPT),
+    "html_language": texts.html_language,
     "definition_of": definition_of,
     "about": summary.about,
     "sample_replies": summary.sample_replies,
 }
-TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line, "code": summary.code}
+TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line, "code": summary.code, "t": _translated}
 
 
 def write_report(run: Run, sides: Sequence[Evaluation]) -> None:
@@ -77,7 +83,9 @@ def _write(folder: Path, template: str, view: Any, figures: Sequence[Plot]) -> N
     for plot in figures:
         write_bytes(folder / "plots" / f"{plot.name}.png", plot.png)
     svg = {name: Markup(plot.svg) for name, plot in by_name.items()}
-    page = TEMPLATES.get_template(f"{template}.html").render(view=view, plots=by_name, svg=svg)
+    page = TEMPLATES.get_template(f"{template}.html").render(
+        view=view, plots=by_name, svg=svg, **_script(explorer.SCRIPT)
+    )
     write_text(folder / "index.html", page)
     write_text(folder / "report.md", TEMPLATES.get_template(f"{template}.md").render(view=view, plots=by_name))
 

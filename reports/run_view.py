@@ -130,7 +130,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     split = gain(sides[0], sides[-1]) if len(sides) > 1 else None
     primary, stopped = config.primary or ACCURACY_STRICT, stopped_early(sides[-1].provenance)
     return View(
-        title=f"{config.name} on {config.dataset}, {config.format}",
+        title=f"{config.name}: {config.dataset}, {config.format}",
         lines=headline.lines(differences, split.as_shares() if split else None)
         if differences
         else headline.lines_of_one(sides[0].metrics),

@@ -32,19 +32,22 @@ Say = Callable[[str], None]
 Lane = Generator[subprocess.Popen, None, int]
 
 
-def run_stages(run: Run, names: list[str], quiet: bool, say: Say, seen: Sequence[str] | None = None) -> int:
+def run_stages(
+    run: Run, names: list[str], quiet: bool, say: Say, seen: Sequence[str] | None = None, lang: str = ""
+) -> int:
     """Run the stages that are not done yet; 0, or the exit code of one that failed, which has printed why.
 
-    `seen` are the names of the GPUs, None: those of this machine.
+    `seen` are the names of the GPUs, None: those of this machine. `lang` is the language of the page.
     """
+    flags = [*(["--quiet"] if quiet else []), *([f"--lang={lang}"] if lang else [])]
     base, training = _base_and_training(run, names)
     lanes = gpus_side_by_side(run.config, seen) if base and training else None
     if lanes is None:
-        return _finish(_lane(run, names, quiet, say))
+        return _finish(_lane(run, names, flags, say))
     for_base, for_training = lanes
     say(f"{' and '.join(STAGES[name].title for name in base)}: beside the training, on {_named(for_base)}")
-    code = _finish(_lane(run, base, quiet, say, for_base, beside=True), _lane(run, training, quiet, say, for_training))
-    return code or _finish(_lane(run, [name for name in names if name not in (*base, *training)], quiet, say))
+    code = _finish(_lane(run, base, flags, say, for_base, beside=True), _lane(run, training, flags, say, for_training))
+    return code or _finish(_lane(run, [name for name in names if name not in (*base, *training)], flags, say))
 
 
 def gpus_side_by_side(config: Configuration, seen: Sequence[str] | None) -> tuple[list[str], list[str]] | None:
@@ -74,7 +77,12 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _lane(
-    run: Run, names: list[str], quiet: bool, say: Say, seen: Sequence[str] | None = None, beside: bool = False
+    run: Run,
+    names: list[str],
+    flags: Sequence[str],
+    say: Say,
+    seen: Sequence[str] | None = None,
+    beside: bool = False,
 ) -> Lane:
     """Stages one after the other, on the GPUs `seen`; what those that run `beside` others print comes at their end."""
     for name in names:
@@ -83,8 +91,7 @@ def _lane(
             say(f"{stage.title}: done already")
             continue
         launcher = launcher_of(run.config) if stage.trains else []
-        command = [*(launcher or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path)]
-        command += ["--quiet"] if quiet else []
+        command = [*(launcher or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path), *flags]
         with tempfile.TemporaryFile("w+", errors="replace") as printed:
             process = _start(command, run, seen, printed if beside else None)
             yield process
