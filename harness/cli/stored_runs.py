@@ -21,17 +21,20 @@ def score(
     rewards: Annotated[
         Path | None, typer.Option("--rewards", help="The run's own Python file of rewards, which is run.")
     ] = None,
+    lang: Lang = ENGLISH,
     json: Json = False,
 ) -> None:
     """Score the stored replies of a run again."""
     from harness.evaluation import training_seeds
     from harness.storage.run_folder import Run
+    from reports import texts
 
     run = Run.open(folder)
     run.lock()
     _refuse_unnamed_code(run, rewards)
-    for each in (*training_seeds.finished(run), run):
-        _score_again(each)
+    with texts.using(lang):
+        for each in (*training_seeds.finished(run), run):
+            _score_again(each)
     show.results(run, json)
 
 
