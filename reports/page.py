@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +82,15 @@ def _write(folder: Path, template: str, view: Any, figures: Sequence[Plot]) -> N
     by_name = {plot.name: plot for plot in figures}
     for plot in figures:
         write_bytes(folder / "plots" / f"{plot.name}.png", plot.png)
+    for file, template_file in (("index.html", f"{template}.html"), ("report.md", f"{template}.md")):
+        write_text(folder / file, rendered(template_file, view, by_name))
+
+
+def rendered(template_file: str, view: Any, by_name: Mapping[str, Plot]) -> str:
+    """The text of a page, with its plots by their names."""
     svg = {name: Markup(plot.svg) for name, plot in by_name.items()}
-    page = TEMPLATES.get_template(f"{template}.html").render(
-        view=view, plots=by_name, svg=svg, **_script(explorer.SCRIPT)
-    )
-    write_text(folder / "index.html", page)
-    write_text(folder / "report.md", TEMPLATES.get_template(f"{template}.md").render(view=view, plots=by_name))
+    template = TEMPLATES.get_template(template_file)
+    return template.render(view=view, plots=by_name, svg=svg, **_script(explorer.SCRIPT))
 
 
 def _plots_of_run(view: View) -> list[Plot]:

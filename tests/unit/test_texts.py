@@ -9,6 +9,7 @@ import fixed_texts
 import pytest
 
 from harness.storage.files import read_json, write_json
+from harness.types import MetricValue
 from reports import plots
 from reports.texts import t, table, using
 
@@ -82,6 +83,20 @@ def test_a_text_is_found_by_what_it_says(text, shown):
     assert t(text) == text
     with using("zh"):
         assert t(text) == shown
+
+
+def test_a_png_stays_english_where_no_font_has_chinese(monkeypatch, caplog):
+    def drawn(language):
+        with using(language):
+            return plots.metric_bars({"before": {"accuracy_strict": MetricValue(0.5, 0.4, 0.6, 9, 0)}})
+
+    monkeypatch.setattr(plots, "HAS_CJK", False)
+    assert drawn("zh").png == drawn("en").png
+    assert "回复的百分比" in drawn("zh").svg
+    assert drawn("zh").caption == "各项指标（百分比），带 95 % 置信区间。"
+    monkeypatch.setattr(plots, "HAS_CJK", True)
+    assert drawn("zh").png != drawn("en").png
+    assert not caplog.records
 
 
 class Shown(HTMLParser):
