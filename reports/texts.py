@@ -94,8 +94,8 @@ def _whole(text: str, language: Language) -> str | None:
 
 
 def _is_sentence(around: Sequence[str]) -> bool:
-    """Whether a row is more than a few words like "{} of {}"."""
-    return around[-1].endswith(STOP) or sum(map(len, around)) > FEW_LETTERS
+    """Whether a row is more than a few words between values, like "{} of {}"."""
+    return bool(around[0]) or around[-1].endswith(STOP) or sum(map(len, around)) > FEW_LETTERS
 
 
 def _values(around: Sequence[str], text: str) -> list[str] | None:

@@ -21,6 +21,7 @@ MODULES = (
         "breakdown", "compare", "differences", "headline", "metric_rows", "pairs",
     )),
     *(ROOT / "harness" / f"{name}.py" for name in ("metric_definitions", "stages", "types")), ROOT / "train/health.py",
+    ROOT / "harness/evaluation/training_seeds.py",
 )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def parts(sides: Sequence[Evaluation]) -> dict[str, tuple[Part, ...]]:
     before, after, problems = before[scored], after[scored], paired.problems[scored]
     groups = {
         "kind of problem": _kinds(completions),
-        "length of the question in words": _thirds(completions, lambda text: len(text.split())),
+        "words in the question": _thirds(completions, lambda text: len(text.split())),
         "numbers in the question": _thirds(completions, lambda text: len(NUMBER.findall(text))),
     }
     return {

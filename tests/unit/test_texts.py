@@ -20,6 +20,7 @@ NOT_SHOWN = {
     "{} pp", "as stored", "not set", "not started", "axes fraction", "outside upper right", "exact McNemar",
     "sign-flip permutation", "<!-- harness view -->", "delete it, then run `harness report` again",
     "importance ratio", "no difference", "reward without accuracy",
+    "seed-{} {}",
     # Settings that differ, by their names.
     "version of {}", "engine: {} and {}", "{}: {} and {}", "{} {} and {}",
 }  # fmt: skip
