@@ -1,7 +1,6 @@
 """What a report says first: what was measured, on what, when and where, and what its verdict is about."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from harness.statistics import headline
 from harness.statistics.metric_rows import MARKS
@@ -46,7 +45,6 @@ def marks(differences: dict[str, Difference]) -> tuple[str, ...]:
 
 
 def _day(run: Run, sides: Sequence[Evaluation]) -> str:
-    """The day on which the last reply was stored, in UTC; empty where the replies are in other folders."""
-    files = (run.path / side.name / "completions.jsonl" for side in sides)
-    times = [file.stat().st_mtime for file in files if file.is_file()]
-    return f"{datetime.fromtimestamp(max(times), UTC):%Y-%m-%d}" if times else ""
+    """The day on which the last reply was generated, in UTC; empty where that is not known."""
+    times = [time for side in sides if (time := run.generated(side.name))]
+    return f"{max(times):%Y-%m-%d}" if times else ""

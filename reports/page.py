@@ -14,7 +14,18 @@ from harness.metric_definitions import definition_of
 from harness.storage.files import write_bytes, write_text
 from harness.storage.run_folder import Run
 from harness.types import Comparison, Evaluation
-from reports import comparison_view, explorer, history, index_view, plots, run_view, summary, texts, training_plots
+from reports import (
+    comparison_view,
+    explorer,
+    history,
+    index_view,
+    plots,
+    run_view,
+    summary,
+    texts,
+    training_plots,
+    training_view,
+)
 from reports.comparison_view import ComparisonView
 from reports.index_view import IndexView
 from reports.plots import Plot
@@ -54,7 +65,8 @@ TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line, "code": summary.
 def write_report(run: Run, sides: Sequence[Evaluation]) -> None:
     """Write a run's report/ from its scored sides."""
     view = run_view.build(run, sides)
-    _write(run.path / "report", "report", view, _plots_of_run(view))
+    script = f"{explorer.SCRIPT}\n{training_view.SCRIPT}" if view.training else explorer.SCRIPT
+    _write(run.path / "report", "report", view, _plots_of_run(view), script)
 
 
 def write_comparison(
@@ -69,7 +81,7 @@ def write_comparison(
     `ranked` are the same sides over the problems that all of them have.
     """
     view = comparison_view.build(sides, ranked, comparisons, command)
-    _write(folder, "comparison", view, _plots_of_comparison(view))
+    _write(folder, "comparison", view, _plots_of_comparison(view), explorer.SCRIPT)
 
 
 def write_index(file: Path, view: IndexView) -> None:
@@ -78,19 +90,19 @@ def write_index(file: Path, view: IndexView) -> None:
     write_text(file, template.render(view=view, size=size, height=history.height, **_script(index_view.SCRIPT)))
 
 
-def _write(folder: Path, template: str, view: Any, figures: Sequence[Plot]) -> None:
+def _write(folder: Path, template: str, view: Any, figures: Sequence[Plot], script: str) -> None:
     by_name = {plot.name: plot for plot in figures}
     for plot in figures:
         write_bytes(folder / "plots" / f"{plot.name}.png", plot.png)
     for file, template_file in (("index.html", f"{template}.html"), ("report.md", f"{template}.md")):
-        write_text(folder / file, rendered(template_file, view, by_name))
+        write_text(folder / file, rendered(template_file, view, by_name, script))
 
 
-def rendered(template_file: str, view: Any, by_name: Mapping[str, Plot]) -> str:
-    """The text of a page, with its plots by their names."""
+def rendered(template_file: str, view: Any, by_name: Mapping[str, Plot], script: str) -> str:
+    """The text of a page, with its plots by their names and its one script."""
     svg = {name: Markup(plot.svg) for name, plot in by_name.items()}
     template = TEMPLATES.get_template(template_file)
-    return template.render(view=view, plots=by_name, svg=svg, **_script(explorer.SCRIPT))
+    return template.render(view=view, plots=by_name, svg=svg, **_script(script))
 
 
 def _plots_of_run(view: View) -> list[Plot]:
@@ -104,7 +116,7 @@ def _plots_of_run(view: View) -> list[Plot]:
     if view.languages:
         made.append(training_plots.language_bars(view.languages, view.samples))
     if view.training:
-        made.append(training_plots.training_curves(view.training.log, view.training.probes))
+        made.append(training_plots.training_curves(view.training.panels, view.training.logged))
     return made
 
 

@@ -93,7 +93,7 @@ def _entry(run: Run, folder: Path) -> Entry:
         name=_name(run.path, folder),
         address=_address(run.report, folder),
         word=_word(run.path) if sides else "",
-        when=_when(run.path, sides),
+        when=_when(run, sides),
         model=model_title(*(str(settings.get(key, "")) for key in ("name", "checkpoint"))),
         data=f"{settings.get('dataset', '')}, {settings.get('format', '')}",
         replies=_replies(differences, metrics),
@@ -156,11 +156,10 @@ def _state(run: Run) -> str:
     return f"{title_of(stage)}: {run.record.stages.get(stage, {}).get('state', 'not started')}"
 
 
-def _when(path: Path, sides: list[str]) -> datetime:
-    """When the last finished side had its replies: the time of that file, as scoring again changes all others."""
-    files = [path / side / "completions.jsonl" for side in sides[-1:]]
-    known = [file for file in files if file.is_file() and not file.is_symlink()]
-    return datetime.fromtimestamp((known or [path / "run.json"])[0].lstat().st_mtime, UTC)
+def _when(run: Run, sides: list[str]) -> datetime:
+    """When the last finished side had its replies; the time of run.json where that is not known."""
+    known = run.generated(sides[-1]) if sides else None
+    return known or datetime.fromtimestamp((run.path / "run.json").lstat().st_mtime, UTC)
 
 
 def _address(file: Path, folder: Path) -> str:

@@ -1,6 +1,5 @@
 """A run's report as plain values: read from the run folder, formatted once for the page and the Markdown."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,14 @@ from harness.statistics.breakdown import Part, RewardSeparation
 from harness.statistics.gain import Gain, gain
 from harness.statistics.metric_rows import MetricRow, all_rows, mean_and_interval, row_of
 from harness.storage import validation
-from harness.storage.files import read_steps
-from harness.storage.run_folder import TRAINING_FILES, Run
-from harness.storage.schema import EffectiveConfig, ExtraTaskMeans, Rollout
-from harness.storage.validation import LARGEST_NUMBER
-from harness.types import ACCURACY_STRICT, Difference, Evaluation, MetricValue, stopped_early
-from reports import explorer, first_screen, notes, seed_view
+from harness.storage.run_folder import Run
+from harness.storage.schema import EffectiveConfig, ExtraTaskMeans
+from harness.types import ACCURACY_STRICT, DESCRIBED, Difference, Evaluation, MetricValue, stopped_early
+from reports import explorer, first_screen, notes, seed_view, training_view
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, sentence
 from reports.seed_view import Seeds
+from reports.training_view import Training
 
 NO_COMPARISON = {"metrics": {}, "flips": {}, "languages": {}, "samples": 0, "warnings": (), "others": ()}
 REPORT_AGAIN = "delete it, then run `harness report` again"
@@ -33,16 +31,6 @@ EFFECTIVE = (
     "use_bias_correction_kl", "scale_rewards", "mask_truncated_completions", "epsilon", "epsilon_high", "temperature",
     "seed", "bf16", "fp16", "use_vllm", "vllm_mode", "vllm_importance_sampling_correction", "num_train_epochs",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Training:
-    """A GRPO stage: rows of its log and probes, and rollouts of a few steps, by step."""
-
-    log: tuple[dict, ...]
-    probes: tuple[dict, ...]
-    rollouts: dict[int, tuple[dict, ...]]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -217,29 +205,9 @@ def _extra_task_row(
 
 
 def _training(run: Run) -> Training | None:
-    run.hashes.verify(*(run.path / "train" / name for name in TRAINING_FILES))
-    log = tuple(map(_numbers, read_steps(run.path / "train" / "log.jsonl")))
-    if not log:
-        return None
-    rollouts = defaultdict(list)
-    path = run.path / "train" / "rollouts.jsonl"
-    for row in validation.check_all(Rollout, read_steps(path), path, REPORT_AGAIN):
-        rollouts[row["step"]].append(row)
-    steps = sorted(rollouts)
-    shown = dict.fromkeys(steps[place] for place in (0, len(steps) // 2, -1)) if steps else {}
     folders = {"SFT": run.sft_folder, "GRPO": run.path / "train"}
     replaced = {stage: (_effective(folder) or {"replaced": {}})["replaced"] for stage, folder in folders.items()}
-    return Training(
-        log,
-        tuple(map(_numbers, read_steps(run.path / "train" / "probes.jsonl"))),
-        {step: tuple(rollouts[step]) for step in shown},
-        tuple(notes.of_training(run, replaced)),
-    )
-
-
-def _numbers(row: dict) -> dict[str, float]:
-    """The numbers of a journal's row that a plot can show."""
-    return {key: value for key, value in row.items() if type(value) in (int, float) and abs(value) < LARGEST_NUMBER}
+    return training_view.build(run, notes.of_training(run, replaced), REPORT_AGAIN)
 
 
 def _effective(folder: Path) -> dict[str, Any] | None:
@@ -253,16 +221,18 @@ def _language_note(comparison: dict, target: str) -> str:
     if full is None:
         return "The run has no target language."
     counts, samples = comparison["languages"], comparison["samples"]
-    before, after = (side.get(target, 0) for side in counts.values())
+    (first, of_first), (last, of_last) = counts.items()
     note = (
-        f"Of the first {samples} replies, {before} reason in the target language ({target}) before and {after} after."
+        f"Of the first {samples} replies, {of_first.get(target, 0)} reason in the target language ({target}) {first} "
+        f"and {of_last.get(target, 0)} {last}."
     )
-    if full["delta"] is not None:
-        show = definition_of("language_ratio").show
+    if full["delta"] is not None and full["n_pairs"] > samples:
+        row = row_of("", definition_of("language_ratio"), (), Difference.stored(full))
+        verdict = "" if row.verdict == DESCRIBED else f" The verdict: {row.verdict}."
         note += (
-            f" {samples} samples are too few to believe a small difference; over all {full['n_pairs']} pairs it is "
-            f"{show(full['before'])} before and {show(full['after'])} after: {full['verdict']}."
-        )
+            f" {samples} samples are too few to believe a small difference; over all {full['n_pairs']} pairs the share "
+            f"is {row.pair_means[0]} {first} and {row.pair_means[1]} {last}."
+        ) + verdict
     return note
 
 

@@ -8,9 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.plots import INK, SIDE_COLORS, STYLE, WIDTH, Plot, label, rendered
-
-ACCURACY = "rewards/accuracy_strict/mean"
-LINE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+from reports.training_view import Panel
 
 
 def language_bars(counts: Mapping[str, Mapping[str, int]], samples: int) -> Plot:
@@ -33,48 +31,42 @@ def language_bars(counts: Mapping[str, Mapping[str, int]], samples: int) -> Plot
         return rendered(figure, "languages", f"Languages of the reasoning in the first {samples} replies of each side.")
 
 
-def training_curves(log: Sequence[Mapping], probes: Sequence[Mapping]) -> Plot:
-    """Rewards by function, accuracy, length of the completions, and the health of the training, by step."""
-    steps = [row["step"] for row in log]
-    rewards = [key for key in log[0] if key.startswith("rewards/") and key.endswith("/mean") and key != ACCURACY]
+def training_curves(panels: Sequence[Panel], logged: int) -> Plot:
+    """Rewards by function, accuracy, length of the completions, and the health of the training, by step.
+
+    `logged` is how many steps the log has.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 8.2), layout="constrained")
-        top, truth, middle, bottom, spread = figure.subplots(5, 1, sharex=True, height_ratios=(2.2, 1, 1, 1, 1))
-        _line(top, steps, log, "reward", "all together", INK, 2.0)
-        for key, color in zip(rewards, LINE_COLORS, strict=False):
-            _line(top, steps, log, key, key.split("/")[1], color, 1.2)
-        top.set_ylabel("mean reward")
-        top.legend(fontsize=7, ncols=2)
-        _line(truth, steps, log, ACCURACY, "of the completions trained on", LINE_COLORS[4], 1.0)
-        truth.plot(
-            [row["step"] for row in probes],
-            [row.get(ACCURACY, float("nan")) for row in probes],
-            "o-",
+        heights = (2.2, *[1] * (len(panels) - 1))
+        for axes, panel in zip(
+            figure.subplots(len(panels), 1, sharex=True, height_ratios=heights), panels, strict=True
+        ):
+            _curves(axes, panel)
+        axes.set_xlabel("step")
+        held_out = ", that of held-out problems with 95 % intervals" if _has_intervals(panels) else ""
+        caption = f"Training: rewards, accuracy{held_out}, lengths and health over {logged} steps."
+        return rendered(figure, "training", caption)
+
+
+def _has_intervals(panels: Sequence[Panel]) -> bool:
+    return any(point.low is not None for panel in panels for point in panel.points)
+
+
+def _curves(axes: Axes, panel: Panel) -> None:
+    for line in panel.lines:
+        values = [float("nan") if value is None else value for value in line.values]
+        axes.plot(panel.steps, values, color=line.color or INK, linewidth=line.width, label=label(line.name))
+    if panel.points:
+        axes.vlines(
+            [point.step for point in panel.points if point.low is not None],
+            [point.low for point in panel.points if point.low is not None],
+            [point.high for point in panel.points if point.low is not None],
             color=INK,
-            label="of held-out problems",
+            linewidth=1.2,
         )
-        truth.set_ylim(-0.03, 1.03)
-        truth.set_ylabel("accuracy")
-        truth.legend(fontsize=7, ncols=2)
-        _line(middle, steps, log, "completions/mean_length", "mean", LINE_COLORS[0], 1.4)
-        _line(middle, steps, log, "completions/max_length", "longest", LINE_COLORS[4], 1.0)
-        middle.set_ylabel("tokens")
-        middle.legend(fontsize=7, ncols=2)
-        _line(bottom, steps, log, "completions/clipped_ratio", "cut off at the limit", LINE_COLORS[5], 1.4)
-        _line(bottom, steps, log, "frac_reward_zero_std", "groups without reward difference", LINE_COLORS[2], 1.4)
-        bottom.set_ylim(-0.03, 1.03)
-        bottom.set_ylabel("share")
-        bottom.legend(fontsize=7, ncols=2)
-        _line(spread, steps, log, "entropy", "entropy", LINE_COLORS[0], 1.4)
-        if any(row.get("kl") is not None for row in log):
-            _line(spread, steps, log, "kl", "KL from the base", LINE_COLORS[5], 1.4)
-        spread.set_ylim(bottom=0)
-        spread.set_ylabel("nats per token")
-        spread.set_xlabel("step")
-        spread.legend(fontsize=7, ncols=2)
-        return rendered(figure, "training", f"Training: rewards, accuracy, lengths and health over {len(log)} steps.")
-
-
-def _line(axes: Axes, steps: list[int], log: Sequence[Mapping], key: str, name: str, color: str, width: float) -> None:
-    values = [float("nan") if row.get(key) is None else row[key] for row in log]
-    axes.plot(steps, values, color=color, linewidth=width, label=label(name))
+        steps, values = zip(*((point.step, point.value) for point in panel.points), strict=True)
+        axes.plot(steps, values, "o-", color=INK, linewidth=1.0, markersize=5, label=panel.points_named)
+    axes.set_ylim(*panel.ends)
+    axes.set_ylabel(panel.unit)
+    axes.legend(fontsize=7, ncols=2)

@@ -33,7 +33,7 @@ The first day, with the embedded model: no GPU, no account, no download.
       one question: the reply, and how it is read
   harness run --before-after
       measure, train, measure again and report, in about 2 minutes
-  harness plan --model gemma3-4b --before-after
+  harness plan --model smollm2-135m --before-after
       what the same would take with a larger model
 
 All commands: harness --help

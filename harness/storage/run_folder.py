@@ -136,7 +136,7 @@ class Run:
         for name in files:
             write_bytes(self.path / name, (other.path / name).read_bytes())
         self.hashes.add(*(self.path / name for name in files))
-        self.record.mark(stage, "done", 0.0, other.record.provenance.get(stage, {}))
+        self.record.mark(stage, "done", 0.0, other.record.provenance.get(stage, {}), other.record.ended(stage))
 
     def finished_sides(self) -> list[str]:
         """The sides with all their completions. Raises UserError if there is none, or if completions are gone."""
@@ -153,6 +153,18 @@ class Run:
         """Whether a side's journal holds anything."""
         journal = self.path / side / "completions.jsonl"
         return journal.is_file() and journal.stat().st_size > 0
+
+    def generated(self, side: str) -> datetime | None:
+        """When a side had its last completion, in UTC: by the record, or by the journal's own time in an older run.
+
+        None where neither is there. Raises UserError if the record's date is none.
+        """
+        if ended := self.record.ended(side):
+            return ended
+        journal = self.path / side / "completions.jsonl"
+        if journal.is_symlink() or not journal.is_file():
+            return None
+        return datetime.fromtimestamp(journal.stat().st_mtime, UTC)
 
     def completions(self, side: str) -> list[Completion]:
         """The completions of a side, as far as it has come, in the dataset's order."""

@@ -4,14 +4,18 @@ import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.config import Configuration
+from harness.errors import UserError
 from harness.stages import LAST, REPORT, state_names
 from harness.storage import validation
 from harness.storage.files import write_json
 from harness.storage.schema import Record
 from harness.version import __version__
+
+FIX = "give another run folder"
 
 
 class RunRecord:
@@ -35,7 +39,7 @@ class RunRecord:
 
     def read(self) -> dict:
         """The whole of run.json. Raises UserError if it is damaged."""
-        return validation.read(Record, self.file, "give another run folder")
+        return validation.read(Record, self.file, FIX)
 
     def write(self, record: dict) -> None:
         """Replace the whole of run.json."""
@@ -61,7 +65,7 @@ class RunRecord:
 
     @property
     def stages(self) -> dict[str, dict]:
-        """State and seconds of each stage that was started."""
+        """State, seconds and end of each stage that was started."""
         return self.read()["stages"]
 
     @property
@@ -73,6 +77,17 @@ class RunRecord:
         """Whether a stage is finished; one that makes two sides, whether both are."""
         stages = self.stages
         return all(stages.get(name, {}).get("state") == "done" for name in state_names(stage))
+
+    def ended(self, stage: str) -> datetime | None:
+        """When a stage was done, in UTC; None where it is not, or an older version recorded it.
+
+        Raises UserError if that is no date.
+        """
+        text = self.stages.get(stage, {}).get("ended")
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC) if text else None
+        except (ValueError, OverflowError) as error:
+            raise UserError(f"{self.file}: damaged or edited ({error}): {FIX}") from error
 
     def unfinished(self) -> str | None:
         """The first stage that was started, or has to follow a finished one, and is not finished; the report aside."""
@@ -96,12 +111,13 @@ class RunRecord:
             with suppress(OSError):  # on a full disk the first error is the one to show
                 self.mark(name, "stopped", earlier + time.monotonic() - started, provenance)
             raise
-        self.mark(name, "done", earlier + time.monotonic() - started, provenance)
+        self.mark(name, "done", earlier + time.monotonic() - started, provenance, datetime.now(UTC))
 
-    def mark(self, stage: str, state: str, seconds: float, provenance: dict) -> None:
-        """Write the state of a stage, and its provenance if there is any."""
+    def mark(self, stage: str, state: str, seconds: float, provenance: dict, ended: datetime | None = None) -> None:
+        """Write the state of a stage, when it ended if that is known, and its provenance if there is any."""
+        end = {"ended": ended.isoformat(timespec="seconds")} if ended else {}
         with self.changing() as record:
-            record["stages"][stage] = {"state": state, "seconds": round(seconds, 1)}
+            record["stages"][stage] = {"state": state, "seconds": round(seconds, 1)} | end
             if provenance:
                 record["provenance"][stage] = provenance
 

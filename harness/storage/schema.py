@@ -8,10 +8,14 @@ from harness.types import AdapterEffect, Agreement, Difference, Equality, Metric
 
 @dataclass(frozen=True)
 class StageState:
-    """Whether a stage is `running`, `stopped` or `done`, and the seconds it took so far."""
+    """Whether a stage is `running`, `stopped` or `done`, the seconds it took so far, and when it ended.
+
+    `ended` is ISO 8601 in UTC; empty where the stage is not done, or an older version recorded it.
+    """
 
     state: str
     seconds: float
+    ended: str = ""
 
 
 @dataclass(frozen=True)

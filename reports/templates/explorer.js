@@ -2,9 +2,7 @@
   const AT_ONCE = 20;
   const [QUESTION, KIND, CHANGE, REPLIES, PROBLEM, INDEX] = [0, 2, 3, 4, 5, 6];
   const find = (name) => document.getElementById(name);
-  const packed = Uint8Array.from(atob(find("replies").textContent.trim()), (one) => one.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const { sides, rewards, rows } = JSON.parse(await new Response(stream).text());
+  const { sides, rewards, rows } = await unpacked("replies");
   const texts = rows.map(([question, answer, , , replies, problem]) =>
     [problem, question, answer, ...replies.map((reply) => reply && reply[TEXT])].join("\n").toLowerCase());
   const ids = rows.map((row) => encodeURIComponent(row[PROBLEM].toWellFormed()) + (row[INDEX] ? `:${row[INDEX]}` : ""));

@@ -127,6 +127,9 @@ def test_alone_it_shows_the_commands_of_a_first_day(harness):
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"^  harness (\w+)", done.stdout, re.MULTILINE) == ["ask", "run", "plan"]
     assert max(map(len, done.stdout.splitlines())) <= 80
+    # The one that no other test runs; it is not refused on a machine without a GPU.
+    suggested = re.search(r"^  harness (plan .*)", done.stdout, re.MULTILINE)[1]
+    assert harness(*suggested.split()).returncode == 0
 
 
 def test_run_alone_says_what_it_measures_and_what_to_type_next(harness):

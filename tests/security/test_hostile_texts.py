@@ -20,6 +20,7 @@ from harness.storage.files import read_json, write_json
 from harness.storage.run_folder import Run
 from reports import comparison_view, page, plots, run_view, training_plots
 from reports.texts import using
+from reports.training_view import panels_of
 from train.export import Export
 from train.export.card import model_card
 
@@ -161,7 +162,7 @@ def named(template: str, view, text: str):
 
 
 def rendered(template: str, suffix: str, view, figures, text: str) -> str:
-    made = page.rendered(f"{template}.{suffix}", named(template, view, text), figures)
+    made = page.rendered(f"{template}.{suffix}", named(template, view, text), figures, "")
     return made.encode("utf-8", "replace").decode()
 
 
@@ -218,7 +219,7 @@ def test_plots_take_every_name(run):
         plots.standings([replace(sides[0], name=text) for text in texts], "accuracy_strict"),
         plots.metric_bars({"before": {f"pass@{text}": metrics["accuracy_strict"] for text in texts}}),
         training_plots.language_bars({"before": dict.fromkeys(texts, 3)}, 20),
-        training_plots.training_curves(log, ()),
+        training_plots.training_curves(panels_of(log, ()), 1),
     ]
     for plot in drawn:
         elements = ElementTree.fromstring(plot.svg).iter()

@@ -1,8 +1,10 @@
 import errno
 import fcntl
 import json
+import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from conftest import configuration
@@ -67,15 +69,43 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         Run.create(tmp_path, configuration(), "harness run")
 
 
-def test_a_stage_remembers_its_state_and_its_seconds(tmp_path):
+def test_a_stage_remembers_its_state_its_seconds_and_its_end(tmp_path):
     run = Run.create(tmp_path / "run", configuration(), "harness run")
     with pytest.raises(KeyboardInterrupt), run.record.stage("before"):
         raise KeyboardInterrupt
     assert run.record.stages["before"]["state"] == "stopped"
+    assert run.record.ended("before") is None
+    started = datetime.now(UTC).replace(microsecond=0)
     with run.record.stage("before") as provenance:
         provenance["engine"] = "scripted"
     assert run.record.is_done("before")
+    assert started <= run.record.ended("before") <= datetime.now(UTC)
     assert run.record.provenance["before"] == {"engine": "scripted"}
+
+
+def test_a_side_was_generated_when_the_record_says_or_else_its_file(tmp_path):
+    run = Run.create(tmp_path / "run", configuration(), "harness run")
+    assert run.generated("before") is None
+    journal = run.path / "before/completions.jsonl"
+    journal.parent.mkdir()
+    journal.write_text("{}")
+    os.utime(journal, (86_400, 86_400))
+    assert run.generated("before") == datetime(1970, 1, 2, tzinfo=UTC)
+    run.record.mark("before", "done", 1.0, {}, datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC))
+    assert run.record.stages["before"]["ended"] == "2024-02-29T23:59:58+00:00"
+    assert run.generated("before") == datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC)
+    other = Run.create(tmp_path / "other", configuration(), "harness run")
+    other.take_over(run, "before", ["before"])
+    assert other.generated("before") == run.generated("before")
+
+
+@pytest.mark.parametrize("date", ["yesterday", "0001-01-01T00:00:00+23:59", "2024-13-01"])
+def test_a_date_that_is_none_is_named(tmp_path, date):
+    run = Run.create(tmp_path / "run", configuration(), "harness run")
+    with run.record.changing() as record:
+        record["stages"]["before"] = {"state": "done", "seconds": 1.0, "ended": date}
+    with pytest.raises(UserError, match=r"run\.json: damaged or edited"):
+        run.generated("before")
 
 
 def test_grading_and_drawing_a_run_that_is_at_work_is_refused(tmp_path, harness):

@@ -21,6 +21,7 @@ NOT_SHOWN = {
     "sign-flip permutation", "<!-- harness view -->", "delete it, then run `harness report` again",
     "importance ratio", "no difference", "reward without accuracy",
     "seed-{} {}",
+    "/*! uPlot:\n{}\n*/\n{}\n{}",
     # Settings that differ, by their names.
     "version of {}", "engine: {} and {}", "{}: {} and {}", "{} {} and {}",
 }  # fmt: skip

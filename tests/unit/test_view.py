@@ -71,6 +71,14 @@ def test_an_older_run_is_a_row(runs, page):
     assert comparison["verdict"] in page()
 
 
+def test_the_record_says_when_a_run_was_made(runs):
+    made = runs("a", day=1)
+    record = read_json(made / "run.json")
+    record["stages"]["after"]["ended"] = "2024-02-29T23:59:58+00:00"
+    write_json(made / "run.json", record)
+    assert f"{found(runs.folder)[0].when:%Y-%m-%d %H:%M:%S}" == "2024-02-29 23:59:58"
+
+
 def test_it_reads_no_replies(runs):
     made = runs("a")
     (made / "after/completions.jsonl").write_bytes(b"\xff" * 100)
