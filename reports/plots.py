@@ -1,6 +1,7 @@
 """The report's plots: SVG for the page, in the page's own text colour, and PNG files beside it."""
 
 import io
+import logging
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,8 @@ CJK = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micr
 INSTALLED = {font.name for font in font_manager.fontManager.ttflist}
 FONTS = ["sans-serif", *(name for name in CJK if name in INSTALLED)]
 HAS_CJK = len(FONTS) > 1
+# Which would say on stderr that such a font has no bold letters.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "harness", "font.family": FONTS, "font.size": 9,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
