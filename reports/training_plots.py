@@ -44,7 +44,7 @@ def training_curves(panels: Sequence[Panel], logged: int) -> Plot:
         ):
             _curves(axes, panel)
         axes.set_xlabel("step")
-        held_out = ", that of held-out problems with 95 % intervals" if _has_intervals(panels) else ""
+        held_out = " (of held-out problems with 95 % intervals)" if _has_intervals(panels) else ""
         caption = f"Training: rewards, accuracy{held_out}, lengths and health over {logged} steps."
         return rendered(figure, "training", caption)
 

@@ -181,7 +181,7 @@ def _point(row: Mapping) -> Point | None:
         return None
     n = sum(each is not None for each in correct) if type(correct) is list else 0
     low, high = stats.wilson(value * n, n) if n and 0 <= value <= 1 else (None, None)
-    interval = f" ({low:.2f} … {high:.2f})" if n and low is not None else ""
+    interval = "" if low is None else f" ({low:.2f} … {high:.2f})"
     return Point(row["step"], value, low, high, t(f"{value:.2f}{interval}, step {row['step']}"))
 
 

@@ -111,6 +111,10 @@ addEventListener("DOMContentLoaded", async () => {
   select?.append(...rollouts.map(([step]) => make("option", { textContent: step })));
   select?.addEventListener("input", () => choose(steps.indexOf(nearest(steps.map((step) => [step]), Number(select.value))[0])));
   choose(chosen);
-  new ResizeObserver(() => { for (const { chart } of made) chart.setSize({ width: width(), height: chart.height }); }).observe(find("panels"));
+  // On paper the plots have no width.
+  new ResizeObserver(() => {
+    for (const { chart } of made)
+      if (width() && width() !== chart.width) chart.setSize({ width: width(), height: chart.height });
+  }).observe(find("panels"));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 });
