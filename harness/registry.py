@@ -9,6 +9,8 @@ from typing import Any
 
 from harness.errors import UserError
 
+# What pip calls us: on the registry `harness` is somebody else's.
+DISTRIBUTION = "grpo-harness"
 # Below this share of common letters, and with less than so many of them, a suggestion puzzles more than it helps.
 LIKENESS, FEWEST_LETTERS = 0.7, 4
 # Nouns with too many names for one line, and the command that lists them.
@@ -53,17 +55,22 @@ def _is_part(name: str, whole: str) -> bool:
     return len(name) >= FEWEST_LETTERS and name in whole
 
 
+def installation(extra: str) -> str:
+    """The command that installs what an extra, as in [gpu], has."""
+    return f"pip install '{DISTRIBUTION}{extra}'"
+
+
 def needs(noun: str, name: str, table: Mapping[str, str]) -> None:
     """Raise UserError if the library `name` is not installed. Imports nothing."""
     extra = table[name].partition(" ")[2]
     if extra and importlib.util.find_spec(name) is None:
-        raise UserError(f"{noun} '{name}' needs {name}: pip install 'harness{extra}'")
+        raise UserError(f"{noun} '{name}' needs {name}: {installation(extra)}")
 
 
 def needs_library(what: str, library: str, extra: str) -> None:
     """Raise UserError if a library is not installed. Imports nothing."""
     if importlib.util.find_spec(library) is None:
-        raise UserError(f"{what} needs {library}: pip install 'harness[{extra}]'")
+        raise UserError(f"{what} needs {library}: {installation(f'[{extra}]')}")
 
 
 def load(noun: str, name: str, table: Mapping[str, str]) -> Any:
@@ -78,4 +85,4 @@ def load(noun: str, name: str, table: Mapping[str, str]) -> Any:
     except ModuleNotFoundError as error:
         if not extra:
             raise
-        raise UserError(f"{noun} '{name}' needs {error.name}: pip install 'harness{extra}'") from error
+        raise UserError(f"{noun} '{name}' needs {error.name}: {installation(extra)}") from error

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError, cause
-from harness.evaluation.scoring import score_text
+from harness.evaluation.scoring import score_accuracy
 from harness.rewards import Reward, finished_within
 from harness.rewards.own import load_own
 from harness.storage.files import cut_journal, json_line
@@ -23,9 +23,7 @@ def accuracy_function(
     def accuracy(completions, answer, completion_ids=None, **_):
         ended = finished_within(limit, completion_ids, len(completions))
         return [
-            score_text(prefix + completion[0]["content"], truth, format, equality, None, finished=finished).scores[
-                metric
-            ]
+            score_accuracy(prefix + completion[0]["content"], truth, format, equality, finished)[metric]
             for completion, truth, finished in zip(completions, answer, ended, strict=True)
         ]
 

@@ -40,6 +40,9 @@ DISK_ERRORS = (
 
 def main() -> None:
     """The `harness` command."""
+    if sys.platform == "win32":
+        # Locks, signals and pipes are POSIX's here.
+        leave(_refuse("Windows itself is not supported: install and run it inside WSL"))
     for name, value in LIBRARY_SETTINGS.items():
         os.environ.setdefault(name, value)
     # Output that is closed is not wanted.

@@ -166,7 +166,7 @@ def refusal_of_size(checkpoint: str, parameters: float) -> str:
 
 def _check_rollout_server(config: Configuration) -> None:
     if find_spec("vllm") is None:
-        raise UserError("rollouts = server needs vLLM here too: pip install 'harness[gpu]'")
+        raise UserError(f"rollouts = server needs vLLM here too: {registry.installation('[gpu]')}")
     if config.trainer == "unsloth":
         raise UserError("trainer unsloth generates its own rollouts: --trainer trl, or --set rollouts=vllm")
     server = config.rollout_server.rstrip("/")

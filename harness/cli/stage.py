@@ -1,23 +1,41 @@
-"""What a stage's process runs: python -P -m harness.cli.stage STAGE RUN [--quiet] [--lang=LANGUAGE]."""
+"""What a stage's process runs: python -P -m harness.cli.stage STAGE RUN [--quiet] [--lang=LANGUAGE] [--waits]."""
 
+import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from harness.cli import exit_code_of, leave, show_bug, stop_in_order
-from harness.cli.stage_functions import run_stage
+from harness.cli import INTERRUPTED, exit_code_of, leave, show_bug, stop_in_order
+from harness.cli.stage_functions import import_libraries, run_stage
+from harness.console import progress
+from harness.processes import LANG, QUIET, WAITS
 from harness.storage.run_folder import Run
 from reports.texts import ENGLISH, using
 
-STAGE_SECONDS, LANG = 3.0, "--lang="
+STAGE_SECONDS = 3.0
 
 
 def main(arguments: list[str]) -> int:
     stage, folder, *flags = arguments
     sys.excepthook = show_bug
+    if WAITS in flags and not _told_to_begin(Path(folder), stage):
+        return INTERRUPTED
     stop_in_order(STAGE_SECONDS)
     language = next((flag.removeprefix(LANG) for flag in flags if flag.startswith(LANG)), ENGLISH)
     with using(language):
-        return exit_code_of(lambda: run_stage(Run.open(Path(folder)), stage, quiet="--quiet" in flags), is_stage=True)
+        return exit_code_of(lambda: run_stage(Run.open(Path(folder)), stage, quiet=QUIET in flags), is_stage=True)
+
+
+def _told_to_begin(folder: Path, stage: str) -> bool:
+    """Import the stage's libraries, and wait until it may begin; False if it never may.
+
+    What cannot be imported is said by the stage itself, when it is its turn.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with progress.libraries_into(Path(os.devnull)), suppress(Exception):
+        import_libraries(Run.open(folder).config, stage)
+    return bool(sys.stdin.readline())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """The function behind each row of the table of stages; each imports only what it needs."""
 
+import importlib
+
 from harness import registry
-from harness.engines import OnCompletion
+from harness.config import Configuration
+from harness.engines import ENGINES, OnCompletion, engine_name
 from harness.evaluation import training_seeds
 from harness.evaluation.same_data import refuse_changed_data
 from harness.stages import LAST, REPORT, STAGES, Stage
@@ -18,6 +21,21 @@ def run_stage(run: Run, name: str, quiet: bool, on_completion: OnCompletion | No
     if name != REPORT:
         refuse_changed_data(run)
     function(run, STAGES[name], quiet, on_completion)
+
+
+def import_libraries(config: Configuration, name: str) -> None:
+    """Import what a stage needs ahead of its turn; not Unsloth, which takes GPU memory as soon as it is imported."""
+    from train.backends import TRAINERS, trainer_name
+
+    stage = STAGES[name]
+    if name == REPORT:
+        importlib.import_module("reports.page")
+    elif stage.makes:
+        importlib.import_module("harness.evaluation.evaluate")
+        registry.load("engine", engine_name(config.engine), ENGINES)
+    elif stage.trains and trainer_name(config) == "trl":
+        registry.load("trainer", "trl", TRAINERS)
+        importlib.import_module("train.trainers")
 
 
 def evaluate_sides(run: Run, stage: Stage, quiet: bool, on_completion: OnCompletion | None) -> None:

@@ -40,8 +40,8 @@ FINAL = RequestOutputKind.FINAL_ONLY
 SEEDED = True
 # vLLM compiles anew for another max_model_len, so those of our choice lie this far apart.
 LENGTHS_APART = 1024
-# CUDA graphs save some 23 ms of a step of SmolLM2-135M on an H200, but from warm caches compiling and capturing take
-# 13 s more, from cold ones over a minute (baselines/README.md). With an adapter a step without them costs far more.
+# CUDA graphs save some 20 ms of a step of SmolLM2-135M on an H200, but with them loading takes 18 s more from full
+# caches, over a minute more from empty ones (baselines/README.md). With an adapter a step without them costs far more.
 STEPS_THAT_PAY = 500
 COMPILING = {"enforce_eager", "compilation_config", "optimization_level"}
 VLLMS_BATCH = 1024

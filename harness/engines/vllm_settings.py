@@ -23,6 +23,7 @@ ON_GPU = current_platform.is_cuda_alike()
 # 1,024, all steps run as CUDA graphs (vLLM's own end at 512), and a third as many graphs are there 9 s earlier.
 LARGE_GPU_BYTES, LARGE_BATCH = 70 * 2**30, 1536
 GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536)
+OF_GRAPHS = {"compilation_config", "max_cudagraph_capture_size"}
 # What vLLM's CPU build needs for small models.
 CPU_DEFAULTS = {"block_size": 128, "dtype": "float32", "gpu_memory_utilization": 0.4}
 
@@ -31,6 +32,9 @@ def settings_of(setup: Setup) -> dict[str, Any]:
     """vLLM's engine arguments: what the model and the adapter need, then the user's, then the run's."""
     adapter = setup.adapter
     settings: dict[str, Any] = _gpu_defaults() if ON_GPU else dict(CPU_DEFAULTS)
+    if OF_GRAPHS & setup.arguments.keys():
+        # vLLM refuses sizes of graphs from two places.
+        settings.pop("cudagraph_capture_sizes", None)
     if adapters.is_wrapper(setup.checkpoint):
         # Prompts are text: no attention from image to image, which few of vLLM's kernels can do.
         settings |= {"limit_mm_per_prompt": {"image": 0}, "hf_overrides": {"is_mm_prefix_lm": False}}

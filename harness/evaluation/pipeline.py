@@ -1,6 +1,7 @@
 """Run the stages of stages.py in order, each in a process of its own that reads and writes the run folder.
 
-Where there are GPUs for it, the base model is evaluated beside the training, which does not need its results.
+The next stage's process imports its libraries while the stage before it runs, which saves that time where a core is
+free. Where there are GPUs for it, the base model is evaluated beside the training, which does not need its results.
 """
 
 import os
@@ -19,7 +20,7 @@ from typing import IO
 from harness.config import Configuration
 from harness.engines import WITHOUT_CHECKPOINT, engine_name, gpus, whole_number
 from harness.errors import UserError
-from harness.processes import OWN_SETTINGS, ending, ends_with_us
+from harness.processes import LANG, OWN_SETTINGS, QUIET, WAITS, ending, ends_with_us
 from harness.stages import REPORT, STAGES, of_base
 from harness.storage.run_folder import Run
 
@@ -39,7 +40,7 @@ def run_stages(
 
     `seen` are the names of the GPUs, None: those of this machine. `lang` is the language of the page.
     """
-    flags = [*(["--quiet"] if quiet else []), *([f"--lang={lang}"] if lang else [])]
+    flags = [*([QUIET] if quiet else []), *([f"{LANG}{lang}"] if lang else [])]
     base, training = _base_and_training(run, names)
     lanes = gpus_side_by_side(run.config, seen) if base and training else None
     if lanes is None:
@@ -85,27 +86,50 @@ def _lane(
     beside: bool = False,
 ) -> Lane:
     """Stages one after the other, on the GPUs `seen`; what those that run `beside` others print comes at their end."""
+    missing = [name for name in names if name == REPORT or not run.record.is_done(name)]
     for name in names:
-        stage = STAGES[name]
-        if name != REPORT and run.record.is_done(name):
-            say(f"{stage.title}: done already")
-            continue
-        launcher = launcher_of(run.config) if stage.trains else []
-        command = [*(launcher or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path), *flags]
-        with tempfile.TemporaryFile("w+", errors="replace") as printed:
-            process = _start(command, run, seen, printed if beside else None)
-            yield process
-            _print_notes(printed)
-        if process.returncode < 0:
-            ended = ending(process.returncode)
-            raise UserError(f"stage '{stage.title}' {ended}: the same command continues from what is done")
-        if process.returncode and launcher:
-            raise UserError(f"{launcher[0]} ended with exit code {process.returncode}: its messages are above")
-        if process.returncode:
-            return process.returncode
-        if not run.record.is_done(name):
-            raise UserError(f"stage '{stage.title}' ended before it was done: the same command continues from there")
-    return 0
+        if name not in missing:
+            say(f"{STAGES[name].title}: done already")
+    prepared = None
+    try:
+        for name, following in zip(missing, [*missing[1:], None], strict=True):
+            with tempfile.TemporaryFile("w+", errors="replace") as printed:
+                process = prepared if prepared and _wake(prepared) else None
+                prepared = None
+                process = process or _start(run, name, flags, seen, printed if beside else None)
+                if following and not beside and not _launcher(run, following):
+                    prepared = _start(run, following, flags, seen, None, waits=True)
+                yield process
+                _print_notes(printed)
+            if process.returncode:
+                return _refused(run, name, process.returncode)
+            if not run.record.is_done(name):
+                title = STAGES[name].title
+                raise UserError(f"stage '{title}' ended before it was done: the same command continues from there")
+        return 0
+    finally:
+        if prepared:
+            with prepared:
+                prepared.kill()
+
+
+def _wake(process: subprocess.Popen) -> bool:
+    """Tell a prepared stage to begin; False if its process is gone."""
+    try:
+        with process.stdin:
+            process.stdin.write(b"\n")
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _refused(run: Run, name: str, code: int) -> int:
+    """The exit code of a stage that has printed why it failed. Raises UserError for one that could not."""
+    if code < 0:
+        raise UserError(f"stage '{STAGES[name].title}' {ending(code)}: the same command continues from what is done")
+    if launcher := _launcher(run, name):
+        raise UserError(f"{launcher[0]} ended with exit code {code}: its messages are above")
+    return code
 
 
 def _finish(*lanes: Lane) -> int:
@@ -133,9 +157,16 @@ def _finish(*lanes: Lane) -> int:
     except KeyboardInterrupt:
         _stop(list(running.values()))
         raise
+    finally:
+        for lane in lanes:
+            lane.close()
     if error := next((end for end in ends if isinstance(end, UserError)), None):
         raise error
     return next((end for end in ends if end), 0)
+
+
+def _launcher(run: Run, name: str) -> list[str]:
+    return launcher_of(run.config) if STAGES[name].trains else []
 
 
 def launcher_of(config: Configuration) -> list[str]:
@@ -154,14 +185,30 @@ def _path() -> str:
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
-def _start(command: list[str], run: Run, seen: Sequence[str] | None, output: IO[str] | None) -> subprocess.Popen:
+def _start(
+    run: Run,
+    name: str,
+    flags: Sequence[str],
+    seen: Sequence[str] | None,
+    output: IO[str] | None,
+    waits: bool = False,
+) -> subprocess.Popen:
+    """Start a stage's process; one that `waits` begins when `_wake` tells it."""
+    command = [*(_launcher(run, name) or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path)]
+    command += [*flags, *([WAITS] if waits else [])]
     environment = os.environ | OWN_SETTINGS | {"PATH": _path()}
     if seen is not None:
         environment[gpus.VARIABLE] = ",".join(seen)
     # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.
     locks = [each.lock_file.fileno() for each in (run, run.parent) if each]
     return subprocess.Popen(
-        command, pass_fds=locks, env=environment, preexec_fn=ends_with_us(), stdout=output, stderr=output
+        command,
+        pass_fds=locks,
+        env=environment,
+        preexec_fn=ends_with_us(),
+        stdin=subprocess.PIPE if waits else None,
+        stdout=output,
+        stderr=output,
     )
 
 

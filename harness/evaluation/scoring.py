@@ -7,17 +7,18 @@ from pathlib import Path
 
 from harness.config import Configuration
 from harness.parsing import answers, formats
-from harness.parsing.answers import Unscorable
+from harness.parsing.answers import Answer, Unscorable
+from harness.parsing.formats import Parsed
 from harness.parsing.language import UNDETERMINED, label, prose, raw_label
 from harness.parsing.named_formats import FORMATS
 from harness.rewards import Rewards, load_rewards
 from harness.rewards.own import OwnRewards, load_own
 from harness.rewards.reward_scores import RewardScores
-from harness.types import CUT_OFF, Completion, Equality, Format, Score
+from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, CUT_OFF, Completion, Equality, Format, Score
 
 NO_ROOM = "the question leaves no room in the model's context"
 TEXT_METRICS = (
-    "format_strict", "format_tags", "accuracy_strict", "accuracy_flexible", "language_ratio", "language_raw",
+    "format_strict", "format_tags", ACCURACY_STRICT, ACCURACY_FLEXIBLE, "language_ratio", "language_raw",
 )  # fmt: skip
 
 
@@ -95,20 +96,34 @@ def score_text(
     """
     parsed = formats.parse(reply, format, eos, finished)
     final = formats.final_answer(parsed, finished)
-    scores: dict[str, float | None] = {"format_strict": float(parsed.strict), "format_tags": parsed.tag_share}
-    reasons: dict[str, str] = {}
-    try:
-        correct = answers.is_right(final, answer, equality)
-    except Unscorable as error:
-        correct, reasons = None, dict.fromkeys(("accuracy_strict", "accuracy_flexible"), str(error))
-    in_format = parsed.strict and bool(parsed.answer)
-    scores["accuracy_strict"] = None if correct is None else float(correct and in_format)
-    scores["accuracy_flexible"] = None if correct is None else float(correct)
+    accuracy, reason = _accuracy(parsed, final, answer, equality)
+    scores = {"format_strict": float(parsed.strict), "format_tags": parsed.tag_share, **accuracy}
     language = label(prose(parsed.reasoning or parsed.body))
     if target:
         scores["language_ratio"] = float(language == target)
         scores["language_raw"] = float(raw_label(reply) == target)
+    reasons = dict.fromkeys(accuracy, reason) if reason else {}
     return TextScores(final.text if final else None, language, scores, reasons)
+
+
+def score_accuracy(
+    reply: str, answer: str | None, format: Format, equality: Equality, finished: bool
+) -> dict[str, float | None]:
+    """The two accuracies that `score_text` gives, without the model that labels languages."""
+    parsed = formats.parse(reply, format, None, finished)
+    return _accuracy(parsed, formats.final_answer(parsed, finished), answer, equality)[0]
+
+
+def _accuracy(
+    parsed: Parsed, final: Answer | None, answer: str | None, equality: Equality
+) -> tuple[dict[str, float | None], str | None]:
+    """The accuracies by name, and why they are None if they are."""
+    try:
+        correct = answers.is_right(final, answer, equality)
+    except Unscorable as error:
+        return {ACCURACY_STRICT: None, ACCURACY_FLEXIBLE: None}, str(error)
+    in_format = parsed.strict and bool(parsed.answer)
+    return {ACCURACY_STRICT: float(correct and in_format), ACCURACY_FLEXIBLE: float(correct)}, None
 
 
 def unscored_text(reason: str | None, target: str | None) -> TextScores:

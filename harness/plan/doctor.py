@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.config import EMBEDDED
 from harness.models import checkpoints
+from harness.registry import installation
 
 NEEDED = ("torch", "transformers", "trl", "peft", "datasets", "langid", "math-verify", "matplotlib")
 EXTRAS = {"vllm": "gpu", "unsloth": "gpu", "swanlab": "swanlab"}
@@ -29,7 +30,7 @@ def examine() -> list[Finding]:
     return [
         Finding("python", True, f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} cores"),
         *(_package(name, f"pip install {name}", needed=True) for name in NEEDED),
-        *(_package(name, f"pip install 'harness[{extra}]'", needed=False) for name, extra in EXTRAS.items()),
+        *(_package(name, installation(f"[{extra}]"), needed=False) for name, extra in EXTRAS.items()),
         _gpu(),
         _disk(),
         _embedded_model(),

@@ -217,4 +217,4 @@ def test_without_lm_eval_it_says_what_to_install(run, command, monkeypatch):
     run("r", [("1", "1")])
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     code, said = command("crosscheck", "r")
-    assert (code, said) == (2, "harness: crosscheck needs lm_eval: pip install 'harness[lm-eval]'\n")
+    assert (code, said) == (2, "harness: crosscheck needs lm_eval: pip install 'grpo-harness[lm-eval]'\n")

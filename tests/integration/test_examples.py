@@ -2,11 +2,13 @@
 
 import ast
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import yaml
 
 import harness as package
 
+ROOT = Path(__file__).parents[2]
 EXAMPLES = Path(package.__file__).parent / "examples"
 ROW = re.compile(r"\| \[(.+?)\]\(\1\) \| .+ \| (.+) \|")
 ROWS = dict(ROW.findall((EXAMPLES / "README.md").read_text(encoding="utf-8")))
@@ -147,3 +150,45 @@ def test_gate(examples, command):
         assert code == 0, f"{line}: {said}"
     assert "harness gate: holds" in (examples / "summary.md").read_text()
     assert (examples / "gate.xml").is_file()
+
+
+def test_a_job_of_slurm_goes_back_into_the_queue_and_then_on(examples, tmp_path):
+    """The scheduler is a stand-in: SIGTERM to the job's shell, and an scontrol that writes down what it is asked."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    asked = tmp_path / "asked"
+    (programs / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    (programs / "scontrol").chmod(0o755)
+    ((sbatch, file),) = commands_of("slurm.sbatch")
+    assert sbatch == "sbatch"
+    options = "--limit 40 --engine-arg batch_size=2 --set steps=2 --set prompts_per_step=4 --set generations=4"
+    job = {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "MODEL": "tiny", "RUN": "queued",
+           "OPTIONS": f"{options} --set eval_every=0"}  # fmt: skip
+    replies = examples / "queued" / "before" / "completions.jsonl"
+    with subprocess.Popen(["bash", file], env=os.environ | job, start_new_session=True) as shell:
+        while not (replies.is_file() and replies.read_text()):
+            time.sleep(0.05)
+            assert shell.poll() is None
+        shell.terminate()
+        assert shell.wait() == 0
+    assert asked.read_text() == "requeue 7\n"
+    kept = replies.read_text().splitlines()
+    assert kept
+    subprocess.run(["bash", file], env=os.environ | job, check=True)
+    assert replies.read_text().splitlines()[: len(kept)] == kept
+    assert (examples / "queued" / "report" / "index.html").is_file()
+    assert asked.read_text() == "requeue 7\n"
+
+
+def test_the_hook_of_pre_commit_checks_the_rewards(examples, command):
+    page = (examples / "README.md").read_text(encoding="utf-8")
+    config = yaml.safe_load("\n".join(re.findall(r"^    (repos:| +\S.*)$", page, re.MULTILINE)))
+    (used,) = config["repos"][0]["hooks"]
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    assert used["id"] == hook["id"]
+    _, *words = hook["entry"].split()
+    code, said = command(*words, *used["args"])
+    assert code == 0, said
+    changed = (examples / "own_reward.py").read_text(encoding="utf-8").replace("2.0 if", "3.0 if")
+    (examples / "own_reward.py").write_text(changed, encoding="utf-8")
+    assert command(*words, *used["args"])[0] == 1

@@ -18,7 +18,7 @@ from harness.evaluation import evaluate, prompts
 from harness.models import checkpoints
 from harness.storage.files import read_json
 from harness.storage.run_folder import Run
-from train.export import Export, llama_cpp, write
+from train.export import Export, llama_cpp, modelfile, write
 
 
 def order(adapter: Path, to: str, **changes) -> Export:
@@ -191,7 +191,22 @@ def test_llama_cpp_is_called_for_each_type(quants, calls, llama, adapter, tmp_pa
     seen = [tuple(line.split()) for line in (llama / "calls").read_text().splitlines()]
     assert [call[: len(expected)] for call, expected in zip(seen, calls, strict=True)] == calls
     files = {f"tiny-{quant.upper()}.gguf" for quant in quants}
-    assert {file.name for file in made.iterdir()} == files | {"README.md", "export.json"}
+    assert {file.name for file in made.iterdir()} == files | {"Modelfile", "README.md", "export.json"}
+    assert (made / "Modelfile").read_text().splitlines() == [
+        f"FROM ./tiny-{quants[0].upper()}.gguf", 'PARAMETER stop "<end_of_turn>"'
+    ]  # fmt: skip
+
+
+def test_a_modelfile_asks_and_samples_as_the_run():
+    config = configuration("temperature=0.7", "top_p=0.9", "max_tokens=64")
+    lines = modelfile._as_the_run(config)
+    assert lines[:2] == ["PARAMETER temperature 0.7", "PARAMETER top_p 0.9"]
+    assert "PARAMETER num_predict 64" in lines
+    # Ollama's own defaults are others, so what is off is said too.
+    assert {"PARAMETER top_k 0", "PARAMETER min_p 0.0", "PARAMETER repeat_penalty 1.0"} <= {*lines}
+    assert lines[-1] == f'SYSTEM """{prompts.system_text(config)}"""'
+    quoted = config.model_copy(update={"system_prompt": 'Say """yes""".'})
+    assert not any(line.startswith("SYSTEM") for line in modelfile._as_the_run(quoted))
 
 
 @pytest.mark.parametrize(

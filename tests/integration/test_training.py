@@ -312,7 +312,7 @@ MISTAKES = [
         "rollout_server: a key is not allowed in an address",
     ),
     (["--set", "sft_dataset=dapo", "--set", "sft_data=nothere.jsonl"], "sft_dataset = dapo: sft_data .*no such file"),
-    (["--set", "tracker=trackio"], "tracker 'trackio' needs trackio: pip install 'harness.trackio.'"),
+    (["--set", "tracker=trackio"], "tracker 'trackio' needs trackio: pip install 'grpo-harness.trackio.'"),
 ]
 
 

@@ -282,6 +282,27 @@ def test_precision_on_a_gpu(monkeypatch, weights, given, has_bfloat16, expected,
     assert vllm_settings.weights_of(given | found, weights) == recorded
 
 
+@pytest.mark.parametrize(
+    ("given", "sizes_of_ours"),
+    [
+        ({}, True),
+        ({"max_num_seqs": "64"}, True),
+        ({"compilation_config": '{"mode": 0}'}, False),
+        ({"max_cudagraph_capture_size": "64"}, False),
+    ],
+)
+def test_graphs_of_a_users_own_stand_beside_none_of_ours(monkeypatch, given, sizes_of_ours):
+    import torch
+
+    from harness.engines import Setup, vllm_settings
+
+    card = SimpleNamespace(get_device_total_memory=lambda: 2**37, supported_dtypes=[torch.bfloat16])
+    monkeypatch.setattr(vllm_settings, "ON_GPU", True)
+    monkeypatch.setattr(vllm_settings, "current_platform", card)
+    settings = vllm_settings.settings_of(Setup("embedded", None, given, 0))
+    assert ("cudagraph_capture_sizes" in settings) == sizes_of_ours
+
+
 def test_several_replies_to_a_problem_differ_and_limits_hold(engine):
     config = configuration("max_tokens=30", limit=10, samples=3)
     drawn = draw(engine, config, True)

@@ -28,7 +28,7 @@ def test_all_that_is_installed_is_pinned():
     if "TOX_ENV_NAME" not in os.environ or sys.version_info[:2] != PINNED_FOR or sys.platform != "linux":
         pytest.skip("constraints are of tox's environments on Linux with Python 3.11")
     pinned = {name_of(line): line.partition("==")[2].partition(" ")[0] for line in lines("UV_CONSTRAINT")}
-    loose = {"harness", "pip", *map(name_of, lines("UV_OVERRIDE"))}
+    loose = {"grpo-harness", "pip", *map(name_of, lines("UV_OVERRIDE"))}
     # Not all of sys.path: what an import has put there, as setuptools its own copies, is no installed package.
     environment = distributions(path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     installed = {name_of(each.name): each.version.partition("+")[0] for each in environment}

@@ -2,11 +2,12 @@
 
 import json
 import re
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
-from harness.cli import exit_code_of
+from harness.cli import exit_code_of, main
 from harness.cli.app import app
 from harness.cli.options import OPTIONS, WITHOUT_EFFECT
 from harness.cli.tables import entry_lines, sentence_lines, table_lines
@@ -121,3 +122,11 @@ def test_shells_complete_commands(shell, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         exit_code_of(lambda: app(prog_name="harness", standalone_mode=False))
     assert "compare" in capsys.readouterr().out
+
+
+def test_windows_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("harness.cli.sys.platform", "win32")
+    monkeypatch.setattr("harness.cli.leave", sys.exit)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == ("harness: Windows itself is not supported: install and run it inside WSL\n")

@@ -37,7 +37,7 @@ FOLDERS = {
                    "storage", "models", "data", "rewards", "engines", "statistics"),
     "lmeval": ("types", "metric_definitions", "stages", "config", "registry", "console", "parsing", "storage",
                "models", "data", "engines", "statistics", "evaluation"),
-    "plan": ("types", "stages", "config", "storage", "models", "data", "engines", "statistics"),
+    "plan": ("types", "stages", "config", "registry", "storage", "models", "data", "engines", "statistics"),
     "notebook": ("types", "metric_definitions", "console", "storage", "statistics"),
     "testing": ("data", "rewards"),
     "examples": ("testing",),

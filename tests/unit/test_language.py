@@ -1,6 +1,6 @@
 import pytest
 
-from harness.parsing.language import groups_by_points, label, prose
+from harness.parsing.language import GROUPS_BY_POINTS, LANGUAGES, _identifier, groups_by_points, label, prose
 
 LABELS = [
     ("At first there are 5 apples and then 7 more arrive.", "en"),
@@ -63,3 +63,9 @@ POINTS = [
 @pytest.mark.parametrize(("text", "by_points"), POINTS)
 def test_the_languages_that_group_digits_by_points(text, by_points):
     assert groups_by_points(text) is by_points
+
+
+def test_every_language_that_langid_tells_apart_has_a_name():
+    assert LANGUAGES.keys() == set(map(str, _identifier().nb_classes))
+    assert len({*LANGUAGES.values()}) == len(LANGUAGES)
+    assert LANGUAGES.keys() > GROUPS_BY_POINTS

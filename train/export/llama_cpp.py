@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from harness.console import progress
 from harness.errors import UserError, cause
 from harness.models import checkpoints
+from harness.storage.files import write_text
 from train.export import Export
 
 # What the converter writes by itself; the others are made from a 16-bit file by the quantizer.
@@ -46,7 +47,11 @@ def find(quants: tuple[str, ...]) -> tuple[Path, Path | None]:
 
 
 def write_gguf(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
-    """Write one file per type, named after model and type; of a multimodal checkpoint the language model alone."""
+    """Write one file per type, named after model and type, and a Modelfile for the first of them.
+
+    Of a multimodal checkpoint it is the language model alone.
+    """
+    from train.export import modelfile
     from train.export.weights import write_16bit
 
     converter, quantizer = find(export.quants)
@@ -64,6 +69,7 @@ def write_gguf(export: Export, folder: Path, quiet: bool) -> dict[str, float]:
         for quant in rounded:
             progress.note(f"export: rounding to {quant}", quiet)
             _run([quantizer, source, files[quant], quant.upper()], files[quant])
+    write_text(folder / modelfile.FILE, modelfile.modelfile(export, files[export.quants[0]]))
     return facts
 
 
