@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal, TypeVar
 
@@ -19,6 +19,8 @@ ENGLISH: Language = "en"
 # As HTML names them.
 CODES: dict[Language, str] = {"en": "en", "zh": "zh-Hans"}
 HOLE, STOP, FEW_LETTERS = "{}", ".", 16
+# Letters of the longest text that is looked through for several sentences.
+LONGEST = 1500
 Text = TypeVar("Text", bound=str)
 _current: ContextVar[Language] = ContextVar("language", default=ENGLISH)
 
@@ -67,11 +69,12 @@ def _with_holes(language: Language) -> tuple[tuple[list[str], str], ...]:
     return tuple((text.split(HOLE), translation) for text, translation in rows if HOLE in text)
 
 
+@lru_cache(maxsize=4096)  # or a text of many sentences would be tried in every way
 def _find(text: str, language: Language) -> str | None:
     """The translation of a text, or of several that follow each other."""
     if (found := table(language).get(text)) is not None:
         return found
-    for at in range(len(text)):
+    for at in range(len(text) if len(text) < LONGEST else 0):
         if text.startswith(f"{STOP} ", at) and (one := _whole(text[: at + 1], language)) is not None:
             more = _find(text[at + 2 :], language)
             if more is not None:

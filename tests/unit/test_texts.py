@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -99,6 +100,14 @@ def test_a_png_stays_english_where_no_font_has_chinese(monkeypatch, caplog):
     monkeypatch.setattr(plots, "HAS_CJK", True)
     assert drawn("zh").png != drawn("en").png
     assert not caplog.records
+
+
+@pytest.mark.parametrize("text", ["x: nothing to compare. " * 60 + "y", "a. " * 50_000, "{} {0} {:t} " * 1000])
+def test_a_text_of_anybodys_is_left_in_a_moment(text):
+    started = time.monotonic()
+    with using("zh"):
+        t(text)
+    assert time.monotonic() - started < 5
 
 
 class Shown(HTMLParser):
