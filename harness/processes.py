@@ -8,8 +8,9 @@ from collections.abc import Callable
 SET_SIGNAL_OF_PARENTS_DEATH = 1  # prctl(2)
 # A folder of the user's that is called train or reports must not be imported instead of ours.
 OWN_SETTINGS = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
-# A stage's flags. One that waits imports its libraries and begins at a line on its standard input.
-QUIET, WAITS = "--quiet", "--waits"
+# A stage's flags; the language of the page follows LANG. One that waits imports its libraries and begins at a line on
+# its standard input.
+QUIET, WAITS, LANG = "--quiet", "--waits", "--lang="
 
 
 def ends_with_us() -> Callable[[], object] | None:

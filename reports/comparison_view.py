@@ -94,18 +94,17 @@ def _against(baseline: Evaluation, other: Evaluation, comparison: Comparison) ->
 def _verdict(baseline: Evaluation, against: Sequence[Against]) -> str:
     """One sentence over all: who beats the baseline, who falls behind it."""
     if len(against) == 1:
-        return f"{against[0].name} against {baseline.name}. {against[0].verdict}"
+        return f"{against[0].name} against {baseline.name}. " + against[0].verdict
     verdicts = {each.name: row.verdict for each in against for row in each.rows if row.name == ACCURACY_STRICT}
     parts = []
-    for word in ("better", "worse"):
+    for title, word in (("Better", "better"), ("Worse", "worse")):
         names = [name for name, verdict in verdicts.items() if verdict == word]
         if names:
-            parts.append(f"{word} than {baseline.name}: {', '.join(names)}")
+            parts.append(f"{title} than {baseline.name}: {', '.join(names)}.")
     unclear = [name for name, verdict in verdicts.items() if verdict not in ("better", "worse")]
     if unclear:
-        parts.append(f"no evidence either way: {', '.join(unclear)}")
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}. By the share of replies that are correct and in the required format."
+        parts.append(f"No evidence either way: {', '.join(unclear)}.")
+    return " ".join((*parts, "By the share of replies that are correct and in the required format."))
 
 
 def _differing_settings(sides: Sequence[Evaluation]) -> dict[str, tuple[str, ...]]:

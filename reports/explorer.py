@@ -17,7 +17,8 @@ from harness.types import ACCURACY_FLEXIBLE, Completion, Evaluation, Score
 
 LARGEST = 6_000_000
 TEMPLATES = resources.files("reports") / "templates"
-SCRIPT = "\n".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in ("words", "exports", "explorer"))
+SCRIPTS = ("texts", "words", "exports", "explorer")
+SCRIPT = "\n".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
 CORRECT, IN_FORMAT, CORRECT_IN_FORMAT, CUT_OFF, UNSCORED = 1, 2, 4, 8, 16
 Place = tuple[str, int]
 REWARD, ALL_REWARDS = "reward/", "all together"

@@ -11,7 +11,8 @@ from reports.run_index import COLUMNS, Entry, Unreadable
 
 # The first line of every such page, by which it is known as ours.
 MARKER = "<!-- harness view -->"
-SCRIPT = (resources.files("reports") / "templates" / "runs.js").read_text(encoding="utf-8")
+TEMPLATES = resources.files("reports") / "templates"
+SCRIPT = "\n".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in ("texts", "runs"))
 
 
 @dataclass(frozen=True)

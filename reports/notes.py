@@ -40,9 +40,9 @@ def of_finished(sides: Sequence[Evaluation]) -> Iterator[str]:
     """The accuracy among the replies that were not cut off, of each side where some were."""
     for side in sides:
         if among := breakdown.among_finished(side):
-            shares = [f"{name} is {definition_of(name).show(part.before)}" for name, part in among.items()]
+            shares = [f"{name} {definition_of(name).show(part.before)}" for name, part in among.items()]
             whole = max(part.n for part in among.values())
-            yield f"{side.name}: among the {whole} replies that were not cut off at the limit {' and '.join(shares)}."
+            yield f"{side.name}: among the {whole} replies that were not cut off at the limit: {', '.join(shares)}."
 
 
 def of_training(run: Run, replaced: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

@@ -2,11 +2,11 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from markupsafe import Markup
 
 from harness.console.markdown import escaped, one_line, visible
@@ -22,6 +22,7 @@ from reports import (
     plots,
     run_view,
     summary,
+    texts,
     training_plots,
     training_view,
 )
@@ -43,15 +44,22 @@ TEMPLATES = Environment(
 
 def _script(text: str) -> dict[str, str]:
     """A page's one inline script, and the hash by which its content security policy allows it."""
+    text = f'"use strict";\nconst TEXTS = {texts.for_script()};\n{text}'
     return {"script": Markup(text), "script_sha": base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}
 
 
+@pass_context  # or jinja2 would keep the first language's texts in the compiled template
+def _translated(_: Any, text: str) -> str:
+    return texts.t(text)
+
+
 TEMPLATES.globals |= {
+    "html_language": texts.html_language,
     "definition_of": definition_of,
     "about": summary.about,
     "sample_replies": summary.sample_replies,
 }
-TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line, "code": summary.code}
+TEMPLATES.filters |= {"escaped": escaped, "one_line": one_line, "code": summary.code, "t": _translated}
 
 
 def write_report(run: Run, sides: Sequence[Evaluation]) -> None:
@@ -86,10 +94,15 @@ def _write(folder: Path, template: str, view: Any, figures: Sequence[Plot], scri
     by_name = {plot.name: plot for plot in figures}
     for plot in figures:
         write_bytes(folder / "plots" / f"{plot.name}.png", plot.png)
+    for file, template_file in (("index.html", f"{template}.html"), ("report.md", f"{template}.md")):
+        write_text(folder / file, rendered(template_file, view, by_name, script))
+
+
+def rendered(template_file: str, view: Any, by_name: Mapping[str, Plot], script: str) -> str:
+    """The text of a page, with its plots by their names and its one script."""
     svg = {name: Markup(plot.svg) for name, plot in by_name.items()}
-    page = TEMPLATES.get_template(f"{template}.html").render(view=view, plots=by_name, svg=svg, **_script(script))
-    write_text(folder / "index.html", page)
-    write_text(folder / "report.md", TEMPLATES.get_template(f"{template}.md").render(view=view, plots=by_name))
+    template = TEMPLATES.get_template(template_file)
+    return template.render(view=view, plots=by_name, svg=svg, **_script(script))
 
 
 def _plots_of_run(view: View) -> list[Plot]:

@@ -1,6 +1,7 @@
 """The report's plots: SVG for the page, in the page's own text colour, and PNG files beside it."""
 
 import io
+import logging
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,12 +9,15 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 import matplotlib
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from harness.console.markdown import one_line
 from harness.metric_definitions import definition_of
 from harness.types import Difference, Evaluation, MetricValue, OverSeeds
+from reports.texts import t
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 SIDE_COLORS = {"before": "#0072B2", "sft": "#009E73", "after": "#E69F00"}
@@ -35,8 +39,17 @@ SVG = "http://www.w3.org/2000/svg"
 ElementTree.register_namespace("", SVG)
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 matplotlib.use("Agg")
+# With Chinese, Japanese and Korean letters; those that are installed are used for what the usual font lacks.
+CJK = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
+       "Droid Sans Fallback", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS", "Microsoft YaHei", "SimHei",
+       "Noto Sans CJK JP", "Noto Sans JP", "Noto Sans KR", "Malgun Gothic")  # fmt: skip
+INSTALLED = {font.name for font in font_manager.fontManager.ttflist}
+FONTS = ["sans-serif", *(name for name in CJK if name in INSTALLED)]
+HAS_CJK = len(FONTS) > 1
+# Which would say on stderr that such a font has no bold letters.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "harness", "font.family": "sans-serif", "font.size": 9,
+    "svg.fonttype": "none", "svg.hashsalt": "harness", "font.family": FONTS, "font.size": 9,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "text.parse_math": False,
@@ -206,12 +219,22 @@ def _fill(row: Difference, color: str) -> str:
 
 
 def rendered(figure: Figure, name: str, caption: str) -> Plot:
+    """Both renderings of a figure, in the page's language; the PNG in English where no font here has its letters."""
+    caption = t(caption)
     svg, png = io.StringIO(), io.BytesIO()
     nobody = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with warnings.catch_warnings(action="ignore"):  # that the font has no shape for a letter of somebody's name
-        figure.savefig(svg, format="svg", transparent=True, metadata=nobody)
+        if HAS_CJK:
+            _translate(figure)
         figure.savefig(png, format="png", dpi=144, facecolor="white", metadata={"Software": None})
+        _translate(figure)  # a browser has fonts of its own
+        figure.savefig(svg, format="svg", transparent=True, metadata=nobody)
     return Plot(name, caption, _inline(svg.getvalue(), name, caption), png.getvalue())
+
+
+def _translate(figure: Figure) -> None:
+    for text in figure.findobj(Text):
+        text.set_text(t(text.get_text()))
 
 
 def _inline(svg: str, name: str, caption: str) -> str:

@@ -31,13 +31,13 @@ def sentence(difference: Difference, name: str = ACCURACY_STRICT) -> str:
     definition, about = definition_of(name), headline.ABOUT[name] if name == ACCURACY_STRICT else name
     if difference.delta is None:
         return "The two sides have no scored problem in common."
-    interval = definition.interval(difference.low, difference.high, signed=True).replace(" … ", " to ")
-    word = {"better": "Better:", "worse": "Worse:"}.get(difference.verdict, "No evidence either way:")
+    interval = definition.interval(difference.low, difference.high, signed=True)
+    word = {"better": "Better", "worse": "Worse"}.get(difference.verdict, "No evidence either way")
     if metric_rows.is_unchanged(definition, difference):
-        word = "Unchanged:"
+        word = "Unchanged"
     before, after = metric_rows.pair_means(definition, difference)
     text = (
-        f"{word} {about} went from {before} to {after} ({definition.show(difference.delta, signed=True)}, 95 % "
+        f"{word}: {about} went from {before} to {after} ({definition.show(difference.delta, signed=True)}, 95 % "
         f"interval {interval or 'unknown'}, {difference.n_pairs} pairs)."
     )
     if difference.verdict == NO_EVIDENCE and takes_more(difference):

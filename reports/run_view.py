@@ -118,7 +118,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     split = gain(sides[0], sides[-1]) if len(sides) > 1 else None
     primary, stopped = config.primary or ACCURACY_STRICT, stopped_early(sides[-1].provenance)
     return View(
-        title=f"{config.name} on {config.dataset}, {config.format}",
+        title=f"{config.name}: {config.dataset}, {config.format}",
         lines=headline.lines(differences, split.as_shares() if split else None)
         if differences
         else headline.lines_of_one(sides[0].metrics),
@@ -228,11 +228,11 @@ def _language_note(comparison: dict, target: str) -> str:
     )
     if full["delta"] is not None and full["n_pairs"] > samples:
         row = row_of("", definition_of("language_ratio"), (), Difference.stored(full))
-        verdict = "" if row.verdict == DESCRIBED else f": {row.verdict}"
+        verdict = "" if row.verdict == DESCRIBED else f" The verdict: {row.verdict}."
         note += (
             f" {samples} samples are too few to believe a small difference; over all {full['n_pairs']} pairs the share "
-            f"is {row.pair_means[0]} {first} and {row.pair_means[1]} {last}{verdict}."
-        )
+            f"is {row.pair_means[0]} {first} and {row.pair_means[1]} {last}."
+        ) + verdict
     return note
 
 

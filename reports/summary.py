@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from harness.console.markdown import one_line, visible
 from harness.types import ACCURACY_STRICT, Completion, Evaluation
 from reports.rows import model_title, problems_of
+from reports.texts import t
 
 LONGEST, MOST_LINES = 800, 12
 INDENT = "    "
@@ -22,19 +23,15 @@ class SampleReply:
 
 
 def about(side: Evaluation) -> str:
-    """Model, problems, replies per problem, engine and device of a side; what an older version did not record is
-    left out."""
+    """Model, problems, replies per problem, engine and device of a side, as far as its version recorded them."""
     settings, known = side.settings, side.provenance
     problems = problems_of(side)
     replies = len(side.completions) // max(problems, 1)
-    engine = " on ".join(filter(None, (known.get("engine"), known.get("device"))))
-    parts = (
-        f"Model {model_title(settings.get('name', ''), settings.get('checkpoint', ''))}",
-        f"{problems:,} problems of {settings.get('dataset', 'an unnamed dataset')}",
-        f"{replies:,} replies each" if replies > 1 else "one reply each",
-        engine,
-    )
-    return f"{', '.join(filter(None, parts))}."
+    engine = " on ".join(filter(None, (known.get("engine"), known.get("device")))) or "engine not known"
+    model = model_title(settings.get("name", ""), settings.get("checkpoint", ""))
+    dataset = settings.get("dataset", "an unnamed dataset")
+    each = f"{replies:,} replies" if replies > 1 else "one reply"
+    return f"Model {model}, {problems:,} problems of {dataset}, {each} per problem, {engine}."
 
 
 def sample_replies(side: Evaluation) -> list[SampleReply]:
@@ -47,8 +44,8 @@ def code(text: str) -> str:
     lines = text[:LONGEST].split("\n")
     shown = [INDENT + one_line(visible(line)) for line in lines[:MOST_LINES]]
     if len(text) > LONGEST or len(lines) > MOST_LINES:
-        shown.append(f"{INDENT}… (cut here; the whole reply is in completions.jsonl)")
-    return "\n".join(shown) if text.strip() else f"{INDENT}(nothing)"
+        shown.append(INDENT + t("… (cut here; the whole reply is in completions.jsonl)"))
+    return "\n".join(shown) if text.strip() else INDENT + t("(nothing)")
 
 
 def _samples(side: Evaluation) -> Iterator[SampleReply]:

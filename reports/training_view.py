@@ -14,6 +14,7 @@ from harness.storage.files import read_steps
 from harness.storage.run_folder import TRAINING_FILES, Run
 from harness.storage.schema import Rollout
 from harness.storage.validation import LARGEST_NUMBER
+from reports.texts import t
 
 ACCURACY = "rewards/accuracy_strict/mean"
 # Okabe and Ito's palette.
@@ -181,7 +182,7 @@ def _point(row: Mapping) -> Point | None:
     n = sum(each is not None for each in correct) if type(correct) is list else 0
     low, high = stats.wilson(value * n, n) if n and 0 <= value <= 1 else (None, None)
     interval = "" if low is None else f" ({low:.2f} … {high:.2f})"
-    return Point(row["step"], value, low, high, f"{value:.2f}{interval}, step {row['step']}")
+    return Point(row["step"], value, low, high, t(f"{value:.2f}{interval}, step {row['step']}"))
 
 
 def _steps(rows: Iterable[Mapping]) -> list[Step]:
@@ -201,7 +202,7 @@ def _steps(rows: Iterable[Mapping]) -> list[Step]:
 
 def _score(row: Mapping) -> str:
     rewards = ", ".join(f"{name} {value}" for name, value in row["rewards"].items())
-    return f"{VERDICTS.get(row['accuracy'], 'not scored')}; {rewards}"
+    return f"{t(VERDICTS.get(row['accuracy'], 'not scored'))}; {rewards}"
 
 
 def _as_rows(step: Step) -> list:

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.options import Json
+from harness.cli.options import Json, Lang
 from harness.errors import UserError, refuse_secrets
 from harness.parsing.named_formats import FORMAT_NAMES
+from reports.texts import ENGLISH
 
 
 def compare(
@@ -32,6 +33,7 @@ def compare(
     question_column: Annotated[
         str | None, typer.Option("--question-column", help="For samples: the question's name in their docs.")
     ] = None,
+    lang: Lang = ENGLISH,
     json: Json = False,
 ) -> None:
     """Compare any number of stored runs, paired by problem, on one page."""
@@ -39,6 +41,7 @@ def compare(
     from harness.statistics.compare import compare_each, over_common_problems
     from harness.statistics.pairs import common
     from harness.storage.files import write_json
+    from reports import texts
     from reports.page import write_comparison
 
     reading = Reading.of(dataset, format, language, question_column) if dataset and format else None
@@ -61,7 +64,8 @@ def compare(
             "against": {other.name: each.as_dict() for other, each in zip(others, comparisons, strict=True)},
         },
     )
-    write_comparison(output, [first, *others], ranked, comparisons, command)
+    with texts.using(lang):
+        write_comparison(output, [first, *others], ranked, comparisons, command)
     if not json:
         show.standings(ranked, comparisons)
     page = output / "index.html"

@@ -11,6 +11,7 @@ import typer
 
 from harness.errors import UserError
 from harness.parsing.named_formats import FORMAT_NAMES
+from reports.texts import Language
 
 # Panels of the help.
 MODEL, DATA, MEASUREMENT, TRAINING, OUTPUT = "Model", "Data", "Evaluation", "Training", "Output"
@@ -18,6 +19,9 @@ PANELS = (None, MODEL, DATA, MEASUREMENT, TRAINING, OUTPUT)
 RECIPES = "the recipe's"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.", rich_help_panel=OUTPUT)]
+Lang = Annotated[
+    Language, typer.Option("--lang", help="The language of the page.", rich_help_panel=OUTPUT, show_default=True)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.", rich_help_panel=OUTPUT)]
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.options import OUTPUT, TRAINING, Json, Quiet, takes_configuration
+from harness.cli.options import OUTPUT, TRAINING, Json, Lang, Quiet, takes_configuration
 from harness.errors import UserError, refuse_secrets
+from reports.texts import ENGLISH
 
 if TYPE_CHECKING:
     from harness.config import Configuration
@@ -39,6 +40,7 @@ def run(
     ] = False,
     output: Output = None,
     fresh: Fresh = False,
+    lang: Lang = ENGLISH,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -56,10 +58,10 @@ def run(
         say(f"measuring the embedded model, without training it; {show.TOY}")
     say(f"run folder: {folder.path}")
     if config.training_seeds:
-        code = _run_seeds(folder, quiet, say)
+        code = _run_seeds(folder, quiet, say, lang)
     else:
         with tracked(folder, names):
-            code = pipeline.run_stages(folder, names, quiet, say)
+            code = pipeline.run_stages(folder, names, quiet, say, lang=lang)
     if code:
         return ended(folder, code)
     show.results(folder, json)
@@ -68,7 +70,7 @@ def run(
     return 0
 
 
-def _run_seeds(folder: "Run", quiet: bool, say: Callable[[str], None]) -> int:
+def _run_seeds(folder: "Run", quiet: bool, say: Callable[[str], None], lang: str) -> int:
     """Evaluate the base once, train and evaluate each seed in a run of its own, then compare all of them."""
     from harness import stages
     from harness.evaluation import pipeline, training_seeds
@@ -80,10 +82,10 @@ def _run_seeds(folder: "Run", quiet: bool, say: Callable[[str], None]) -> int:
         say(f"training seed {seed}: {member.path}")
         names = stages.of_run(member.config, before_after=True)
         with tracked(member, names):
-            code = pipeline.run_stages(member, names, quiet, say)
+            code = pipeline.run_stages(member, names, quiet, say, lang=lang)
         if code:
             return code
-    return code or pipeline.run_stages(folder, [stages.LAST, stages.REPORT], quiet, say)
+    return code or pipeline.run_stages(folder, [stages.LAST, stages.REPORT], quiet, say, lang=lang)
 
 
 @takes_configuration

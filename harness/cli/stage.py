@@ -1,4 +1,4 @@
-"""What a stage's process runs: python -P -m harness.cli.stage STAGE RUN [--quiet] [--waits]."""
+"""What a stage's process runs: python -P -m harness.cli.stage STAGE RUN [--quiet] [--lang=LANGUAGE] [--waits]."""
 
 import os
 import signal
@@ -9,8 +9,9 @@ from pathlib import Path
 from harness.cli import INTERRUPTED, exit_code_of, leave, show_bug, stop_in_order
 from harness.cli.stage_functions import import_libraries, run_stage
 from harness.console import progress
-from harness.processes import QUIET, WAITS
+from harness.processes import LANG, QUIET, WAITS
 from harness.storage.run_folder import Run
+from reports.texts import ENGLISH, using
 
 STAGE_SECONDS = 3.0
 
@@ -21,7 +22,9 @@ def main(arguments: list[str]) -> int:
     if WAITS in flags and not _told_to_begin(Path(folder), stage):
         return INTERRUPTED
     stop_in_order(STAGE_SECONDS)
-    return exit_code_of(lambda: run_stage(Run.open(Path(folder)), stage, quiet=QUIET in flags), is_stage=True)
+    language = next((flag.removeprefix(LANG) for flag in flags if flag.startswith(LANG)), ENGLISH)
+    with using(language):
+        return exit_code_of(lambda: run_stage(Run.open(Path(folder)), stage, quiet=QUIET in flags), is_stage=True)
 
 
 def _told_to_begin(folder: Path, stage: str) -> bool:

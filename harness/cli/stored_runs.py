@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.options import Json
+from harness.cli.options import Json, Lang
 from harness.errors import UserError
+from reports.texts import ENGLISH
 
 if TYPE_CHECKING:
     from harness.storage.run_folder import Run
@@ -20,17 +21,20 @@ def score(
     rewards: Annotated[
         Path | None, typer.Option("--rewards", help="The run's own Python file of rewards, which is run.")
     ] = None,
+    lang: Lang = ENGLISH,
     json: Json = False,
 ) -> None:
     """Score the stored replies of a run again."""
     from harness.evaluation import training_seeds
     from harness.storage.run_folder import Run
+    from reports import texts
 
     run = Run.open(folder)
     run.lock()
     _refuse_unnamed_code(run, rewards)
-    for each in (*training_seeds.finished(run), run):
-        _score_again(each)
+    with texts.using(lang):
+        for each in (*training_seeds.finished(run), run):
+            _score_again(each)
     show.results(run, json)
 
 
@@ -62,13 +66,15 @@ def _refuse_unnamed_code(run: "Run", rewards: Path | None) -> None:
         raise UserError(f"{run.path}: its rewards are Python code in {recorded}: give --rewards {recorded} to run it")
 
 
-def report(folder: RunFolder, json: Json = False) -> None:
+def report(folder: RunFolder, lang: Lang = ENGLISH, json: Json = False) -> None:
     """Write the report of a run again, from its stored scores."""
     from harness.cli.stage_functions import run_stage
     from harness.storage.run_folder import Run
+    from reports import texts
 
     run = Run.open(folder)
     run.lock()
     run.finished_sides()
-    run_stage(run, "report", quiet=True)
+    with texts.using(lang):
+        run_stage(run, "report", quiet=True)
     show.results(run, json)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import show
-from harness.cli.options import Json, Quiet
+from harness.cli.options import Json, Lang, Quiet
 from harness.cli.run import RUNS
 from harness.errors import UserError
+from reports.texts import ENGLISH
 
 if TYPE_CHECKING:
     from reports.run_index import Entry, Unreadable
@@ -22,11 +23,12 @@ def view(
     folder: Annotated[
         Path, typer.Argument(metavar="[FOLDER]", help="The folder of the runs (default: runs).", show_default=False)
     ] = RUNS,
+    lang: Lang = ENGLISH,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a page of all runs below a folder, to compare, as index.html in it."""
-    from reports import index_view, page
+    from reports import index_view, page, texts
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder: give the folder that holds run folders")
@@ -35,7 +37,8 @@ def view(
     file = folder / "index.html"
     _refuse_others(file, index_view.MARKER)
     made = index_view.build(folder, _read_all(folder, quiet))
-    page.write_index(file, made)
+    with texts.using(lang):
+        page.write_index(file, made)
     for each in made.unreadable:
         show.note(f"not readable: {each.name}: {each.reason}")
     result = {"page": str(file), "runs": len(made.entries), "unreadable": len(made.unreadable)}

@@ -20,7 +20,7 @@ from typing import IO
 from harness.config import Configuration
 from harness.engines import WITHOUT_CHECKPOINT, engine_name, gpus, whole_number
 from harness.errors import UserError
-from harness.processes import OWN_SETTINGS, QUIET, WAITS, ending, ends_with_us
+from harness.processes import LANG, OWN_SETTINGS, QUIET, WAITS, ending, ends_with_us
 from harness.stages import REPORT, STAGES, of_base
 from harness.storage.run_folder import Run
 
@@ -33,19 +33,22 @@ Say = Callable[[str], None]
 Lane = Generator[subprocess.Popen, None, int]
 
 
-def run_stages(run: Run, names: list[str], quiet: bool, say: Say, seen: Sequence[str] | None = None) -> int:
+def run_stages(
+    run: Run, names: list[str], quiet: bool, say: Say, seen: Sequence[str] | None = None, lang: str = ""
+) -> int:
     """Run the stages that are not done yet; 0, or the exit code of one that failed, which has printed why.
 
-    `seen` are the names of the GPUs, None: those of this machine.
+    `seen` are the names of the GPUs, None: those of this machine. `lang` is the language of the page.
     """
+    flags = [*([QUIET] if quiet else []), *([f"{LANG}{lang}"] if lang else [])]
     base, training = _base_and_training(run, names)
     lanes = gpus_side_by_side(run.config, seen) if base and training else None
     if lanes is None:
-        return _finish(_lane(run, names, quiet, say))
+        return _finish(_lane(run, names, flags, say))
     for_base, for_training = lanes
     say(f"{' and '.join(STAGES[name].title for name in base)}: beside the training, on {_named(for_base)}")
-    code = _finish(_lane(run, base, quiet, say, for_base, beside=True), _lane(run, training, quiet, say, for_training))
-    return code or _finish(_lane(run, [name for name in names if name not in (*base, *training)], quiet, say))
+    code = _finish(_lane(run, base, flags, say, for_base, beside=True), _lane(run, training, flags, say, for_training))
+    return code or _finish(_lane(run, [name for name in names if name not in (*base, *training)], flags, say))
 
 
 def gpus_side_by_side(config: Configuration, seen: Sequence[str] | None) -> tuple[list[str], list[str]] | None:
@@ -75,7 +78,12 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _lane(
-    run: Run, names: list[str], quiet: bool, say: Say, seen: Sequence[str] | None = None, beside: bool = False
+    run: Run,
+    names: list[str],
+    flags: Sequence[str],
+    say: Say,
+    seen: Sequence[str] | None = None,
+    beside: bool = False,
 ) -> Lane:
     """Stages one after the other, on the GPUs `seen`; what those that run `beside` others print comes at their end."""
     missing = [name for name in names if name == REPORT or not run.record.is_done(name)]
@@ -88,9 +96,9 @@ def _lane(
             with tempfile.TemporaryFile("w+", errors="replace") as printed:
                 process = prepared if prepared and _wake(prepared) else None
                 prepared = None
-                process = process or _start(run, name, quiet, seen, printed if beside else None)
+                process = process or _start(run, name, flags, seen, printed if beside else None)
                 if following and not beside and not _launcher(run, following):
-                    prepared = _start(run, following, quiet, seen, None, waits=True)
+                    prepared = _start(run, following, flags, seen, None, waits=True)
                 yield process
                 _print_notes(printed)
             if process.returncode:
@@ -178,11 +186,16 @@ def _path() -> str:
 
 
 def _start(
-    run: Run, name: str, quiet: bool, seen: Sequence[str] | None, output: IO[str] | None, waits: bool = False
+    run: Run,
+    name: str,
+    flags: Sequence[str],
+    seen: Sequence[str] | None,
+    output: IO[str] | None,
+    waits: bool = False,
 ) -> subprocess.Popen:
     """Start a stage's process; one that `waits` begins when `_wake` tells it."""
     command = [*(_launcher(run, name) or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path)]
-    command += [flag for flag, given in ((QUIET, quiet), (WAITS, waits)) if given]
+    command += [*flags, *([WAITS] if waits else [])]
     environment = os.environ | OWN_SETTINGS | {"PATH": _path()}
     if seen is not None:
         environment[gpus.VARIABLE] = ",".join(seen)

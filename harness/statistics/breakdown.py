@@ -64,8 +64,8 @@ def parts(sides: Sequence[Evaluation]) -> dict[str, tuple[Part, ...]]:
     before, after, problems = before[scored], after[scored], paired.problems[scored]
     groups = {
         "kind of problem": _kinds(completions),
-        "length of the question": _thirds(completions, lambda text: len(text.split()), "words"),
-        "numbers in the question": _thirds(completions, lambda text: len(NUMBER.findall(text)), "numbers"),
+        "words in the question": _thirds(completions, lambda text: len(text.split())),
+        "numbers in the question": _thirds(completions, lambda text: len(NUMBER.findall(text))),
     }
     return {
         title: tuple(
@@ -148,10 +148,10 @@ def _kinds(completions: Sequence[Completion]) -> dict[str, list[int]]:
     ordered = sorted(places, key=lambda kind: (-len(places[kind]), kind))
     shown = {kind: places[kind] for kind in sorted(ordered[:MOST_KINDS])}
     rest = [place for kind in ordered[MOST_KINDS:] for place in places[kind]]
-    return shown | ({f"{len(ordered) - MOST_KINDS} other kinds": rest} if rest else {})
+    return shown | ({f"… (+{len(ordered) - MOST_KINDS})": rest} if rest else {})
 
 
-def _thirds(completions: Sequence[Completion], size: Callable[[str], int], unit: str) -> dict[str, list[int]]:
+def _thirds(completions: Sequence[Completion], size: Callable[[str], int]) -> dict[str, list[int]]:
     """Places in three parts, as even as equal sizes let them be, named by their range."""
     sizes = np.array([size(completion.question) for completion in completions])
     edges = np.quantile(sizes, [1 / 3, 2 / 3])
@@ -161,7 +161,7 @@ def _thirds(completions: Sequence[Completion], size: Callable[[str], int], unit:
         places = np.flatnonzero(third == which)
         if len(places):
             low, high = sizes[places].min(), sizes[places].max()
-            parts[f"{low} {unit}" if low == high else f"{low} to {high} {unit}"] = places.tolist()
+            parts[str(low) if low == high else f"{low}–{high}"] = places.tolist()
     return parts
 
 

@@ -83,8 +83,8 @@ def verdicts_by(primary: str, stopped: StoppedEarly | None) -> str:
             "both at once, and the language where another than English is asked for. The verdict follows the corrected "
             "p; all else is described."
         )
-    looks = " Its interval and its p allow for the looks; those of the others do not." if stopped else ""
-    return f"Only {primary} has a verdict, as the run named it before the first reply; all else is described.{looks}"
+    only = f"Only {primary} has a verdict, as the run named it before the first reply; all else is described."
+    return only + " Its interval and its p allow for the looks; those of the others do not." if stopped else only
 
 
 def lines_of_one(metrics: Mapping[str, MetricValue]) -> tuple[str, ...]:

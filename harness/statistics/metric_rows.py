@@ -164,5 +164,5 @@ def _on_one_side(definition: MetricDefinition, difference: Difference) -> str:
     left_out = f"{difference.one_sided} replies are scored on one side only and left out"
     if difference.lowest is None:
         return f"{left_out}."
-    ends = definition.interval(difference.lowest, difference.highest, signed=True).replace(" … ", " and ")
-    return f"{left_out}; however they were scored, the difference would lie between {ends}."
+    lowest, highest = definition.interval(difference.lowest, difference.highest, signed=True).split(" … ")
+    return f"{left_out}; however they were scored, the difference would lie between {lowest} and {highest}."

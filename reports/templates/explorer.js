@@ -47,7 +47,7 @@
     list.replaceChildren();
     shown = 0;
     current = told.textContent = null;
-    count.textContent = `${matching.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")}`;
+    count.textContent = t`${matching.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")}`;
     find("nothing").hidden = matching.length > 0;
     for (const name of ["csv", "jsonl"]) find(name).disabled = !matching.length;
     show();
@@ -67,12 +67,12 @@
     list.append(...matching.slice(shown, upTo).map(entry));
     shown = Math.max(shown, Math.min(upTo, matching.length));
     more.hidden = shown === matching.length;
-    more.textContent = `Show ${Math.min(AT_ONCE, matching.length - shown)} more`;
+    more.textContent = t`Show ${Math.min(AT_ONCE, matching.length - shown)} more`;
   }
 
   function entry(place) {
     const row = rows[place];
-    const badge = make("span", { className: `badge ${row[CHANGE]}`, textContent: row[CHANGE] });
+    const badge = make("span", { className: `badge ${row[CHANGE]}`, textContent: word(row[CHANGE]) });
     const title = make("span", { className: "title", dir: "auto", textContent: visible(row[QUESTION]).slice(0, 300) });
     const summary = make("summary", {}, ...(sides.length > 1 ? [badge, " "] : []), title);
     const details = make("details", {}, summary);
@@ -89,21 +89,21 @@
 
   function opened(row, id) {
     const [, answer, kind, , replies] = row;
-    const truth = make("span", { className: "truth", textContent: `answer: ${visible(answer ?? "not known")}` });
+    const truth = make("span", { className: "truth", textContent: t`answer: ${visible(answer ?? t`not known`)}` });
     const facts = make("p", { className: "score" }, truth, kind ? `, ${visible(kind)}` : "");
-    const link = make("a", { className: "permalink", href: `#reply=${id}`, textContent: "link to this reply" });
-    const copy = make("button", { type: "button", textContent: "Copy as Markdown" });
+    const link = make("a", { className: "permalink", href: `#reply=${id}`, textContent: t`link to this reply` });
+    const copy = make("button", { type: "button", textContent: t`Copy as Markdown` });
     copy.addEventListener("click", () => copied(copy, markdownOf(row, sides, id)));
     const [before, after] = highlighted(replies);
     const articles = replies.map((reply, place) => {
-      const heading = make("h3", { textContent: visible(sides[place]) });
+      const heading = make("h3", { textContent: visible(word(sides[place])) });
       const className = `reply side-${place} ${sides[place]}`;
-      if (!reply) return make("article", { className }, heading, make("p", { className: "score", textContent: "no reply, or one whose text is not kept" }));
-      const text = make("pre", { dir: "auto", tabIndex: 0, ariaLabel: `reply, ${sides[place]}` }, ...((place ? after : before) ?? [visible(reply[TEXT])]));
+      if (!reply) return make("article", { className }, heading, make("p", { className: "score", textContent: t`no reply, or one whose text is not kept` }));
+      const text = make("pre", { dir: "auto", tabIndex: 0, ariaLabel: t`reply, ${word(sides[place])}` }, ...((place ? after : before) ?? [visible(reply[TEXT])]));
       return make("article", { className }, heading, text, make("p", { className: "score", textContent: scoreOf(reply) }));
     });
     const plain = replies.length === 2 && replies[0] && replies[1] && !before;
-    const note = plain ? [make("p", { className: "note", textContent: "Too long for differing words to be highlighted." })] : [];
+    const note = plain ? [make("p", { className: "note", textContent: t`Too long for differing words to be highlighted.` })] : [];
     return [facts, ...note, make("div", { className: "pair" }, ...articles), make("p", { className: "actions" }, copy, link)];
   }
 
@@ -111,9 +111,9 @@
   async function copied(button, text) {
     try {
       await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
+      button.textContent = t`Copied`;
     } catch {
-      const box = make("textarea", { value: text, readOnly: true, rows: 8, ariaLabel: "this reply as Markdown" });
+      const box = make("textarea", { value: text, readOnly: true, rows: 8, ariaLabel: t`this reply as Markdown` });
       button.replaceWith(box);
       box.select();
     }
@@ -137,17 +137,17 @@
     details.scrollIntoView();
   }
 
-  function step(by, test = () => true, what = "reply") {
+  function step(by, test = () => true, what = t`No further reply.`) {
     let at = current === null ? (by > 0 ? -1 : matching.length) : matching.indexOf(current);
     do at += by; while (at in matching && !test(rows[matching[at]]));
     if (at in matching) go(matching[at]);
-    else told.textContent = `No further ${what}.`;
+    else told.textContent = what;
   }
 
   function follow() {
     if (!location.hash.startsWith("#reply=")) return;
     const place = ids.indexOf(location.hash.slice("#reply=".length));
-    if (place < 0) { told.textContent = "The reply of this link is not on this page."; return; }
+    if (place < 0) { told.textContent = t`The reply of this link is not on this page.`; return; }
     if (!matching.includes(place)) { form.reset(); filter(); }
     if (place !== current) go(place);
   }
@@ -155,8 +155,8 @@
   const actions = {
     j: () => step(1),
     k: () => step(-1),
-    f: () => step(1, isFailure, "failure"),
-    c: () => step(1, isChange, "change"),
+    f: () => step(1, isFailure, t`No further failure.`),
+    c: () => step(1, isChange, t`No further change.`),
     "/": () => { form.scrollIntoView(); form.elements.search.focus(); },
   };
   addEventListener("keydown", (event) => {

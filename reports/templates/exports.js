@@ -30,10 +30,10 @@ function markdownOf([question, answer, , change, replies], sides, id) {
     const fence = "`".repeat(Math.max(2, ...(text.match(/`+/g) ?? []).map((run) => run.length)) + 1);
     return `${fence}text\n${visible(text)}\n${fence}`;
   };
-  const asked = ["Question and true answer", fenced(`${question}\n\n${answer ?? "not known"}`)];
+  const asked = [t`Question and true answer`, fenced(`${question}\n\n${answer ?? t`not known`}`)];
   const replied = replies.flatMap((reply, place) =>
-    reply ? [fenced(`${sides[place]}: ${scoreOf(reply)}`), fenced(reply[TEXT])] : []);
-  return [...asked, sides.length > 1 ? `Replies (${change})` : "Reply", ...replied, `\`#reply=${id}\``].join("\n\n") + "\n";
+    reply ? [fenced(`${word(sides[place])}: ${scoreOf(reply)}`), fenced(reply[TEXT])] : []);
+  return [...asked, sides.length > 1 ? t`Replies (${word(change)})` : t`Reply`, ...replied, `\`#reply=${id}\``].join("\n\n") + "\n";
 }
 
 function download(name, type, text) {

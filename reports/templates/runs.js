@@ -1,4 +1,3 @@
-"use strict";
 const command = document.getElementById("command");
 const hint = document.getElementById("hint");
 let picked = [];
@@ -8,9 +7,9 @@ function show() {
   command.hidden = picked.length < 2;
   command.textContent = ["harness", "compare", ...picked.map((each) => each.dataset.word)].join(" ");
   hint.textContent =
-    picked.length < 2 ? `Pick ${picked.length ? "one more run" : "two runs or more"} to compare them.`
-    : datasets.size > 1 ? "These runs have different data: only runs with common problems can be compared."
-    : "The first that was picked is the baseline. Type this where harness view was run:";
+    picked.length < 2 ? (picked.length ? t`Pick one more run to compare them.` : t`Pick two runs or more to compare them.`)
+    : datasets.size > 1 ? t`These runs have different data: only runs with common problems can be compared.`
+    : t`The first that was picked is the baseline. Type this where harness view was run:`;
 }
 
 for (const each of document.querySelectorAll("input[data-word]")) {

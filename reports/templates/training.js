@@ -24,10 +24,10 @@ addEventListener("DOMContentLoaded", async () => {
     const ink = () => style("--ink"), soft = () => style("--soft"), last = place === panels.length - 1;
     const keys = [...lines.map(([name, color]) => [name, color]), ...(points.length ? [[points_named, ""]] : [])];
     const values = keys.map(() => make("output"));
-    const legend = make("p", {}, make("b", { textContent: unit }), ...keys.map(([name, color], at) => {
+    const legend = make("p", {}, make("b", { textContent: word(unit) }), ...keys.map(([name, color], at) => {
       const mark = make("i");
       mark.style.background = color || "currentColor";
-      return make("span", {}, mark, `${visible(name)} `, values[at]);
+      return make("span", {}, mark, `${visible(word(name))} `, values[at]);
     }));
     const box = make("div", { className: "panel" }, legend);
     find("panels").append(box);
@@ -47,7 +47,7 @@ addEventListener("DOMContentLoaded", async () => {
       hooks: { setCursor: [({ cursor }) => say(cursor.idx ?? chosen)], draw: [(u) => marks(u, points)] },
     }, dataOf(panels[place]), box);
     chart.root.setAttribute("role", "img");
-    chart.root.setAttribute("aria-label", unit);
+    chart.root.setAttribute("aria-label", word(unit));
     chart.over.addEventListener("click", () => { if (chart.cursor.idx !== null) choose(chart.cursor.idx); });
     return { chart, say: (at) => {
       lines.forEach(([, , , curve], line) => { values[line].textContent = curve[at] === null ? "–" : short(curve[at]); });
@@ -93,9 +93,9 @@ addEventListener("DOMContentLoaded", async () => {
   function show([step, question, answer, completions]) {
     select.value = step;
     find("asked").textContent = visible(question);
-    find("truth").textContent = visible(answer ?? "not known");
+    find("truth").textContent = visible(answer ?? t`not known`);
     find("rollouts").replaceChildren(...completions.map(([text, score]) => make("article", { className: "reply" },
-      make("pre", { dir: "auto", tabIndex: 0, ariaLabel: `step ${step}`, textContent: visible(text) }),
+      make("pre", { dir: "auto", tabIndex: 0, ariaLabel: t`step ${step}`, textContent: visible(text) }),
       make("p", { className: "score", textContent: visible(score) }))));
   }
 

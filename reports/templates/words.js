@@ -1,4 +1,3 @@
-"use strict";
 const MOST_WORDS = 1500;
 const CORRECT = 1, IN_FORMAT = 2, CORRECT_IN_FORMAT = 4, CUT_OFF = 8, UNSCORED = 16;
 const [TEXT, EXTRACTED, FLAGS, LANGUAGE, TOKENS, REWARDS, HIGH_FOR_WRONG, LOW_FOR_CORRECT] = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -20,21 +19,27 @@ const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f
 function scoreOf(reply) {
   const flags = reply[FLAGS];
   const facts = [
-    flags & UNSCORED ? "not scored" : `${flags & CORRECT ? "correct" : "wrong"} answer`,
-    `read: ${visible(reply[EXTRACTED] ?? "none")}`,
-    `${flags & IN_FORMAT ? "" : "not "}in the required format`,
+    flags & UNSCORED ? t`not scored` : flags & CORRECT ? t`correct answer` : t`wrong answer`,
+    t`read: ${visible(reply[EXTRACTED] ?? t`none`)}`,
+    flags & IN_FORMAT ? t`in the required format` : t`not in the required format`,
     reply[LANGUAGE],
   ];
-  if (flags & CUT_OFF) facts.push("cut off");
-  if (reply[TOKENS] !== null) facts.push(`${reply[TOKENS]} tokens`);
-  if (reply[REWARDS]) facts.push(`reward ${reply[REWARDS][0]}`);
+  if (flags & CUT_OFF) facts.push(t`cut off`);
+  if (reply[TOKENS] !== null) facts.push(t`${reply[TOKENS]} tokens`);
+  if (reply[REWARDS]) facts.push(t`reward ${reply[REWARDS][0]}`);
   return facts.filter(Boolean).join(", ");
 }
+
+// What stands between spaces; in scripts that write none between words, each word, where the browser can tell.
+const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
+const segmenter = "Segmenter" in Intl ? new Intl.Segmenter([], { granularity: "word" }) : null;
+const wordsOf = (text) => (text.match(/\s+|[^\s]+/g) ?? []).flatMap((piece) =>
+  segmenter && UNSPACED.test(piece) ? Array.from(segmenter.segment(piece), (each) => each.segment) : [piece]);
 
 // Two replies word by word, with what only one of them has highlighted; nothing where there are not two or they are too long.
 function highlighted(replies) {
   if (replies.length !== 2 || !replies[0] || !replies[1]) return [];
-  const [one, two] = replies.map((reply) => visible(reply[TEXT]).match(/\s+|[^\s]+/g) ?? []);
+  const [one, two] = replies.map((reply) => wordsOf(visible(reply[TEXT])));
   let start = 0, ends = 0;
   while (start < Math.min(one.length, two.length) && one[start] === two[start]) start++;
   while (ends < Math.min(one.length, two.length) - start && one.at(-1 - ends) === two.at(-1 - ends)) ends++;

@@ -10,7 +10,7 @@ import pytest
 from conftest import configuration
 
 from harness.evaluation import pipeline
-from harness.processes import WAITS
+from harness.processes import QUIET, WAITS
 from harness.stages import BASE, REPORT
 from harness.storage.run_folder import Run
 
@@ -48,7 +48,7 @@ def prepared() -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_it_waits_and_then_runs(tmp_path, replies):
     run = new_run(tmp_path / "run", replies=replies)
-    lane = pipeline._lane(run, NAMES, True, print)
+    lane = pipeline._lane(run, NAMES, [QUIET], print)
     assert next(lane).wait() == 0
     (waiting,) = prepared()
     report = next(lane)
@@ -61,7 +61,7 @@ def test_it_waits_and_then_runs(tmp_path, replies):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_one_that_was_killed_is_started_again(tmp_path, replies):
     run = new_run(tmp_path / "run", replies=replies)
-    lane = pipeline._lane(run, NAMES, True, print)
+    lane = pipeline._lane(run, NAMES, [QUIET], print)
     next(lane).wait()
     (waiting,) = prepared()
     os.kill(waiting, signal.SIGKILL)

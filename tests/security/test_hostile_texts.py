@@ -19,6 +19,7 @@ from harness.statistics.compare import compare_each
 from harness.storage.files import read_json, write_json
 from harness.storage.run_folder import Run
 from reports import comparison_view, page, plots, run_view, training_plots
+from reports.texts import using
 from reports.training_view import panels_of
 from train.export import Export
 from train.export.card import model_card
@@ -161,10 +162,7 @@ def named(template: str, view, text: str):
 
 
 def rendered(template: str, suffix: str, view, figures, text: str) -> str:
-    svg = {name: page.Markup(plot.svg) for name, plot in figures.items()}
-    given = named(template, view, text)
-    script = page._script("")
-    made = page.TEMPLATES.get_template(f"{template}.{suffix}").render(view=given, plots=figures, svg=svg, **script)
+    made = page.rendered(f"{template}.{suffix}", named(template, view, text), figures, "")
     return made.encode("utf-8", "replace").decode()
 
 
@@ -173,6 +171,14 @@ def of_breaks(elements: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [each for each in elements if each != ("wbr",)]
 
 
+@pytest.fixture(params=["en", "zh"])
+def language(request):
+    """Both languages, as a translated sentence takes names too."""
+    with using(request.param):
+        yield request.param
+
+
+@pytest.mark.usefixtures("language")
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_names_leave_a_page_as_it_is(views, text):
     for template, view, figures in views:
@@ -182,6 +188,7 @@ def test_names_leave_a_page_as_it_is(views, text):
         assert found.addresses == ours.addresses
 
 
+@pytest.mark.usefixtures("language")
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_names_leave_a_report_for_github_as_it_is(views, text):
     reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

@@ -31,6 +31,7 @@ def compared(samples: int, pairs: int, before: float, after: float, **more) -> d
     return {"metrics": {"language_ratio": vars(full)}, "languages": languages, "samples": samples}
 
 
+THE = " The verdict: "
 FIRST = "Of the first 20 replies, 10 reason in the target language (id) before and 20 sft."
 FEW = " 20 samples are too few to believe a small difference; over all 300 pairs the share is "
 
@@ -40,9 +41,15 @@ FEW = " 20 samples are too few to believe a small difference; over all 300 pairs
     [
         ({"metrics": {}, "languages": {}, "samples": 20}, "The run has no target language."),
         (compared(20, 20, 0.5, 1.0, verdict="better"), FIRST),
-        (compared(20, 300, 0.5, 0.75, verdict="better"), f"{FIRST}{FEW}50.0% before and 75.0% sft: better."),
+        (
+            compared(20, 300, 0.5, 0.75, verdict="better"),
+            f"{FIRST}{FEW}50.0% before and 75.0% sft.{THE}better.",
+        ),
         (compared(20, 300, 0.5, 0.75, verdict=DESCRIBED), f"{FIRST}{FEW}50.0% before and 75.0% sft."),
-        (compared(20, 300, 1.0, 1.0, verdict=DESCRIBED), f"{FIRST}{FEW}100.0% before and 100.0% sft: unchanged."),
+        (
+            compared(20, 300, 1.0, 1.0, verdict=DESCRIBED),
+            f"{FIRST}{FEW}100.0% before and 100.0% sft.{THE}unchanged.",
+        ),
     ],
 )
 def test_the_note_on_languages_names_the_sides_and_repeats_the_verdict(comparison, said):

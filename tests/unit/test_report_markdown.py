@@ -27,10 +27,12 @@ def text(run):
 
 def test_five_lines_come_first(text):
     title, empty, *lines = text.split("\n")[:8]
-    assert title.startswith("# tiny on")
+    assert title.startswith("# tiny: ")
     assert not empty
     assert [line.startswith("- ") for line in lines] == [True] * 5 + [False]
-    assert lines[3] == "- Model tiny (embedded), 6 problems of word-problems, one reply each, transformers on cpu."
+    assert (
+        lines[3] == "- Model tiny (embedded), 6 problems of word-problems, one reply per problem, transformers on cpu."
+    )
     assert "about this one adapter" in lines[4]
     assert text.count("about this one adapter") == 1
 

@@ -47,7 +47,7 @@ def test_three_runs_on_one_page(run, harness, command, tmp_path):
     verdicts = {name: each["metrics"]["accuracy_strict"]["verdict"] for name, each in stored["against"].items()}
     assert verdicts == {"b/before": "no evidence either way", "c/before": "better"}
     page = (tmp_path / "comparison/index.html").read_text()
-    assert "Better than a/before: c/before; no evidence either way: b/before." in page
+    assert "Better than a/before: c/before. No evidence either way: b/before." in page
     assert "not a clean pair" not in page
     assert len((tmp_path / "comparison/report.md").read_text().splitlines()) < 150
     assert command("compare", "a", "b", "c", "--baseline", "c")[0] == 0
