@@ -4,13 +4,15 @@ from typer import TyperException
 
 from harness.registry import called_here, nearest
 
+PYDANTICS_WORDS = "Value error, "
+
 
 def line_of(error: TyperException) -> str:
     """One line for a mistake in the words of a command."""
     context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
     if not context:
         return error.format_message()
-    told = error.format_message().rstrip(".")
+    told = error.format_message().rstrip(".").replace(PYDANTICS_WORDS, "")
     if option and hasattr(error, "possibilities"):
         told = f"No such option: {option}{_hint(option, context.command.params)}"
     command = context.command_path.removeprefix(context.find_root().command_path)

@@ -130,3 +130,10 @@ def test_windows_is_one_line(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         main()
     assert capsys.readouterr().err == ("harness: Windows itself is not supported: install and run it inside WSL\n")
+
+
+def test_a_value_that_is_none_of_an_options_names_them(command):
+    code, said = command("report", "nowhere", "--lang", "xx")
+    assert (code, said) == (
+        2, "harness: Invalid value for '--lang': 'xx' is not one of 'en', 'zh': see harness report --help\n"
+    )  # fmt: skip
