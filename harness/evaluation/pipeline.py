@@ -96,9 +96,9 @@ def _lane(
             with tempfile.TemporaryFile("w+", errors="replace") as printed:
                 process = prepared if prepared and _wake(prepared) else None
                 prepared = None
-                process = process or _start(run, name, flags, seen, printed if beside else None)
+                process = process or _start(_command(run, name, flags), run, seen, printed if beside else None)
                 if following and not beside and not _launcher(run, following):
-                    prepared = _start(run, following, flags, seen, None, waits=True)
+                    prepared = _start(_command(run, following, [*flags, WAITS]), run, seen, None)
                 yield process
                 _print_notes(printed)
             if process.returncode:
@@ -185,17 +185,12 @@ def _path() -> str:
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
-def _start(
-    run: Run,
-    name: str,
-    flags: Sequence[str],
-    seen: Sequence[str] | None,
-    output: IO[str] | None,
-    waits: bool = False,
-) -> subprocess.Popen:
-    """Start a stage's process; one that `waits` begins when `_wake` tells it."""
-    command = [*(_launcher(run, name) or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path)]
-    command += [*flags, *([WAITS] if waits else [])]
+def _command(run: Run, name: str, flags: Sequence[str]) -> list[str]:
+    return [*(_launcher(run, name) or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path), *flags]
+
+
+def _start(command: list[str], run: Run, seen: Sequence[str] | None, output: IO[str] | None) -> subprocess.Popen:
+    """Start a stage's process; one that WAITS begins when `_wake` tells it."""
     environment = os.environ | OWN_SETTINGS | {"PATH": _path()}
     if seen is not None:
         environment[gpus.VARIABLE] = ",".join(seen)
@@ -206,7 +201,7 @@ def _start(
         pass_fds=locks,
         env=environment,
         preexec_fn=ends_with_us(),
-        stdin=subprocess.PIPE if waits else None,
+        stdin=subprocess.PIPE if WAITS in command else None,
         stdout=output,
         stderr=output,
     )
