@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import transformers
 from transformers import GenerationConfig, TextStreamer
 
 from harness import registry
@@ -24,9 +23,6 @@ from harness.types import AdapterEffect, Completion, Request, Sampling
 
 BATCH_SIZE = "64"
 DTYPES = ("float32", "bfloat16", "float16")
-
-transformers.utils.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
 
 
 class TransformersEngine:

@@ -1,0 +1,122 @@
+"""The transformers engine with a model that is in memory already: a notebook's, or one that a trainer holds."""
+
+import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+
+from harness.engines import IN_MEMORY, Setup, whole_number
+from harness.engines.transformers import BATCH_SIZE, TransformersEngine
+from harness.errors import UserError
+from harness.models import chat, model_files, turn_ends
+from harness.types import AS_STORED
+
+DEVICES = ("cpu", "cuda")
+
+
+class InMemoryEngine(TransformersEngine):
+    """A given model, with or without the adapter that is on it; `setup.adapter` None: the model as it is."""
+
+    def __init__(self, model: Any, tokenizer: Any, setup: Setup):
+        refuse_other_models(model)
+        config, generation = model.config.to_dict(), model.generation_config.to_dict()
+        self.model, self.checkpoint, self.adapter = model, setup.checkpoint, setup.adapter
+        self.device, self.dtype = str(model.device), str(model.dtype).removeprefix("torch.")
+        self.weights = weights_of(model)
+        self.batch_size = whole_number("batch_size", setup.arguments.get("batch_size", BATCH_SIZE))
+        self.tokenizer = _ready(tokenizer, setup)
+        self.ends = turn_ends.end_tokens(self.tokenizer, generation, config)
+        vocabulary = model_files.language_model(config).get("vocab_size")
+        model_files.refuse_another_tokenizer(self.tokenizer, vocabulary, setup.checkpoint)
+        turn_ends.give_pad_token(self.tokenizer, self.ends, config)
+        self.context = model_files.context_length(config)
+        self.provenance = {
+            "engine": "transformers",
+            "model": f"{setup.checkpoint} ({IN_MEMORY}: {described(model)})",
+            "device": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else self.device,
+            "dtype": self.dtype,
+            "weights": self.weights,
+            "batch_size": self.batch_size,
+            **chat.provenance(self.tokenizer),
+        }
+
+
+def refuse_other_models(model: Any) -> None:
+    """Raise UserError for what is no causal language model of transformers, or no adapter on one, or out of reach."""
+    if not all(hasattr(model, name) for name in ("prepare_inputs_for_generation", "generation_config", "device")):
+        raise UserError(
+            f"{type(model).__name__}: does not generate text: give a transformers model, or a PEFT model on one"
+        )
+    if model.config.is_encoder_decoder:
+        raise UserError(f"{type(model).__name__}: has an encoder of its own: give a causal language model")
+    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        raise UserError(f"{adapter_of(model)}: learns prompt tokens: give a LoRA adapter")
+    if model.device.type not in DEVICES:
+        raise UserError(f"the model is on the device {model.device}: move it: model.to('cpu'), or to a CUDA GPU")
+
+
+def _ready(tokenizer: Any, setup: Setup) -> Any:
+    """A copy of the tokenizer, or of a processor's, that pads on the left and has the one template for all prompts."""
+    text_part = copy.deepcopy(getattr(tokenizer, "tokenizer", tokenizer))
+    if not hasattr(text_part, "apply_chat_template"):
+        raise UserError(f"{type(tokenizer).__name__}: is no tokenizer with a chat template: give the model's own")
+    text_part.chat_template = text_part.chat_template or getattr(tokenizer, "chat_template", None)
+    text_part.padding_side = "left"
+    chat.settle(text_part, setup.chat_template, setup.switches, setup.checkpoint)
+    return text_part
+
+
+def described(model: Any) -> str:
+    """What a report says of a model: its class, and the adapter on it."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    adapter = adapter_of(model)
+    return type(base).__name__ + (f" with {adapter}" if adapter else "")
+
+
+def adapter_of(model: Any) -> str | None:
+    """What a report says of the adapter on a model: its name, and its settings; None for a model without one."""
+    if not isinstance(model, PeftModel):
+        return None
+    config = model.active_peft_config
+    names = ("r", "lora_alpha", "lora_dropout", "target_modules")
+    settings = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    if isinstance(modules := settings.get("target_modules"), set | list):
+        settings["target_modules"] = " ".join(sorted(modules))
+    shown = (f"{name} {value}" for name, value in settings.items())
+    return f"adapter {', '.join(model.active_adapters)} ({', '.join((str(config.peft_type.value), *shown))})"
+
+
+def weights_of(model: Any) -> str:
+    """How the base's weights are stored: 4-bit of bitsandbytes, another quantization as stored, or 16-bit and above."""
+    if getattr(model, "is_loaded_in_4bit", False):
+        return "4-bit"
+    return AS_STORED if getattr(model.config, "quantization_config", None) else "16-bit"
+
+
+@contextmanager
+def lent(model: Any) -> Iterator[None]:
+    """A model for evaluation. At the end all is as before: what trains, which weights have gradients, random numbers.
+
+    PEFT's switch of an adapter turns the gradients of its weights on.
+    """
+    training = [(module, module.training) for module in model.modules()]
+    gradients = [(weights, weights.requires_grad) for weights in model.parameters()]
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in training:
+            module.training = was_training
+        for weights, had_gradients in gradients:
+            weights.requires_grad_(had_gradients)
+        for restore, state in zip((random.setstate, np.random.set_state, torch.set_rng_state), states, strict=True):
+            restore(state)
+        if of_gpus:
+            torch.cuda.set_rng_state_all(of_gpus)
