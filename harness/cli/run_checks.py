@@ -62,7 +62,7 @@ def check_names(config: Configuration) -> None:
 
 
 def check_metrics(config: Configuration) -> None:
-    """Raises UserError for unknown rewards, an unknown primary metric, or several replies of the base that are alike."""
+    """Raises UserError for unknown rewards, an unknown primary metric, or replies of the base that would be alike."""
     if not config.has_own_rewards:
         registry.choose("reward preset", config.rewards, PRESETS)
     _check_primary(config, scoring.reward_names(config))
