@@ -61,6 +61,7 @@ class MeasureCallback(TrainerCallback):
         self.run = new_run(config, self.output, called("trl.MeasureCallback", "", self.settings), state.global_step > 0)
         if not self.run.record.is_done(BASE):
             if state.global_step:
+                self.run.remove_if_empty()
                 raise UserError(
                     f"{self.run.path}: the training continues after step {state.global_step}, and there is no "
                     "measurement from before it: train from the start, or leave the callback out"
