@@ -102,16 +102,21 @@ def weights_of(model: Any) -> str:
 def lent(model: Any) -> Iterator[None]:
     """A model for evaluation. At the end all is as before: what trains, which weights have gradients, random numbers.
 
-    PEFT's switch of an adapter turns the gradients of its weights on.
+    PEFT's switch of an adapter turns the gradients of its weights on; accelerate puts a trainer's mixed precision
+    around `forward`, and a model is measured in its own.
     """
+    forwards = {name: model.__dict__[name] for name in ("forward", "_original_forward") if name in model.__dict__}
     training = [(module, module.training) for module in model.modules()]
     gradients = [(weights, weights.requires_grad) for weights in model.parameters()]
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     model.eval()
+    if len(forwards) == 2:
+        model.forward = forwards["_original_forward"]
     try:
         yield
     finally:
+        vars(model).update(forwards)
         for module, was_training in training:
             module.training = was_training
         for weights, had_gradients in gradients:

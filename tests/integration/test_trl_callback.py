@@ -89,7 +89,12 @@ def test_grpo_is_measured_and_goes_as_without(rows, tmp_path, lora, more):
     base = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(FOLDER)
     package.evaluate(base, tokenizer, output=tmp_path / "base", **SETTINGS)
+    dtypes, forward = set(), measured.model.forward
+    layer = measured.model.get_submodule("base_model.model.model.norm" if lora else "model.norm")
+    layer.register_forward_hook(lambda _, inputs, output: dtypes.add(output.dtype))
     package.evaluate(measured.model, tokenizer, output=tmp_path / "trained", **SETTINGS)
+    assert dtypes == {torch.float32}
+    assert measured.model.forward is forward
     assert texts(tmp_path / "r", "before") == texts(tmp_path / "base", "before")
     trained = texts(tmp_path / "trained", "after" if lora else "before")
     assert texts(tmp_path / "r", "after") == trained != texts(tmp_path / "base", "before")
