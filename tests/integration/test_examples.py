@@ -148,7 +148,8 @@ def test_train_elsewhere(examples, monkeypatch):
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(examples)}}).execute()
 
     outputs = [each for cell in notebook.cells for each in cell.get("outputs", ())]
-    results = [each.data["text/html"] for each in outputs if "text/html" in each.get("data", {})]
+    values = [each.data for each in outputs if each.output_type == "execute_result"]
+    results = [each["text/html"] for each in values if "text/html" in each]
     measured, result, page, differences = results
     assert "95 % interval" in measured
     assert "verdict" in result
