@@ -2,15 +2,18 @@
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from peft import PeftModel
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from harness.engines import IN_MEMORY, Setup, whole_number
+from harness.engines.decoding import Sampler
 from harness.engines.transformers import BATCH_SIZE, TransformersEngine
 from harness.errors import UserError
 from harness.models import chat, model_files, turn_ends
@@ -44,6 +47,57 @@ class InMemoryEngine(TransformersEngine):
             "batch_size": self.batch_size,
             **chat.provenance(self.tokenizer),
         }
+
+    def _decode(
+        self, ids: torch.Tensor, mask: torch.Tensor, sample: Sampler, rooms: Sequence[int]
+    ) -> Iterator[list[tuple[int, list[int]]]]:
+        if has_unsloths_kernels(self.model):
+            return by_generate(self.model, ids, mask, sample, self.ends, rooms)
+        return super()._decode(ids, mask, sample, rooms)
+
+
+class OnlyChosen(LogitsProcessor):
+    """Leaves of each row's logits the token alone that a sampler of ours chooses; `width` tokens are the prompt's."""
+
+    def __init__(self, sample: Sampler, width: int):
+        self.sample, self.width = sample, width
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        rows = torch.arange(len(scores), device=scores.device)
+        chosen = self.sample(scores.float(), rows, input_ids.shape[1] - self.width)
+        return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
+
+
+def has_unsloths_kernels(model: Any) -> bool:
+    """Whether Unsloth has put its own `forward`, with a cache of its own, into the model's class."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    return type(base).forward.__module__.startswith("unsloth")
+
+
+def by_generate(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, sample: Sampler, ends: AbstractSet[int], rooms: Sequence[int]
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """As decoding.decode, by the model's own `generate`, in which no row leaves the batch before all have finished.
+
+    A row gets the room of the one with least: Unsloth refuses more than fits behind the longest prompt.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    own, base.generation_config = base.generation_config, GenerationConfig()
+    try:
+        generated = base.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=min(rooms),
+            do_sample=False,
+            eos_token_id=sorted(ends),
+            pad_token_id=min(ends),
+            logits_processor=LogitsProcessorList([OnlyChosen(sample, ids.shape[1])]),
+        )
+    finally:
+        base.generation_config = own
+    for row, tokens in enumerate(generated[:, ids.shape[1] :].tolist()):
+        length = next((place + 1 for place, token in enumerate(tokens) if token in ends), len(tokens))
+        yield [(row, tokens[:length])]
 
 
 def refuse_other_models(model: Any) -> None:
@@ -106,7 +160,8 @@ def lent(model: Any) -> Iterator[None]:
     around `forward`, and a model is measured in its own.
     """
     forwards = {name: model.__dict__[name] for name in ("forward", "_original_forward") if name in model.__dict__}
-    training = [(module, module.training) for module in model.modules()]
+    names = ("training", "gradient_checkpointing")
+    flags = [(each, name, getattr(each, name)) for each in model.modules() for name in names if hasattr(each, name)]
     gradients = [(weights, weights.requires_grad) for weights in model.parameters()]
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
@@ -117,8 +172,8 @@ def lent(model: Any) -> Iterator[None]:
         yield
     finally:
         vars(model).update(forwards)
-        for module, was_training in training:
-            module.training = was_training
+        for module, name, flag in flags:
+            setattr(module, name, flag)
         for weights, had_gradients in gradients:
             weights.requires_grad_(had_gradients)
         for restore, state in zip((random.setstate, np.random.set_state, torch.set_rng_state), states, strict=True):

@@ -11,6 +11,7 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel
 
 import harness as package
+from harness.engines import in_memory
 from harness.errors import UserError
 from harness.models.checkpoints import locate
 from harness.storage.run_folder import Run
@@ -167,3 +168,16 @@ def test_what_cannot_be_measured_is_one_line(model, tokenizer, tmp_path, changed
     with pytest.raises(UserError, match=message):
         package.evaluate(model, tokenizer, output=tmp_path / "r", **SETTINGS)
     assert not (tmp_path / "r").exists()
+
+
+def test_unsloths_way_generates_the_same(model, tokenizer, adapter, tmp_path, monkeypatch):
+    """Its kernels need a GPU; here transformers' own `generate` draws the tokens of the loop that it stands in for."""
+    lent = PeftModel.from_pretrained(model, adapter)
+    package.evaluate(lent, tokenizer, output=tmp_path / "loop", **SETTINGS)
+    settings = lent.generation_config.to_dict()
+    monkeypatch.setattr(type(model).forward, "__module__", "unsloth.models.gemma3")
+    assert in_memory.has_unsloths_kernels(lent)
+    package.evaluate(lent, tokenizer, output=tmp_path / "generate", **SETTINGS)
+    for side in ("before", "after"):
+        assert texts(tmp_path / "generate", side) == texts(tmp_path / "loop", side)
+    assert lent.generation_config.to_dict() == settings
