@@ -4,7 +4,7 @@ import copy
 import random
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,9 @@ class InMemoryEngine(TransformersEngine):
             "batch_size": self.batch_size,
             **chat.provenance(self.tokenizer),
         }
+
+    def _short_of_memory(self, what: str, fix: str) -> AbstractContextManager:
+        return super()._short_of_memory(what, "give a lower batch_size, or free some")
 
     def _decode(
         self, ids: torch.Tensor, mask: torch.Tensor, sample: Sampler, rooms: Sequence[int]

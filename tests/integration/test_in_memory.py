@@ -151,7 +151,16 @@ def bert(_):
     return BertModel(BertConfig(**sizes))
 
 
+def too_large(model):
+    def fails(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    model.lm_head.register_forward_pre_hook(fails)
+    return model
+
+
 OTHERS = [
+    (too_large, None, "a batch of 6 does not fit into memory .cpu.: give a lower batch_size"),
     (bert, None, "BertModel: does not generate text"),
     (lambda model: get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)), None,
      "learns prompt tokens: give a LoRA adapter"),
