@@ -68,6 +68,8 @@ class MeasureCallback(TrainerCallback):
                 )
             with lent(model):
                 measure(self.run, [BASE], model, processing_class, self.quiet)
+        # A training that goes beyond its first end has measured itself there.
+        self.run.discard(LAST)
         self._begin(args, state, others.get("train_dataloader"), processing_class)
         if not state.global_step:
             self._probe(state, model, processing_class)

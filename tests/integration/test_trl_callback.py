@@ -158,12 +158,16 @@ def test_a_wrong_setting_is_named_before_there_is_a_trainer():
 
 
 def test_a_training_that_continues_keeps_its_measurement_from_before(rows, tmp_path):
+    """The one of its first end is not that of its second."""
     settings = {"output": tmp_path / "r", **SETTINGS}
-    saves = {"save_strategy": "steps", "save_steps": 2}
+    saves = {"save_strategy": "steps", "save_steps": 2, "learning_rate": 0.1, "lr_scheduler_type": "constant"}
     grpo(rows, tmp_path / "o", [MeasureCallback(**settings)], **saves).train()
-    first = (tmp_path / "r/before/completions.jsonl").read_bytes()
-    again = grpo(rows, tmp_path / "o", [MeasureCallback(**settings)])
+    first = {side: (tmp_path / "r" / side / "completions.jsonl").read_bytes() for side in ("before", "after")}
+    again = grpo(rows, tmp_path / "o", [MeasureCallback(**settings)], **saves | {"max_steps": 5})
     again.train(resume_from_checkpoint=str(tmp_path / "o/checkpoint-2"))
-    assert (tmp_path / "r/before/completions.jsonl").read_bytes() == first
+    assert (tmp_path / "r/before/completions.jsonl").read_bytes() == first["before"]
+    assert (tmp_path / "r/after/completions.jsonl").read_bytes() != first["after"]
+    package.evaluate(again.model, AutoTokenizer.from_pretrained(FOLDER), output=tmp_path / "trained", **SETTINGS)
+    assert texts(tmp_path / "r", "after") == texts(tmp_path / "trained", "after")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("r")] == ["r"]
-    assert [json.loads(line)["step"] for line in (tmp_path / "r/train/log.jsonl").open()] == [1, 2, 3]
+    assert [json.loads(line)["step"] for line in (tmp_path / "r/train/log.jsonl").open()] == [1, 2, 3, 4, 5]
