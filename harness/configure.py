@@ -56,7 +56,15 @@ def configure(model: str | None, recipe: str | None, options: dict[str, Any], se
         # Another format than the recipe's has its own rewards and language.
         values = {key: value for key, value in values.items() if key not in ("rewards", "language")}
     values |= {key: value for key, value in options.items() if value is not None}
-    values |= _with_files({key: _toml_value(text) for key, text in key_values("--set", settings).items()}, Path())
+    return settled(values, {key: _toml_value(text) for key, text in key_values("--set", settings).items()})
+
+
+def settled(values: dict[str, Any], settings: dict[str, Any]) -> Configuration:
+    """The configuration of `values` and `settings`, which win; files that the settings name are read.
+
+    Raises UserError if a key or value is wrong, or a text holds a secret.
+    """
+    values = values | _with_files(settings, Path())
     refuse_secrets({f"recipe key {key}": str(value) for key, value in values.items()})
     checkpoint = values.get("checkpoint")
     if values.get("hub") == MODELSCOPE and HUB_ID.fullmatch(str(checkpoint)) and not os.path.exists(checkpoint):

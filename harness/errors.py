@@ -17,6 +17,10 @@ class UserError(Exception):
     def __init__(self, text: str):
         super().__init__(redacted(text))
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback."""
+        return [f"harness: {self}"]
+
 
 def cause(error: object, longest: int = 160) -> str:
     """A library's message, from an exception or a log, on one line of at most `longest` characters.

@@ -52,6 +52,17 @@ def load_run(path: str | Path) -> "StoredRun":
     return StoredRun(run.path, sides)
 
 
+class Page:
+    """An HTML file as a notebook shows it: inside the cell, `height` pixels high."""
+
+    def __init__(self, path: Path, height: int = 800):
+        self.path, self.height = path, height
+
+    def _repr_html_(self) -> str:
+        page = self.path.read_text(encoding="utf-8")
+        return f'<iframe srcdoc="{escape(page)}" style="width: 100%; height: {self.height}px; border: 0"></iframe>'
+
+
 class StoredRun:
     """A run folder as it was when it was loaded; each frame is made when it is first used.
 
@@ -138,6 +149,14 @@ class StoredRun:
         return pandas.DataFrame(single, index=index, dtype="float64").join(
             _frame(OverSeeds, list(over.values()), index)
         )
+
+    @property
+    def page(self) -> Page:
+        """The run's report, to be shown in a notebook. Raises UserError if it has none."""
+        report = Run(self.path).report
+        if not report.is_file():
+            raise UserError(f"{self.path}: has no report: run `harness report {self.path}`")
+        return Page(report)
 
     def __repr__(self) -> str:
         row = zip(self._head, self._cells(ACCURACY_STRICT), strict=True)

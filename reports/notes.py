@@ -49,6 +49,13 @@ def of_training(run: Run, replaced: Mapping[str, Mapping[str, str]]) -> Iterator
     """What the training stages left out, and the settings that were replaced, by stage and key."""
     config, provenance = run.config, run.record.provenance
     warm_up, train = provenance.get("warm-up", {}), provenance.get("train", {})
+    if trainer := train.get("trained_by"):
+        yield (
+            f"Trained by a program of its own ({trainer}), on its own data and rewards; before is the model as that "
+            "training found it."
+        )
+        yield from _near_copies(trainer.removesuffix("Config"), train)
+        return
     if warm_up.keys() >= {"solutions", "too_long_solutions", "evaluated_solutions"}:
         yield (
             f"SFT on {warm_up['solutions']} worked solutions; {warm_up['too_long_solutions']} longer than half "

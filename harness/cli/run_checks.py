@@ -41,9 +41,7 @@ def check_names(config: Configuration) -> None:
     from train.backends import AUTO as AUTO_TRAINER
     from train.backends import TRAINERS
 
-    if not config.has_own_rewards:
-        registry.choose("reward preset", config.rewards, PRESETS)
-    _check_primary(config, scoring.reward_names(config))
+    check_metrics(config)
     registry.choose("engine", config.engine, [AUTO, *ENGINES])
     engine = engine_name(config.engine)
     for argument in config.engine_args.keys() & NOT_ALLOWED.keys():
@@ -61,6 +59,18 @@ def check_names(config: Configuration) -> None:
         if config.adapter:
             adapters.check(config.adapter, config.checkpoint)
     _check_figures(config)
+
+
+def check_metrics(config: Configuration) -> None:
+    """Raises UserError for unknown rewards, an unknown primary metric, or replies of the base that would be alike."""
+    if not config.has_own_rewards:
+        registry.choose("reward preset", config.rewards, PRESETS)
+    _check_primary(config, scoring.reward_names(config))
+    if config.temperature == 0 and (config.baseline_samples or 1) > 1:
+        raise UserError(
+            f"baseline_samples = {config.baseline_samples}: at temperature 0 the base gives the same reply each time: "
+            "leave it out, or raise the temperature"
+        )
 
 
 def check_stop_early(config: Configuration, stages: list[str]) -> None:
@@ -87,11 +97,6 @@ def _check_primary(config: Configuration, rewards: list[str]) -> None:
 
 
 def _check_figures(config: Configuration) -> None:
-    if config.temperature == 0 and (config.baseline_samples or 1) > 1:
-        raise UserError(
-            f"baseline_samples = {config.baseline_samples}: at temperature 0 the base gives the same reply each time: "
-            "leave it out, or raise the temperature"
-        )
     completions = config.prompts_per_step * config.generations
     if completions % config.accumulation:
         raise UserError(

@@ -97,7 +97,7 @@ def _redact(path: Path) -> None:
 def bar(title: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Bar]:
     """Progress of `total` things under `title`, of which `done` are done before the start."""
     title = one_line(title)
-    console = Console(file=_terminal or sys.stderr, soft_wrap=True, highlight=False)
+    console = Console(file=_terminal or sys.stderr, soft_wrap=True, highlight=False, force_jupyter=False)
     if quiet:
         yield _Silent()
     elif not console.is_terminal:

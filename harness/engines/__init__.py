@@ -29,11 +29,13 @@ ARGUMENTS: dict[str, tuple[str, ...] | None] = {
 MOST_LORA_RANK = 512
 AUTO = "auto"
 SERVER = "openai"
+# The transformers engine with a model that a program hands over; no command can name it.
+IN_MEMORY = "in memory"
 MOST_DIGITS = 18
 # A name, or an address of IPv4 or IPv6.
 HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.%]+", re.IGNORECASE)
 # They generate without the checkpoint's files.
-WITHOUT_CHECKPOINT = ("scripted", SERVER)
+WITHOUT_CHECKPOINT = ("scripted", SERVER, IN_MEMORY)
 # The continuation whose log-probabilities show an adapter's effect; any text does, as long as it stays the same.
 PROBE_CONTINUATION = " First we look at the numbers, then the answer follows."
 OnText = Callable[[str], None]

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import transformers
 from transformers import GenerationConfig, TextStreamer
 
 from harness import registry
@@ -24,9 +23,6 @@ from harness.types import AdapterEffect, Completion, Request, Sampling
 
 BATCH_SIZE = "64"
 DTYPES = ("float32", "bfloat16", "float16")
-
-transformers.utils.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
 
 
 class TransformersEngine:
@@ -180,10 +176,13 @@ class TransformersEngine:
             "lower --engine-arg batch_size, and what is generated is kept, or free some and the same command continues"
         )
         with self._adapter_on(requests[0].adapted), self._short_of_memory(f"a batch of {len(requests)}", fix):
-            for ended in decoding.decode(
-                self.model, inputs["input_ids"], inputs["attention_mask"], sample, self.ends, rooms
-            ):
+            for ended in self._decode(inputs["input_ids"], inputs["attention_mask"], sample, rooms):
                 yield [(requests[row], self._complete(requests[row], tokens)) for row, tokens in ended]
+
+    def _decode(
+        self, ids: torch.Tensor, mask: torch.Tensor, sample: decoding.Sampler, rooms: Sequence[int]
+    ) -> Iterator[list[tuple[int, list[int]]]]:
+        return decoding.decode(self.model, ids, mask, sample, self.ends, rooms)
 
     def _complete(self, request: Request, tokens: list[int]) -> Completion:
         stopped = tokens[-1] in self.ends

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from harness.config import Configuration
 from harness.console import progress
-from harness.engines import SERVER, Engine
+from harness.engines import IN_MEMORY, SERVER, Engine
 from harness.errors import UserError
 from harness.models import adapters
 from harness.types import Request
@@ -24,8 +24,8 @@ def check_adapter(
     if effect is None:
         return None
     if not effect.acts:
-        served = config.engine == SERVER
-        why = "is it served by that name?" if served else adapters.why_inert(adapter, config.checkpoint)
+        asked = {SERVER: "is it served by that name?", IN_MEMORY: "is it trained already?"}
+        why = asked.get(config.engine) or adapters.why_inert(adapter, config.checkpoint)
         raise UserError(f"--adapter {adapter}: changes nothing that {config.checkpoint} says: {why}")
     if effect.leaks:
         raise UserError(

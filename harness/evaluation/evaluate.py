@@ -23,16 +23,21 @@ from harness.types import Completion, Dataset, Request, Score
 
 
 def evaluate(
-    run: Run, sides: Sequence[str], adapter: str | None, quiet: bool, on_completion: OnCompletion | None
+    run: Run,
+    sides: Sequence[str],
+    adapter: str | None,
+    quiet: bool,
+    on_completion: OnCompletion | None,
+    engine: Engine | None = None,
 ) -> None:
     """Generate what is missing of the sides' completions with one engine, then score them.
 
-    `on_completion` is called with every new completion.
+    `on_completion` is called with every new completion; `engine` None is the configured one.
     """
     problems = datasets.evaluation_problems(run.config)
     with ExitStack() as stages:
         records = {side: stages.enter_context(run.record.stage(side)) for side in sides}
-        job = _with_prompts(run, problems, records, adapter, quiet)
+        job = _with_prompts(run, problems, records, adapter, quiet, engine)
         _load_and_check(job)
         completions, scores = _completions(job, on_completion)
         for side in sides:
@@ -68,13 +73,20 @@ def _on_all_gpus(engine: Engine, config: Configuration, adapter: str | None, ask
     return with_replicas(engine, name, _setup(config, adapter), places, asked)
 
 
-def _with_prompts(run: Run, problems: Dataset, records: dict[str, dict], adapter: str | None, quiet: bool) -> Job:
+def _with_prompts(
+    run: Run,
+    problems: Dataset,
+    records: dict[str, dict],
+    adapter: str | None,
+    quiet: bool,
+    engine: Engine | None,
+) -> Job:
     """Render the prompts, record what the completions depend on, and find the completions that are there already."""
     config = run.config
     with ThreadPoolExecutor(1) as beside:
         # Gigabytes are hashed while the engine's library is imported.
         hashing = beside.submit(provenance.fingerprint, config)
-        engine = open_engine(config, adapter)
+        engine = engine or open_engine(config, adapter)
         prompts = {side: requests(config, problems, engine, adapted=side != BASE) for side in records}
         engine = _on_all_gpus(engine, config, adapter, [each for side in prompts.values() for each in side])
         job = Job(run, problems, engine, adapter, prompts, records, quiet)

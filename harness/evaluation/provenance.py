@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from harness.config import THROUGHPUT_SETTINGS, Configuration
-from harness.engines import SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
+from harness.engines import IN_MEMORY, SERVER, WITHOUT_CHECKPOINT, Engine, engine_name
 from harness.engines.base_weights import evaluation_weights
 from harness.engines.gpus import REPLICAS
 from harness.errors import UserError
@@ -105,8 +105,10 @@ def dataset_sha(dataset: Dataset) -> str:
 
 
 def adapter_record(config: Configuration, adapter: str) -> dict[str, str]:
-    """What a report says of an adapter: the hashes of its weights, or the name that a server serves it by."""
-    return {"served as": adapter} if config.engine == SERVER else checkpoints.weight_hashes(adapter)
+    """What a report says of an adapter: the hashes of its weights, the name that a server serves it by, or what it is
+    in memory."""
+    named = {SERVER: "served as", IN_MEMORY: IN_MEMORY}.get(config.engine)
+    return {named: adapter} if named else checkpoints.weight_hashes(adapter)
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

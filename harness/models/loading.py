@@ -19,7 +19,10 @@ LOADING_ERRORS = (
 def load(loader: Any, checkpoint: str, trust: bool, **arguments: Any) -> Any:
     """What `loader.from_pretrained` returns. `trust` allows the checkpoint's own code. Raises UserError if it fails."""
     from huggingface_hub.errors import StrictDataclassError
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     where = locate(checkpoint)
     try:
         return loader.from_pretrained(where, trust_remote_code=trust, **arguments)

@@ -138,6 +138,15 @@ class Run:
         self.hashes.add(*(self.path / name for name in files))
         self.record.mark(stage, "done", 0.0, other.record.provenance.get(stage, {}), other.record.ended(stage))
 
+    def discard(self, side: str) -> None:
+        """Remove a side, which is to be made again."""
+        shutil.rmtree(self.path / side, ignore_errors=True)
+        with self.record.changing() as record:
+            files = record.get("files", {})
+            record["files"] = {name: sha for name, sha in files.items() if not Path(name).is_relative_to(side)}
+            for part in ("stages", "provenance"):
+                record[part].pop(side, None)
+
     def finished_sides(self) -> list[str]:
         """The sides with all their completions. Raises UserError if there is none, or if completions are gone."""
         done = [side for side in SIDES if self.record.is_done(side)]

@@ -63,6 +63,7 @@ class Provenance:
     near_copies: NearCopies | None = None
     health: tuple[str, ...] = ()
     stopped_early: StoppedEarly | None = None
+    trained_by: str = ""
 
 
 @dataclass(frozen=True)

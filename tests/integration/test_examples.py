@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
+from nbclient import NotebookClient
 
 import harness as package
 
@@ -136,6 +138,29 @@ def test_colab(job, examples):
     assert "&lt;html" in shown
     stages = [json.loads((each / "run.json").read_text())["stages"] for each in (job, Path("runs/small"))]
     assert all(stages[0][name] == stages[1][name] for name in ("before", "train", "after"))
+
+
+def test_train_elsewhere(examples, monkeypatch):
+    """In a notebook's own process, where the hub cannot be reached: the embedded model takes the real one's place."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path(package.__file__).parent.parent))
+    notebook = nbformat.read(examples / "train_elsewhere.ipynb", nbformat.NO_CONVERT)
+    notebook.cells = [each for each in notebook.cells if "install" not in each.metadata.get("tags", [])]
+    (parameters,) = (each for each in notebook.cells if "parameters" in each.metadata.get("tags", []))
+    parameters.source += '\nsteps, limit, folder = 2, 4, "runs/trained"'
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(examples)}}).execute()
+
+    outputs = [each for cell in notebook.cells for each in cell.get("outputs", ())]
+    values = [each.data for each in outputs if each.output_type == "execute_result"]
+    results = [each["text/html"] for each in values if "text/html" in each]
+    measured, result, page, differences = results
+    assert "95 % interval" in measured
+    assert "verdict" in result
+    assert page.startswith("<iframe srcdoc=")
+    assert "Trained by a program of its own (GRPOConfig)" in page
+    assert "accuracy_flexible" in differences
+    steps = [json.loads(line)["step"] for line in (examples / "runs/trained/train/probes.jsonl").open()]
+    assert steps == [0, 1, 2]
 
 
 def test_gate(examples, command):

@@ -139,6 +139,16 @@ def test_the_plot_of_the_report_comes_along(run):
         assert f'src="data:image/png;base64,{base64.b64encode(content).decode()}"' in page
 
 
+def test_the_page_is_shown_inside_the_notebook(run):
+    with pytest.raises(UserError, match=r"has no report: run `harness report"):
+        _ = harness.load_run(run.path).page
+    run.report.parent.mkdir(parents=True)
+    run.report.write_text("<html>'a' & \"b\"</html>", encoding="utf-8")
+    shown = harness.load_run(run.path).page._repr_html_()
+    assert 'srcdoc="&lt;html&gt;&#x27;a&#x27; &amp; &quot;b&quot;&lt;/html&gt;"' in shown
+    assert "height: 800px" in shown
+
+
 def test_every_text_is_escaped(run):
     path = run.path.rename(run.path.with_name("<img src=x onerror=alert(1)>"))
     for file in (path / side / name for side in ("before", "after") for name in ("scores.jsonl", "metrics.json")):

@@ -128,3 +128,42 @@ def test_its_masks_keep_the_end_and_take_prompts_whole(tmp_path, monkeypatch):
     assert pads.tolist() == [1]
     mask = create_completion_attention_mask(ids[:, -len(reply) - 1 :], pads, 1, pad)
     assert mask.tolist() == [[True, True, True, False]]
+
+
+# A model that Unsloth loaded and put an adapter on, in a program of its own.
+IN_MEMORY = """
+import unsloth, torch, harness
+model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
+    "m", max_seq_length=1024, load_in_4bit=False, dtype=torch.float32, use_exact_model_name=True)
+model = unsloth.FastLanguageModel.get_peft_model(model, r=4, target_modules=["q_proj", "v_proj"])
+for name, weights in model.named_parameters():
+    if "lora_B" in name:
+        torch.nn.init.normal_(weights, std=0.3)
+model.save_pretrained("a")
+model.train()
+harness.evaluate(model, tokenizer, dataset="word-problems", limit=5, max_tokens=24, output="here")
+assert model.training
+"""
+
+
+def test_a_model_in_memory_gets_the_replies_of_the_command_line(harness, tmp_path):
+    from baselines.peers.random_checkpoint import make_checkpoint
+
+    make_checkpoint(tmp_path / "m", "qwen3", small=True)
+    environment = os.environ | {"UNSLOTH_COMPILE_LOCATION": str(tmp_path / "compiled"), "UNSLOTH_COMPILE_DISABLE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_MEMORY], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    done = harness("run", "--model", "m", "--adapter", "a", "--dataset", "word-problems", "--limit", "5",
+                   "--set", "max_tokens=24", "--engine", "transformers", "--output", "there")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for side in ("before", "after"):
+        here, there = (
+            sorted(
+                (row["problem_id"], row["text"])
+                for row in map(json.loads, (tmp_path / run / side / "completions.jsonl").open())
+            )
+            for run in ("here", "there")
+        )
+        assert here == there

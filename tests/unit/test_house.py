@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("harness", "train", "reports", "baselines")
 HEAVY = {"torch", "transformers", "vllm", "unsloth", "trl", "peft", "lm_eval", "matplotlib", "langid", "sympy",
          "antlr4", "latex2sympy2_extended", "datasets", "math_verify", "pandas", "openai"}  # fmt: skip
-LEAVES = ("harness/engines/", "train/", "reports/plots.py", "reports/training_plots.py", "baselines/")
+LEAVES = ("harness/engines/", "harness/trl.py", "train/", "reports/plots.py", "reports/training_plots.py", "baselines/")
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 # What each folder, or file at the top of harness/, may import of the others; errors.py everybody may.
 FOLDERS = {
@@ -38,6 +38,10 @@ FOLDERS = {
     "lmeval": ("types", "metric_definitions", "stages", "config", "registry", "console", "parsing", "storage",
                "models", "data", "engines", "statistics", "evaluation"),
     "plan": ("types", "stages", "config", "registry", "storage", "models", "data", "engines", "statistics"),
+    "in_memory": ("stages", "config", "configure", "registry", "names_elsewhere", "storage", "data", "engines",
+                  "evaluation", "notebook", "cli"),
+    "trl": ("types", "stages", "config", "console", "storage", "data", "engines", "evaluation", "notebook", "in_memory",
+            "cli"),
     "notebook": ("types", "metric_definitions", "console", "storage", "statistics"),
     "testing": ("data", "rewards"),
     "examples": ("testing",),

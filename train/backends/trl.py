@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from peft import LoraConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
 
 from harness.config import Configuration
@@ -19,8 +18,6 @@ class TrlBackend:
 
     def load(self, config: Configuration, adapter: Path | None) -> tuple[Any, LoraConfig | None]:
         """Load the model, and the settings of a fresh adapter; None if the model continues with `adapter`."""
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
         dtype = training_dtype(config)
         rounded = four_bit(dtype) if config.weights == "4-bit" else {}
         model = loading.load_model(config.checkpoint, config.trust_remote_code, dtype=getattr(torch, dtype), **rounded)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from harness.config import Configuration
 from harness.models import checkpoints, loading
@@ -24,7 +23,6 @@ class UnslothBackend:
 
     def load(self, config: Configuration, adapter: Path | None) -> tuple[Any, None]:
         """Load the model with its adapter on it; with vLLM rollouts its weights are vLLM's too."""
-        transformers.utils.logging.set_verbosity_error()
         own = checkpoints.model_config(config.checkpoint).get("model_type") in OWN_KERNELS
         loader = unsloth.FastLanguageModel if own else unsloth.FastModel
         model, _ = loading.load(
