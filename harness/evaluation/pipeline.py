@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -92,7 +93,7 @@ def _lane(
             say(f"{STAGES[name].title}: done already")
     prepared = None
     try:
-        for name, following in zip(missing, [*missing[1:], None], strict=True):
+        for name, following in pairwise([*missing, None]):
             with tempfile.TemporaryFile("w+", errors="replace") as printed:
                 process = prepared if prepared and _wake(prepared) else None
                 prepared = None

@@ -76,9 +76,9 @@ def test_each_grader_reads_what_it_is_known_to_read(run):
 
 
 @needs_lm_eval
-def test_the_table_counts_and_the_file_has_every_disagreement(run, harness, tmp_path):
+def test_the_table_counts_and_the_file_has_every_disagreement(run, program, tmp_path):
     folder = run("r", [*traps(), (None, "no true answer, so 1")])
-    done = harness("crosscheck", "r", "--json")
+    done = program("crosscheck", "r", "--json")
     assert done.returncode == 0, done.stderr
     assert "1 replies left out" in done.stderr
     said = json.loads(done.stdout.strip().split("\n")[-1])
@@ -99,16 +99,16 @@ def test_the_table_counts_and_the_file_has_every_disagreement(run, harness, tmp_
     assert (row["side"], row["index"], row["answer"]) == ("before", 0, "12")
     assert row["theirs"] == {"extracted": "1,2", "right": True}
     assert row["ours"] == {"extracted": "1,2", "accuracy_strict": 0.0, "accuracy_flexible": 0.0}
-    done = harness("crosscheck", "r")
+    done = program("crosscheck", "r")
     assert all(character == "\n" or character.isprintable() for character in done.stdout)
     assert "they read 12.0, wrong; we read 12.0, right" in done.stdout
     assert "[bold] 7.0" in done.stdout
 
 
 @needs_lm_eval
-def test_the_terminal_shows_the_first_of_many(run, harness):
+def test_the_terminal_shows_the_first_of_many(run, program):
     run("r", [("7" * 90, "x" * 500 + " " + "7" * 90 + ".0")] * 23)
-    done = harness("crosscheck", "r/before")
+    done = program("crosscheck", "r/before")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     start = lines.index(f"before, {FLEXIBLE}: 23 disagreements")
@@ -131,12 +131,12 @@ def test_each_reply_of_a_problem_counts(run):
 
 
 @needs_lm_eval
-def test_a_run_without_a_true_answer(run, harness, tmp_path):
+def test_a_run_without_a_true_answer(run, program, tmp_path):
     run("r", [("1", "1")])
     scores = read_journal(tmp_path / "r/before/scores.jsonl")
     scores[0]["scores"] |= {"accuracy_strict": None, "accuracy_flexible": None}
     Run.open(tmp_path / "r").hashes.add(write_jsonl(tmp_path / "r/before/scores.jsonl", scores))
-    done = harness("crosscheck", "r")
+    done = program("crosscheck", "r")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("unknown") == 2 * len(GRADERS)
     assert (tmp_path / "r/crosscheck.jsonl").read_text() == ""

@@ -130,8 +130,8 @@ def harness_prompts(config) -> dict[str, str]:
     return {request.problem.id: request.prompt for request in asked}
 
 
-def test_the_path_is_all_that_is_printed(harness):
-    done = harness("lm-eval", "path")
+def test_the_path_is_all_that_is_printed(program):
+    done = program("lm-eval", "path")
     assert (done.returncode, done.stdout) == (0, f"{OURS}\n")
     assert sorted(file.stem for file in OURS.glob("*.yaml")) == sorted(RECIPES)
 

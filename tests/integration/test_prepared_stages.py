@@ -78,6 +78,13 @@ def test_none_is_left_where_the_stage_before_it_fails(tmp_path, capfd):
     assert prepared() == []
 
 
+def test_nothing_starts_where_all_is_done(tmp_path, replies):
+    run, said = new_run(tmp_path / "run", replies=replies), []
+    assert pipeline.run_stages(run, [BASE], True, print) == 0
+    assert pipeline.run_stages(run, [BASE], True, said.append) == 0
+    assert said == ["before: done already"]
+
+
 def test_it_says_nothing_and_ends_where_its_turn_never_comes(tmp_path, replies):
     run = new_run(tmp_path / "run", replies=replies)
     command = [sys.executable, "-m", "harness.cli.stage", REPORT, str(run.path), WAITS]

@@ -6,8 +6,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 
 import pytest
 from conftest import watched_page, write_jsonl
@@ -29,7 +27,7 @@ def page(browser):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, forks):
     """A finished run of 40 problems with two sides, the adapter's replies written by hand."""
     folder = tmp_path_factory.mktemp("page")
     hostile = list(HOSTILE.values())
@@ -37,7 +35,7 @@ def run(tmp_path_factory):
     data = write_jsonl(folder / "d.jsonl", rows)
     replies = write_jsonl(folder / "r.jsonl", [{"text": f"{text} 3"} for text in hostile])
     command = ["run", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--dataset", str(data)]
-    subprocess.run([f"{sys.prefix}/bin/harness", *command, "--output", "r"], cwd=folder, check=True, env=os.environ)
+    forks.run([*command, "--output", "r"], folder, dict(os.environ)).check_returncode()
     made = folder / "r"
     shutil.copytree(made / "before", made / "after")
     journal = [json.loads(line) for line in (made / "after/completions.jsonl").read_text().splitlines()]
@@ -50,7 +48,7 @@ def run(tmp_path_factory):
         record[part]["after"] = record[part]["before"]
     write_json(made / "run.json", record)
     for stage in ("score", "report"):
-        subprocess.run([f"{sys.prefix}/bin/harness", stage, made], cwd=folder, check=True, env=os.environ)
+        forks.run([stage, str(made)], folder, dict(os.environ)).check_returncode()
     return made
 
 

@@ -189,19 +189,20 @@ def test_the_plan_counts_every_training(command, tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> tuple[Path, dict[str, int]]:
+def killed(tmp_path_factory, forks) -> tuple[Path, dict[str, int]]:
     """A run of two trainings that was killed in the second and then went on; when its first had ended."""
     folder = tmp_path_factory.mktemp("seeds")
-    command = [Path(sys.executable).parent / "harness", *COMMAND, "--quiet"]
+    command = (*COMMAND, "--quiet")
     environment = os.environ | {"HARNESS_CACHE": str(folder / "cache")}
-    with subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True) as process:
+    program = Path(sys.executable).parent / "harness"
+    with subprocess.Popen([program, *command], cwd=folder, env=environment, start_new_session=True) as process:
         while process.poll() is None and not (folder / "run" / f"seed-{SEEDS[1]}" / "train").is_dir():
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGKILL)
     first = folder / "run" / f"seed-{SEEDS[0]}"
     ended = {str(file): file.stat().st_mtime_ns for file in first.rglob("*.safetensors")}
     assert ended
-    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    forks.run(command, folder, environment).check_returncode()
     return folder / "run", ended
 
 

@@ -44,9 +44,9 @@ def test_unsloths_own_configuration_changes_no_figure_of_the_loss(tmp_path):
     assert found == [[*same, loss_type] for loss_type in ("grpo", "bnpo", "dr_grpo", "dapo")]
 
 
-def test_the_whole_job(harness, tmp_path):
+def test_the_whole_job(program, tmp_path):
     """Warm-up and GRPO with the KL term, measured by a process that Unsloth never touched."""
-    done = harness(
+    done = program(
         "run", "--before-after", *SMALL, "--set", "beta=0.04", "--set", "sft_dataset=word-problems", "--set",
         "sft_epochs=0.002", "--output", "r",
     )  # fmt: skip
@@ -67,7 +67,7 @@ def test_the_whole_job(harness, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir() if "unsloth" in entry.name] == []
 
 
-def test_the_recipe_of_qwen3(harness, tmp_path):
+def test_the_recipe_of_qwen3(program, tmp_path):
     from baselines.peers.random_checkpoint import make_checkpoint
 
     make_checkpoint(tmp_path / "m", "qwen3", small=True)
@@ -76,7 +76,7 @@ def test_the_recipe_of_qwen3(harness, tmp_path):
         {"problem": f"What is {each} times 7?", "generated_solution": f"{each * 7}", "expected_answer": str(each * 7)}
         for each in range(20)
     ]
-    done = harness(
+    done = program(
         "train", "--model", "m", "--recipe", "qwen3-8b", "--data", write_jsonl(tmp_path / "s.jsonl", sums),
         "--set", f"sft_data={write_jsonl(tmp_path / 'w.jsonl', worked)}", "--set", "sft_epochs=0.2", *SMALL,
         "--set", "max_completion=16", "--output", "r",
@@ -87,25 +87,25 @@ def test_the_recipe_of_qwen3(harness, tmp_path):
     assert (adapter["r"], adapter["lora_alpha"]) == (32, 64)
 
 
-def test_training_goes_on_from_its_last_checkpoint(harness, tmp_path):
-    assert harness("train", *SMALL, "--output", "r").returncode == 0
+def test_training_goes_on_from_its_last_checkpoint(program, tmp_path):
+    assert program("train", *SMALL, "--output", "r").returncode == 0
     record = json.loads((tmp_path / "r/run.json").read_text())
     record["stages"]["train"]["state"] = "running"
     (tmp_path / "r/run.json").write_text(json.dumps(record))
     import shutil
 
     shutil.rmtree(tmp_path / "r/train/checkpoints/checkpoint-3")
-    done = harness("train", *SMALL, "--output", "r")
+    done = program("train", *SMALL, "--output", "r")
     assert done.returncode == 0, done.stderr
     log = [json.loads(line) for line in (tmp_path / "r/train/log.jsonl").open()]
     assert [row["step"] for row in log] == [1, 2, 3]
 
 
-def test_a_checkpoint_of_gemmas_layout_trains_like_the_unchanged_one(command, tmp_path):
+def test_a_checkpoint_of_gemmas_layout_trains_like_the_unchanged_one(program, tmp_path):
     from test_turn_ends import trained
 
-    log, rollouts = trained(command, tmp_path / "1", "gemma", "--trainer", "unsloth")
-    assert (log, rollouts) == trained(command, tmp_path / "2", "as it is", "--trainer", "unsloth")
+    log, rollouts = trained(program, tmp_path / "1", "gemma", "--trainer", "unsloth")
+    assert (log, rollouts) == trained(program, tmp_path / "2", "as it is", "--trainer", "unsloth")
     assert log[0]["completions/clipped_ratio"] < 1
 
 

@@ -24,6 +24,8 @@ from harness.models import checkpoints
 
 LoRARequest = pytest.importorskip("vllm.lora.request", reason="no vLLM here: tox -e vllm tests it").LoRARequest
 
+# One vLLM of this file is compiled, the fixture `engine`.
+EAGER = ("--engine-arg", "enforce_eager=true")
 # Two of them share the machine.
 SHARE = "0.2"
 PROBLEMS = 60
@@ -52,6 +54,7 @@ def rollouts():
     return LLM(
         checkpoints.locate("embedded"),
         dtype="float32",
+        enforce_eager=True,
         block_size=128,
         enable_lora=True,
         max_loras=2,
@@ -73,7 +76,7 @@ def address(adapter):
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", checkpoints.locate("embedded"),
         "--served-model-name", "tiny", "--enable-lora", "--lora-modules", f"lora={adapter}", "--max-lora-rank", "8",
         "--max-loras", "2", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--block-size", "128",
-        "--gpu-memory-utilization", SHARE,
+        "--gpu-memory-utilization", SHARE, "--enforce-eager",
     ]  # fmt: skip
     environment = os.environ | {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -115,6 +118,11 @@ def both_sides(engine):
 
 
 @pytest.fixture(scope="module")
+def drawn(engine):
+    return both_sides(engine)
+
+
+@pytest.fixture(scope="module")
 def reference(adapter):
     return open_engine("transformers", str(adapter))
 
@@ -150,8 +158,7 @@ def assert_same_but_for_ties(reference, expected, drawn):
     assert {key: drawn[key].finish_reason for key in same} == {key: expected[key].finish_reason for key in same}
 
 
-def test_vllm_replies_as_transformers_does(reference, expected, engine):
-    drawn = both_sides(engine)
+def test_vllm_replies_as_transformers_does(reference, expected, drawn):
     assert_same_but_for_ties(reference, expected, drawn)
     sides = [{key[1:]: each.text for key, each in drawn.items() if key[0] == adapted} for adapted in (False, True)]
     assert sides[0] != sides[1]
@@ -219,9 +226,9 @@ def test_what_vllm_does_not_apply_is_refused_before_it_starts(tmp_path, changes,
         open_engine("vllm", str(folder))
 
 
-def test_greedy_replies_repeat(engine):
-    first, second = both_sides(engine), both_sides(engine)
-    assert {key: each.text for key, each in first.items()} == {key: each.text for key, each in second.items()}
+def test_greedy_replies_repeat(engine, drawn):
+    again = both_sides(engine)
+    assert {key: each.text for key, each in again.items()} == {key: each.text for key, each in drawn.items()}
 
 
 def test_replies_are_seeded_by_their_place(engine):
@@ -317,8 +324,8 @@ def test_several_greedy_replies_are_the_same(engine):
     assert len({completion.text for _, completion in drawn}) <= 2
 
 
-def test_a_run_with_an_adapter(harness, adapter):
-    done = harness("run", "--engine", "vllm", "--engine-arg", f"gpu_memory_utilization={SHARE}", "--adapter",
+def test_a_run_with_an_adapter(program, adapter):
+    done = program("run", "--engine", "vllm", *EAGER, "--engine-arg", f"gpu_memory_utilization={SHARE}", "--adapter",
                    str(adapter), "--limit", "20", "--output", "out")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "check passed: the adapter changes the model's output" in done.stderr
@@ -349,8 +356,8 @@ def test_a_rank_over_what_vllm_has_room_for_is_named(tmp_path):
         open_engine("vllm", str(wide))
 
 
-def test_too_little_memory_names_the_option(harness):
-    done = harness("eval", "--engine", "vllm", "--engine-arg", "gpu_memory_utilization=0.0001", "--limit", "2")
+def test_too_little_memory_names_the_option(program):
+    done = program("eval", "--engine", "vllm", *EAGER, "--engine-arg", "gpu_memory_utilization=0.0001", "--limit", "2")
     assert done.returncode == 2
     assert "lower --engine-arg" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr + done.stdout

@@ -1,9 +1,7 @@
 """Disks that are full or read-only, artefacts that are cut, edited or gone: noticed, named, never a wrong number."""
 
-import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
@@ -29,23 +27,14 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(disk, tmp_path):
+def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(disk, harness):
     folder, mount = disk
-    command = [
-        f"{sys.prefix}/bin/harness",
-        "run",
-        "--before-after",
-        "--quiet",
-        "--limit",
-        "40",
-        "--output",
-        folder / "r",
-    ]
+    command = ["run", "--before-after", "--quiet", "--limit", "40", "--output", folder / "r"]
     command += [word for setting in SETTINGS for word in ("--set", setting)]
     kept, stops = b"", 0
     for size in ("64k", "500k", "32m"):
         assert mount(f"remount,size={size}")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=os.environ)
+        done = harness(*command)
         journal = folder / "r/before/completions.jsonl"
         lines = whole_lines(journal)
         assert lines.startswith(kept)

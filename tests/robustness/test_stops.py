@@ -1,6 +1,5 @@
 """A run that is told to stop: in order, soon, with a word on how to go on, and no finished reply lost."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,12 +7,14 @@ import time
 
 import pytest
 
+PROGRAM = f"{sys.prefix}/bin/harness"
+COMMAND = ("run", "--limit", "32", "--engine-arg", "batch_size=2", "--output", "r")
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(tmp_path, number):
-    command = [f"{sys.prefix}/bin/harness", "run", "--limit", "32", "--engine-arg", "batch_size=2", "--output", "r"]
+def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(harness, tmp_path, number):
     journal = tmp_path / "r/before/completions.jsonl"
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ) as program:
+    with subprocess.Popen([PROGRAM, *COMMAND], stderr=subprocess.PIPE, text=True) as program:
         while not (journal.is_file() and journal.stat().st_size):
             time.sleep(0.05)
             assert program.poll() is None
@@ -25,29 +26,24 @@ def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(tmp_path, number
     assert said.endswith("harness: stopped; the same command continues from what is done\n")
     assert "Traceback" not in said
     kept = journal.read_bytes()
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ)
+    again = harness(*COMMAND)
     assert again.returncode == 0, again.stderr
     assert journal.read_bytes().startswith(kept)
     assert kept.count(b"\n") < journal.read_bytes().count(b"\n") == 32
 
 
-def test_a_reader_of_the_progress_that_leaves_stops_it_and_the_same_command_goes_on(tmp_path):
+def test_a_reader_of_the_progress_that_leaves_stops_it_and_the_same_command_goes_on(harness, tmp_path):
     """As `harness run 2>&1 | head -1`: the stage has not come to its end, whatever it was told to print."""
-    command = [f"{sys.prefix}/bin/harness", "run", "--limit", "32", "--engine-arg", "batch_size=2", "--output", "r"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ
-    ) as program:
+    with subprocess.Popen([PROGRAM, *COMMAND], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as program:
         assert program.stderr.readline()
         program.stderr.close()
     assert program.returncode == 130
     assert not (tmp_path / "r/report").exists()
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ)
+    again = harness(*COMMAND)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "r/report/index.html").is_file()
 
 
-def test_output_that_is_closed_is_no_bug(tmp_path):
-    done = subprocess.run(
-        f"{sys.prefix}/bin/harness models >&-", shell=True, capture_output=True, text=True, check=False
-    )
+def test_output_that_is_closed_is_no_bug():
+    done = subprocess.run(f"{PROGRAM} models >&-", shell=True, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

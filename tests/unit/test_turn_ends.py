@@ -159,22 +159,22 @@ def test_sft_learns_the_end_of_the_turn(tmp_path, layout):
         assert behind[0] == expected
 
 
-def trained(command, folder, layout, *options):
+def trained(harness, folder, layout, *options):
     """What two steps of a layout's training log, and their first texts."""
     model, settings = laid_out(folder / "m", layout), (word for each in SETTINGS for word in ("--set", each))
-    code, said = command(
+    done = harness(
         "train", "--model", model, "--recipe", "tiny", "--quiet", "--output", folder / "r", *settings, *options
     )
-    assert code == 0, said
+    assert done.returncode == 0, done.stderr
     log, rollouts = (
         [json.loads(line) for line in (folder / "r/train" / name).open()] for name in ("log.jsonl", "rollouts.jsonl")
     )
     return [{key: row[key] for key in row.keys() - TIMES} for row in log], rollouts
 
 
-def test_a_checkpoint_of_gemmas_layout_trains_like_the_unchanged_one(command, tmp_path):
-    log, rollouts = trained(command, tmp_path / "1", "gemma")
-    assert (log, rollouts) == trained(command, tmp_path / "2", "as it is")
+def test_a_checkpoint_of_gemmas_layout_trains_like_the_unchanged_one(harness, tmp_path):
+    log, rollouts = trained(harness, tmp_path / "1", "gemma")
+    assert (log, rollouts) == trained(harness, tmp_path / "2", "as it is")
     assert log[0]["completions/mean_length"] < 96
     assert log[0]["completions/clipped_ratio"] < 1
     assert not any("<end_of_turn>" in rollout["text"] for rollout in rollouts)
