@@ -19,6 +19,7 @@ CASES = {
     "data: bytes": 700,
     "data: rows": 700,
     "data: samples": 400,
+    "data: logs": 200,
     "data: evaluated": 40,
     "recipes: text": 700,
     "recipes: keys": 500,

@@ -19,7 +19,7 @@ def compare(
         list[str],
         typer.Argument(
             metavar="RUN …",
-            help="Run folders, sides of one (RUN/before), baseline files, or lm-eval samples.",
+            help="Run folders, sides of one (RUN/before), baseline files, lm-eval samples or inspect_ai logs.",
             show_default=False,
         ),
     ],

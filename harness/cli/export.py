@@ -1,4 +1,4 @@
-"""The command export: a trained adapter for other programs."""
+"""The command export: a trained adapter, or a run's replies, for other programs."""
 
 import shlex
 import sys
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 EXPORTS = Path("export")
 DEFAULT_QUANT = "q8_0"
+LOGS = "inspect"
 
 
 def export(
-    to: Annotated[str, typer.Option("--to", help="lora, merged-16bit, merged-4bit or gguf.")],
+    to: Annotated[str, typer.Option("--to", help="lora, merged-16bit, merged-4bit or gguf; inspect: replies as logs.")],
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A run folder with an adapter.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="A run folder; with an adapter, unless --to inspect.", show_default=False),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="The base of --adapter: a recipe's name, a folder or a hub id.")
@@ -49,10 +51,16 @@ def export(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Write a trained adapter as files that other programs load, with a model card; upload them if asked to."""
+    """Write a trained adapter as files that other programs load, with a model card; upload them if asked to.
+
+    --to inspect writes a log of inspect_ai for each side of a run: its questions, replies, scores and metrics.
+    """
     from train.export import TARGETS
 
-    registry.choose("--to", to, TARGETS)
+    if registry.choose("--to", to, (*TARGETS, LOGS)) == LOGS:
+        if folder is None or any((model, recipe, adapter, quant, push, trust_remote_code, yes)):
+            raise UserError("--to inspect writes the replies of a RUN: give one, and of the options --output alone")
+        return _write_logs(folder, output, json)
     quants = _quants(quant, to)
     run, config, its_adapter = _source(folder, model, recipe, adapter)
 
@@ -88,6 +96,27 @@ def export(
     print(show.printable(f"export: {record['pushed'] or output}"))
     if measure:
         print(show.printable(f"measure it: {measure}"))
+    return 0
+
+
+def _write_logs(folder: Path, output: Path | None, json: bool) -> int:
+    """A log of inspect_ai for each finished side of a run."""
+    from harness.storage.run_folder import Run
+    from reports import inspect_log
+
+    run = Run.open(folder)
+    sides = run.chosen_evaluations(None)
+    output = output or run.path / "export" / LOGS
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output}: {error.strerror}: give another folder") from error
+    files = [output / f"{side.name}.eval" for side in sides]
+    for side, file in zip(sides, files, strict=True):
+        inspect_log.write(run, side, file)
+    names = ", ".join(file.name for file in files)
+    command = shlex.join(["inspect", "view", "--log-dir", str(output)])
+    show.line(f"{names} in {output}: open with {command}", json, {"output": str(output), "files": [*map(str, files)]})
     return 0
 
 

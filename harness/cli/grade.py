@@ -12,7 +12,7 @@ from harness.parsing.named_formats import FORMAT_NAMES
 
 
 def grade(
-    input: Annotated[Path, typer.Option("--input", help="Our rows, lm-eval's samples, or TRL's completions.")],
+    input: Annotated[Path, typer.Option("--input", help="Our rows, samples of lm-eval, inspect_ai or TRL.")],
     output: Annotated[Path, typer.Option("--output", help="The same rows with extracted, scores, reasons (.jsonl).")],
     dataset: Annotated[
         str | None,
@@ -59,7 +59,7 @@ def grade(
                     reading.equality,
                     reading.language,
                     eos=eos,
-                    finished=sample.row.get("finish_reason") != CUT_OFF,
+                    finished=sample.finish_reason != CUT_OFF,
                 )
             reasons = dict.fromkeys(result.reasons, sample.fault) if sample.fault else result.reasons
             rows.append(

@@ -1,4 +1,4 @@
-"""Replies made elsewhere: our own rows and journals, lm-eval's samples, TRL's logged completions."""
+"""Replies made elsewhere: our rows and journals, lm-eval's samples, inspect_ai's logs, TRL's logged completions."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Configuration, check
-from harness.data import columns, tables
+from harness.data import columns, inspect_logs, tables
 from harness.data.columns import true_answer
 from harness.data.datasets import DATASETS, named_equality
 from harness.data.tables import BrokenRow
@@ -16,7 +16,7 @@ from harness.parsing.formats import prompt_prefix
 from harness.parsing.named_formats import FORMATS
 from harness.stages import SIDES
 from harness.storage.run_folder import Run
-from harness.types import Equality, Format
+from harness.types import CUT_OFF, Equality, FinishReason, Format
 
 # Usual columns of a reply and of a true answer, the likeliest first.
 COMPLETION = (
@@ -33,7 +33,8 @@ class NoReplies(UserError):
 class Layout:
     """Which columns a kind of file has. It is recognised by `marks`, columns that it always has.
 
-    `worked_answer`: the true answer may follow a worked solution and `####`.
+    `worked_answer`: the true answer may follow a worked solution and `####`. `epoch`: each reply to a problem has a row
+    of its own, numbered from 1 in that column.
     """
 
     marks: tuple[str, ...]
@@ -41,6 +42,7 @@ class Layout:
     answer: str
     answer_may_lack: bool = False
     worked_answer: bool = False
+    epoch: str | None = None
 
 
 # {"id": "1", "question": "…", "completion": "…", "answer": "72"}
@@ -51,7 +53,9 @@ JOURNAL = Layout(("problem_id", "index", "text", "prompt_sha"), "text", "answer"
 LM_EVAL_LAYOUT = Layout(("doc_id", "resps", "target"), "resps", "target", worked_answer=True)
 # {"step": 5, "prompt": "…", "completion": "…", <reward function>: 3.0, …, "advantage": 0.7}
 TRL = Layout(("step", "completion", "advantage"), "completion", "answer", answer_may_lack=True)
-LAYOUTS = (LM_EVAL_LAYOUT, TRL, JOURNAL, OURS)
+# {"id": 3, "epoch": 1, "input": "…", "target": "72", "completion": "…", "finish_reason": "stop", "metadata": {…}}
+INSPECT = Layout(("id", "epoch", "input", "target"), "completion", "target", epoch="epoch")
+LAYOUTS = (LM_EVAL_LAYOUT, TRL, JOURNAL, OURS, INSPECT)
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,10 @@ class Sample:
         tag = prompt_prefix(self.prompt, format) if self.prompt else ""
         return tag if tag or self.rendered else None
 
+    @property
+    def finish_reason(self) -> FinishReason:
+        return CUT_OFF if self.row.get("finish_reason") == CUT_OFF else "stop"
+
     def with_scores(self, scored: dict[str, Any]) -> dict[str, Any]:
         """The row of an output file."""
         place = {} if self.index is None else {"index": self.index}
@@ -132,12 +140,13 @@ class Sample:
 def read_samples(path: Path, completion_column: str | None = None, answer_column: str | None = None) -> list[Sample]:
     """Every reply of a file in one of LAYOUTS, or with its columns given; a broken line becomes a sample with a fault.
 
-    A row may have several replies; `index` tells them apart. lm-eval writes a row once for each of its filters; its
+    A problem may have several replies; `index` tells them apart. lm-eval writes a row once for each of its filters; its
     replies are read once. Raises UserError if the file cannot be read, has no rows, has unknown columns, or has
     log-likelihoods instead of replies.
     """
     named_rows: list[tuple[str, dict] | BrokenRow] = []
-    for named_row in tables.named_rows(path, lambda error: named_rows.append(error)):
+    read = inspect_logs.named_rows(path) if inspect_logs.is_log(path) else tables.named_rows(path, named_rows.append)
+    for named_row in read:
         named_rows.append(named_row)
     rows = [each for each in named_rows if not isinstance(each, BrokenRow)]
     present = columns.present_in(row for _, row in rows)
@@ -208,13 +217,15 @@ def _samples(name: str, row: dict[str, Any], layout: Layout) -> Iterator[Sample]
     if layout.worked_answer:
         answer = true_answer(answer)
     texts = _texts(columns.cell(row, layout.completion))
-    places: list[int | None] = [*range(len(texts))] if len(texts) > 1 else [None]
-    if type(row.get("index")) is int and row["index"] in places:
-        places = [row["index"]]
+    first = texts[0] if texts else None
+    replies: dict[int | None, str | None] = dict(enumerate(texts)) if len(texts) > 1 else {None: first}
+    if layout.epoch and type(row.get(layout.epoch)) is int:
+        replies = {row[layout.epoch] - 1: first}
+    elif type(row.get("index")) is int and row["index"] in replies:
+        replies = {row["index"]: replies[row["index"]]}
     prompt, rendered = _prompt(row)
     prefix = row.get("prefix") if isinstance(row.get("prefix"), str) else None
-    for index in places:
-        completion = texts[index or 0] if texts else None
+    for index, completion in replies.items():
         fault = None
         if layout.completion.partition(".")[0] not in row:
             fault = f"the row has no field '{layout.completion}'"

@@ -1,4 +1,4 @@
-"""One scored side out of anything stored: a run, a side of one, a baseline file, lm-eval's samples.
+"""One scored side out of anything stored: a run, a side of one, a baseline file, samples of lm-eval or inspect_ai.
 
 Problems of different runs are the same if their question and true answer are, whatever their ids.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.console import progress
-from harness.data import columns
+from harness.data import columns, inspect_logs
 from harness.data.samples import NoReplies, Reading, Sample, read_samples, rendered_prompt
 from harness.errors import UserError
 from harness.evaluation.scoring import score_text, unscored_text
@@ -25,10 +25,10 @@ from harness.storage import validation
 from harness.storage.files import read_json, write_text
 from harness.storage.run_folder import Run, run_and_side
 from harness.storage.schema import Provenance
-from harness.types import ACCURACY_STRICT, Completion, Evaluation, Score
+from harness.types import ACCURACY_STRICT, CUT_OFF, Completion, Evaluation, Score
 
 BASELINE_PROVENANCE = ("engine", "device", "dtype", "weights", "checkpoint", "adapter", "versions", "stopped_early")
-LM_EVAL = "lm-eval"
+LM_EVAL, INSPECT = "lm-eval", "inspect_ai"
 KEY_LENGTH = 12
 
 
@@ -46,7 +46,7 @@ class Baseline:
 def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
     """The sides at a place: all finished ones of a run folder, else one.
 
-    `reading` is needed for lm-eval's samples alone. Raises UserError if nothing can be read there.
+    `reading` is needed for samples of lm-eval and inspect_ai alone. Raises UserError if nothing can be read there.
     """
     path = Path(place)
     folder, side = run_and_side(path)
@@ -57,13 +57,15 @@ def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
                 f"{place}: its stage '{title_of(stage)}' is not finished: finish the run, or name a side of it"
             )
         return [_named(each, f"{folder.resolve().name}/{each.name}") for each in run.chosen_evaluations(side)]
-    if path.suffix == ".json" and path.is_file():
-        return [read_baseline(path)]
-    if path.suffix == ".jsonl" and path.is_file():
+    if path.is_file() and (path.suffix == ".jsonl" or inspect_logs.is_log(path)):
         if reading is None:
             raise UserError(f"{place}: samples do not say how to score them: add --dataset and --format")
         return [_scored_samples(path, reading)]
-    raise UserError(f"{place}: no run folder, side of one, baseline .json or samples .jsonl: give one that exists")
+    if path.suffix == ".json" and path.is_file():
+        return [read_baseline(path)]
+    raise UserError(
+        f"{place}: no run folder, side of one, baseline .json, samples .jsonl or .eval log: give one that exists"
+    )
 
 
 def last_of(place: str, reading: Reading | None = None) -> Evaluation:
@@ -149,8 +151,9 @@ def _keys_of_rows(samples: Sequence[Sample], questions: Sequence[str], truths: S
 
 
 def _scored_samples(path: Path, reading: Reading) -> Evaluation:
-    samples = _samples(path)
-    questions = [_question(sample.row["doc"], reading, path) for sample in samples]
+    is_log = inspect_logs.is_log(path)
+    samples = read_samples(path) if is_log else _lm_eval_samples(path)
+    questions = [_question(sample.row if is_log else sample.row["doc"], reading, path) for sample in samples]
     truths = [columns.true_answer(sample.answer) for sample in samples]
     keys = _keys_of_rows(samples, questions, truths)
     completions, scores = [], []
@@ -158,19 +161,23 @@ def _scored_samples(path: Path, reading: Reading) -> Evaluation:
         for key, question, truth, sample in zip(keys, questions, truths, samples, strict=True):
             prompt, text, index = rendered_prompt(sample.row), sample.completion, sample.index or 0
             prefix, sha = sample.opening(reading.format) or "", prompt_sha(prompt) if prompt else ""
-            result = unscored_text("no reply", reading.language)
+            result, end = unscored_text("no reply", reading.language), sample.finish_reason
             if text is not None:
-                result = score_text(prefix + text, truth, reading.format, reading.equality, reading.language)
-            completions.append(Completion(key, index, question, truth, text or "", 0, "stop", sha, 0, prefix=prefix))
+                finished = end != CUT_OFF
+                result = score_text(
+                    prefix + text, truth, reading.format, reading.equality, reading.language, finished=finished
+                )
+            completions.append(Completion(key, index, question, truth, text or "", 0, end, sha, 0, prefix=prefix))
             scores.append(Score(key, index, result.extracted, result.language, result.scores, result.reasons))
             bar.advance()
     settings = {
-        "dataset": reading.dataset, "format": reading.format.name, "language": reading.language, "engine": LM_EVAL,
+        "dataset": reading.dataset, "format": reading.format.name, "language": reading.language,
+        "engine": INSPECT if is_log else LM_EVAL,
     }  # fmt: skip
     return Evaluation(path.stem, tuple(completions), tuple(scores), metrics_of(scores), {}, settings)
 
 
-def _samples(path: Path) -> list[Sample]:
+def _lm_eval_samples(path: Path) -> list[Sample]:
     """The completions of lm-eval's samples, each once. Raises UserError if the file is something else."""
     other_file = f"{path}: not lm-eval's samples: make them with `lm_eval --log_samples`, or give a run folder"
     try:
@@ -192,4 +199,4 @@ def _question(doc: dict[str, Any], reading: Reading, path: Path) -> str:
     for column in names:
         if isinstance(doc, dict) and isinstance(doc.get(column), str):
             return doc[column]
-    raise UserError(f"{path}: its docs have no text '{names[0]}': name the question with --question-column")
+    raise UserError(f"{path}: its rows have no text '{names[0]}': name the question with --question-column")

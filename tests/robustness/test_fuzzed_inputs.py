@@ -1,6 +1,8 @@
 """Fuzzed: dataset files, recipes and reward inputs end in success, or in exit code 2 with one line."""
 
+import io
 import math
+import zipfile
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -42,6 +44,12 @@ SAMPLES = {
     "trl": [{"step": 5, "prompt": "?", "completion": [{"role": "assistant", "content": "72"}], "advantage": 0.7}],
     "scripted": [{"text": "72", "question": "?", "adapter": False, "finish_reason": "length"}],
 }  # fmt: skip
+LOGGED = {"id": 1, "epoch": 1, "input": [{"role": "user", "content": "?"}], "target": ["72"], "metadata": {"k": 1},
+          "output": {"choices": [{"message": {"content": [{"type": "reasoning", "reasoning": "r"},
+                                                          {"type": "text", "text": "72"}]},
+                                  "stop_reason": "stop"}]}}  # fmt: skip
+LOG = {"version": 2, "status": "success", "eval": {}, "samples": [LOGGED, LOGGED | {"epoch": 2}]}
+WRITTEN_LOG = (Path(__file__).parents[1] / "unit/inspect_ai.eval").read_bytes()
 keys = st.one_of(st.sampled_from(("question", "answer", "solution", "problem", "completion", "text", "data")), texts)
 
 
@@ -69,6 +77,13 @@ def parquet_of(rows: list) -> bytes:
     except (pyarrow.ArrowException, TypeError, ValueError, OverflowError):
         return as_json(rows)
     return sink.getvalue().to_pybytes()
+
+
+def zipped(sample: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("samples/1_epoch_1.json", sample)
+    return content.getvalue()
 
 
 SUFFIXES = st.sampled_from(tables.SUFFIXES)
@@ -146,6 +161,26 @@ def test_replies_made_elsewhere(folder, content, command, format):
         from harness.engines.scripted import ScriptedEngine
 
         ends_in_order(lambda: ScriptedEngine(Setup("", "any", {"replies": str(file)}, 0)) and None)
+
+
+@cases("data: logs")
+@given(
+    st.one_of(
+        st.tuples(st.just(".eval"), mutated(WRITTEN_LOG)),
+        st.tuples(st.just(".eval"), mutated(as_json(LOGGED)).map(zipped)),
+        st.tuples(st.just(".eval"), changed(LOGGED).map(as_json).map(zipped)),
+        st.tuples(st.just(".json"), changed(LOG).map(as_json)),
+    ),
+    st.booleans(),
+)
+def test_logs_of_inspect_ai(folder, drawn, compares):
+    suffix, content = drawn
+    file = written(folder / f"log{suffix}", content)
+    if compares:
+        again = written(folder / f"again{suffix}", content)
+        typed("compare", file, again, "--dataset", "gsm8k", "--format", "think", "--output", folder / "page")
+    else:
+        typed("grade", "--dataset", "gsm8k", "--format", "think", "--input", file, "--output", folder / "out.jsonl")
 
 
 @cases("data: evaluated")
