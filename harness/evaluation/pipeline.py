@@ -92,7 +92,7 @@ def _lane(
             say(f"{STAGES[name].title}: done already")
     prepared = None
     try:
-        for name, following in zip(missing, [*missing[1:], None], strict=True):
+        for name, following in zip(missing, [*missing, None][1:], strict=True):
             with tempfile.TemporaryFile("w+", errors="replace") as printed:
                 process = prepared if prepared and _wake(prepared) else None
                 prepared = None
