@@ -102,17 +102,24 @@ def export(
     if json:
         said = {"measured": _as_json(found)} if found else {"measure": by_hand} if by_hand else {}
         show.line("", True, record | said)
-        return 0
+    else:
+        _print(record, found, by_hand)
+    return 0
+
+
+def _print(record: dict[str, Any], found: "Measured | None", by_hand: str | None) -> None:
+    """The files with their sizes, where they are, and how they compare with base + adapter or how to measure them."""
+    from train.export import measured
+
     for file, size in record["files"].items():
         print(show.printable(f"{size:>14,}  {file}"))
-    print(show.printable(f"export: {record['pushed'] or output}"))
+    print(show.printable(f"export: {record['pushed'] or record['output']}"))
     if by_hand:
         print(show.printable(f"measure it: {by_hand}"))
     if found:
         print(show.printable(f"measured: {found.run}"))
         for sentence in measured.sentences(found):
             show.say(sentence)
-    return 0
 
 
 def _measure(job: "Export", output: Path, record: dict[str, Any], quiet: bool) -> int:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from http.server import ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from harness.metric_definitions import definition_of
 from harness.models.checkpoints import locate
 from harness.storage.files import read_journal, read_json
 from harness.storage.run_folder import Run
+from harness.types import AS_STORED
 from train.export import llama_cpp
 
 HARNESS = f"{sys.prefix}/bin/harness"
@@ -24,9 +26,9 @@ HARNESS = f"{sys.prefix}/bin/harness"
 
 @pytest.fixture(scope="module")
 def run(adapter, tmp_path_factory) -> Path:
-    """A run that evaluated base and adapter on 24 problems, one reply after the other."""
+    """A run that evaluated base and adapter on 12 problems, one reply after the other."""
     folder = tmp_path_factory.mktemp("run")
-    command = [HARNESS, "run", "--adapter", adapter, "--limit", "24", "--engine-arg", "batch_size=1", "--output", "r"]
+    command = [HARNESS, "run", "--adapter", adapter, "--limit", "12", "--engine-arg", "batch_size=1", "--output", "r"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "r"
@@ -68,7 +70,7 @@ def test_the_card_has_the_figures_of_the_measured_run(run, harness, tmp_path):
     )
     compared = json.loads(done.stdout)["measured"]["comparison"]
     assert compared["warnings"] == []
-    assert {each["n_pairs"] for each in compared["metrics"].values()} == {24}
+    assert {each["n_pairs"] for each in compared["metrics"].values()} == {12}
     # The replies that it was measured by stay here.
     sent = [json.loads(line) for line in Hub.seen[-1][2].splitlines()]
     files = {each["value"]["path"] for each in sent if each["key"] == "file"}
@@ -107,13 +109,23 @@ def test_a_killed_measurement_continues_without_another_export(run, harness, tmp
     done = harness(*command[1:])
     assert done.returncode == 0, done.stderr
     assert weights.stat().st_mtime_ns == written
-    assert 0 < len(kept) < len(read_journal(journal)) == 24
+    assert 0 < len(kept) < len(read_journal(journal)) == 12
     assert read_journal(journal)[: len(kept)] == kept
     card = (tmp_path / "x/README.md").read_bytes()
     assert harness(*command[1:]).returncode == 0
     assert (tmp_path / "x/README.md").read_bytes() == card
     without = harness("export", run, "--to", "merged-16bit", "--output", "x")
     assert (without.returncode, "has the measurement of the files that are there" in without.stderr) == (2, True)
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_4_bits_are_measured_as_they_are_stored(run, harness, tmp_path):
+    done = harness("export", run, "--to", "merged-4bit", "--measure", "--output", "x")
+    assert done.returncode == 0, done.stderr
+    measured = tmp_path / "x/measured"
+    assert {name: each[2] for name, each in columns(tmp_path / "x/README.md").items()} == shown(measured)
+    assert read_json(measured / "run.json")["provenance"]["before"]["weights"] == AS_STORED
+    assert any(before != files for _, before, files, *_ in columns(tmp_path / "x/README.md").values())
 
 
 # In llama.cpp's place: writes a small GGUF file of random weights, whatever the model.
