@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,8 @@ from harness.errors import UserError
 if TYPE_CHECKING:
     from harness.config import Configuration
     from harness.storage.run_folder import Run
+    from train.export import Export
+    from train.export.measured import Measured
 
 EXPORTS = Path("export")
 DEFAULT_QUANT = "q8_0"
@@ -44,6 +46,9 @@ def export(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run the Python code that the base brings along.")
     ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Evaluate the files as RUN's model was; continues if they are there.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Upload without asking.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", help="Its folder (default: RUN/export/TO, or export/NAME-TO).")
@@ -51,21 +56,22 @@ def export(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Write a trained adapter as files that other programs load, with a model card; upload them if asked to.
+    """Write a trained adapter as files that other programs load, with a model card; measure or upload them if asked to.
 
-    --to inspect writes a log of inspect_ai for each side of a run: its questions, replies, scores and metrics.
+    With --measure an export that is there already is not written again, and a stopped measurement continues. --to
+    inspect writes a log of inspect_ai for each side of a run: its questions, replies, scores and metrics.
     """
     from train.export import TARGETS
 
     if registry.choose("--to", to, (*TARGETS, LOGS)) == LOGS:
-        if folder is None or any((model, recipe, adapter, quant, push, trust_remote_code, yes)):
+        if folder is None or any((model, recipe, adapter, quant, push, trust_remote_code, measure, yes)):
             raise UserError("--to inspect writes the replies of a RUN: give one, and of the options --output alone")
         return _write_logs(folder, output, json)
     quants = _quants(quant, to)
     run, config, its_adapter = _source(folder, model, recipe, adapter)
 
     from harness.config import file_name
-    from train.export import Export, write
+    from train.export import Export, measured, write
 
     name = file_name(config.name)
     job = Export(
@@ -80,23 +86,67 @@ def export(
         config.chat_template_kwargs,
     )
     output = output or (run.path / "export" / to if run else EXPORTS / f"{name}-{to}")
-    write.check(job, output)
+    if measure:
+        measured.check(job)
+    record = write.finished(job, output) if measure else None
+    if record is None:
+        write.check(job, output)
     token = _permission(push, yes) if push is not None else None
-    record = write.write(job, output, quiet) | {"output": str(output), "pushed": None}
+    record = record or write.write(job, output, quiet)
+    found = None
+    if measure:
+        if code := _measure(job, output, record, quiet):
+            return code
+        found = measured.load(job, output, record)
+        record = write.describe(job, output, record, found)
+    record |= {"output": str(output), "pushed": None}
     if push:
         from train.export import hub
 
         record["pushed"] = hub.push(output, push, token)
-    measure = command_to_measure(config, recipe, output, record["files"]) if to == "gguf" else None
+    by_hand = command_to_measure(config, recipe, output, record["files"]) if to == "gguf" and not measure else None
     if json:
-        show.line("", True, record | ({"measure": measure} if measure else {}))
-        return 0
+        said = {"measured": _as_json(found)} if found else {"measure": by_hand} if by_hand else {}
+        show.line("", True, record | said)
+    else:
+        _print(record, found, by_hand)
+    return 0
+
+
+def _print(record: dict[str, Any], found: "Measured | None", by_hand: str | None) -> None:
+    """The files with their sizes, where they are, and how they compare with base + adapter or how to measure them."""
+    from train.export import measured
+
     for file, size in record["files"].items():
         print(show.printable(f"{size:>14,}  {file}"))
-    print(show.printable(f"export: {record['pushed'] or output}"))
-    if measure:
-        print(show.printable(f"measure it: {measure}"))
-    return 0
+    print(show.printable(f"export: {record['pushed'] or record['output']}"))
+    if by_hand:
+        print(show.printable(f"measure it: {by_hand}"))
+    if found:
+        print(show.printable(f"measured: {found.run}"))
+        for sentence in measured.sentences(found):
+            show.say(sentence)
+
+
+def _measure(job: "Export", output: Path, record: dict[str, Any], quiet: bool) -> int:
+    """Evaluate the exported files into a run folder in theirs, or finish that; 0, or the exit code of a failure."""
+    from harness.cli.run import ended, open_run
+    from harness.evaluation.pipeline import run_stages
+    from harness.stages import BASE
+    from train.export import measured
+
+    config = measured.configuration(job, measured.model_of(output, record))
+    measurement = open_run(config, output / measured.FOLDER, False, [BASE], quiet)
+    # In a process of its own, as this one may still have the merged weights.
+    code = run_stages(measurement, [BASE], quiet, show.nothing if quiet else show.note)
+    return ended(measurement, code) if code else 0
+
+
+def _as_json(found: "Measured") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    metrics = {name: asdict(each) for name, each in found.metrics.items()}
+    return {"run": str(found.run), "metrics": metrics, "comparison": found.comparison.as_dict()}
 
 
 def _write_logs(folder: Path, output: Path | None, json: bool) -> int:

@@ -302,6 +302,8 @@ MISTAKES = [
     (("RUN", "--to", "lora", "--output", "full"), "full.txt there is not an export's"),
     (("RUN", "--to", "lora", "--output", "full/full.txt"), "not a folder"),
     (("RUN", "--to", "lora", "--output", "full/full.txt/x"), "full.txt"),
+    (("RUN", "--to", "lora", "--measure"), "--measure is for merged weights"),
+    (("--to", "merged-16bit", "--model", "tiny", "--adapter", "a", "--measure"), "the evaluation of a RUN"),
     (("RUN", "--to", "lora", "--push", "me/x"), "set HF_TOKEN"),
     (("RUN", "--to", "lora", "--push", "a/b/c", "--yes"), "not a repository's id"),
 ]

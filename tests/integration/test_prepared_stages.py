@@ -58,6 +58,13 @@ def test_it_waits_and_then_runs(tmp_path, replies):
     assert run.report.is_file()
 
 
+def test_stages_that_are_done_are_not_run_again(tmp_path, replies):
+    run, said = new_run(tmp_path / "run", replies=replies), []
+    for _ in range(2):
+        assert pipeline.run_stages(run, [BASE], True, said.append) == 0
+    assert said == ["before: done already"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_one_that_was_killed_is_started_again(tmp_path, replies):
     run = new_run(tmp_path / "run", replies=replies)

@@ -13,6 +13,7 @@ from harness.statistics import headline
 from harness.storage.run_folder import Run
 from harness.types import stopped_early
 from train.export import Export
+from train.export.measured import ADAPTED, FILES, Measured, sentences
 
 LIBRARIES = {"lora": "peft", "merged-16bit": "transformers", "merged-4bit": "transformers", "gguf": "gguf"}
 REWARD = "reward/"
@@ -25,15 +26,18 @@ SFT_SETTINGS = ("sft_dataset", "sft_epochs", "sft_batch", "sft_accumulation", "s
 PLACE = re.compile(r"(?<![^\s='\"])~?/(?:\S*/)?")
 
 
-def model_card(export: Export, facts: dict[str, float]) -> str:
-    """README.md of an export: the hub's metadata, then the same for people. `facts` are what writing it has shown."""
+def model_card(export: Export, facts: dict[str, float], measured: Measured | None = None) -> str:
+    """README.md of an export: the hub's metadata, then the same for people.
+
+    `facts` are what writing it has shown; `measured` is of the files themselves, where they were measured.
+    """
     name = one_line(export.name)
     parts = [
-        f"---\n{_metadata(export, name).to_yaml()}\n---",
+        f"---\n{_metadata(export, name, measured).to_yaml()}\n---",
         f"# {escaped(name)}",
         f"{_WHAT[export.to]} Base: {escaped(export.base)}, whose licence goes for this too.",
-        *(f"{_FACTS[key]}: {value:.1%}." for key, value in facts.items()),
-        *(_measured(export, export.run) if _is_measured(export.run) else [_unmeasured(export)]),
+        *(f"{FACTS[key]}: {value:.1%}." for key, value in facts.items()),
+        *(_measured(export, export.run, measured) if _is_measured(export.run) else [_unmeasured(export)]),
         *(_trained(export.run) if export.run else []),
         "Made by `harness export`.",
     ]
@@ -46,10 +50,10 @@ _WHAT = {
     "merged-4bit": "A LoRA adapter merged into its base, then rounded to 4 bits (bitsandbytes, nf4).",
     "gguf": "A LoRA adapter merged into its base, as GGUF files for llama.cpp and what builds on it.",
 }
-_FACTS = {"kept_in_16_bits": "Share of what the adapter changes that is left in 16-bit weights"}
+FACTS = {"kept_in_16_bits": "Share of what the adapter changes that is left in 16-bit weights"}
 
 
-def _metadata(export: Export, name: str) -> ModelCardData:
+def _metadata(export: Export, name: str, measured: Measured | None) -> ModelCardData:
     run = export.run
     named = (run.config.dataset, run.config.sft_dataset) if run else ()
     addresses = [source.address for source in map(DATASETS.get, named) if source]
@@ -62,14 +66,14 @@ def _metadata(export: Export, name: str) -> ModelCardData:
         pipeline_tag="text-generation",
         tags=["lora", "grpo"] if run and run.record.is_done("train") else ["lora"],
         model_name=name if _is_measured(run) else None,
-        eval_results=list(_results(export, run)) if _is_measured(run) else None,
+        eval_results=list(_results(export, run, measured)) if _is_measured(run) else None,
     )
 
 
-def _results(export: Export, run: Run) -> list[EvalResult]:
-    """The metrics of the side with the adapter, the rewards left out."""
+def _results(export: Export, run: Run, measured: Measured | None) -> list[EvalResult]:
+    """The metrics of the files themselves, or else of the side with the adapter, the rewards left out."""
     config, source = run.config, DATASETS.get(run.config.dataset)
-    rounded = "" if export.to == "lora" else " (measured as base + adapter)"
+    rounded = "" if measured or export.to == "lora" else f" (measured as {ADAPTED})"
     return [
         EvalResult(
             task_type="text-generation",
@@ -81,12 +85,12 @@ def _results(export: Export, run: Run) -> list[EvalResult]:
             metric_name=f"{definition_of(name).about}{rounded}",
             metric_value=round(metric.mean, 4),
         )
-        for name, metric in run.metrics("after").items()
+        for name, metric in (measured.metrics if measured else run.metrics("after")).items()
         if metric.mean is not None and not name.startswith(REWARD)
     ]
 
 
-def _measured(export: Export, run: Run) -> list[str]:
+def _measured(export: Export, run: Run, measured: Measured | None) -> list[str]:
     provenance = run.record.provenance.get("after", {})
     stopped = stopped_early(provenance)
     problems = stopped.problems if stopped else provenance.get("problems")
@@ -94,28 +98,41 @@ def _measured(export: Export, run: Run) -> list[str]:
     how = f"{run.config.samples} replies each" if run.config.samples > 1 else "one reply each"
     text = f"Measured on {facts}, {how}, temperature {run.config.temperature}."
     text = " ".join((text, *headline.of_replies(run.record.configuration)))
-    if export.to != "lora":
-        text += " What was measured is base + adapter; these files, whose weights are rounded, were not."
-    head = "| metric | before | after | difference | 95 % interval | verdict |\n|---|---:|---:|---:|---:|---|"
-    rows = run.comparison()["metrics"].items()
-    table = "\n".join([head, *(_row(name, difference) for name, difference in rows)])
+    if measured:
+        what = f"in {escaped(measured.file)} alone, by themselves" if measured.file else "by themselves"
+        text += f" Before is the base, after {ADAPTED}; {FILES}, whose weights are rounded, were measured {what}."
+    elif export.to != "lora":
+        text += f" What was measured is {ADAPTED}; these files, whose weights are rounded, were not."
     return [
         "## Before and after",
         text,
-        table,
+        _table(run, measured),
         f"Differences are paired by problem. {headline.verdicts_by(run.config.primary, stopped)}",
         *((headline.of_looks(stopped),) if stopped else ()),
+        *(_against_adapted(measured) if measured else ()),
     ]
 
 
-def _row(name: str, difference: dict) -> str:
-    show = definition_of(name).show
-    delta, low, high = (show(difference[key], signed=True) for key in ("delta", "low", "high"))
-    cells = (
-        name, show(difference["before"]), show(difference["after"]), delta,
-        f"{low.removesuffix(' pp')} … {high}", difference["verdict"],
-    )  # fmt: skip
-    return f"| {' | '.join(escaped(cell) for cell in cells)} |"
+def _table(run: Run, measured: Measured | None) -> str:
+    """Every metric before and after, of the files if they were measured, and the difference of after and before."""
+    head = ("metric", "before", "after", *((FILES,) if measured else ()), "difference", "95 % interval", "verdict")
+    rows = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 2)}---|"]
+    for name, difference in run.comparison()["metrics"].items():
+        show = definition_of(name).show
+        of_files = measured.metrics.get(name) if measured else None
+        delta, low, high = (show(difference[key], signed=True) for key in ("delta", "low", "high"))
+        cells = (
+            name, show(difference["before"]), show(difference["after"]),
+            *((show(of_files.mean) if of_files else "not measured",) if measured else ()),
+            delta, f"{low.removesuffix(' pp')} … {high}", difference["verdict"],
+        )  # fmt: skip
+        rows.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
+    return "\n".join(rows)
+
+
+def _against_adapted(measured: Measured) -> list[str]:
+    lines = "\n".join(f"- {escaped(one_line(each))}" for each in sentences(measured))
+    return [f"What rounding changed: {FILES} compared with {ADAPTED}, paired by problem:", lines]
 
 
 def _unmeasured(export: Export) -> str:

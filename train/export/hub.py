@@ -9,6 +9,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from harness.errors import UserError, cause
 from harness.models import hub
+from train.export import measured
 
 
 def token_for(repo: str) -> str:
@@ -25,11 +26,19 @@ def token_for(repo: str) -> str:
 
 
 def push(folder: Path, repo: str, token: str) -> str:
-    """Upload a folder's files; a new repository is private. Returns its address."""
+    """Upload a folder's files, not the replies that it was measured by; a new repository is private.
+
+    Returns its address.
+    """
     api = HfApi(token=token)
     try:
         repository = api.create_repo(repo, private=True, exist_ok=True)
-        api.upload_folder(repo_id=repository.repo_id, folder_path=folder, commit_message="harness export")
+        api.upload_folder(
+            repo_id=repository.repo_id,
+            folder_path=folder,
+            ignore_patterns=f"{measured.FOLDER}/*",
+            commit_message="harness export",
+        )
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise UserError(
             f"--push {repo}: the hub refuses ({cause(error, 200)}): {folder} is whole, push it again"

@@ -14,9 +14,9 @@ from harness.errors import UserError
 from harness.models import adapters, checkpoint_checks, checkpoints
 from harness.storage.files import write_json, write_text
 from harness.version import __version__
-from train.export import TARGETS, Export, llama_cpp
+from train.export import TARGETS, Export, llama_cpp, measured
 
-RECORD = "export.json"
+RECORD, CARD = "export.json", "README.md"
 
 
 def check(export: Export, folder: Path) -> None:
@@ -44,18 +44,47 @@ def write(export: Export, folder: Path, quiet: bool) -> dict[str, Any]:
     lora.check_trained(Path(export.adapter))
     with whole_folder(folder) as part:
         facts = registry.load("export", export.to, TARGETS)(export, part, quiet)
-        write_text(part / "README.md", model_card(export, facts))
-        record = {
-            "harness": __version__,
-            "to": export.to,
-            "quants": export.quants,
-            "base": export.base,
-            "adapter": checkpoints.weight_hashes(export.adapter),
-            **facts,
-            "files": {file.name: file.stat().st_size for file in sorted(part.iterdir())},
-        }
+        write_text(part / CARD, model_card(export, facts))
+        record = {"harness": __version__, **_order(export), **facts, "files": _sizes(part)}
         write_json(part / RECORD, record)
     return record
+
+
+def finished(export: Export, folder: Path) -> dict[str, Any] | None:
+    """The record of this very export if it is in the folder already, its files of the size that was written."""
+    record = checkpoints.read_json(folder / RECORD)
+    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
+        return None
+    is_this = all(record.get(key) == value for key, value in _order(export).items())
+    # A kill may come between the card with what was measured and the record.
+    weights = record["files"].keys() - {CARD}
+    sizes = _sizes(folder)
+    return record if is_this and all(record["files"][name] == sizes.get(name) for name in weights) else None
+
+
+def describe(export: Export, folder: Path, record: dict[str, Any], found: measured.Measured) -> dict[str, Any]:
+    """Write the card again with what was measured of the files, and the record, which is returned."""
+    from train.export.card import FACTS, model_card
+
+    facts = {key: record[key] for key in FACTS if key in record}
+    write_text(folder / CARD, model_card(export, facts, found))
+    record = record | {"files": record["files"] | {CARD: (folder / CARD).stat().st_size}}
+    write_json(folder / RECORD, record)
+    return record
+
+
+def _order(export: Export) -> dict[str, Any]:
+    """What tells one export from another."""
+    return {
+        "to": export.to,
+        "quants": list(export.quants),
+        "base": export.base,
+        "adapter": checkpoints.weight_hashes(export.adapter),
+    }
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
 
 
 @contextmanager
@@ -85,5 +114,10 @@ def _refuse_folder(folder: Path) -> None:
     record = checkpoints.read_json(folder / RECORD)
     ours = {RECORD, *record.get("files", ())} if isinstance(record, dict) else set()
     others = sorted({file.name for file in folder.iterdir()} - ours) if folder.is_dir() else []
+    if others == [measured.FOLDER]:
+        raise UserError(
+            f"--output {folder}: has the measurement of the files that are there: move the folder away, or give "
+            "another --output"
+        )
     if others:
         raise UserError(f"--output {folder}: {others[0]} there is not an export's: give another --output")
