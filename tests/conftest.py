@@ -27,7 +27,7 @@ from harness.configure import configure
 from harness.data import datasets
 from harness.data.datasets import settle_split
 from harness.evaluation import evaluate, prompts
-from harness.models import checkpoints
+from harness.models import loading
 from harness.storage.run_folder import Run
 
 Server = TypeVar("Server", bound=ThreadingHTTPServer)
@@ -215,7 +215,7 @@ def save_adapter(folder: Path, checkpoint: str = "embedded", rank: int = 4, spre
 
     from baselines.peers.random_checkpoint import make_adapter
 
-    model = AutoModelForCausalLM.from_pretrained(checkpoints.locate(checkpoint), dtype=torch.float32)
+    model = loading.load(AutoModelForCausalLM, checkpoint, trust=False, dtype=torch.float32)
     make_adapter(model, folder, rank, spread)
     return folder
 
