@@ -1,4 +1,4 @@
-"""Trackers that follow a run if its recipe names one: the training's curves, metrics, verdicts, the report's plots.
+"""Trackers that follow a run if its recipe names one: the training's curves, metrics, verdicts, what the report says.
 
 They read the run folder from the process of the command, so that all of it is one run of the tracker's, whichever
 processes trained and evaluated, and whether or not they were killed and continued. tensorboard and trackio are the
@@ -21,14 +21,18 @@ from harness import registry
 from harness.console import progress
 from harness.errors import UserError, cause
 from harness.stages import SIDES
+from harness.statistics import headline
+from harness.statistics.metric_rows import COLUMNS, all_rows
 from harness.storage.files import cut_journal, read_json, read_steps
 from harness.storage.run_folder import Run
+from harness.types import Difference
 from train.stage import last_checkpoint, step_of
 
 PROJECT = "harness"
 SECONDS_BETWEEN_LOOKS = 2.0
 # What MLflow takes.
 LONGEST_PARAMETER = 6000
+LONGEST_TAG = 5000
 NOT_IN_MLFLOW_NAMES = re.compile(r"[^/\w.\- ]")
 TRACKERS = {
     "swanlab": "train.trackers:SwanLab [swanlab]",
@@ -64,8 +68,13 @@ class SwanLab:
     def log(self, values: dict[str, float], step: int) -> None:
         self.module.log(values, step=step)
 
-    def verdicts(self, verdicts: dict[str, str]) -> None:
-        self.module.log({f"verdict/{name}": self.module.Text(verdict) for name, verdict in verdicts.items()})
+    def texts(self, texts: dict[str, str]) -> None:
+        self.module.log({name: self.module.Text(text) for name, text in texts.items()})
+
+    def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        table = self.module.echarts.Table()
+        table.add([*head], [[*row] for row in rows])
+        self.module.log({name: table})
 
     def image(self, name: str, path: Path) -> None:
         self.module.log({name: self.module.Image(str(path))})
@@ -99,8 +108,11 @@ class Wandb:
     def log(self, values: dict[str, float], step: int) -> None:
         self.run.log({"step": step} | values)
 
-    def verdicts(self, verdicts: dict[str, str]) -> None:
-        self.run.summary.update({f"verdict/{name}": verdict for name, verdict in verdicts.items()})
+    def texts(self, texts: dict[str, str]) -> None:
+        self.run.summary.update(texts)
+
+    def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self.run.log({name: self.module.Table(columns=[*head], data=[[*row] for row in rows])})
 
     def image(self, name: str, path: Path) -> None:
         self.run.log({name: self.module.Image(str(path))})
@@ -110,7 +122,7 @@ class Wandb:
 
 
 class MLflow:
-    """MLflow, in files of the run folder unless MLFLOW_TRACKING_URI names a server. A verdict is a tag."""
+    """MLflow, in files of the run folder unless MLFLOW_TRACKING_URI names a server. A text is a tag."""
 
     fix = "fix MLFLOW_TRACKING_URI, or leave it out to write into the run folder"
 
@@ -138,9 +150,12 @@ class MLflow:
         metrics = [self.entities.Metric(name, value, now, step) for name, value in named.items()]
         self.client.log_batch(self.run, metrics=metrics)
 
-    def verdicts(self, verdicts: dict[str, str]) -> None:
-        for name, verdict in verdicts.items():
-            self.client.set_tag(self.run, f"verdict/{NOT_IN_MLFLOW_NAMES.sub('', name)}", verdict)
+    def texts(self, texts: dict[str, str]) -> None:
+        for name, text in texts.items():
+            self.client.set_tag(self.run, NOT_IN_MLFLOW_NAMES.sub("", name), text[:LONGEST_TAG])
+
+    def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self.client.log_dict(self.run, {"columns": [*head], "data": [[*row] for row in rows]}, f"{name}.json")
 
     def image(self, name: str, path: Path) -> None:
         self.client.log_artifact(self.run, str(path), name.rpartition("/")[0])
@@ -228,7 +243,7 @@ def _numbers(row: dict) -> Iterator[tuple[str, float]]:
 
 
 def _log_results(run: Run, tracker: Any) -> None:
-    """Log the metrics of every evaluated side, how they differ, the verdicts, and the report's plots."""
+    """Log the metrics of every evaluated side, how they differ, the verdicts, and what the report shows first."""
     last = max((row["step"] for row in read_steps(run.path / "train" / "log.jsonl")), default=0)
     for side in SIDES:
         if run.record.is_done(side):
@@ -236,9 +251,26 @@ def _log_results(run: Run, tracker: Any) -> None:
             means = {f"{side}/{name}": each["mean"] for name, each in metrics.items() if each["mean"] is not None}
             tracker.log(means, last)
     if (run.path / "comparison.json").is_file():
-        metrics = read_json(run.path / "comparison.json")["metrics"]
-        deltas = {name: each["delta"] for name, each in metrics.items() if each["delta"] is not None}
-        tracker.log({f"difference/{name}": delta for name, delta in deltas.items()}, last)
-        tracker.verdicts({name: each["verdict"] for name, each in metrics.items()})
+        _log_comparison(run, tracker, last)
     for plot in sorted((run.path / "report" / "plots").glob("*.png")):
         tracker.image(f"report/{plot.stem}", plot)
+
+
+def _log_comparison(run: Run, tracker: Any, step: int) -> None:
+    """Log the differences, the verdicts, the report's first lines and warnings, and the table of all metrics."""
+    comparison = run.comparison()
+    differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
+    deltas = {name: each.delta for name, each in differences.items() if each.delta is not None}
+    tracker.log({f"difference/{name}": delta for name, delta in deltas.items()}, step)
+    health = (text for each in run.record.provenance.values() for text in each.get("health", ()))
+    tracker.texts(
+        {f"verdict/{name}": each.verdict for name, each in differences.items()}
+        | {
+            "report/headline": "\n".join(headline.lines(differences, comparison.get("gain"))),
+            "report/warnings": "\n".join((*comparison["warnings"], *health)) or "none",
+        }
+    )
+    sides = {side: run.metrics(side) for side in SIDES if run.record.is_done(side)}
+    rows = all_rows([*sides.values()], [run.record.configuration], differences).values()
+    head = ("metric", *sides, *COLUMNS)
+    tracker.table("report/comparison", head, [(row.name, *row.means, *row.cells) for row in rows])

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 from conftest import configuration, write_jsonl
 
+from harness.statistics import headline
 from harness.storage.run_folder import Run
+from harness.types import Difference
 from train import trackers
 
 SMALL = ("--limit=4", "--set=steps=2", "--set=prompts_per_step=2", "--set=generations=2", "--set=eval_every=1",
@@ -20,7 +22,8 @@ SMALL = ("--limit=4", "--set=steps=2", "--set=prompts_per_step=2", "--set=genera
 def has_all(records: bytes) -> bool:
     """Whether the curves of training and probes, the metrics of both sides and the plots are in a tracker's file."""
     wanted = ("train/reward", "probe/rewards/accuracy_strict/mean", "before/accuracy_strict", "after/accuracy_strict",
-              "report/training", "difference/accuracy_strict", "verdict/accuracy_strict")  # fmt: skip
+              "report/training", "difference/accuracy_strict", "verdict/accuracy_strict", "report/headline",
+              "report/warnings", "report/comparison")  # fmt: skip
     return [name for name in wanted if name.encode() not in records] == []
 
 
@@ -41,6 +44,12 @@ def test_swanlab_has_curves_metrics_and_plots_in_one_run(job):
     (kept,) = (run / "tracker").rglob("run-*.swanlab")
     assert has_all(kept.read_bytes())
     assert len(list((run / "tracker").rglob("*.png"))) == len(list((run / "report/plots").iterdir())) == 5
+    texts = {file.read_text() for file in (run / "tracker").rglob("media/text/*.txt")}
+    stored = Run.open(run).comparison()
+    differences = {name: Difference.stored(each) for name, each in stored["metrics"].items()}
+    assert texts >= {"\n".join(headline.lines(differences, stored["gain"]))}
+    (table,) = (run / "tracker").rglob("media/echarts/*.json")
+    assert all(name in table.read_text() for name in ("95 % interval", *differences))
 
 
 def follow_again(run: Path, copy: Path, tracker: str) -> str:
@@ -81,6 +90,9 @@ def test_mlflow_has_them_in_its_files(job, tmp_path, monkeypatch):
     assert run.data.metrics["difference/accuracy_strict"] == comparison["accuracy_strict"]["delta"]
     assert run.data.params["steps"] == "2"
     assert len(list((tmp_path / "r/tracker").rglob("report/*.png"))) == 5
+    (table,) = (tmp_path / "r/tracker").rglob("report/comparison.json")
+    assert [row[0] for row in json.loads(table.read_text())["data"]][:2] == [*comparison][:2]
+    assert run.data.tags["report/headline"].startswith("In the required format: ")
 
 
 def test_tensorboard_has_the_curves(harness, tmp_path):
