@@ -56,7 +56,7 @@ def test_odd_replies_go_all_the_way(tmp_path):
     assert not {"\x00", "\x1b"} & set(page)
     markdown = run.report.with_name("report.md").read_text(encoding="utf-8")
     assert markdown.count("\n") > 10
-    finished = f"among the {len(ODD) - len(cut_off)} replies that were not cut off at the limit accuracy"
+    finished = f"among the {len(ODD) - len(cut_off)} replies that were not cut off at the limit: accuracy"
     assert finished in page
     assert finished in markdown
     assert len(page) < 2_000_000
