@@ -37,6 +37,7 @@ settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_lm_eval = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed here: tox -e lm-eval")
+needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 # Secrets that nobody may find again: test_secrets.py looks for them.
 PLANTED = {
     "HF_TOKEN": "hf_plantedplantedplantedplantedhub",

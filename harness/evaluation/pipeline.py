@@ -95,9 +95,9 @@ def _lane(
     try:
         for name, following in pairwise([*missing, None]):
             with tempfile.TemporaryFile("w+", errors="replace") as printed:
-                process = prepared if prepared and _wake(prepared) else None
-                prepared = None
-                process = process or _start(_command(run, name, flags), run, seen, printed if beside else None)
+                if not (prepared and _wake(prepared)):
+                    prepared = _start(_command(run, name, flags), run, seen, printed if beside else None)
+                process, prepared = prepared, None
                 if following and not beside and not _launcher(run, following):
                     prepared = _start(_command(run, following, [*flags, WAITS]), run, seen, None)
                 yield process

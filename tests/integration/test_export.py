@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import configuration, rename_keys, save_adapter
+from conftest import configuration, needs_bitsandbytes, rename_keys, save_adapter
 
 from harness.cli.export import command_to_measure
 from harness.configure import configure
@@ -118,7 +118,7 @@ def test_a_lora_loads_and_names_no_path_of_this_machine(adapter, tmp_path):
         assert str(path).encode() not in everything
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+@needs_bitsandbytes
 def test_4_bits_load_back_and_answer(adapter, tmp_path):
     made = export(order(adapter, "merged-4bit"), tmp_path / "m")
     assert read_json(made / "config.json")["quantization_config"]["bnb_4bit_quant_type"] == "nf4"

@@ -7,11 +7,10 @@ import subprocess
 import sys
 import time
 from http.server import ThreadingHTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import address, serving
+from conftest import address, needs_bitsandbytes, serving
 from test_export_to_hub import TOKEN, Hub
 
 from harness.metric_definitions import definition_of
@@ -118,7 +117,7 @@ def test_a_killed_measurement_continues_without_another_export(run, harness, tmp
     assert (without.returncode, "has the measurement of the files that are there" in without.stderr) == (2, True)
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+@needs_bitsandbytes
 def test_4_bits_are_measured_as_they_are_stored(run, harness, tmp_path):
     done = harness("export", run, "--to", "merged-4bit", "--measure", "--output", "x")
     assert done.returncode == 0, done.stderr

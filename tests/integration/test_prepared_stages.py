@@ -15,6 +15,7 @@ from harness.stages import BASE, REPORT
 from harness.storage.run_folder import Run
 
 NAMES = [BASE, REPORT]
+looks_into_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 def new_run(folder: Path, **engine_args: str) -> Run:
@@ -45,7 +46,7 @@ def prepared() -> list[int]:
     return found
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@looks_into_proc
 def test_it_waits_and_then_runs(tmp_path, replies):
     run = new_run(tmp_path / "run", replies=replies)
     lane = pipeline._lane(run, NAMES, [QUIET], print)
@@ -65,7 +66,7 @@ def test_stages_that_are_done_are_not_run_again(tmp_path, replies):
     assert said == ["before: done already"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@looks_into_proc
 def test_one_that_was_killed_is_started_again(tmp_path, replies):
     run = new_run(tmp_path / "run", replies=replies)
     lane = pipeline._lane(run, NAMES, [QUIET], print)
@@ -77,7 +78,7 @@ def test_one_that_was_killed_is_started_again(tmp_path, replies):
     assert run.report.is_file()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@looks_into_proc
 def test_none_is_left_where_the_stage_before_it_fails(tmp_path, capfd):
     run = new_run(tmp_path / "run", replies=str(tmp_path / "missing.jsonl"))
     assert pipeline.run_stages(run, NAMES, True, print) == 2
