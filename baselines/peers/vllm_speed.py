@@ -11,8 +11,8 @@ not counted; --filled: they are full. The ways, which take turns:
     peer           LLM.generate, vLLM's defaults and the engine arguments that ours has, no seeds of the replies' own
     ours           our engine with the journal, as `harness run` generates
     ours-unseeded  the same without a seed of each reply's own
-    both           base and adapter together (with --adapter)
-    waves          the base, and then the adapter (with --adapter)
+    both           base and adapter (with --adapter)
+    mixed          the same in one batch
 
 OUT.json keeps all cases, by name.
 """
@@ -32,7 +32,7 @@ from typing import Any
 from baselines.peers import cases
 from harness.storage.files import read_json, write_json
 
-WAYS = ("peer", "ours", "ours-unseeded", "both", "waves")
+WAYS = ("peer", "ours", "ours-unseeded", "both", "mixed")
 
 
 def generated_by_peer(given: argparse.Namespace) -> dict[str, Any]:
@@ -61,16 +61,14 @@ def generated_by_us(given: argparse.Namespace) -> dict[str, Any]:
 
     vllm.SEEDED = given.way != "ours-unseeded"
     config, engine, requests = prepared(given, adapted=False)
-    waves = [requests]
-    if given.way in ("both", "waves"):
-        adapted = prepared(given, adapted=True)[2]
-        waves = [requests + adapted] if given.way == "both" else [requests, adapted]
+    if given.way in ("both", "mixed"):
+        requests = requests + prepared(given, adapted=True)[2]
     started = time.perf_counter()
     engine.load(requests, config.max_tokens)
     result: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "passes": []}
     for number in range(2):
         started = time.perf_counter()
-        lengths = [length for wave in waves for length in lengths_of(engine, wave, config, given.scratch, number)]
+        lengths = lengths_of(engine, requests, config, given, number)
         result["passes"].append(figures(time.perf_counter() - started, lengths))
     return result | {"provenance": engine.provenance}
 
@@ -91,13 +89,19 @@ def prepared(given: argparse.Namespace, adapted: bool) -> tuple[Any, Any, list]:
     return config, engine, prompts.requests(config, datasets.evaluation_problems(config), engine, adapted=adapted)
 
 
-def lengths_of(engine: Any, requests: list, config: Any, scratch: Path, number: int) -> list[int]:
+def lengths_of(engine: Any, requests: list, config: Any, given: argparse.Namespace, number: int) -> list[int]:
     """Generate and journal the completions of the requests; returns their lengths in tokens."""
     from harness.storage.journal import Journal
 
+    mixed = given.way == "mixed"
+    generated = (
+        engine._generate(requests, config.sampling)
+        if mixed
+        else engine.generate(requests, frozenset(), config.sampling)
+    )
     lengths = []
-    with Journal(scratch / f"{number}.jsonl") as journal:
-        for finished in engine.generate(requests, frozenset(), config.sampling):
+    with Journal(given.scratch / f"{number}.jsonl") as journal:
+        for finished in generated:
             journal.append([completion for _, completion in finished])
             lengths += [completion.n_tokens for _, completion in finished]
     return lengths

@@ -5,6 +5,7 @@ Imported behind what harness.engines.vllm sets in the environment.
 
 import dataclasses
 import json
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ ON_GPU = current_platform.is_cuda_alike()
 LARGE_GPU_BYTES, LARGE_BATCH = 70 * 2**30, 1536
 GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536)
 OF_GRAPHS = {"compilation_config", "max_cudagraph_capture_size"}
+OF_COMPILING = {*OF_GRAPHS, "cudagraph_capture_sizes", "enforce_eager", "optimization_level"}
 # What vLLM's CPU build needs for small models.
 CPU_DEFAULTS = {"block_size": 128, "dtype": "float32", "gpu_memory_utilization": 0.4}
 
@@ -77,6 +79,15 @@ def _gpu_defaults() -> dict[str, Any]:
     large = current_platform.get_device_total_memory() >= LARGE_GPU_BYTES
     sizes = [size for size in GRAPH_SIZES if large or size <= 512]
     return {"cudagraph_capture_sizes": sizes} | ({"max_num_seqs": LARGE_BATCH} if large else {})
+
+
+def uncompiled(settings: dict[str, Any], at_once: int) -> dict[str, Any]:
+    """The settings with nothing compiled, and CUDA graphs for the steps that generate for up to `at_once` requests."""
+    sizes = settings["cudagraph_capture_sizes"]
+    needed = [size for smaller, size in pairwise([0, *sizes]) if smaller < at_once]
+    graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": needed}
+    others = {name: value for name, value in settings.items() if name != "cudagraph_capture_sizes"}
+    return others | {"compilation_config": graphs}
 
 
 def refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:

@@ -12,13 +12,13 @@ from harness.plan.case import H200_PARAMETERS, UNKNOWN, Case, Earlier
 from harness.stages import BASE, LAST, REPORT, SIDES, STAGES, title_of
 from harness.storage.files import read_journal
 
-# Measured on 2026-11-21. The embedded model's default run, two x86-64 cores: seconds of start-up, and of a reply or a
+# The embedded model's default run on two idle x86-64 cores, 2026-11-29: seconds of start-up, and of a reply or a
 # completion.
-EMBEDDED_SIDE, EMBEDDED_TRAINING = (7.0, 0.028), (17.0, 0.064)
+EMBEDDED_SIDE, EMBEDDED_TRAINING = (4.6, 0.017), (8.5, 0.030)
 REPORT_SECONDS = 2.0
 # FLOPs per second and core of two x86-64 cores with AVX-512: baselines/peers/cpu_decoding.py.
 CPU_RATE = 60e9
-# Gemma 3 4B's shape on one H200 (baselines/peers): vLLM's output tokens per second on 1,319 prompts and its seconds of
+# Gemma 3 4B's shape on one H200, 2026-11-21 (baselines/peers): vLLM's output tokens per second on 1,319 prompts and its seconds of
 # loading; Unsloth's seconds per training step of so many tokens, and those of compiling.
 H200_RATE, H200_LOADING = 31_110, 17.3
 H200_STEP, H200_STEP_TOKENS, H200_COMPILING = 5.0, 4 * 768, 96.4
@@ -120,7 +120,7 @@ def _by_rule(case: Case, name: str) -> Estimate:
 def _embedded_seconds(case: Case, name: str) -> Estimate:
     fixed, each = EMBEDDED_TRAINING if name == "train" else EMBEDDED_SIDE
     unit = "completion" if name == "train" else "reply"
-    source = f"{fixed:g} s + {1000 * each:g} ms per {unit}, the default run's on two x86-64 cores (2026-11-21)"
+    source = f"{fixed:g} s + {1000 * each:g} ms per {unit}, the default run's on two x86-64 cores (2026-11-29)"
     return fixed + each * case.work(name), source
 
 

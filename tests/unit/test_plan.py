@@ -41,8 +41,8 @@ def test_details_are_a_line_each(harness):
     done = harness("plan", "--before-after", "--detect", "0.05", "--details")
     lines = done.stdout.splitlines()
     assert "stages: before, train, after, report" in lines
-    assert "  before = 15.4" in lines
-    assert "  before = 7 s + 28 ms per reply, the default run's on two x86-64 cores (2026-11-21)" in lines
+    assert "  before = 9.7" in lines
+    assert "  before = 4.6 s + 17 ms per reply, the default run's on two x86-64 cores (2026-11-29)" in lines
     assert [line for line in lines if line.startswith("problems needed: 1287 to see 5 pp (80 % power of ")]
     assert lines.index("settings:") > lines.index("seconds from:")
 
@@ -53,7 +53,7 @@ def test_as_text_a_plan_is_one_screen(harness, width):
     lines = done.stdout.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= int(width)
-    assert "2 min 12 s in all: before 15 s, train 1 min 39 s, after 15 s, report 2 s" in " ".join(done.stdout.split())
+    assert "1 min 8 s in all: before 10 s, train 47 s, after 10 s, report 2 s" in " ".join(done.stdout.split())
 
 
 def test_a_plan_of_what_this_machine_refuses_is_shown_and_is_exit_2(harness):

@@ -10,7 +10,7 @@ from harness.storage.files import write_json, write_lines
 @pytest.mark.parametrize(
     ("machine", "trainer", "options", "before", "train", "sources"),
     [
-        (LAPTOP, "trl", {"model": "tiny"}, 15.4, 98.9, "the default run's"),
+        (LAPTOP, "trl", {"model": "tiny"}, 9.7, 46.9, "the default run's"),
         # 1319 x 768 tokens, 4 billion parameters, 2 FLOPs, 2 cores of 60 GFLOP/s
         (LAPTOP, "trl", {"model": "gemma3-4b"}, 67532.8, "unknown", "60 GFLOP/s per core"),
         (H200, "unsloth", {"model": "gemma3-4b", "engine": "vllm"}, 47.5, 328.4, "an H200's 31,110 tokens/s"),
@@ -63,7 +63,7 @@ def test_only_what_was_done_by_the_same_means_counts(tmp_path, provenance, taken
     earlier(tmp_path / "old", {"before": 10.0}, provenance)
     made = plan(configuration(), runs=tmp_path)
     # What the base took, its adapter takes too.
-    assert made["seconds"]["before"] == made["seconds"]["after"] == (30.0 if taken else 15.4)
+    assert made["seconds"]["before"] == made["seconds"]["after"] == (30.0 if taken else 9.7)
     assert (str(tmp_path) in made["seconds from"]["after"]) == taken
 
 
@@ -71,7 +71,7 @@ def test_another_trainers_seconds_do_not_count(tmp_path):
     run = earlier(tmp_path / "old", {"train": 30.0})
     assert plan(configuration(), runs=tmp_path)["seconds"]["train"] == 300.0
     write_json(run.path / "train" / "effective_config.json", {"trainer": "unsloth"})
-    assert plan(configuration(), runs=tmp_path)["seconds"]["train"] == 98.9
+    assert plan(configuration(), runs=tmp_path)["seconds"]["train"] == 46.9
 
 
 def test_unfinished_broken_and_other_models_runs_are_passed_over(tmp_path):
@@ -80,13 +80,13 @@ def test_unfinished_broken_and_other_models_runs_are_passed_over(tmp_path):
     write_json(run.path / "run.json", run.record.read() | {"stages": {"before": {"state": "stopped", "seconds": 9.0}}})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("{")
-    assert plan(configuration(), runs=tmp_path)["seconds"]["before"] == 15.4
+    assert plan(configuration(), runs=tmp_path)["seconds"]["before"] == 9.7
 
 
 def test_two_sides_of_an_adapter_are_drawn_together(tmp_path):
     config = configuration(adapter="mine")
     made = plan(config, ["before", "after", "report"])
-    assert (made["seconds"]["before"], made["seconds"]["after"]) == (7 + 0.028 * 600, 0.0)
+    assert (made["seconds"]["before"], made["seconds"]["after"]) == (4.6 + 0.017 * 600, 0.0)
     assert made["seconds from"]["after"] == "together with before"
     earlier(tmp_path / "old", {"before": 10.0, "after": 10.0}, adapter="mine")
     assert plan(config, ["before", "after"], runs=tmp_path)["seconds"] == {"before": 30.0, "after": 0.0}
