@@ -60,7 +60,9 @@ class Configuration(BaseModel):
 
     format: str = Field(DEFAULT_FORMAT, description=f"how a reply must look: {FORMAT_NAMES}")
     language: str = Field("", description="target language of the reasoning, ISO 639-1, or 'none'")
-    system_prompt: str = Field("default", description="'default', 'none', or the text itself")
+    system_prompt: str = Field(
+        formats.DEFAULT, description="'default' is in English; 'chinese', 'none', or the text itself"
+    )
     chat_template: str = Field(
         "",
         description="a Jinja template's text, its .jinja file, or the name of one of the checkpoint's; '' is its own",
@@ -189,7 +191,8 @@ class Configuration(BaseModel):
         template = values.get("chat_template")
         if isinstance(template, str):
             format, target = FORMATS[name], None if values["language"] == NO_TARGET else values["language"]
-            template = template.replace(DEFAULT_SYSTEM, json.dumps(formats.system_prompt(format, target)))
+            default = formats.system_prompt(format, target, values.get("system_prompt") == formats.CHINESE)
+            template = template.replace(DEFAULT_SYSTEM, json.dumps(default))
             values["chat_template"] = template.replace(OPENING_TAG, json.dumps(format.reasoning_tags[0]))
         return values
 

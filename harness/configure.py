@@ -12,6 +12,7 @@ from typing import Any
 from harness import registry
 from harness.config import FROM_MODELSCOPE, MODELSCOPE, Configuration, check
 from harness.errors import UserError, refuse_secrets
+from harness.parsing.formats import NAMED_PROMPTS
 
 RECIPES = resources.files("harness") / "recipes"
 # Keys whose text goes to the model as it is.
@@ -141,10 +142,12 @@ def _toml_value(text: str) -> Any:
 
 
 def read_system_prompt(name_or_file: str) -> str:
-    """`default`, `none`, or the text of a file. Raises UserError if it is neither."""
-    if name_or_file in ("default", "none"):
+    """`default`, `chinese`, `none`, or the text of a file. Raises UserError if it is none of them."""
+    if name_or_file in NAMED_PROMPTS:
         return name_or_file
     try:
         return Path(name_or_file).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--system-prompt {name_or_file}: give 'default', 'none' or a UTF-8 text file") from error
+        raise UserError(
+            f"--system-prompt {name_or_file}: give 'default', 'chinese', 'none' or a UTF-8 text file"
+        ) from error

@@ -68,8 +68,8 @@ class Format:
     """The output contract: how a reply must look, and what goes with it unless it is set otherwise.
 
     `answer_tags` is None where the answer is free text behind the reasoning. `layout` is a whole completion with
-    {reasoning} and {answer} in it, `instructions` ask a model for it. `rewards` is the preset that reads the format,
-    `language` the target language of the reasoning.
+    {reasoning} and {answer} in it, `instructions` ask a model for it, `chinese` does so in Chinese. `rewards` is the
+    preset that reads the format, `language` the target language of the reasoning.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Format:
     answer_tags: tuple[str, str] | None
     layout: str
     instructions: str
+    chinese: str
     rewards: str
     language: str = "en"
 

@@ -85,7 +85,6 @@ def _set_environment(folder: Path) -> None:
     if "WORLD_SIZE" not in os.environ:
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
-    os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
 
 
 def _free_port() -> int:

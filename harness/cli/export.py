@@ -36,6 +36,9 @@ def export(
     recipe: Annotated[
         str | None, typer.Option("--recipe", help="A recipe's name or file, where --model is a folder or a hub id.")
     ] = None,
+    hub: Annotated[
+        str | None, typer.Option("--hub", help="Where --model's id is looked up: huggingface or modelscope.")
+    ] = None,
     adapter: Annotated[str | None, typer.Option("--adapter", help="A LoRA adapter's folder.")] = None,
     quant: Annotated[
         str | None, typer.Option("--quant", help="GGUF types, by commas: q8_0 (default), f16, bf16, q4_k_m, q5_k_m.")
@@ -64,11 +67,11 @@ def export(
     from train.export import TARGETS
 
     if registry.choose("--to", to, (*TARGETS, LOGS)) == LOGS:
-        if folder is None or any((model, recipe, adapter, quant, push, trust_remote_code, measure, yes)):
+        if folder is None or any((model, recipe, hub, adapter, quant, push, trust_remote_code, measure, yes)):
             raise UserError("--to inspect writes the replies of a RUN: give one, and of the options --output alone")
         return _write_logs(folder, output, json)
     quants = _quants(quant, to)
-    run, config, its_adapter = _source(folder, model, recipe, adapter)
+    run, config, its_adapter = _source(folder, model, recipe, hub, adapter)
 
     from harness.config import file_name
     from train.export import Export, measured, write
@@ -172,12 +175,14 @@ def _write_logs(folder: Path, output: Path | None, json: bool) -> int:
 
 def command_to_measure(config: "Configuration", recipe: str | None, output: Path, files: Iterable[str]) -> str:
     """The command that evaluates the first exported GGUF as the run's model was evaluated."""
+    from harness.config import MODELSCOPE
     from harness.configure import recipe_names
 
     file = next(output / name for name in files if name.endswith(".gguf"))
     recipe = recipe or (config.name if config.name in recipe_names() else None)
     options = ["--recipe", recipe] if recipe else ["--dataset", config.dataset, "--format", config.format]
     options += ["--data", config.data] if config.data else []
+    options += ["--hub", MODELSCOPE] if config.hub == MODELSCOPE else []
     return shlex.join(["harness", "eval", "--model", str(file), *options])
 
 
@@ -193,14 +198,14 @@ def _quants(text: str | None, to: str) -> tuple[str, ...]:
 
 
 def _source(
-    folder: Path | None, model: str | None, recipe: str | None, adapter: str | None
+    folder: Path | None, model: str | None, recipe: str | None, hub: str | None, adapter: str | None
 ) -> tuple["Run | None", "Configuration", str]:
     """The run, if one is given, the configuration that names the base, and the adapter's folder."""
     from harness.configure import configure
     from harness.storage.run_folder import Run
 
-    if folder and (model or recipe or adapter):
-        raise UserError("a RUN has its model, recipe and adapter: leave those options out, or the RUN")
+    if folder and (model or recipe or hub or adapter):
+        raise UserError("a RUN has its model, recipe, hub and adapter: leave those options out, or the RUN")
     if folder:
         run = Run.open(folder)
         config = run.config
@@ -211,7 +216,7 @@ def _source(
         return run, config, run.adapter_of("after")
     if not model or not adapter:
         raise UserError("nothing to export: give a RUN, or --model and --adapter")
-    return None, configure(model, recipe, {}, []), adapter
+    return None, configure(model, recipe, {"hub": hub}, []), adapter
 
 
 def _permission(push: str, yes: bool) -> str:

@@ -66,7 +66,9 @@ OPTIONS: dict[str, Option] = {
     "limit": Option(int, DATA, "Evaluate at most so many problems, chosen by hash.", "all", "limit"),
     "format": Option(str, MEASUREMENT, f"Output format: {FORMAT_NAMES}.", RECIPES, "format"),
     "language": Option(str, MEASUREMENT, "Target language of the reasoning, or none.", "the format's", "language"),
-    "system_prompt": Option(str, MEASUREMENT, "default, none or a text file.", "default", "system_prompt"),
+    "system_prompt": Option(
+        str, MEASUREMENT, "default (English), chinese, none or a text file.", "default", "system_prompt"
+    ),
     "samples": Option(int, MEASUREMENT, "Replies per problem.", "1", "samples"),
     "baseline_samples": Option(
         int, MEASUREMENT, "Replies per problem of the base model.", "as --samples", "baseline_samples"

@@ -25,6 +25,7 @@ def requests(config: Configuration, dataset: Dataset, engine: Engine, adapted: b
 
 def system_text(config: Configuration) -> str | None:
     """The system prompt in force: the format's own, the user's, or none."""
-    if config.system_prompt == "default":
-        return formats.system_prompt(FORMATS[config.format], config.target_language)
-    return None if config.system_prompt == "none" else config.system_prompt
+    if config.system_prompt in (formats.DEFAULT, formats.CHINESE):
+        in_chinese = config.system_prompt == formats.CHINESE
+        return formats.system_prompt(FORMATS[config.format], config.target_language, in_chinese)
+    return None if config.system_prompt == formats.NO_PROMPT else config.system_prompt

@@ -5,13 +5,15 @@ import re
 from typing import NamedTuple
 
 from harness.parsing.answers import Answer
-from harness.parsing.language import groups_by_points, language_name
+from harness.parsing.language import groups_by_points, language_name, name_in_chinese
 from harness.parsing.named_formats import FORMATS
 from harness.parsing.numbers import AMBIGUOUS
 from harness.parsing.statements import stated
 from harness.types import Format
 
 PARTS = ("reasoning", "answer")
+# The system prompts that have a name.
+DEFAULT, CHINESE, NO_PROMPT = NAMED_PROMPTS = "default", "chinese", "none"
 # What ends a turn, or a text, of the models that people train: what follows the first of them is not the reply.
 END_TOKENS = (
     "<end_of_turn>", "<turn|>", "<eos>",  # Gemma
@@ -58,11 +60,14 @@ class Parsed(NamedTuple):
         return sum(self.once) / len(self.once)
 
 
-def system_prompt(format: Format, language: str | None) -> str:
-    """The instructions of a format; a target language other than English is asked for by name."""
-    if language in (None, "en"):
-        return format.instructions
-    return f"{format.instructions}\nYou must reason in {language_name(language)}."
+def system_prompt(format: Format, language: str | None, in_chinese: bool = False) -> str:
+    """The instructions of a format; a target language other than their own is asked for by name."""
+    own, instructions = ("zh", format.chinese) if in_chinese else ("en", format.instructions)
+    if language in (None, own):
+        return instructions
+    if in_chinese:
+        return f"{instructions}\n你必须用{name_in_chinese(language)}思考。"
+    return f"{instructions}\nYou must reason in {language_name(language)}."
 
 
 def lay_out(reasoning: str, answer: str, format: Format) -> str:

@@ -12,6 +12,10 @@ FORMATS = {
             "Solve the problem that follows. Write how you reach the result between "
             "<start_working_out> and <end_working_out>, then the result alone between <SOLUTION> and </SOLUTION>."
         ),
+        chinese=(
+            "请解答下面的题目。把求解过程写在 <start_working_out> 与 <end_working_out> 之间，"
+            "再把结果单独写在 <SOLUTION> 与 </SOLUTION> 之间。"
+        ),
         rewards="gemma3",
     ),
     "think": Format(
@@ -23,6 +27,7 @@ FORMATS = {
             "Solve the problem that follows. Think about it step by step between <think> and </think>, "
             "then state the result."
         ),
+        chinese="请解答下面的题目。先在 <think> 与 </think> 之间一步一步地思考，再写出结果。",
         rewards="deepseek-r1",
         language="id",
     ),
@@ -34,6 +39,10 @@ FORMATS = {
         instructions=(
             "Solve the problem that follows. Reply in this layout, with each tag on a line of its own:\n"
             "<reasoning>\nhow you reach the result\n</reasoning>\n<answer>\nthe result alone\n</answer>"
+        ),
+        chinese=(
+            "请解答下面的题目。请按下面的格式回答，每个标签单独占一行：\n"
+            "<reasoning>\n求解过程\n</reasoning>\n<answer>\n只写结果\n</answer>"
         ),
         rewards="xml",
     ),

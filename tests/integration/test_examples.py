@@ -163,18 +163,92 @@ def test_train_elsewhere(examples, monkeypatch):
     assert steps == [0, 1, 2]
 
 
-def test_gate(examples, command):
-    """The baseline is made as the head says; then every line of the workflow that calls harness."""
+def steps_of_the_action(inputs: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
+    """The script of each step of action.yml, with its environment, as GitHub fills it in."""
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    known = {name: each["default"] for name, each in action["inputs"].items()}
+    assert inputs.keys() <= known.keys()
+    values = {f"inputs.{name}": value for name, value in (known | inputs).items()}
+    values |= {"github.token": "a-token", "github.event.pull_request.number": "7"}
+    steps = [step for step in action["runs"]["steps"] if "run" in step]
+    assert all(step["shell"] == "bash" and "${{" not in step["run"] for step in steps)
+    expression = re.compile(r"\$\{\{ (\S+) \}\}")
+    return [
+        (step["run"], {key: expression.sub(lambda found: values[found[1]], text) for key, text in step["env"].items()})
+        for step in ({"env": {}} | step for step in steps)
+    ]
+
+
+def run_step(script: str, environment: dict[str, str], temp: Path) -> None:
+    temp.mkdir(exist_ok=True)
+    github = {"GITHUB_ACTION_PATH": str(ROOT), "GITHUB_REPOSITORY": "me/mine", "RUNNER_TEMP": str(temp),
+              "GITHUB_STEP_SUMMARY": str(temp / "summary.md")}  # fmt: skip
+    bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    subprocess.run(bash, env=os.environ | github | environment, check=True, timeout=600)
+
+
+def stand_in(folder: Path, name: str, says: str = "") -> Path:
+    """A program that writes down what it is asked, a line a call, its words separated by tabs."""
+    folder.mkdir(exist_ok=True)
+    calls = folder / f"{name}.calls"
+    line = f"""(IFS=$'\\t'; echo "$*" >> '{calls}')"""
+    (folder / name).write_text(f"#!/bin/bash\n{line}\n{says}\n")
+    (folder / name).chmod(0o755)
+    return calls
+
+
+def test_gate(examples, command, tmp_path, monkeypatch):
+    """The baseline is made as the head says; then every step of the action with what the workflow gives it."""
     text = (examples / "gate.yml").read_text(encoding="utf-8")
-    workflow = yaml.safe_load(text)
-    lines = [step["run"] for step in workflow["jobs"]["gate"]["steps"] if "run" in step]
-    head = re.findall(r"^#     (harness .+)$", text, re.MULTILINE)
-    for line in [*head, *(line for line in lines if line.startswith("harness "))]:
-        _, *words = shlex.split(line.replace("$GITHUB_STEP_SUMMARY", "summary.md"))
+    for line in re.findall(r"^#     (harness .+)$", text, re.MULTILINE):
+        _, *words = shlex.split(line)
         code, said = command(*words)
         assert code == 0, f"{line}: {said}"
-    assert "harness gate: holds" in (examples / "summary.md").read_text()
-    assert (examples / "gate.xml").is_file()
+    *_, uses = yaml.safe_load(text)["jobs"]["gate"]["steps"]
+    assert uses["uses"] == "OWNER/harness@main"
+    (install, _), *steps = steps_of_the_action(uses["with"])
+    assert install == 'python -m pip install "$GITHUB_ACTION_PATH"'
+    asked = stand_in(tmp_path / "programs", "gh", says='[[ "$*" != *--paginate* || ! -e ../commented ]] || echo 5')
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"), prepend=":")
+    for script, environment in steps:
+        run_step(script, environment, tmp_path / "temp")
+    assert "harness gate: holds" in (tmp_path / "temp/summary.md").read_text()
+    assert (tmp_path / "temp/gate/gate.xml").is_file()
+    assert (tmp_path / "temp/gate/report/index.html").is_file()
+
+    # The report is commented once; a later commit replaces that comment.
+    (tmp_path / "commented").touch()
+    run_step(*steps[-1], tmp_path / "temp")
+    comment = tmp_path / "temp/comment.md"
+    assert comment.read_text().startswith("<!-- harness gate -->\n# tiny: word-problems")
+    body = ["-F", f"body=@{comment}", "--silent"]
+    new, replaced = [words for words in map(str.split, asked.read_text().splitlines()) if "--paginate" not in words]
+    assert new == ["api", "repos/me/mine/issues/7/comments", *body]
+    assert replaced == ["api", "--method", "PATCH", "repos/me/mine/issues/comments/5", *body]
+
+
+def test_nothing_that_the_action_is_given_is_run(tmp_path, monkeypatch):
+    """Words are split at spaces and line ends alone."""
+    monkeypatch.chdir(tmp_path)
+    programs = tmp_path / "programs"
+    calls = {name: stand_in(programs, name) for name in ("python", "harness", "gh")}
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    bad = '$(touch${IFS}ran);`touch${IFS}ran`"*'
+    (tmp_path / "temp" / bad / "report").mkdir(parents=True)
+    (tmp_path / "temp" / bad / "report/report.md").touch()
+    given = {"eval-options": f"--limit 3\n{bad}", "gate-options": f"{bad} *", "baseline": bad, "name": bad}
+    for script, environment in steps_of_the_action(given):
+        run_step(script, environment, tmp_path / "temp")
+    assert not (tmp_path / "ran").exists()
+    run = f"{tmp_path}/temp/{bad}"
+    assert [line.split("\t") for line in calls["harness"].read_text().splitlines()] == [
+        ["eval", "--output", run, "--limit", "3", bad],
+        ["gate", run, "--baseline", bad, "--junit", f"{run}/gate.xml", "--summary", f"{tmp_path}/temp/summary.md", bad,
+         "*"],
+        ["report", run],
+    ]  # fmt: skip
+    assert calls["python"].read_text() == f"-m\tpip\tinstall\t{ROOT}\n"
+    assert (tmp_path / "temp/comment.md").read_text() == f"<!-- harness {bad} -->\n"
 
 
 def test_a_job_of_slurm_goes_back_into_the_queue_and_then_on(examples, tmp_path):

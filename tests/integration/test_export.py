@@ -215,6 +215,7 @@ def test_a_modelfile_asks_and_samples_as_the_run():
         ("tiny", None, {}, "--recipe tiny"),
         ("me/mine", "gemma3-4b", {"data": "/my gsm8k"}, "--recipe gemma3-4b --data '/my gsm8k'"),
         ("me/mine", None, {"format": "xml"}, "--dataset gsm8k --format xml"),
+        ("gemma3-4b", None, {"hub": "modelscope"}, "--recipe gemma3-4b --hub modelscope"),
     ],
 )
 def test_an_exported_gguf_says_how_it_is_measured(model, recipe, options, how):
@@ -291,6 +292,9 @@ MISTAKES = [
     (("RUN", "--to", "gguf", "--quant", "q8_0,"), "unknown --quant ''"),
     (("RUN", "--to", "lora", "--quant", "q8_0"), "give --to gguf"),
     (("RUN", "--to", "lora", "--adapter", "a"), "leave those options out"),
+    (("RUN", "--to", "lora", "--hub", "modelscope"), "leave those options out"),
+    (("RUN", "--to", "inspect", "--hub", "modelscope"), "of the options --output alone"),
+    (("--to", "lora", "--model", "tiny", "--adapter", "a", "--hub", "mirror"), "'huggingface' or 'modelscope'"),
     (("--to", "lora"), "give a RUN, or --model and --adapter"),
     (("--to", "lora", "--model", "tiny"), "give a RUN, or --model and --adapter"),
     (("--to", "lora", "--model", "tyni", "--adapter", "a"), "did you mean 'tiny'"),

@@ -30,6 +30,7 @@ RECIPES = {
     "dapo_think": "deepseek-r1-qwen3-8b",
     "dapo_xml": "gemma3-4b-xml",
 }
+IN_CHINESE = ["dapo_think_chinese", "gsm8k_think_chinese"]
 LANGUAGES = {"working-out": "en", "think": "id", "xml": "en"}
 REFUSES = (
     "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}{{ messages[0].content }}"
@@ -63,7 +64,7 @@ def manager(data, tmp_path_factory):
 
 
 def local_tasks(data: dict[str, Path], folder: Path) -> Path:
-    for task in RECIPES:
+    for task in (*RECIPES, *IN_CHINESE):
         dataset, _ = parts(task)
         files = {"gsm8k": f"test: {data['gsm8k'] / 'test.jsonl'}", "dapo": f"train: {data['dapo']}"}
         (folder / f"{task}.yaml").write_text(
@@ -133,7 +134,7 @@ def harness_prompts(config) -> dict[str, str]:
 def test_the_path_is_all_that_is_printed(program):
     done = program("lm-eval", "path")
     assert (done.returncode, done.stdout) == (0, f"{OURS}\n")
-    assert sorted(file.stem for file in OURS.glob("*.yaml")) == sorted(RECIPES)
+    assert sorted(file.stem for file in OURS.glob("*.yaml")) == sorted([*RECIPES, *IN_CHINESE])
 
 
 def test_the_path_needs_no_lm_eval():
@@ -176,7 +177,7 @@ def test_lm_eval_finds_them():
     from lm_eval.tasks import TaskManager
 
     found = TaskManager(include_path=str(OURS), include_defaults=False)
-    assert found.all_subtasks == sorted(RECIPES)
+    assert found.all_subtasks == sorted([*RECIPES, *IN_CHINESE])
     assert found.all_tags == ["harness"]
 
 
@@ -194,6 +195,25 @@ def test_the_embedded_model_is_asked_as_by_harness(task, results, data, model):
         assert (settings["until"], settings["temperature"], settings["max_gen_toks"]) == ([], 1.0, 48)
     assert results["versions"][task] == 1.0
     assert results["configs"][task]["description"] == prompts.system_text(config)
+
+
+@needs_lm_eval
+@pytest.mark.parametrize("task", IN_CHINESE)
+def test_in_chinese_all_but_the_system_prompt_is_the_same(task, ask, data):
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    files = [load_yaml(OURS / f"{name}.yaml", resolve_func=False) for name in (task, task.removesuffix("_chinese"))]
+    assert {key for key in files[0] if files[0][key] != files[1].get(key)} == {"task", "tag", "metadata"}
+    assert files[0]["metadata"] == files[1]["metadata"] | {"system_prompt": "chinese"}
+    assert not files[0]["tag"]
+
+    dataset, _ = parts(task)
+    config = configuration("system_prompt=chinese", dataset=dataset, data=str(data[dataset]), format="think")
+    said = ask(task, str)
+    assert {sample["doc"]["id"]: sample["arguments"][0][0] for sample in said["samples"][task]} == (
+        harness_prompts(config)
+    )
+    assert "印度尼西亚语" in said["configs"][task]["description"]
 
 
 @needs_lm_eval

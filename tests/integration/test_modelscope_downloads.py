@@ -62,6 +62,20 @@ def test_model_and_data_by_the_hubs_names_once(harness, server, tmp_path):
     ).read_text()
 
 
+def test_the_base_of_an_adapter_that_is_exported(harness, server, adapter, tmp_path):
+    words = ("export", "--to", "lora", "--adapter", str(adapter), "--output", "x", "--hub", "modelscope")
+    done = harness(*words, "--model", "gemma3-4b")
+    assert done.returncode == 0, done.stderr
+    assert any(path.startswith("models/LLM-Research/gemma-3-4b-it/") for path in server.seen)
+    settings = json.loads((tmp_path / "x/adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == "LLM-Research/gemma-3-4b-it"
+    assert "Base: LLM-Research/gemma-3-4b-it" in (tmp_path / "x/README.md").read_text()
+
+    missing = harness(*words, "--model", "me/none")
+    assert missing.returncode == 2
+    assert "harness: me/none: cannot download this model from ModelScope (" in missing.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "said"),
     [

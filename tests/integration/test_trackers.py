@@ -1,7 +1,9 @@
 """Trackers, each in a mode that needs no account, on what a run left behind and on a whole run."""
 
 import json
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +97,38 @@ def test_mlflow_has_them_in_its_files(job, tmp_path, monkeypatch):
     assert run.data.tags["report/headline"].startswith("In the required format: ")
 
 
+def test_trackio_has_them_in_its_files(job, tmp_path, monkeypatch):
+    pytest.importorskip("trackio")
+    monkeypatch.delenv("TRACKIO_DIR", raising=False)
+    assert follow_again(job[0], tmp_path / "r", "trackio") == ""
+    with sqlite3.connect(tmp_path / "r/tracker/harness.db") as database:
+        logged = [(step, json.loads(values)) for step, values in database.execute("SELECT step, metrics FROM metrics")]
+        ((config,),) = database.execute("SELECT config FROM configs")
+    last = {name: value for _, values in logged for name, value in values.items()}
+    assert has_all(json.dumps(last).encode())
+    assert [step for step, values in logged if "train/reward" in values] == [1, 2]
+    comparison = json.loads((tmp_path / "r/comparison.json").read_text())["metrics"]
+    verdicts = {name: value["_value"] for name, value in last.items() if name.startswith("verdict/")}
+    assert verdicts == {f"verdict/{name}": each["verdict"] for name, each in comparison.items()}
+    assert last["difference/accuracy_strict"] == comparison["accuracy_strict"]["delta"]
+    assert last["report/headline"]["_value"].startswith("In the required format: ")
+    assert [row["metric"] for row in last["report/comparison"]["_value"]][:2] == [*comparison][:2]
+    assert json.loads(config)["steps"] == 2
+    assert len(list((tmp_path / "r/tracker").rglob("media/harness/*/*/*.png"))) == 5
+
+
+def test_trackio_writes_each_run_of_a_process_into_its_own_folder(tmp_path, monkeypatch):
+    pytest.importorskip("trackio")
+    monkeypatch.delenv("TRACKIO_DIR", raising=False)
+    for name in ("first", "second"):
+        run = Run.create(tmp_path / name, configuration("tracker=trackio"), "harness run")
+        tracker = trackers._open("trackio", run)
+        tracker.log({"train/reward": 1.0}, 1)
+        tracker.close()
+        assert [file.name for file in (tmp_path / name / "tracker").glob("*.db")] == ["harness.db"]
+    assert "TRACKIO_DIR" not in os.environ
+
+
 def test_tensorboard_has_the_curves(harness, tmp_path):
     pytest.importorskip("tensorboard")
     done = harness("train", *SMALL[:-1], "--set", "tracker=tensorboard", "--output", "r")
@@ -132,6 +166,17 @@ def test_an_mlflow_server_that_is_down_is_named_in_a_line(harness):
     assert done.returncode == 2, done.stderr
     assert "tracker mlflow does not start" in done.stderr.splitlines()[-1]
     assert "fix MLFLOW_TRACKING_URI" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_trackio_server_without_its_token_is_named_in_a_line(harness):
+    pytest.importorskip("trackio")
+    done = harness(
+        "train", *SMALL[:-1], "--set", "tracker=trackio", "--output", "r", TRACKIO_SERVER_URL="http://127.0.0.1:9"
+    )
+    assert done.returncode == 2, done.stderr
+    assert "tracker trackio does not start" in done.stderr.splitlines()[-1]
+    assert "TRACKIO_WRITE_TOKEN" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 

@@ -88,7 +88,7 @@ def test_a_hub_that_echoes_its_token(harness, job, echo, tmp_path):
     assert_nowhere(tmp_path, said=push.stdout + push.stderr + model.stdout + model.stderr)
 
 
-@pytest.mark.parametrize("tracker", ["swanlab", "wandb"])
+@pytest.mark.parametrize("tracker", ["swanlab", "wandb", "trackio"])
 def test_a_tracker_that_is_offline(tracker, job, tmp_path):
     pytest.importorskip(tracker)
     shutil.copytree(job, tmp_path / "r")

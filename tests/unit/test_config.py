@@ -1,7 +1,10 @@
 import pytest
+from jinja2 import Environment
 
 from harness.configure import configure, recipe_names
 from harness.errors import UserError
+from harness.parsing import formats
+from harness.parsing.named_formats import FORMATS
 
 
 def test_options_and_set_win_over_the_recipe():
@@ -86,6 +89,13 @@ def test_a_chat_template_knows_its_format():
     assert "<start_working_out>" in template
     assert "HARNESS_" not in template
     assert "<reasoning>" in configure("qwen3-8b", None, {"format": "xml"}, []).chat_template
+
+
+def test_a_chat_templates_own_instructions_are_in_the_language_of_the_system_prompt():
+    template = configure("qwen3-8b", None, {}, ["system_prompt=chinese", "language=id"]).chat_template
+    turns = {"messages": [{"role": "user", "content": "Why?"}], "eos_token": ".", "add_generation_prompt": True}
+    asked = formats.system_prompt(FORMATS["working-out"], "id", in_chinese=True)
+    assert Environment().from_string(template).render(turns) == f"{asked}.Why?<start_working_out>"
 
 
 def test_a_recipe_names_files_beside_itself(tmp_path, monkeypatch):

@@ -83,6 +83,15 @@ def test_the_prompt_names_every_tag_and_the_language_only_where_it_is_not_englis
     assert formats.system_prompt(format, "en") == formats.system_prompt(format, None) == format.instructions
 
 
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+def test_the_chinese_prompt_names_every_tag_and_the_language_only_where_it_is_not_chinese(format):
+    asked = {each: formats.system_prompt(format, each, in_chinese=True) for each in ("id", "en", "zh", None)}
+    assert all(tag in format.chinese for tag in format.tags)
+    assert asked["id"] == f"{format.chinese}\n你必须用印度尼西亚语思考。"
+    assert asked["en"] == f"{format.chinese}\n你必须用英语思考。"
+    assert asked["zh"] == asked[None] == format.chinese
+
+
 @pytest.mark.parametrize(
     ("prompt", "prefix"), [("…model\n<think>\n", "<think>"), ("…model\n", ""), ("<think> and then", "")]
 )

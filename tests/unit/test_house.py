@@ -26,7 +26,7 @@ FOLDERS = {
     "parsing": ("types", "registry"),
     "console": (),
     "config": ("types", "registry", "names_elsewhere", "parsing"),
-    "configure": ("registry", "config"),
+    "configure": ("registry", "config", "parsing"),
     "storage": ("types", "stages", "config", "version", "metric_definitions"),
     "models": ("types", "config", "registry", "console", "parsing", "storage"),
     "data": ("types", "stages", "config", "registry", "parsing", "storage", "models"),

@@ -1,6 +1,14 @@
 import pytest
 
-from harness.parsing.language import GROUPS_BY_POINTS, LANGUAGES, _identifier, groups_by_points, label, prose
+from harness.parsing.language import (
+    GROUPS_BY_POINTS,
+    LANGUAGES,
+    LANGUAGES_IN_CHINESE,
+    _identifier,
+    groups_by_points,
+    label,
+    prose,
+)
 
 LABELS = [
     ("At first there are 5 apples and then 7 more arrive.", "en"),
@@ -67,5 +75,7 @@ def test_the_languages_that_group_digits_by_points(text, by_points):
 
 def test_every_language_that_langid_tells_apart_has_a_name():
     assert LANGUAGES.keys() == set(map(str, _identifier().nb_classes))
-    assert len({*LANGUAGES.values()}) == len(LANGUAGES)
+    for names in (LANGUAGES, LANGUAGES_IN_CHINESE):
+        assert names.keys() == LANGUAGES.keys()
+        assert len({*names.values()}) == len(names)
     assert LANGUAGES.keys() > GROUPS_BY_POINTS

@@ -36,7 +36,14 @@ def test_every_other_id_is_one_of_ours():
 
 
 @pytest.mark.skipif(find_spec("modelscope") is not None, reason="modelscope is installed here")
-@pytest.mark.parametrize("words", [("--model", "gemma3-4b"), ("--dataset", "gsm8k")])
-def test_without_its_package_the_fix_is_named(command, words):
-    code, said = command("eval", "--recipe", "tiny", "--hub", "modelscope", *words)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "--recipe", "tiny", "--model", "gemma3-4b"),
+        ("eval", "--recipe", "tiny", "--dataset", "gsm8k"),
+        ("export", "--to", "lora", "--model", "gemma3-4b", "--adapter", "ADAPTER"),
+    ],
+)
+def test_without_its_package_the_fix_is_named(command, adapter, words):
+    code, said = command(*(str(adapter) if word == "ADAPTER" else word for word in words), "--hub", "modelscope")
     assert (code, said) == (2, "harness: hub = modelscope needs modelscope: pip install 'grpo-harness[modelscope]'\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import EMBEDDED
-from harness.models import checkpoints
+from harness.models import checkpoints, modelscope
 from harness.storage.run_folder import Run
 
 TARGETS = {
@@ -42,7 +42,7 @@ class Export:
 
     @property
     def base(self) -> str:
-        """The base as strangers may read it: its hub id, or its folder's name without the path."""
+        """The base as strangers may read it: its id on the hub or ModelScope, or its folder's name without the path."""
         if self.checkpoint == EMBEDDED:
             return "harness's embedded model"
-        return self.hub_id or Path(self.checkpoint).name
+        return self.hub_id or modelscope.id_of(self.checkpoint) or Path(self.checkpoint).name

@@ -13,6 +13,7 @@ from harness.data.datasets import DATASETS, held_out_split, named_equality
 from harness.evaluation.prompts import system_text
 from harness.evaluation.scoring import score_all
 from harness.parsing import formats
+from harness.parsing.formats import DEFAULT
 from harness.parsing.named_formats import FORMATS
 from harness.types import Completion
 
@@ -73,9 +74,9 @@ def scores(doc: dict[str, Any], replies: list[str]) -> dict[str, float]:
 
 
 @cache
-def settings(format: str) -> Configuration:
+def settings(format: str, system_prompt: str = DEFAULT) -> Configuration:
     """The configuration of `harness` for a format: system prompt, target language, rewards."""
-    return Configuration(name="lm-eval", checkpoint=EMBEDDED, format=format)
+    return Configuration(name="lm-eval", checkpoint=EMBEDDED, format=format, system_prompt=system_prompt)
 
 
 class AskedByHarness:
@@ -88,7 +89,8 @@ class AskedByHarness:
             raise ValueError(f"{config['task']}: leave think_end_token out: it would cut the reasoning off the reply")
         self.format = metadata["format"]
         config = {key: value for key, value in config.items() if key != "class"}
-        super().__init__(config=config | {"description": system_text(settings(self.format))})
+        asked = settings(self.format, metadata.get("system_prompt", DEFAULT))
+        super().__init__(config=config | {"description": system_text(asked)})
 
     def fewshot_context(
         self,
