@@ -83,6 +83,12 @@ def test_a_server_is_sent_all_that_it_takes_and_as_much_as_it_can_do(
     assert "seed" not in server.asked[0]
 
 
+def test_a_server_that_renders_every_prompt_gets_none_that_is_rendered_already(server):
+    server.owner = "library"
+    with pytest.raises(UserError, match="ollama renders every prompt by its own chat template, .*: leave it out"):
+        evaluate.open_engine(config_for(server, tokenizer="embedded"), None)
+
+
 def test_a_users_concurrency_wins(server):
     server.owner = "vllm"
     assert evaluate.open_engine(config_for(server, concurrency="7"), None).provenance["concurrency"] == 7
