@@ -85,7 +85,7 @@ def test_a_server_is_sent_all_that_it_takes_and_as_much_as_it_can_do(
 
 def test_a_server_that_renders_every_prompt_gets_none_that_is_rendered_already(server):
     server.owner = "library"
-    with pytest.raises(UserError, match="ollama renders every prompt by its own chat template, .*: leave it out"):
+    with pytest.raises(UserError, match=r"ollama renders every prompt by its own chat template, .*: leave it out"):
         evaluate.open_engine(config_for(server, tokenizer="embedded"), None)
 
 
