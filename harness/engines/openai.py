@@ -42,10 +42,10 @@ class OpenAIEngine:
     """Completions from a server. Arguments: base_url, model, tokenizer, concurrency, timeout (seconds a try), retries.
 
     The adapter is a served model's name. Without `tokenizer` the conversation is sent and the server's chat template
-    renders it; with it (a folder or hub id) the prompt is rendered here and sent as text, which an adapter trained
-    with a template of its own needs, and a template that opens the reasoning itself. The key comes from the environment
-    variable OPENAI_API_KEY. A completion has a seed of its own where the server takes one, but depends on the other
-    requests in its batches too. The server program decides how many completions are requested at once.
+    renders it; with it (a folder or hub id) the prompt is rendered here and sent as text or tokens, which an adapter
+    trained with a template of its own needs, and a template that opens the reasoning itself. The key comes from the
+    environment variable OPENAI_API_KEY. A completion has a seed of its own where the server takes one, but depends on
+    the other requests in its batches too. The server program decides how many completions are requested at once.
     """
 
     def __init__(self, setup: Setup):
