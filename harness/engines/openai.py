@@ -42,10 +42,10 @@ class OpenAIEngine:
     """Completions from a server. Arguments: base_url, model, tokenizer, concurrency, timeout (seconds a try), retries.
 
     The adapter is a served model's name. Without `tokenizer` the conversation is sent and the server's chat template
-    renders it; with it (a folder or hub id) the prompt is rendered here and sent as text, which an adapter trained
-    with a template of its own needs, and a template that opens the reasoning itself. The key comes from the environment
-    variable OPENAI_API_KEY. A completion has a seed of its own where the server takes one, but depends on the other
-    requests in its batches too. The server program decides how many completions are requested at once.
+    renders it; with it (a folder or hub id) the prompt is rendered here and sent as text or tokens, which an adapter
+    trained with a template of its own needs, and a template that opens the reasoning itself. The key comes from the
+    environment variable OPENAI_API_KEY. A completion has a seed of its own where the server takes one, but depends on
+    the other requests in its batches too. The server program decides how many completions are requested at once.
     """
 
     def __init__(self, setup: Setup):
@@ -68,6 +68,11 @@ class OpenAIEngine:
             _refuse_unserved("--adapter", self.adapter, served, self.base_url)
         if setup.chat_template and "tokenizer" not in arguments:
             raise UserError("this recipe has a chat template of its own: give --engine-arg tokenizer=FOLDER_OR_HUB_ID")
+        if "tokenizer" in arguments and not self.program.prompt:
+            raise UserError(
+                f"--engine-arg tokenizer: {self.program.name} renders every prompt by its own chat template, one that "
+                "is rendered here a second time: leave it out"
+            )
         self.tokenizer = (
             loading.load_tokenizer(arguments["tokenizer"], setup.chat_template, setup.trust, setup.switches)
             if "tokenizer" in arguments
@@ -155,11 +160,17 @@ class OpenAIEngine:
     async def _send(self, client: openai.AsyncOpenAI, request: Request, settings: dict[str, Any]) -> Any:
         if self.tokenizer:
             settings["extra_body"] |= {"add_special_tokens": False} | self._stops()
-            return await client.completions.with_raw_response.create(prompt=request.prompt, **settings)
+            return await client.completions.with_raw_response.create(prompt=self._prompt(request), **settings)
         messages = json.loads(request.prompt)
         if self.switches:
             settings["extra_body"]["chat_template_kwargs"] = self.switches
         return await client.chat.completions.with_raw_response.create(messages=messages, **settings)
+
+    def _prompt(self, request: Request) -> str | list[int]:
+        """A prompt rendered here, as its text or as the ids of its tokens."""
+        if self.program.prompt == "ids":
+            return self.tokenizer(request.prompt, add_special_tokens=False)["input_ids"]
+        return request.prompt
 
     def _stops(self) -> dict[str, Any]:
         """What ends a completion of a prompt rendered here, by a template that the server may not have."""

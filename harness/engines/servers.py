@@ -19,8 +19,9 @@ class ServerProgram:
 
     `takes` are the settings that are always sent, as it would fill in its own; `repetition` is its name for the penalty
     that is off at 1, `no_top_k` its value for none; `takes_stop_ids`: the ids of tokens that end a completion, where
-    others take only texts; what it `ignores` it decides alone; `concurrency` is how many completions each replica of it
-    generates at once.
+    others take only texts; `prompt`: how one that is rendered here is sent, as its "text", as "ids" where a text gets a
+    second first token, "" where nothing stops the server from rendering it again; what it `ignores` it decides alone;
+    `concurrency` is how many completions each replica of it generates at once.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ServerProgram:
     repetition: str = ""
     no_top_k: int = 0
     takes_stop_ids: bool = False
+    prompt: str = "text"
     ignores: tuple[str, ...] = ()
     concurrency: int = 64
 
@@ -49,17 +51,19 @@ PROGRAMS = {
     for program in (
         ServerProgram("vllm", ALL, "repetition_penalty", no_top_k=-1, takes_stop_ids=True, concurrency=128),
         ServerProgram("sglang", ALL, "repetition_penalty", no_top_k=-1, takes_stop_ids=True, concurrency=128),
-        ServerProgram("llama.cpp", ALL, "repeat_penalty", concurrency=4),
+        ServerProgram("llama.cpp", ALL, "repeat_penalty", prompt="ids", concurrency=4),
+        # The server in Python of llama-cpp-python: one completion at a time, the others wait.
+        ServerProgram("llama-cpp-python", ALL, "repeat_penalty", concurrency=1),
         ServerProgram("lm-studio", ("top_k", "seed"), "repeat_penalty", ignores=("min_p",), concurrency=4),
-        ServerProgram("ollama", ("seed",), ignores=("top_k", "min_p", "repeat_penalty"), concurrency=4),
+        ServerProgram("ollama", ("seed",), prompt="", ignores=("top_k", "min_p", "repeat_penalty"), concurrency=4),
         ServerProgram("openai", ("seed",)),
         ServerProgram("unknown"),
     )
 }
 # By the owner in a server's list of models.
 OWNERS = {
-    "vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp", "library": "ollama", "organization_owner": "lm-studio",
-    "openai": "openai", "openai-internal": "openai", "system": "openai",
+    "vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp", "me": "llama-cpp-python", "library": "ollama",
+    "organization_owner": "lm-studio", "openai": "openai", "openai-internal": "openai", "system": "openai",
 }  # fmt: skip
 # By a page that only one of them has, and a key on it.
 PAGES = (

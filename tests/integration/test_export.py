@@ -142,8 +142,9 @@ import pathlib, sys
 arguments = sys.argv[1:]
 with (pathlib.Path(__file__).parent / "calls").open("a") as calls:
     print(pathlib.Path(__file__).name, *(pathlib.Path(each).name for each in arguments), file=calls)
-if pathlib.Path(__file__).with_name("broken").exists():
-    sys.exit("INFO: reading\\nTypeError: no such model")
+broken = pathlib.Path(__file__).with_name("broken")
+if broken.exists():
+    sys.exit("INFO: reading\\n" + broken.read_text())
 out = arguments[arguments.index("--outfile") + 1] if "--outfile" in arguments else arguments[1]
 if "--outfile" in arguments:
     assert (pathlib.Path(arguments[-1]) / "model.safetensors").is_file()
@@ -243,11 +244,26 @@ def fail_half_way(folder: Path, error: Exception) -> None:
         raise error
 
 
+@pytest.mark.parametrize(
+    ("raised", "fix"),
+    [
+        ("ModuleNotFoundError: No module named 'sentencepiece'", "what its requirements.txt names"),
+        # Of the embedded model, by the converter of 2026-10.
+        ("NotImplementedError: BPE pre-tokenizer was not recognized - update get_vocab_base_pre()",
+         r"get_vocab_base_pre\(\)\): llama.cpp knows the tokenizers of published models alone: export --to merged"),
+    ],
+)  # fmt: skip
+def test_a_converter_that_fails_says_what_helps(llama, adapter, tmp_path, raised, fix):
+    (llama / "broken").write_text(raised)
+    with pytest.raises(UserError, match=fix):
+        export(order(adapter, "gguf", quants=("q8_0",)), tmp_path / "g")
+
+
 def test_an_export_is_whole_or_not_there(llama, adapter, tmp_path):
     wanted = order(adapter, "gguf", quants=("q8_0",))
     made = export(wanted, tmp_path / "g")
     kept = {file.name: file.read_bytes() for file in made.iterdir()}
-    (llama / "broken").touch()
+    (llama / "broken").write_text("TypeError: no such model")
     for folder in (made, tmp_path / "new"):
         with pytest.raises(UserError, match=r"made no tiny-Q8_0\.gguf \(TypeError: no such model\)"):
             export(wanted, folder)

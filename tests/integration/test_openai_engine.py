@@ -47,14 +47,15 @@ PROGRAMS = [
     ("openai", {}, "openai", 64, {"min_p": 0.1, "seed": int}),
     ("vllm", {}, "vllm", 128, {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.0, "seed": int}),
     ("vllm", {"/metrics": METRICS}, "vllm", 384, {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.0, "seed": int}),
-    ("me", {"/version": {"version": "0.26.0"}}, "vllm", 128,
+    ("someone", {"/version": {"version": "0.26.0"}}, "vllm", 128,
      {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.0, "seed": int}),
     ("sglang", {}, "sglang", 128, {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.0, "seed": int}),
     ("llamacpp", {"/props": {"total_slots": 6}}, "llama.cpp", 6,
      {"top_k": 0, "min_p": 0.1, "repeat_penalty": 1.0, "seed": int}),
-    ("me", {"/props": {"default_generation_settings": {}, "total_slots": "x"}}, "llama.cpp", 4,
+    ("someone", {"/props": {"default_generation_settings": {}, "total_slots": "x"}}, "llama.cpp", 4,
      {"top_k": 0, "min_p": 0.1, "repeat_penalty": 1.0, "seed": int}),
-    ("me", {"/props": "[]", "/api/version": {"version": "0.12"}}, "ollama", 4, {"min_p": 0.1, "seed": int}),
+    ("me", {}, "llama-cpp-python", 1, {"top_k": 0, "min_p": 0.1, "repeat_penalty": 1.0, "seed": int}),
+    ("someone", {"/props": "[]", "/api/version": {"version": "0.12"}}, "ollama", 4, {"min_p": 0.1, "seed": int}),
     ("organization_owner", {}, "lm-studio", 4, {"top_k": 0, "min_p": 0.1, "repeat_penalty": 1.0, "seed": int}),
 ]  # fmt: skip
 
@@ -80,6 +81,12 @@ def test_a_server_is_sent_all_that_it_takes_and_as_much_as_it_can_do(
     greedy = config.model_copy(update={"temperature": 0.0}).sampling
     list(engine.generate(wanted, frozenset(), greedy))
     assert "seed" not in server.asked[0]
+
+
+def test_a_server_that_renders_every_prompt_gets_none_that_is_rendered_already(server):
+    server.owner = "library"
+    with pytest.raises(UserError, match=r"ollama renders every prompt by its own chat template, .*: leave it out"):
+        evaluate.open_engine(config_for(server, tokenizer="embedded"), None)
 
 
 def test_a_users_concurrency_wins(server):

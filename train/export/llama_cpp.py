@@ -23,6 +23,8 @@ QUANTS = (*CONVERTED, "q4_k_m", "q5_k_m")
 CONVERTER = "convert_hf_to_gguf.py"
 QUANTIZERS = ("llama-quantize", "build/bin/llama-quantize")
 MAGIC = b"GGUF"
+# The converter's function that looks for a tokenizer's hash among those of published models.
+UNKNOWN_TOKENIZER = "get_vocab_base_pre"
 
 
 def find(quants: tuple[str, ...]) -> tuple[Path, Path | None]:
@@ -82,7 +84,7 @@ def _run(command: list[str | Path], file: Path) -> None:
                 return
     program = next(Path(word).name for word in command if word != sys.executable)
     last_line = (done.stderr or done.stdout).strip().rpartition("\n")[2] or f"exit code {done.returncode}"
-    raise UserError(
-        f"llama.cpp's {program} made no {file.name} ({cause(last_line, 300)}): update llama.cpp and what its "
-        "requirements.txt names, or export --to merged-16bit"
-    )
+    fix = "update llama.cpp and what its requirements.txt names, or export --to merged-16bit"
+    if UNKNOWN_TOKENIZER in last_line:
+        fix = "llama.cpp knows the tokenizers of published models alone: export --to merged-16bit"
+    raise UserError(f"llama.cpp's {program} made no {file.name} ({cause(last_line, 300)}): {fix}")
