@@ -69,7 +69,8 @@ def test_a_prompt_rendered_here_has_the_tokens_of_the_servers_own(replies, model
         return answer
 
     monkeypatch.setattr("harness.engines.openai.read", counted)
-    assert replies("temperature=0", tokenizer=str(model)) == replies("temperature=0")
+    one_by_one = {"concurrency": "1"}
+    assert replies("temperature=0", tokenizer=str(model), **one_by_one) == replies("temperature=0", **one_by_one)
     assert len(counts) == 4 * PROBLEMS
     assert sorted(counts[: 2 * PROBLEMS]) == sorted(counts[2 * PROBLEMS :])
 
