@@ -5,7 +5,7 @@ from conftest import configuration, serving
 from openai_server import REPLY, Server
 
 from harness.data import datasets
-from harness.engines.openai import _text
+from harness.engines.openai_answers import text_of
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts, provenance
 from harness.stages import BOTH, state_names
@@ -119,7 +119,7 @@ def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server
     ],
 )
 def test_reasoning_that_a_server_splits_off_is_put_back_as_it_was_written(content, finish_reason, text):
-    assert _text({"content": content, "reasoning_content": "We count."}, finish_reason) == text
+    assert text_of({"content": content, "reasoning_content": "We count."}, finish_reason) == text
 
 
 @pytest.mark.parametrize(
