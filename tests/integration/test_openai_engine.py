@@ -8,7 +8,9 @@ from harness.data import datasets
 from harness.engines.openai_answers import text_of
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts, provenance
+from harness.models import checkpoints, loading
 from harness.stages import BOTH, state_names
+from harness.statistics.metric_rows import metric_row
 from harness.storage.run_folder import Run
 
 
@@ -108,6 +110,29 @@ def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server
                    "How many?")  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "no such template" in done.stderr
+
+
+def test_tokens_are_counted_here_where_a_tokenizer_is_given(tmp_path, server):
+    text = "We count 3 apples."
+    said = {"choices": [{"text": text, "finish_reason": "stop"}], "usage": {"completion_tokens": 999}}
+    server.echoes = lambda handler: handler.answer(200, said)
+    config = config_for(server, tokenizer=checkpoints.locate("embedded"))
+    run = Run.create(tmp_path / "run", config, "harness run")
+    evaluate.evaluate(run, ["before"], None, True, None)
+    counted = len(loading.load_tokenizer("embedded").encode(text, add_special_tokens=False)) + 1
+    assert {each.n_tokens for each in run.completions("before")} == {counted}
+
+
+@pytest.mark.parametrize(
+    ("engine", "arguments", "about"),
+    [
+        ("openai", {}, "tokens per reply, as the server counts"),
+        ("openai", {"tokenizer": "."}, "tokens per reply"),
+        ("vllm", {}, "tokens per reply"),
+    ],
+)
+def test_a_report_says_who_counts_the_tokens(engine, arguments, about):
+    assert metric_row("tokens", [], [{}, {"engine": engine, "engine_args": arguments}]).about == about
 
 
 @pytest.mark.parametrize(
