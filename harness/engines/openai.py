@@ -33,7 +33,7 @@ from harness.engines.openai_client import CONNECT_SECONDS, Server, key
 from harness.engines.servers import identify
 from harness.errors import UserError, cause, said
 from harness.models import chat, loading
-from harness.types import AdapterEffect, Completion, Request, Sampling
+from harness.types import AdapterEffect, Completion, FinishReason, Request, Sampling
 
 TIMEOUT_SECONDS = "600"
 RETRIES = "5"
@@ -43,6 +43,9 @@ CONTINUES = "what was generated is kept, the same command continues"
 MOST_STOPS = 4
 # Beyond OpenAI's protocol.
 MAY_BE_REFUSED = ("top_k", "min_p")
+# Another tokenizer does not count a text's tokens so many times over.
+TIMES_ASKED = 10
+FEW_TOKENS = 8
 # More names than one are remarkable, however many there are.
 MOST_NAMES = 10
 
@@ -172,13 +175,23 @@ class OpenAIEngine:
         if len(names) < MOST_NAMES:
             model, configuration = (answer.get(each) or "" for each in ("model", "system_fingerprint"))
             names.add((_name(model), _name(configuration)))
-        if self.tokenizer:
-            # With the token that ended it, as other engines count.
-            count = len(self.tokenizer.encode(text, add_special_tokens=False)) + (finish == "stop")
-        else:
-            count = token_count(answer, sampling.max_tokens, text)
+        count = self._count(answer, text, finish, sampling)
         # Nothing at all was not cut off, and a server would leave a question out by saying so.
         return request.complete(text, count, finish if count else "stop")
+
+    def _count(self, answer: dict, text: str, finish: FinishReason, sampling: Sampling) -> int:
+        """How many tokens a completion has: as the server counts, where the tokenizer, if there is one, agrees."""
+        least = 1 if text else 0
+        if not self.tokenizer:
+            return token_count(answer, least, TIMES_ASKED * sampling.max_tokens)
+        # With the token that ended it, as other engines count.
+        counted = len(self.tokenizer.encode(text, add_special_tokens=False)) + (finish == "stop")
+        # A model does not always write a text with the tokens that a tokenizer takes for it.
+        apart = max(FEW_TOKENS, counted // 4)
+        try:
+            return token_count(answer, max(least, counted - apart), counted + apart)
+        except InvalidAnswer:
+            return counted
 
     async def _send(self, client: openai.AsyncOpenAI, request: Request, settings: dict[str, Any]) -> Any:
         if self.tokenizer:

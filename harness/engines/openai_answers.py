@@ -12,8 +12,6 @@ PAGE_BYTES = 2**22
 ERROR_BYTES = 2**16
 # A token takes less, escaped and given under two names; a million, the most that a recipe may ask for, take less yet.
 TOKEN_BYTES, BESIDE_TOKENS, MOST_BYTES = 32, 2**18, 2**24
-# Another tokenizer does not count a text's tokens so many times over.
-TIMES_ASKED = 10
 # vLLM gives -9999 for none at all.
 LEAST_LOG_PROBABILITY = -1e5
 LONGEST_NAME = 300
@@ -101,13 +99,13 @@ def text_of(message: dict, finish_reason: str | None) -> str:
     return f"<think>{reasoning}" if cut_off else f"<think>{reasoning}</think>{content}"
 
 
-def token_count(answer: dict, max_tokens: int, text: str) -> int:
+def token_count(answer: dict, least: int, most: int) -> int:
     """How many tokens a completion has, as the server counts. Raises InvalidAnswer if that cannot be."""
     usage = answer.get("usage")
     what, count = "usage.completion_tokens", usage.get("completion_tokens") if isinstance(usage, dict) else None
     if type(count) is not int:
         raise InvalidAnswer(f"no {what}")
-    return int(number(count, 1 if text else 0, TIMES_ASKED * max_tokens, what))
+    return int(number(count, least, most, what))
 
 
 def log_probabilities(answer: dict) -> list[float]:

@@ -112,15 +112,17 @@ def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server
     assert "no such template" in done.stderr
 
 
-def test_tokens_are_counted_here_where_a_tokenizer_is_given(tmp_path, server):
+@pytest.mark.parametrize(("apart", "believed"), [(0, True), (8, True), (9, False), (-9, False), (10**9, False)])
+def test_a_tokenizer_checks_how_many_tokens_a_server_counts(tmp_path, server, apart, believed):
     text = "We count 3 apples."
-    said = {"choices": [{"text": text, "finish_reason": "stop"}], "usage": {"completion_tokens": 999}}
+    counted = len(loading.load_tokenizer("embedded").encode(text, add_special_tokens=False)) + 1
+    said = {"choices": [{"text": text, "finish_reason": "stop"}], "usage": {"completion_tokens": counted + apart}}
     server.echoes = lambda handler: handler.answer(200, said)
     config = config_for(server, tokenizer=checkpoints.locate("embedded"))
-    run = Run.create(tmp_path / "run", config, "harness run")
-    evaluate.evaluate(run, ["before"], None, True, None)
-    counted = len(loading.load_tokenizer("embedded").encode(text, add_special_tokens=False)) + 1
-    assert {each.n_tokens for each in run.completions("before")} == {counted}
+    engine = evaluate.open_engine(config, None)
+    wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, adapted=False)[:1]
+    ((_, completion),) = next(engine.generate(wanted, frozenset(), config.sampling))
+    assert completion.n_tokens == (counted + apart if believed else counted)
 
 
 @pytest.mark.parametrize(
