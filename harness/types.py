@@ -306,7 +306,7 @@ class SameModel:
         """The sentence on a server that changed its model."""
         return (
             f"{side}: the server changed its model since the first reply (fixed questions that are answered otherwise: "
-            f"{self.changed} of {self.steady}; names that it gave the model: {len(self.models)})"
+            f"{self.changed or 0} of {self.steady}; names that it gave the model: {len(self.models)})"
         )
 
 

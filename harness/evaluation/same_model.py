@@ -47,11 +47,13 @@ def check_start(job: Job) -> None:
         if started is None:
             first, second = _answers(job, side), _answers(job, side)
             steady = tuple(one if one == other else None for one, other in zip(first, second, strict=True))
-            started = SameModel(steady, None, (), ())
-        now = _compared(job, side, started)
-        if now.is_another:
-            raise UserError(f"{job.run.path}: {now.in_words(side)}: serve that one again, or start over with --fresh")
-        _record(job, side, replace(now, changed=None))
+            started = _with_names(job, side, SameModel(steady, None, (), ()))
+        else:
+            started = _compared(job, side, started)
+        if started.is_another:
+            words = started.in_words(side)
+            raise UserError(f"{job.run.path}: {words}: serve that one again, or start over with --fresh")
+        _record(job, side, replace(started, changed=None))
 
 
 def check_end(job: Job) -> None:
@@ -66,19 +68,23 @@ def check_end(job: Job) -> None:
 
 
 def _compared(job: Job, side: str, started: SameModel) -> SameModel:
-    """The record of a side with how many of its steady answers have changed by now, and all names that were given."""
+    """The record of a side with how many of its steady answers have changed by now."""
     changed = {place for place, answer in enumerate(started.answers) if answer is not None}
     for _ in range(2):
         if changed:
             answers = _answers(job, side)
             changed = {place for place in changed if answers[place] != started.answers[place]}
+    return _with_names(job, side, replace(started, changed=len(changed)))
+
+
+def _with_names(job: Job, side: str, known: SameModel) -> SameModel:
+    """The record of a side with all names that the server gave so far."""
     engine: OpenAIEngine = job.engine
-    models, configurations = zip(*engine.named[side != BASE] or {("", "")}, strict=True)
-    return SameModel(
-        started.answers,
-        len(changed),
-        tuple(sorted({*started.models, *models} - {""})),
-        tuple(sorted({*started.configurations, *configurations} - {""})),
+    models, configurations = zip(*engine.named[side != BASE], strict=True)
+    return replace(
+        known,
+        models=tuple(sorted({*known.models, *models} - {""})),
+        configurations=tuple(sorted({*known.configurations, *configurations} - {""})),
     )
 
 

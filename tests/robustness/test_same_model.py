@@ -47,18 +47,18 @@ ALL = dict.fromkeys(range(ASKED), "another model")
 MOST = {place: text for place, text in ALL.items() if place <= ASKED // 2}
 HALF = {place: text for place, text in ALL.items() if place < ASKED // 2}
 AS_BEFORE = {}
-# The answers by round: two before the first reply and one after it; then two after the last reply where one changed.
+# The answers by round: two before the first reply, one after the last, and another where one changed.
 CASES = {
     "the same": ([AS_BEFORE], ASKED, 0, False),
-    "another model": ([AS_BEFORE] * 3 + [ALL], ASKED, ASKED, True),
-    "another in most": ([AS_BEFORE] * 3 + [MOST], ASKED, len(MOST), True),
-    "half": ([AS_BEFORE] * 3 + [HALF], ASKED, len(HALF), False),
-    "once otherwise": ([AS_BEFORE] * 3 + [ALL, AS_BEFORE], ASKED, 0, False),
+    "another model": ([AS_BEFORE] * 2 + [ALL], ASKED, ASKED, True),
+    "another in most": ([AS_BEFORE] * 2 + [MOST], ASKED, len(MOST), True),
+    "half": ([AS_BEFORE] * 2 + [HALF], ASKED, len(HALF), False),
+    "once otherwise": ([AS_BEFORE] * 2 + [ALL, AS_BEFORE], ASKED, 0, False),
     "otherwise before the first reply": ([AS_BEFORE, HALF, AS_BEFORE], ASKED - len(HALF), 0, False),
-    "half of them never steady, the others another's": ([AS_BEFORE, HALF, AS_BEFORE, ALL], ASKED - len(HALF), 3, True),
+    "half of them never steady, the others another's": ([AS_BEFORE, HALF, ALL], ASKED - len(HALF), 3, True),
     "never twice the same": ([AS_BEFORE, ALL, dict.fromkeys(ALL, "x"), dict.fromkeys(ALL, "y")], 0, 0, False),
     "one that is steady, and changes": (
-        [AS_BEFORE, dict.fromkeys(range(1, ASKED), "x"), AS_BEFORE, ALL], 1, 1, False,
+        [AS_BEFORE, dict.fromkeys(range(1, ASKED), "x"), ALL], 1, 1, False,
     ),
 }  # fmt: skip
 
@@ -72,7 +72,7 @@ def test_what_counts_as_another_model(tmp_path, server, rounds, steady, changed,
 
 
 def test_another_model_is_the_first_that_a_report_says(tmp_path, server):
-    server.fixed = answers(*[AS_BEFORE] * 3, ALL)
+    server.fixed = answers(*[AS_BEFORE] * 2, ALL)
     _, run = evaluated(tmp_path / "run", server)
     run_stage(run, "report", quiet=True)
     page, markdown = (run.report.with_name(name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
@@ -125,7 +125,7 @@ def test_a_side_whose_end_could_not_be_checked_is_checked_later(tmp_path, server
     asked = count()
 
     def fixed(request: dict) -> dict:
-        return completion(reply_to(request), tokens=9 if next(asked) < 3 * ASKED else None)
+        return completion(reply_to(request), tokens=9 if next(asked) < 2 * ASKED else None)
 
     server.fixed = fixed
     assert evaluated(tmp_path / "run", server)[0] == 2
