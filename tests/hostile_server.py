@@ -134,7 +134,7 @@ REPLIES: dict[str, tuple[Fault, str | None]] = {
     "a header of 1 MB": (says(WHOLE, X_A="a" * 2**20), DEAD),
     "1,000 cookies": (raw(OK, b"Set-Cookie: a=b\r\n" * 1000, b"\r\n", WHOLE), None),
     "not HTTP": (raw(b"\x16\x03\x01 not HTTP\r\n\r\n"), DEAD),
-    "HTTP 9.9": (raw(b"HTTP/9.9 200 OK\r\n\r\n", WHOLE), DEAD),
+    "HTTP 9.9": (raw(b"HTTP/9.9 200 OK\r\n\r\n", WHOLE), None),
     # Status codes.
     "to be continued": (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 100, OK, b"\r\n", WHOLE), None),
     "to be continued without an end": (endlessly(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01), SLOW),
