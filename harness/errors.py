@@ -2,13 +2,19 @@
 
 import os
 import re
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 _SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 # A shorter value may be in a text by chance.
 _SHORTEST = 8
+# No more of a text from elsewhere is looked at.
+_MOST_READ = 2000
+WITHHELD = "not shown, as it may contain a key"
+# Of the parts between the signs that names are made with: letters and digits in one, or a whole line of them.
+_LIKE_A_KEY = re.compile(r"(?=[A-Za-z+=]*[0-9])(?=[0-9+=]*[A-Za-z])[A-Za-z0-9+=]{16,}|[A-Za-z0-9+=]{40,}")
 
 
 class UserError(Exception):
@@ -25,9 +31,34 @@ class UserError(Exception):
 def cause(error: object, longest: int = 160) -> str:
     """A library's message, from an exception or a log, on one line of at most `longest` characters.
 
-    Servers echo keys, so secrets are removed first: half a key would not be recognised.
+    Servers echo keys, so secrets are removed first: half a key would not be recognised. WITHHELD where one stands there
+    in another writing.
     """
-    return redacted(" ".join(str(error).split()))[:longest]
+    text = redacted(" ".join(str(error)[:_MOST_READ].split()))
+    squeezed = _squeezed(text)
+    hidden = (_squeezed(each) for value in secrets().values() for each in writings(value))
+    return WITHHELD if any(len(each) >= _SHORTEST and each in squeezed for each in hidden) else text[:longest]
+
+
+def said(text: object, longest: int = 160) -> str:
+    """What another program said, as `cause` gives it; WITHHELD where a long word is like a key, a known one or not."""
+    whole = cause(text, _MOST_READ)
+    return WITHHELD if _LIKE_A_KEY.search(whole) else whole[:longest]
+
+
+def writings(secret: str) -> Iterator[str]:
+    """A secret as it is, backwards, in hexadecimal digits, and as the middle of anything in base64."""
+    content = secret.encode("utf-8", "replace")
+    yield from (secret, secret[::-1], content.hex())
+    for before in range(3):
+        coded = b64encode(bytes(before) + content).decode().rstrip("=")
+        # The first and the last sign depend on what stands beside the secret.
+        yield coded[-(-8 * before // 6) : 8 * (before + len(content)) // 6]
+
+
+def _squeezed(text: str) -> str:
+    """Letters and digits alone, in small letters."""
+    return re.sub(r"[\W_]", "", text).lower()
 
 
 def redacted(text: str) -> str:

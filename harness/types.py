@@ -32,6 +32,8 @@ NOT_COMPARED = "not compared"
 # Two engines disagree about an adapter whose difference between them is more than so many times the base's, and more
 # than such a share of what the adapter changes.
 TIMES_BASE, SHARE_OF_EFFECT = 3.0, 0.1
+# Fewer fixed questions that a server answers otherwise than before may be chance.
+LEAST_CHANGED = 2
 # Weights that are quantized in the checkpoint already.
 AS_STORED = "as stored"
 
@@ -275,6 +277,44 @@ def stopped_early(provenance: Mapping[str, Any]) -> StoppedEarly | None:
     """Where a side's run with --stop-early ended, from its provenance; None for a run without."""
     stored = provenance.get("stopped_early")
     return StoppedEarly(**stored) if stored else None
+
+
+@dataclass(frozen=True)
+class SameModel:
+    """What a server answered to fixed questions before a side's first completion, None where two answers differed.
+
+    `changed` is how many of these answers it gave no more after the last completion, None as long as it was not asked;
+    `models` and `configurations` are what it called those that generated the side. harness/evaluation/same_model.py
+    has the rule.
+    """
+
+    answers: tuple[str | None, ...]
+    changed: int | None
+    models: tuple[str, ...]
+    configurations: tuple[str, ...]
+
+    @property
+    def steady(self) -> int:
+        return sum(answer is not None for answer in self.answers)
+
+    @property
+    def is_another(self) -> bool:
+        """Whether the server changed its model meanwhile."""
+        changed = self.changed or 0
+        return len(self.models) > 1 or (changed >= LEAST_CHANGED and 2 * changed > self.steady)
+
+    def in_words(self, side: str) -> str:
+        """The sentence on a server that changed its model."""
+        return (
+            f"{side}: the server changed its model since the first reply (fixed questions that are answered otherwise: "
+            f"{self.changed or 0} of {self.steady}; names that it gave the model: {len(self.models)})"
+        )
+
+
+def same_model(provenance: Mapping[str, Any]) -> SameModel | None:
+    """What a server answered before a side, from its provenance; None for another engine or an older version."""
+    stored = provenance.get("same_model")
+    return SameModel(**stored) if stored else None
 
 
 @dataclass(frozen=True)

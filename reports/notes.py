@@ -6,10 +6,10 @@ from typing import Any
 
 from harness.metric_definitions import definition_of
 from harness.statistics import breakdown, headline
-from harness.statistics.pairs import other_weights
+from harness.statistics.pairs import changed_models, other_weights
 from harness.storage.run_folder import Run
 from harness.storage.validation import make
-from harness.types import Agreement, Evaluation, stopped_early
+from harness.types import LEAST_CHANGED, Agreement, Evaluation, SameModel, same_model, stopped_early
 
 Provenances = Mapping[str, Mapping[str, Any]]
 
@@ -18,7 +18,8 @@ def warnings(run: Run, provenances: Provenances, comparison: Mapping[str, Any]) 
     """Warnings, to be read before any figure; `provenances` are the sides', by name."""
     record = run.record.read()
     alone = ((side, record["configuration"], known) for side, known in provenances.items())
-    compared = comparison["warnings"] if comparison["metrics"] else other_weights(alone)
+    of_one = (*changed_models(provenances.items()), *other_weights(alone))
+    compared = comparison["warnings"] if comparison["metrics"] else of_one
     health = (text for stage in ("train", "after") for text in record["provenance"].get(stage, {}).get("health", ()))
     return *_trusted(run), *compared, *health
 
@@ -96,6 +97,8 @@ def _of_side(side: str, provenance: Mapping[str, Any]) -> Iterator[str]:
         )
     if decided := provenance.get("server_decides"):
         yield f"{side}: {provenance['server_program']} takes no {decided}: it uses its own settings of these."
+    if same := same_model(provenance):
+        yield from _same_model(side, same)
     yield from _agreement(provenance.get("agreement") or {"compared": [], "not_compared": {}})
     if replicas := provenance.get("data_parallel_size"):
         yield f"{side}: {replicas} replicas of the model generated the replies, side by side."
@@ -114,6 +117,22 @@ def _of_side(side: str, provenance: Mapping[str, Any]) -> Iterator[str]:
         yield f"{side}: {earlier['replies']} of the replies were generated with {how}, before that was changed."
     if again := provenance.get("drawn_again"):
         yield f"{side}: {again['differ']} of {again['replies']} greedy replies differ when generated again."
+
+
+def _same_model(side: str, same: SameModel) -> Iterator[str]:
+    """Whether a server kept its model, as far as its answers to fixed questions tell."""
+    if same.steady < LEAST_CHANGED:
+        yield (
+            f"{side}: whether the server kept its model is not known: it answered {same.steady} of "
+            f"{len(same.answers)} fixed questions twice alike."
+        )
+    elif same.changed is not None and not same.is_another:
+        yield (
+            f"{side}: {same.steady} fixed questions were asked before the first reply and after the last one: "
+            f"{same.changed} of the answers changed."
+        )
+    if len(same.configurations) > 1:
+        yield f"{side}: the server named {len(same.configurations)} configurations of its own (system_fingerprint)."
 
 
 def _near_copies(stage: str, provenance: dict) -> Iterator[str]:

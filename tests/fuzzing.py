@@ -16,6 +16,7 @@ from harness.cli.app import app
 
 # How many cases a test draws in the profile ci; nightly draws NIGHTLY times as many.
 CASES = {
+    "records": 60,
     "data: bytes": 700,
     "data: rows": 700,
     "data: samples": 400,

@@ -7,12 +7,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from conftest import address
 
+from harness.evaluation.same_model import QUESTIONS
+
 REPLY = "<start_working_out>\nWe count.\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
 Fault = Callable[["Handler"], None]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `base` and the LoRA `lora`; `misbehave(count)` is asked first about every reply."""
+    """Serves `base` and the LoRA `lora`; `misbehave(count)` is asked first about every reply.
+
+    Not about the answers to the fixed questions, which neither count nor are in `asked`: `fixed` gives these. `echoes`
+    answers who asks for log-probabilities.
+    """
+
+    # Many requests at once are no fault.
+    request_queue_size = 256
 
     def __init__(self, port: int = 0):
         super().__init__(("127.0.0.1", port), Handler)
@@ -21,6 +30,8 @@ class Server(ThreadingHTTPServer):
         self.keys: set[str] = set()
         self.misbehave: Callable[[int], Fault | None] = lambda count: None
         self.models: Fault | None = None
+        self.echoes: Fault | None = None
+        self.fixed: Callable[[dict], dict] = lambda asked: completion(reply_to(asked))
         self.owner, self.pages = "test", {}
         self.released = threading.Event()
         self.counting = threading.Lock()
@@ -59,8 +70,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/v1/completions" and self.server.echoes:
+            self.server.echoes(self)
+            return
         if self.path != "/v1/chat/completions":
             self.answer(404, {"error": {"message": "chat only"}})
+            return
+        if asked["messages"][-1]["content"] in QUESTIONS:
+            self.answer(200, self.server.fixed(asked))
             return
         with self.server.counting:
             self.server.asked.append(asked)

@@ -121,7 +121,7 @@ def _checked(name: str, values: Iterable, count: int) -> list[float | None]:
 def _number(name: str, value: object) -> float:
     try:
         number = float(value) if not isinstance(value, str) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise UserError(

@@ -20,8 +20,10 @@ from harness.evaluation.same_data import data_changed
 from harness.models import chat, checkpoint_checks, checkpoints, loading
 from harness.models.adapters import WEIGHTS
 from harness.stages import Stage
-from harness.storage.files import cache_folder, read_json, write_json
+from harness.storage import validation
+from harness.storage.files import cache_folder, read_json
 from harness.storage.run_folder import TRAINING_FILES, Run
+from harness.storage.schema import EffectiveConfig
 from harness.types import Dataset
 from train.backends import TRAINERS, fitted, trainer_name
 from train.faults import faults_named
@@ -133,7 +135,7 @@ def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> No
         frozen.check_unmoved(weights, trainer.model)
         stage.provenance["frozen_weights"] = len(weights)
         stage.provenance["logit_difference"] = lora.logit_difference(trainer.model, temporary, stage.tokenizer, prompt)
-    write_json(stage.folder / "effective_config.json", _effective(stage, trainer))
+    validation.write(EffectiveConfig, stage.folder / "effective_config.json", _effective(stage, trainer))
     for file in temporary.iterdir():
         if file.name not in ADAPTER_FILES:
             shutil.rmtree(file) if file.is_dir() else file.unlink()

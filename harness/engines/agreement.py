@@ -4,14 +4,13 @@ The trainer writes its scores beside the adapter that it trained; the engine tha
 with them before anything is generated.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.storage import validation
-from harness.storage.files import read_json, write_text
+from harness.storage.files import read_json
 from harness.types import Agreement
 
 FILE = "probe.json"
@@ -80,7 +79,7 @@ def refuse_disagreement(agreement: Agreement, adapter: str, fix: str) -> None:
 
 def write(folder: Path, record: Record) -> None:
     """Write the record beside an adapter."""
-    write_text(folder / FILE, json.dumps(asdict(record)) + "\n")
+    validation.write(Record, folder / FILE, asdict(record))
 
 
 def read(folder: Path) -> Record | None:

@@ -1,7 +1,6 @@
 """The engine for servers with OpenAI's protocol: vLLM serve, SGLang, Ollama, a hosted one; one machine or many."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -20,9 +19,19 @@ from harness.engines import (
     whole_number,
 )
 from harness.engines.agreement import Scores, Text
-from harness.engines.openai_client import CONNECT_SECONDS, InvalidAnswer, Server, read
+from harness.engines.openai_answers import (
+    LONGEST_NAME,
+    InvalidAnswer,
+    log_probabilities,
+    read,
+    reply_bytes,
+    storable,
+    text_and_end,
+    token_count,
+)
+from harness.engines.openai_client import CONNECT_SECONDS, Server, key
 from harness.engines.servers import identify
-from harness.errors import UserError, cause
+from harness.errors import UserError, cause, said
 from harness.models import chat, loading
 from harness.types import AdapterEffect, Completion, FinishReason, Request, Sampling
 
@@ -34,8 +43,11 @@ CONTINUES = "what was generated is kept, the same command continues"
 MOST_STOPS = 4
 # Beyond OpenAI's protocol.
 MAY_BE_REFUSED = ("top_k", "min_p")
-# What JSON can encode and UTF-8 cannot.
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Another tokenizer does not count a text's tokens so many times over.
+TIMES_ASKED = 10
+FEW_TOKENS = 8
+# More names than one are remarkable, however many there are.
+MOST_NAMES = 10
 
 
 class OpenAIEngine:
@@ -90,6 +102,8 @@ class OpenAIEngine:
             "chat_template": arguments.get("tokenizer", "the server's own"),
             **(chat.provenance(self.tokenizer) if self.tokenizer else {}),
         }
+        # What the server called the models that generated base's and adapter's completions, and their configurations.
+        self.named: dict[bool, set[tuple[str, str]]] = {False: set(), True: set()}
         # Of a prompt that is rendered here the server sees the text alone.
         self.switches = {} if self.tokenizer else setup.switches
 
@@ -104,7 +118,10 @@ class OpenAIEngine:
         self, requests: Sequence[Request], done: AbstractSet[tuple[bool, str, int]], sampling: Sampling
     ) -> Iterator[Finished]:
         missing = [request for request in requests if request.key not in done]
-        yield from self.server.each(lambda client, each: self._reply(client, each, sampling), missing, CONTINUES)
+        longest = reply_bytes(sampling.max_tokens)
+        yield from self.server.each(
+            lambda client, each: self._reply(client, each, sampling), missing, CONTINUES, longest
+        )
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect:
         base, adapted = ([replace(request, adapted=side) for request in requests] for side in (False, True))
@@ -152,10 +169,34 @@ class OpenAIEngine:
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             if name := next((each for each in MAY_BE_REFUSED if getattr(sampling, each) and each in str(error)), None):
                 raise UserError(
-                    f"{self.base_url} does not take {name} ({cause(error, 100)}): --set {name}=0 evaluates without it"
+                    f"{self.base_url} does not take {name} ({said(error, 100)}): --set {name}=0 evaluates without it"
                 ) from error
             raise
-        return request, request.complete(*_text_and_end(read(answer.content)))
+        return request, self._completion(request, read(answer.content, reply_bytes(sampling.max_tokens)), sampling)
+
+    def _completion(self, request: Request, answer: dict, sampling: Sampling) -> Completion:
+        text, finish = text_and_end(answer, key())
+        names = self.named[request.adapted]
+        if len(names) < MOST_NAMES:
+            model, configuration = (answer.get(each) or "" for each in ("model", "system_fingerprint"))
+            names.add((_name(model), _name(configuration)))
+        count = self._count(answer, text, finish, sampling)
+        # Nothing at all was not cut off, and a server would leave a question out by saying so.
+        return request.complete(text, count, finish if count else "stop")
+
+    def _count(self, answer: dict, text: str, finish: FinishReason, sampling: Sampling) -> int:
+        """How many tokens a completion has: as the server counts, where the tokenizer, if there is one, agrees."""
+        least = 1 if text else 0
+        if not self.tokenizer:
+            return token_count(answer, least, TIMES_ASKED * sampling.max_tokens)
+        # With the token that ended it, as other engines count.
+        counted = len(self.tokenizer.encode(text, add_special_tokens=False)) + (finish == "stop")
+        # A model does not always write a text with the tokens that a tokenizer takes for it.
+        apart = max(FEW_TOKENS, counted // 4)
+        try:
+            return token_count(answer, max(least, counted - apart), counted + apart)
+        except InvalidAnswer:
+            return counted
 
     async def _send(self, client: openai.AsyncOpenAI, request: Request, settings: dict[str, Any]) -> Any:
         if self.tokenizer:
@@ -188,12 +229,10 @@ class OpenAIEngine:
             temperature=0,
             logprobs=1,
         )
-        echoed = _choice(read(answer.content)).get("logprobs")
-        values = echoed.get("token_logprobs") if isinstance(echoed, dict) else None
-        inner = values[1:-1] if isinstance(values, list) else []
-        if not inner or not all(isinstance(value, int | float) for value in inner):
-            raise UserError(f"{self.base_url} echoes no log-probabilities: replies are compared instead")
-        return request, [float(value) for value in inner]
+        try:
+            return request, log_probabilities(read(answer.content))
+        except InvalidAnswer as error:
+            raise UserError(f"{self.base_url} echoes no log-probabilities ({error}): replies are compared") from error
 
     async def _greedy_reply(self, client: openai.AsyncOpenAI, request: Request) -> tuple[Request, list[str]]:
         greedy = Sampling(1, temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=PROBE_TOKENS, seed=0)
@@ -205,53 +244,15 @@ async def _served(client: openai.AsyncOpenAI, _: None) -> dict[str, str]:
     """The owner of each served model, by its name; empty if the server does not say what it serves."""
     try:
         models = read((await client.models.with_raw_response.list()).content).get("data") or []
-        return {_as_utf8(str(each["id"])): _as_utf8(str(each.get("owned_by", ""))) for each in models}
+        return {_name(each["id"]): _name(each.get("owned_by") or "") for each in models}
     except openai.NotFoundError:
         return {}
     except (TypeError, LookupError, AttributeError) as error:
         raise InvalidAnswer("no list of models") from error
 
 
-def _choice(answer: dict) -> dict:
-    """The one completion of an answer. Raises InvalidAnswer, with the server's own error, if there is none."""
-    choices = answer.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        error = answer.get("error")
-        raise InvalidAnswer(cause(f"no choices, error: {error}" if error else "no choices"))
-    return choices[0]
-
-
-def _text_and_end(answer: dict) -> tuple[str, int, FinishReason]:
-    """Text, number of tokens and finish reason of the one completion of an answer."""
-    choice, usage = _choice(answer), answer.get("usage")
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    if not isinstance(tokens, int) or tokens < 0:
-        raise InvalidAnswer("no usage.completion_tokens")
-    finish = "length" if choice.get("finish_reason") == "length" else "stop"
-    message = choice.get("message")
-    text = _text(message, finish) if isinstance(message, dict) else _as_text(choice.get("text"))
-    return _as_utf8(text), tokens, finish
-
-
-def _as_utf8(text: str) -> str:
-    """A server's text without what UTF-8 cannot encode."""
-    return LONE_SURROGATE.sub("\ufffd", text)
-
-
-def _text(message: dict, finish_reason: str | None) -> str:
-    """What the model wrote; if the server has split off the reasoning, with its tags put back."""
-    content = _as_text(message.get("content") or "")
-    reasoning = _as_text(message.get("reasoning_content") or message.get("reasoning") or "")
-    if not reasoning:
-        return content
-    cut_off = finish_reason == "length" and not content
-    return f"<think>{reasoning}" if cut_off else f"<think>{reasoning}</think>{content}"
-
-
-def _as_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise InvalidAnswer(f"a reply that is no text but {type(value).__name__}")
-    return value
+def _name(text: object) -> str:
+    return storable(text, key(), "a name", LONGEST_NAME)
 
 
 def _choose_model(name: str | None, checkpoint: str, served: dict[str, str], base_url: str) -> str:
@@ -264,10 +265,12 @@ def _choose_model(name: str | None, checkpoint: str, served: dict[str, str], bas
     if len(served) == 1:
         return next(iter(served))
     raise UserError(
-        f"{base_url} serves {', '.join(served) or 'no list of models'}: name one by --engine-arg model=NAME"
+        f"{base_url} serves {cause(', '.join(served), 300) or 'no list of models'}: name one by --engine-arg model=NAME"
     )
 
 
 def _refuse_unserved(what: str, name: str, served: dict[str, str], base_url: str) -> None:
     if served and name not in served:
-        raise UserError(f"{what} {name}: {base_url} serves {', '.join(sorted(served))}: give one of these names")
+        raise UserError(
+            f"{what} {name}: {base_url} serves {cause(', '.join(sorted(served)), 300)}: give one of these names"
+        )

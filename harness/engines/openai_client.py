@@ -1,7 +1,6 @@
 """Requests to a server: a bounded number of tries, each bounded in seconds and in bytes."""
 
 import asyncio
-import json
 import math
 import os
 import random
@@ -14,7 +13,8 @@ from typing import Any
 
 import openai
 
-from harness.errors import UserError, cause
+from harness.engines.openai_answers import ERROR_BYTES, PAGE_BYTES, InvalidAnswer
+from harness.errors import UserError, said
 from harness.models import hub
 
 KEY = "OPENAI_API_KEY"
@@ -22,17 +22,13 @@ CONNECT_SECONDS = 10
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 # A server may ask for a longer pause than ours; a longer one than this is not waited for.
 LONGEST_ASKED_PAUSE = 120.0
-# A million tokens, the most that a recipe may ask for, take less.
-MOST_BYTES = 2**24
 # The most that openai's client opens.
 MOST_CONNECTIONS = 1000
 TEMPORARY = (408, 409, 429)
+# Of an answer's headers no others are read; a character set of the server's choice could be any codec of Python's.
+READ_HEADERS = (b"retry-after", b"location")
 
 Ask = Callable[[openai.AsyncOpenAI, Any], Coroutine[None, None, Any]]
-
-
-class InvalidAnswer(Exception):
-    """An answer outside the protocol; the message is a few words on it."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,10 @@ class Server:
     retries: int
     concurrency: int = 1
 
-    def each(self, ask: Ask, requests: Sequence, then: str) -> Iterator[list]:
+    def each(self, ask: Ask, requests: Sequence, then: str, longest: int = PAGE_BYTES) -> Iterator[list]:
         """Call `ask` with each request, `concurrency` of them at a time; yields lists of what has finished.
 
+        An answer is read up to a little more than `longest` bytes, which `ask` has to refuse.
         Raises UserError, which ends with `then`, at the first that fails for good, once what had finished before has
         been yielded.
         """
@@ -54,10 +51,10 @@ class Server:
         loop = asyncio.new_event_loop()
         client = openai.AsyncOpenAI(
             base_url=self.base_url,
-            api_key=_key(),
+            api_key=key(),
             timeout=openai.Timeout(self.timeout, connect=min(CONNECT_SECONDS, self.timeout)),
             max_retries=0,
-            http_client=_BoundedClient(follow_redirects=False),
+            http_client=_BoundedClient(longest),
             # Uncompressed answers cannot grow while they are unpacked.
             default_headers={"Accept-Encoding": "identity"},
         )
@@ -117,40 +114,29 @@ class Server:
 
 
 class _BoundedClient(openai.DefaultAsyncHttpxClient):
-    """Reads no more of an answer than MOST_BYTES, uncompressed: what is longer or compressed is no JSON then."""
+    """Reads little more of an answer than `longest` bytes, uncompressed: what is compressed is no JSON then."""
+
+    def __init__(self, longest: int):
+        super().__init__(follow_redirects=False)
+        self.longest = longest
 
     async def send(self, request: Any, **settings: Any) -> Any:
         response = await super().send(request, **settings | {"stream": True})
         content = bytearray()
+        most = self.longest if response.is_success else ERROR_BYTES
         try:
             async for part in response.aiter_raw():
                 content += part
-                if len(content) > MOST_BYTES:
+                if len(content) > most:
                     break
         finally:
             await response.aclose()
-        unframed = ("content-encoding", "content-length", "transfer-encoding")
-        headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in unframed]
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() in READ_HEADERS]
         return type(response)(response.status_code, headers=headers, content=bytes(content), request=request)
 
 
-def read(content: bytes) -> dict:
-    """An answer's JSON object; bytes that are no UTF-8 become replacement characters.
-
-    Raises InvalidAnswer if there is none.
-    """
-    if len(content) > MOST_BYTES:
-        raise InvalidAnswer(f"longer than {MOST_BYTES:,} bytes")
-    try:
-        answer = json.loads(content.decode("utf-8", "replace"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidAnswer(f"not JSON: {cause(content[:2000].decode('utf-8', 'replace'), 60) or 'nothing'}") from error
-    if not isinstance(answer, dict):
-        raise InvalidAnswer(f"not an object: {cause(str(answer), 60)}")
-    return answer
-
-
-def _key() -> str:
+def key() -> str:
+    """The key that a server is sent. Raises UserError if the environment has one that no header can hold."""
     key = os.environ.get(KEY, "").strip() or "none"
     if not key.isascii() or not key.isprintable():
         raise UserError(f"{KEY} in the environment has characters that no key has: set it again")
@@ -190,12 +176,12 @@ def _failures_named(base_url: str, then: str) -> Iterator[None]:
         raise UserError(f"{base_url} does not answer: {then}") from error
     except openai.RateLimitError as error:
         pause = _asked_pause(error)
-        wait = f" (none for {pause:.0f} s)" if pause else ""
+        wait = f" (none for {pause:.10g} s)" if pause else ""
         raise UserError(f"{base_url} gets too many requests{wait}: lower --engine-arg concurrency; {then}") from error
     except openai.APIStatusError as error:
         elsewhere = error.response.headers.get("location", "")
         what = f"look there: {elsewhere}" if elsewhere and error.status_code < 400 else error.message
-        raise UserError(f"{base_url} answered {error.status_code} ({cause(what, 200)}): {then}") from error
+        raise UserError(f"{base_url} answered {error.status_code} ({said(what, 200)}): {then}") from error
     except InvalidAnswer as error:
         raise UserError(
             f"{base_url} does not answer in OpenAI's protocol ({error}): does it end in /v1? {then}"

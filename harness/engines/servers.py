@@ -7,7 +7,8 @@ from typing import Any
 
 import openai
 
-from harness.engines.openai_client import MOST_CONNECTIONS, InvalidAnswer, read
+from harness.engines.openai_answers import InvalidAnswer, read
+from harness.engines.openai_client import MOST_CONNECTIONS
 from harness.types import Sampling
 
 LOOK_SECONDS = 2.0

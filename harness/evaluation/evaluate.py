@@ -12,7 +12,7 @@ from harness.data import datasets
 from harness.engines import ENGINES, WITHOUT_CHECKPOINT, Engine, OnCompletion, Setup, agreement, engine_name, gpus
 from harness.engines.base_weights import evaluation_weights
 from harness.engines.replicas import with_replicas
-from harness.evaluation import cached_baselines, generation, looks, provenance
+from harness.evaluation import cached_baselines, generation, looks, provenance, same_model
 from harness.evaluation.adapter_checks import check_adapter
 from harness.evaluation.generation import Job, timed
 from harness.evaluation.prompts import SYSTEM_MOVED, requests, system_text
@@ -147,6 +147,7 @@ def _load_and_check(job: Job) -> None:
             effect = check_adapter(job.run.config, job.adapter, job.engine, job.prompts[last], job.quiet)
             job.records[last]["adapter_effect"] = effect
             job.records[last]["agreement"] = agreement.compare_with_training(job.adapter, job.engine.score)
+        same_model.check_start(job)
 
 
 def _completions(
@@ -158,6 +159,7 @@ def _completions(
     """
     with timed(job, "draw"):
         scores = _generate(job, on_completion)
+    same_model.check_end(job)
     completions = {side: job.run.completions(side) for side in job.sides}
     for side, record in job.records.items():
         record["seconds"] = dict(job.seconds)

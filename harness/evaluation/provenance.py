@@ -74,7 +74,8 @@ def carried_over(run: Run, side: str, earlier: dict, producer: dict) -> dict:
     since_change = replies - sum(each["replies"] for each in changes)
     if old_throughput and since_change and throughput != old_throughput:
         changes.append({"replies": since_change, "arguments": old_throughput})
-    return {"cached": earlier.get("cached", False)} | ({"earlier_paces": changes} if changes else {})
+    kept = {name: earlier[name] for name in ("same_model",) if name in earlier}
+    return {"cached": earlier.get("cached", False)} | kept | ({"earlier_paces": changes} if changes else {})
 
 
 def _split_by_throughput(provenance: dict) -> tuple[dict, dict]:

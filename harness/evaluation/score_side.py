@@ -7,9 +7,9 @@ from harness.console import progress
 from harness.errors import UserError
 from harness.evaluation.scoring import score_all
 from harness.statistics.compare import metrics_of
-from harness.storage.files import write_json, write_lines
+from harness.storage import validation
 from harness.storage.run_folder import SIDE_FILES, Run
-from harness.types import Completion, Score
+from harness.types import Completion, MetricValue, Score
 
 CHUNK = 100
 
@@ -34,6 +34,7 @@ def score_side(
             scores |= {each.place: each for each in new}
             bar.advance(len(new))
     ordered = [scores[each.place] for each in completions]
-    write_lines(run.path / side / "scores.jsonl", (asdict(each) for each in ordered))
-    write_json(run.path / side / "metrics.json", {name: asdict(each) for name, each in metrics_of(ordered).items()})
+    validation.write_rows(Score, run.path / side / "scores.jsonl", map(asdict, ordered))
+    metrics = {name: asdict(each) for name, each in metrics_of(ordered).items()}
+    validation.write(dict[str, MetricValue], run.path / side / "metrics.json", metrics)
     run.hashes.add(*(run.path / side / name for name in SIDE_FILES))

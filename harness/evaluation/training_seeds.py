@@ -11,9 +11,9 @@ from pathlib import Path
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.stages import BASE, EXTRA_TASKS, LAST
-from harness.storage.files import write_json, write_lines
+from harness.storage import validation
 from harness.storage.run_folder import SIDE_FILES, Run
-from harness.types import Completion, Evaluation, Score
+from harness.types import Completion, Evaluation, MetricValue, OverSeeds, Score
 
 LARGEST_SEED = 2**32 - 1
 # What is of one adapter alone, and what is summed over all.
@@ -103,10 +103,10 @@ def gather(run: Run) -> None:
         for number, side in enumerate(sides.values()):
             completions += [moved(each, number) for each in side.completions]
             scores += [replace(each, index=number * samples + each.index) for each in side.scores]
-        write_lines(run.path / LAST / SIDE_FILES[0], map(asdict, completions))
-        write_lines(run.path / LAST / SIDE_FILES[1], map(asdict, scores))
-        metrics = metrics_of(scores, of_one_model=False)
-        write_json(run.path / LAST / SIDE_FILES[2], {name: asdict(each) for name, each in metrics.items()})
+        validation.write_rows(Completion, run.path / LAST / SIDE_FILES[0], map(asdict, completions))
+        validation.write_rows(Score, run.path / LAST / SIDE_FILES[1], map(asdict, scores))
+        metrics = {name: asdict(each) for name, each in metrics_of(scores, of_one_model=False).items()}
+        validation.write(dict[str, MetricValue], run.path / LAST / SIDE_FILES[2], metrics)
         run.hashes.add(*(run.path / LAST / name for name in SIDE_FILES))
         trainings = {seed: member.record.provenance.get("train", {}) for seed, member in runs.items()}
         provenance |= _provenance(sides) | _of_trainings(trainings) | {"gathered": _hashes(runs.values())}
@@ -126,7 +126,8 @@ def compare_seeds(run: Run, before: Evaluation, after: Evaluation) -> None:
     from harness.statistics.seed_statistics import over_seeds
 
     compared = over_seeds(before, by_seed(run.config, after))
-    write_json(run.path / "seeds.json", {name: asdict(each) for name, each in compared.items()})
+    rows = {name: asdict(each) for name, each in compared.items()}
+    validation.write(dict[str, OverSeeds], run.path / "seeds.json", rows)
     run.hashes.add(run.path / "seeds.json")
 
 

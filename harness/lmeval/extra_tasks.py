@@ -27,9 +27,9 @@ from harness.stages import BASE, LAST, title_of
 from harness.statistics.compare import metric_of
 from harness.statistics.differences import primary_differences
 from harness.storage import validation
-from harness.storage.files import read_journal, write_json, write_lines
+from harness.storage.files import read_journal
 from harness.storage.run_folder import Run
-from harness.storage.schema import Document, ExtraTaskMeans
+from harness.storage.schema import Document, ExtraTaskDifferences, ExtraTaskMeans
 
 BACKENDS = {"transformers": "hf", "vllm": "vllm"}
 BATCH = 16
@@ -71,9 +71,9 @@ def measure_tasks(run: Run, stage: str, side: str, quiet: bool) -> None:
         for task, reasons in unpaired.items():
             for metric, reason in reasons.items():
                 progress.note(f"{title_of(stage)}: {task}: {metric} is not compared: {reason}", quiet)
-        write_lines(run.path / "also" / f"{side}.jsonl", rows)
+        validation.write_rows(Document, run.path / "also" / f"{side}.jsonl", rows)
         summary = _summary(rows, results["higher_is_better"]) | {"unpaired": unpaired}
-        write_json(run.path / "also" / f"{side}.json", summary)
+        validation.write(ExtraTaskMeans, run.path / "also" / f"{side}.json", summary)
         run.hashes.add(*(run.path / "also" / f"{side}.{suffix}" for suffix in ("jsonl", "json")))
 
 
@@ -114,7 +114,7 @@ def compare_tasks(run: Run) -> None:
         "left_out": len({*before, *after}) - len(pairs),
         "unpaired": _unpaired(means, metrics - values.keys()),
     }
-    write_json(run.path / "also" / "comparison.json", comparison)
+    validation.write(ExtraTaskDifferences, run.path / "also" / "comparison.json", comparison)
     run.hashes.add(run.path / "also" / "comparison.json")
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.storage.validation import LARGEST_NUMBER
+
 
 @dataclass(frozen=True)
 class Meaning:
@@ -28,7 +30,10 @@ class Meaning:
         both = value if self.weighted and isinstance(value, list | tuple) else (value, 1.0)
         if len(both) != 2 or not all(isinstance(each, int | float) for each in both) or not both[1] > 0:
             return None
-        return None if math.isnan(both[0]) else (self.factor * both[0], float(both[1]))
+        # A NaN is not less than anything.
+        if not all(abs(each) < LARGEST_NUMBER for each in both):
+            return None
+        return self.factor * both[0], float(both[1])
 
 
 # By the names of lm-eval's own registry of aggregations.

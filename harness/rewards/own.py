@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import inspect
 import io
-import math
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from harness.errors import UserError, cause
 from harness.rewards.reward_scores import EMPTY, NO_TEXT, RewardScores
+from harness.storage.validation import LARGEST_NUMBER
 
 TRL_ONLY = {"trainer_state": None, "log_extra": lambda *_: None, "log_metric": lambda *_: None}
 
@@ -109,7 +109,7 @@ def _call(function: Callable, batch: dict[str, object]) -> tuple[float | None, s
         return None, f"returned {len(values)} values for one completion"
     if value is None:
         return None, "returned None"
-    if not math.isfinite(value):
+    if not abs(value) < LARGEST_NUMBER:
         return None, f"returned {value}"
     return value, None
 

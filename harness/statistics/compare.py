@@ -22,6 +22,7 @@ from harness.statistics.gain import gain
 from harness.statistics.pairs import (
     Pairs,
     asked_of_both,
+    changed_models,
     columns,
     of_several_adapters,
     other_weights,
@@ -229,6 +230,7 @@ def _warnings(sides: Sequence[Evaluation], pairs: Pairs, stopped: StoppedEarly |
         )
     if differ := provenance_differences(last, first):
         warnings.append(f"not made alike by {last.name} and {first.name}: {', '.join(differ)}")
+    warnings += changed_models((side.name, side.provenance) for side in sides)
     warnings += other_weights((side.name, side.settings, side.provenance) for side in sides)
     asked = set(asked_of_both(first, last))
     if uneven(first, last) and not uneven_by_configuration(first, last):

@@ -1,7 +1,7 @@
 """Metrics as people see them: every table of metrics, on a terminal, a page or in a notebook, shows these rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isclose
 from typing import Any
 
@@ -48,14 +48,16 @@ class MetricRow:
 def metric_row(
     name: str,
     sides: Sequence[Mapping[str, MetricValue]],
-    settings: Iterable[Mapping[str, Any]],
+    settings: Sequence[Mapping[str, Any]],
     difference: Difference | None = None,
 ) -> MetricRow:
     """The row of a metric: every side's value of it, by name of the metric, and its difference where there is one.
 
-    `settings` are the sides': rewards are named with their variant.
+    `settings` are the sides': rewards are named with their variant, and tokens say where a server counts them.
     """
     definition, title = definition_of(name), with_variant(name, settings)
+    if name == "tokens" and any(map(_counted_elsewhere, settings)):
+        definition = replace(definition, about=f"{definition.about}, as the server counts")
     values = [side.get(name) for side in sides]
     shown = tuple(mean_and_interval(definition, value) for value in values)
     if difference and difference.delta is not None and _is_of_fewer(difference, values[0], values[-1]):
@@ -127,6 +129,11 @@ def is_unchanged(definition: MetricDefinition, difference: Difference) -> bool:
 def takes_more(difference: Difference) -> bool:
     """Whether more problems than there are would tell a difference of the size that was seen."""
     return bool(difference.needed and difference.needed > (difference.problems or difference.n_pairs))
+
+
+def _counted_elsewhere(settings: Mapping[str, Any]) -> bool:
+    """Whether a server said how many tokens the completions have: with its tokenizer they are counted here."""
+    return settings.get("engine") == "openai" and "tokenizer" not in settings.get("engine_args", {})
 
 
 def _is_of_fewer(difference: Difference, first: MetricValue | None, last: MetricValue | None) -> bool:

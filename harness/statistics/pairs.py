@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.types import AS_STORED, Completion, Evaluation, Score
+from harness.types import AS_STORED, Completion, Evaluation, Score, same_model
 
 ASKED_BY = ("dataset", "format", "language", "temperature", "top_p", "top_k", "min_p", "max_tokens")
 MADE_BY = ("device", "dtype", "weights", "batch_size")
@@ -164,6 +164,12 @@ def other_weights(sides: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any
             text = f"evaluated on {used} weights{f' ({why})' if why else ''}, the recipe trains on weights = {trained}"
             notes.setdefault(text, []).append(name)
     return [f"{' and '.join(names)}: {text}: see eval_weights" for text, names in notes.items()]
+
+
+def changed_models(sides: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """The sides under which a server changed its model, a sentence each. A side is its name and its provenance."""
+    known = ((name, same_model(provenance)) for name, provenance in sides)
+    return [each.in_words(name) for name, each in known if each and each.is_another]
 
 
 def engine(side: Evaluation) -> str:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Condition
 
+from harness.storage import validation
 from harness.storage.files import json_line, whole_lines
 from harness.types import Completion
 
@@ -35,8 +36,10 @@ class Journal:
     def append(self, completions: Sequence[Completion]) -> None:
         """Hand over completions; wait only where the disk is so slow that more than LOST_SECONDS would be lost.
 
-        Raises the OSError at which the thread stopped writing.
+        Raises the OSError at which the thread stopped writing, and ValueError for what could not be read again.
         """
+        for each in completions:
+            validation.check(Completion, vars(each))
         with self._changed:
             if completions:
                 self._unsaved.append((time.monotonic(), completions))

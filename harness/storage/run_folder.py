@@ -12,7 +12,7 @@ from harness.config import Configuration, check
 from harness.errors import UserError
 from harness.stages import BASE, SIDES
 from harness.storage import result_files, validation
-from harness.storage.files import write_bytes, write_json
+from harness.storage.files import write_bytes
 from harness.storage.integrity import FileHashes
 from harness.storage.lock import hold
 from harness.storage.run_record import RunRecord
@@ -235,7 +235,7 @@ class Run:
         return {"warnings": [], "others": []} | validation.read(Comparison, file, fix)
 
     def write_comparison(self, comparison: Comparison) -> None:
-        write_json(self.path / "comparison.json", comparison.as_dict())
+        validation.write(Comparison, self.path / "comparison.json", comparison.as_dict())
         self.hashes.add(self.path / "comparison.json")
 
     def seeds(self) -> dict[str, OverSeeds] | None:

@@ -11,7 +11,6 @@ from harness.config import Configuration
 from harness.errors import UserError
 from harness.stages import LAST, REPORT, state_names
 from harness.storage import validation
-from harness.storage.files import write_json
 from harness.storage.schema import Record
 from harness.version import __version__
 
@@ -42,8 +41,8 @@ class RunRecord:
         return validation.read(Record, self.file, FIX)
 
     def write(self, record: dict) -> None:
-        """Replace the whole of run.json."""
-        write_json(self.file, record)
+        """Replace the whole of run.json. Raises ValueError, and leaves it, if it could not be read again."""
+        validation.write(Record, self.file, record)
 
     @contextmanager
     def changing(self) -> Iterator[dict]:

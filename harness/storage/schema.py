@@ -3,7 +3,16 @@
 from dataclasses import dataclass, field
 
 from harness.metric_definitions import MetricDefinition
-from harness.types import AdapterEffect, Agreement, Difference, Equality, MetricValue, NearCopies, StoppedEarly
+from harness.types import (
+    AdapterEffect,
+    Agreement,
+    Difference,
+    Equality,
+    MetricValue,
+    NearCopies,
+    SameModel,
+    StoppedEarly,
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ class Provenance:
     near_copies: NearCopies | None = None
     health: tuple[str, ...] = ()
     stopped_early: StoppedEarly | None = None
+    same_model: SameModel | None = None
     trained_by: str = ""
 
 

@@ -5,10 +5,12 @@ from conftest import configuration, serving
 from openai_server import REPLY, Server
 
 from harness.data import datasets
-from harness.engines.openai import _text
+from harness.engines.openai_answers import text_of
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts, provenance
+from harness.models import checkpoints, loading
 from harness.stages import BOTH, state_names
+from harness.statistics.metric_rows import metric_row
 from harness.storage.run_folder import Run
 
 
@@ -117,6 +119,31 @@ def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server
     assert "no such template" in done.stderr
 
 
+@pytest.mark.parametrize(("apart", "believed"), [(0, True), (8, True), (9, False), (-9, False), (10**9, False)])
+def test_a_tokenizer_checks_how_many_tokens_a_server_counts(tmp_path, server, apart, believed):
+    text = "We count 3 apples."
+    counted = len(loading.load_tokenizer("embedded").encode(text, add_special_tokens=False)) + 1
+    said = {"choices": [{"text": text, "finish_reason": "stop"}], "usage": {"completion_tokens": counted + apart}}
+    server.echoes = lambda handler: handler.answer(200, said)
+    config = config_for(server, tokenizer=checkpoints.locate("embedded"))
+    engine = evaluate.open_engine(config, None)
+    wanted = prompts.requests(config, datasets.evaluation_problems(config), engine, adapted=False)[:1]
+    ((_, completion),) = next(engine.generate(wanted, frozenset(), config.sampling))
+    assert completion.n_tokens == (counted + apart if believed else counted)
+
+
+@pytest.mark.parametrize(
+    ("engine", "arguments", "about"),
+    [
+        ("openai", {}, "tokens per reply, as the server counts"),
+        ("openai", {"tokenizer": "."}, "tokens per reply"),
+        ("vllm", {}, "tokens per reply"),
+    ],
+)
+def test_a_report_says_who_counts_the_tokens(engine, arguments, about):
+    assert metric_row("tokens", [], [{}, {"engine": engine, "engine_args": arguments}]).about == about
+
+
 @pytest.mark.parametrize(
     ("content", "finish_reason", "text"),
     [
@@ -126,7 +153,7 @@ def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server
     ],
 )
 def test_reasoning_that_a_server_splits_off_is_put_back_as_it_was_written(content, finish_reason, text):
-    assert _text({"content": content, "reasoning_content": "We count."}, finish_reason) == text
+    assert text_of({"content": content, "reasoning_content": "We count."}, finish_reason) == text
 
 
 @pytest.mark.parametrize(

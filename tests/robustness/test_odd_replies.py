@@ -9,7 +9,7 @@ from harness.cli.stage_functions import run_stage
 from harness.evaluation import evaluate
 from harness.storage.run_folder import Run
 
-LONG = "Wir zählen. " * 20_000
+LONG = "Wir zählen. " * 10_000
 RIGHT = "<start_working_out>\nWe\nfind\n<end_working_out>\n<SOLUTION>{}</SOLUTION>"
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from base64 import b64encode, urlsafe_b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from conftest import PLANTED, address, serving, write_jsonl
 
 from harness.console.progress import libraries_into, note
-from harness.errors import UserError, cause, redacted
+from harness.errors import WITHHELD, UserError, cause, redacted, said
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -184,6 +185,33 @@ def test_what_is_said_and_logged_has_their_names_instead(monkeypatch, tmp_path, 
         note(f"ours says {token}")
     assert (tmp_path / "log").read_text() == "a library says [HF_TOKEN]\n"
     assert "ours says [HF_TOKEN]" in capfd.readouterr().err
+
+
+SAYINGS = {
+    "The model `Qwen/Qwen2.5-0.5B-Instruct` does not exist.": True,
+    "InternalServerError: DeepSeek-R1-Distill-Qwen-1.5B-GGUF/q4_k_m.gguf is not in /srv/models": True,
+    "This model's maximum context length is 4096 tokens, at 2026-11-29T15:20:00.123456Z": True,
+    "request 1234567890123456789012 failed": True,
+    "Incorrect API key provided: AKIAIOSFODNN7EXAMPLE": False,
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.x": False,
+    "no: Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFy": False,
+    "no: " + "q" * 40: False,
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), SAYINGS.items())
+def test_what_a_server_says_is_not_shown_where_a_word_is_like_a_key(text, shown):
+    assert said(text) == (text if shown else WITHHELD)
+
+
+@pytest.mark.parametrize("kind", [str.upper, " ".join, "\n".join, "-".join, lambda key: key[::-1],
+                                  lambda key: key.encode().hex(":"),
+                                  lambda key: " ".join(b64encode(f"Bearer {key}".encode()).decode()),
+                                  lambda key: urlsafe_b64encode(f"x:{key}".encode()).decode()])  # fmt: skip
+def test_no_message_shows_a_key_in_another_writing(monkeypatch, kind):
+    monkeypatch.setenv("A_TOKEN", "planted>key?/0123")
+    assert cause(OSError(f"400, it was {kind('planted>key?/0123')}")) == WITHHELD
+    assert cause(OSError("400, it was another key, 0123")) == "400, it was another key, 0123"
 
 
 def test_the_hub_s_login_is_one_of_them(monkeypatch, tmp_path):
