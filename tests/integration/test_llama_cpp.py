@@ -8,7 +8,7 @@ import pytest
 from conftest import configuration
 
 from harness.data import datasets
-from harness.engines.openai_client import read
+from harness.engines.openai_answers import read
 from harness.errors import UserError
 from harness.evaluation import evaluate, prompts
 
@@ -63,8 +63,8 @@ def test_a_prompt_rendered_here_has_the_tokens_of_the_servers_own(replies, model
     """Of a prompt as text llama.cpp would put a second first token in front."""
     counts: list[int] = []
 
-    def counted(content):
-        answer = read(content)
+    def counted(content, *longest):
+        answer = read(content, *longest)
         counts.extend([answer["usage"]["prompt_tokens"]] if "usage" in answer else [])
         return answer
 
