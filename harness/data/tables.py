@@ -144,5 +144,5 @@ def _parquet(path: Path) -> Iterator[dict]:
 
     try:
         yield from parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowInvalid, OverflowError, pyarrow.ArrowNotImplementedError) as error:
+    except (pyarrow.ArrowInvalid, OverflowError) as error:
         raise UserError(f"{path}: not a parquet file ({str(error)[:80]}): give a whole file") from error
