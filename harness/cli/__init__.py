@@ -104,6 +104,8 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
             # Python must not report it once more at its exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return INTERRUPTED if unfinished else 0
+    except MemoryError as error:
+        return _refuse(f"not enough memory ({error or 'Python has none left'}): free some, or give less data")
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

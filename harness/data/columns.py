@@ -20,6 +20,7 @@ ANSWER = (
 SOLUTION = ("generated_solution", "solution", "reasoning")
 # What GSM8K's solutions have and a reply should not: calculator marks, <<48/2=24>>, and the line with the answer.
 NOT_WORKING = re.compile(r"<<[^<>\s]*=[^<>\s]*>>|\n####[^\n]*\Z")
+MOST_SHOWN = 30
 # From here on a float cannot tell whole numbers apart.
 WHOLE = 2**53
 
@@ -90,7 +91,9 @@ def no_column(option: str, names: tuple[str, ...], present: list[str], usual: tu
     likely = next((name for name in usual if name in texts), None) or (near[0] if near else None)
     quoted = " or ".join(f"'{name}'" for name in names)
     fix = f"did you mean {option} {likely}?" if likely else f"name it with {option}"
-    return f"no column {quoted} (columns: {', '.join(map(str, present))}): {fix}"
+    shown = ", ".join(f"{each!s:.60}" for each in present[:MOST_SHOWN])
+    more = f" and {len(present) - MOST_SHOWN} more" if len(present) > MOST_SHOWN else ""
+    return f"no column {quoted} (columns: {shown}{more}): {fix}"
 
 
 def cell(row: Mapping[str, Any], name: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -41,6 +42,8 @@ def named_rows(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[t
     if is_saved_dataset(path):
         yield from ((f"{path}: row {number}", row) for number, row in enumerate(_saved(path), start=1))
         return
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: no regular file: give a {', '.join(SUFFIXES)} file")
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: cannot read '{path.suffix}': give a {', '.join(SUFFIXES)} file")
     try:
@@ -108,8 +111,8 @@ def _csv(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[tuple[s
         reader = csv.reader(lines, strict=True)
         try:
             head = next(reader, [])
-            if twice := next((name for name in head if head.count(name) > 1), None):
-                raise UserError(f"{path}:1: two columns are called '{twice}': rename one")
+            if (twice := Counter(head).most_common(1)) and twice[0][1] > 1:
+                raise UserError(f"{path}:1: two columns are called '{twice[0][0]:.40}': rename one")
             for cells in reader:
                 name = f"{path}:{reader.line_num}"
                 if len(cells) > len(head):
@@ -141,5 +144,5 @@ def _parquet(path: Path) -> Iterator[dict]:
 
     try:
         yield from parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowInvalid, OverflowError) as error:
         raise UserError(f"{path}: not a parquet file ({str(error)[:80]}): give a whole file") from error

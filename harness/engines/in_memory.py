@@ -16,7 +16,7 @@ from harness.engines import IN_MEMORY, Setup, whole_number
 from harness.engines.decoding import Sampler
 from harness.engines.transformers import BATCH_SIZE, TransformersEngine
 from harness.errors import UserError
-from harness.models import chat, model_files, turn_ends
+from harness.models import adapter_kinds, chat, model_files, turn_ends
 from harness.types import AS_STORED
 
 DEVICES = ("cpu", "cuda")
@@ -113,6 +113,11 @@ def refuse_other_models(model: Any) -> None:
         raise UserError(f"{type(model).__name__}: has an encoder of its own: give a causal language model")
     if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
         raise UserError(f"{adapter_of(model)}: learns prompt tokens: give a LoRA adapter")
+    if isinstance(model, PeftModel) and (key := adapter_kinds.changes_base(vars(model.active_peft_config))):
+        raise UserError(
+            f"{adapter_of(model)}: its {key} has changed the base's own weights, so the base cannot be measured: "
+            "give a plain LoRA, or the base and the merged model one after the other"
+        )
     if model.device.type not in DEVICES:
         raise UserError(f"the model is on the device {model.device}: move it: model.to('cpu'), or to a CUDA GPU")
 

@@ -13,10 +13,10 @@ from transformers import GenerationConfig, TextStreamer
 
 from harness import registry
 from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, decoding, effect_of, whole_number
-from harness.engines.agreement import Scores, Text
+from harness.engines.agreement import ROUNDING, Scores, Text
 from harness.engines.sampling import sampler
 from harness.errors import UserError, cause
-from harness.models import chat, checkpoints, loading, model_files, quantized
+from harness.models import adapter_kinds, adapters, chat, checkpoints, loading, model_files, quantized
 from harness.models.faults import lacks_memory, message_of
 from harness.models.precision import dtype_of, four_bit, gpu_has_bfloat16, model_type
 from harness.types import AdapterEffect, Completion, Request, Sampling
@@ -64,13 +64,33 @@ class TransformersEngine:
             placement = four_bit(self.dtype)
         elif self.quantized and self.device != "cpu":
             placement = {"device_map": {"": self.device}}
-        model = loading.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype), **placement)
+        model = loading.load_model(self.checkpoint, self.trust, dtype=getattr(torch, self.dtype), **placement).eval()
+        if not (placement or self.quantized):
+            model = model.to(self.device)
         # A checkpoint's own generation settings (penalties, suppressed tokens) would be filled in silently.
         model.generation_config = GenerationConfig()
         if self.adapter:
-            model = with_adapter(model, self.adapter)
+            alone = self._base_scores(model)
+            model = with_adapter(model, self.adapter).eval()
             model.generation_config = GenerationConfig()
-        return (model if placement or self.quantized else model.to(self.device)).eval()
+            with model.disable_adapter():
+                self._refuse_changed_base(alone, self._base_scores(model))
+        return model
+
+    @torch.inference_mode()
+    def _base_scores(self, model: Any) -> torch.Tensor:
+        """A model's log-probabilities of all tokens behind each of a fixed text's."""
+        ids = self.tokenizer(PROBE_CONTINUATION, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        return model(ids.to(self.device)).logits.float().log_softmax(-1)
+
+    def _refuse_changed_base(self, alone: torch.Tensor, adapter_off: torch.Tensor) -> None:
+        """Raise UserError if loading the adapter has changed what the base says with the adapter off."""
+        moved = float((alone - adapter_off).abs().mean())
+        if not moved <= ROUNDING[self.dtype]:
+            raise UserError(
+                f"--adapter {self.adapter}: changes the base itself as it is loaded (by {moved:.2g} nats per token): "
+                f"{adapter_kinds.merge(self.adapter, self.checkpoint)}"
+            )
 
     def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> None:
         _ = self.model
@@ -203,10 +223,11 @@ def with_adapter(model: Any, adapter: str) -> Any:
     from peft import PeftModel
     from safetensors import SafetensorError
 
+    adapters.check_expressions(adapter, [name for name, _ in model.named_modules()])
     try:
         with warnings.catch_warnings(action="ignore"):  # keys that fit nowhere show in the adapter's effect
             adapted = PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*loading.LOADING_ERRORS, SafetensorError) as error:
         raise UserError(
             f"--adapter {adapter}: does not go with this model ({cause(error)}): give its own adapter"
         ) from error

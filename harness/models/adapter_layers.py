@@ -1,10 +1,12 @@
 """Which layers an adapter's configuration names, by PEFT's own rules, and whether its file has these and no others."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from harness.errors import UserError
+from harness.bounds import bounded
+from harness.errors import UserError, cause
 
 ALL_LINEAR = "all-linear"
 _INDEX = re.compile(r"layers\.(\d+)\.")
@@ -51,12 +53,38 @@ def _listed(value: Any) -> list:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
+@contextmanager
+def expressions(adapter: str) -> Iterator[None]:
+    """Raise UserError if an expression of an adapter's configuration is none, or takes too long over the names."""
+    try:
+        with bounded():
+            yield
+    except (re.error, RecursionError, OverflowError, TimeoutError, MemoryError) as error:
+        raise UserError(
+            f"--adapter {adapter}: a pattern in its adapter_config.json is not valid ({cause(error)}): copy the "
+            "adapter again"
+        ) from error
+
+
+def check_expressions(adapter: str, settings: dict[str, Any], modules: Iterable[str]) -> None:
+    """Raise UserError if PEFT could not match a model's modules with an adapter's expressions, or not in time."""
+    with expressions(adapter):
+        for module in modules:
+            is_target(settings, module)
+            rank_of(settings, module)
+            _of_pattern(settings.get("alpha_pattern"), module, None)
+
+
 def rank_of(settings: dict[str, Any], module: str) -> int:
     """The rank of a module's LoRA: that of the first key of rank_pattern that its name ends with, else r."""
-    for key, rank in (settings.get("rank_pattern") or {}).items():
+    return _of_pattern(settings.get("rank_pattern"), module, settings["r"])
+
+
+def _of_pattern(pattern: dict[str, Any] | None, module: str, otherwise: Any) -> Any:
+    for key, value in (pattern or {}).items():
         if re.match(rf"(.*\.)?({key})$", module):
-            return rank
-    return settings["r"]
+            return value
+    return otherwise
 
 
 def is_target(settings: dict[str, Any], module: str) -> bool:

@@ -2,11 +2,12 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.models import adapter_layers, checkpoint_checks, checkpoints
+from harness.models import adapter_kinds, adapter_layers, checkpoint_checks, checkpoints
 
 WEIGHTS = "adapter_model.safetensors"
 # base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight -> the module's path, A or B
@@ -32,20 +33,17 @@ def check(adapter: str, checkpoint: str, beside_base: bool = True) -> None:
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"--adapter {adapter}: no {WEIGHTS} there: save the adapter as safetensors")
     checkpoint_checks.check_weights(folder)
+    adapter_kinds.check(adapter, checkpoint, settings, beside_base)
     if beside_base:
         _refuse_whole_weights(adapter, checkpoint, settings)
-    base = _base_shapes(checkpoint)
+    base, halves = _base_shapes(checkpoint), _halves(folder)
+    adapter_layers.check_expressions(adapter, settings, {module for module, _ in halves})
     if base is None:
         return
-    halves = _halves(folder)
     if not halves and not any(part in key for key in _shapes(folder / WEIGHTS) for part in ON_EMBEDDINGS):
         raise UserError(f"--adapter {adapter}: no lora_A or lora_B in its {WEIGHTS}: give a PEFT adapter's folder")
-    try:
+    with adapter_layers.expressions(adapter):
         _check_fit(adapter, checkpoint, settings, halves, base)
-    except re.error as error:
-        raise UserError(
-            f"--adapter {adapter}: a pattern in its adapter_config.json is not valid ({error}): copy the adapter again"
-        ) from error
 
 
 def _check_fit(
@@ -103,8 +101,8 @@ def _refuse_whole_weights(adapter: str, checkpoint: str, settings: dict[str, Any
         if key.endswith(COPY_OF_BASE) and _is_of_base(Path(adapter), key, checkpoint):
             continue
         raise UserError(
-            f"--adapter {adapter}: holds {key}, which replaces a weight of the base itself: merge it (harness export "
-            f"--to merged-16bit --model {checkpoint} --adapter {adapter}) and give the merged checkpoint as --model"
+            f"--adapter {adapter}: holds {key}, which replaces a weight of the base itself: "
+            f"{adapter_kinds.merge(adapter, checkpoint)}"
         )
 
 
@@ -159,6 +157,11 @@ def why_inert(adapter: str, checkpoint: str) -> str:
 def is_wrapper(checkpoint: str) -> bool:
     """Whether a checkpoint is a multimodal wrapper around a language model."""
     return "text_config" in checkpoints.model_config(checkpoint)
+
+
+def check_expressions(adapter: str, modules: Iterable[str]) -> None:
+    """Raise UserError if PEFT could not match the modules of a model with the adapter's expressions, or not in time."""
+    adapter_layers.check_expressions(adapter, _settings(Path(adapter)), modules)
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.bounds import bounded
 from harness.errors import UserError, cause
 from harness.parsing import formats
 from harness.types import Format
@@ -17,7 +18,12 @@ from harness.types import Format
 DEFAULT = "default"
 BOM = "\ufeff"
 # What rendering a faulty template raises.
-FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
+FAULTS = (
+    TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError, SyntaxError, MemoryError,
+    TimeoutError,
+)  # fmt: skip
+# The most characters that a template may add to a conversation, besides repeating it.
+MOST_ADDED, MOST_REPEATED = 100_000, 4
 # Each ends with a block and a newline, which Jinja drops, so that the template's own text still starts a line.
 SWITCH = "{{% if {name} is not defined %}}{{% set {name} = {value} %}}{{% endif %}}\n"
 SYSTEM_TO_USER = (
@@ -122,12 +128,17 @@ def provenance(tokenizer: Any) -> dict[str, str]:
 def render(tokenizer: Any, messages: list[dict[str, str]], answered: bool = False) -> str:
     """The conversation as the text that the model continues, or with `answered` as a whole that ends with the reply.
 
-    Raises UserError if the template refuses it.
+    Raises UserError if the template refuses it, or takes more time, memory or characters than a conversation needs.
     """
     from jinja2 import TemplateError
 
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=not answered)
+        with bounded():
+            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=not answered)
+        text.encode()
+        if len(text) > MOST_ADDED + MOST_REPEATED * sum(len(message["content"]) for message in messages):
+            raise ValueError(f"makes {len(text)} characters of it")
+        return text
     except (TemplateError, *FAULTS) as error:
         raise UserError(
             f"the model's chat template refuses the prompt ({cause(error)}): give another: --set "

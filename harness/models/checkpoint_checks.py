@@ -70,7 +70,8 @@ def needs_trust(checkpoint: str) -> UserError:
 
 
 def check_weights(folder: Path) -> None:
-    """Raise UserError if a folder has no safetensors file, or one whose header does not fit its size."""
+    """Raise UserError if a folder has no safetensors file, one whose header does not fit its size, or a wrong index."""
+    model_files.indexed_files(folder)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         pickled = next((file.name for pattern in PICKLED for file in sorted(folder.glob(pattern))), None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import EMBEDDED
-from harness.models import gguf, modelscope
+from harness.models import gguf, model_files, modelscope
 from harness.storage.files import cached_sha256
 
 
@@ -53,6 +53,8 @@ def folder_here(checkpoint: str) -> Path | None:
 
 def read_json(path: Path) -> Any:
     """A JSON file's content; None if it cannot be read."""
+    if not path.is_file():
+        return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -73,8 +75,7 @@ def shapes(folder: Path) -> dict[str, list[int]]:
     """The shape of each tensor in a folder's safetensors, from the headers; empty if an indexed file is missing."""
     from safetensors import safe_open
 
-    index = read_json(folder / "model.safetensors.index.json") or {"weight_map": {}}
-    if any(not (folder / name).is_file() for name in set(index["weight_map"].values())):
+    if any(not (folder / name).is_file() for name in model_files.indexed_files(folder)):
         return {}
     by_name = {}
     for file in folder.glob("*.safetensors"):
@@ -90,17 +91,23 @@ def model_config(checkpoint: str) -> dict[str, Any]:
 
 def settings(checkpoint: str, name: str) -> dict[str, Any]:
     """A JSON file of settings of a folder or a hub id; empty if there is none."""
+    path = file_of(checkpoint, name)
+    content = read_json(path) if path else None
+    return content if isinstance(content, dict) else {}
+
+
+def file_of(checkpoint: str, name: str) -> Path | None:
+    """A file of a folder or a hub id, which is downloaded; None if the hub has none."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     path = Path(locate(checkpoint)) / name
-    if not path.parent.is_dir():
-        try:
-            path = Path(hf_hub_download(checkpoint, name))
-        except EntryNotFoundError:
-            return {}
-    content = read_json(path)
-    return content if isinstance(content, dict) else {}
+    if path.parent.is_dir():
+        return path
+    try:
+        return Path(hf_hub_download(checkpoint, name))
+    except EntryNotFoundError:
+        return None
 
 
 def parameters(checkpoint: str) -> int:

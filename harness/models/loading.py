@@ -1,13 +1,15 @@
 """Load a checkpoint's model or tokenizer, in one place, so that one line decides about safetensors and foreign code."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from harness.config import EMBEDDED
 from harness.errors import UserError, cause
-from harness.models import chat, hub, model_files, turn_ends
+from harness.models import chat, hub, model_files, tokenizer_trial, turn_ends
 from harness.models.checkpoint_checks import NO_SWITCHES, needs_trust
-from harness.models.checkpoints import locate, model_config, settings
+from harness.models.checkpoints import file_of, locate, model_config, settings
 from harness.models.faults import lacks_memory, message_of
 
 # What transformers raises for a folder that is no checkpoint has no common class.
@@ -30,7 +32,10 @@ def load(loader: Any, checkpoint: str, trust: bool, **arguments: Any) -> Any:
         raise UserError(
             f"{checkpoint}: config.json is not what transformers expects ({cause(error, 200)}): fix that key"
         ) from error
-    except (*LOADING_ERRORS, MemoryError) as error:
+    except Exception as error:
+        # The library tokenizers raises Exception itself.
+        if type(error) is not Exception and not isinstance(error, (*LOADING_ERRORS, MemoryError)):
+            raise
         if lacks_memory(message_of(error)):
             raise UserError(f"{checkpoint}: does not fit into memory: free some, or give a smaller model") from error
         if not trust and "trust_remote_code" in str(error):
@@ -76,6 +81,7 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
+    _try_tokenizer(checkpoint)
     tokenizer = load(AutoTokenizer, checkpoint, trust, padding_side="left")
     config = model_config(checkpoint)
     vocabulary = model_files.language_model(config).get("vocab_size")
@@ -83,6 +89,12 @@ def load_tokenizer(
     chat.settle(tokenizer, chat_template, switches, checkpoint)
     turn_ends.give_pad_token(tokenizer, end_tokens(checkpoint, tokenizer), config)
     return tokenizer
+
+
+def _try_tokenizer(checkpoint: str) -> None:
+    with suppress(OSError, ValueError):  # where it cannot be downloaded, loading says why
+        if checkpoint != EMBEDDED and (file := file_of(checkpoint, "tokenizer.json")):
+            tokenizer_trial.check(file)
 
 
 def end_tokens(checkpoint: str, tokenizer: Any) -> frozenset[int]:

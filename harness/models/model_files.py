@@ -12,7 +12,7 @@ SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", "s
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 COUNTS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-    "intermediate_size", "max_position_embeddings",
+    "intermediate_size", "max_position_embeddings", "sliding_window",
 )  # fmt: skip
 # Keys of tokenizer_config.json that transformers does not check and fails on later.
 TOKENIZER_KEYS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -30,6 +30,7 @@ SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 # A text that any language model's tokenizer can encode.
 PROBE = "What is 12 + 34? The answer is 46."
+SUFFIX = ".safetensors"
 # Kinds of RoPE scaling that make the context longer than `max_position_embeddings`.
 SCALED = ("linear", "dynamic", "yarn")
 
@@ -49,7 +50,24 @@ def check(folder: Path) -> None:
         raise UserError(f"{folder}: no tokenizer.json there: copy the tokenizer's files beside the weights")
 
 
+def indexed_files(folder: Path) -> set[str]:
+    """The names of the weights' files in a folder's index; empty if it has none. Raises UserError if it is wrong."""
+    files = set()
+    for path in sorted(folder.glob("*.safetensors.index.json")):
+        weights = _settings(path).get("weight_map")
+        if not isinstance(weights, dict) or not all(map(_is_file_name, weights.values())):
+            raise UserError(f"{path}: its weight_map does not give each weight a file of this folder: {AGAIN}")
+        files |= set(weights.values())
+    return files
+
+
+def _is_file_name(value: object) -> bool:
+    return isinstance(value, str) and Path(value).name == value and value.endswith(SUFFIX) and "\0" not in value
+
+
 def _settings(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: no regular file: {AGAIN}")
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -162,8 +162,8 @@ def set_token(name):
     [
         (lose("tokenizer.json"), "no tokenizer.json there: copy the tokenizer's files"),
         (lose("tokenizer.json", "tokenizer_config.json"), "no tokenizer.json there"),
-        (write("tokenizer.json", b"{"), "cannot be loaded .Expecting property name"),
-        (write("tokenizer.json", b"{}"), "cannot be loaded .KeyError: 'added_tokens'"),
+        (write("tokenizer.json", b"{"), "makes no tokens of plain text .EOF while parsing"),
+        (write("tokenizer.json", b"{}"), "makes no tokens of plain text"),
         (words_only, "its tokenizer reads 'What is 12 . 34.* as .*copy the model's own tokenizer"),
         (grow, r"its tokenizer has 10\d\d tokens, the model 1024"),
         (set_token("eos_token"), "eos_token '<nowhere>' is none of"),
