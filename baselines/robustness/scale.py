@@ -147,11 +147,9 @@ def on_the_way(words: Sequence[str | Path], run: Path) -> dict:
         memories[replies] = max(memory, memories.get(replies, 0))
 
     figures = measured(words, seen)
-    on_the_way = {
-        count: memory for count, memory in memories.items() if SETTLED <= count < EVALUATED * EVALUATED_SAMPLES
-    }
-    first, *_ = on_the_way.values()
-    return figures | {"at_2000_gib": _gib(first), "most_on_the_way_gib": _gib(max(on_the_way.values()))}
+    last = max(memories)
+    first, *others = (memory for replies, memory in memories.items() if SETTLED <= replies < last)
+    return figures | {"at_2000_gib": _gib(first), "most_on_the_way_gib": _gib(max(first, *others))}
 
 
 @contextmanager
