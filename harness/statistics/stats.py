@@ -140,8 +140,9 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
     probabilities where they are at most 9999, or multiples of a common part, as those of several replies a problem are;
     else 9999 are sampled, with the observed one counted among them (Phipson and Smyth 2010, SAGMB 9:39).
     """
-    differences = np.asarray(differences, dtype=float)
-    sizes, counts = np.unique(np.abs(differences[differences != 0]).round(12), return_counts=True)
+    # What is smaller is left by the arithmetic of equal scores.
+    differences = np.asarray(differences, dtype=float).round(12)
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     if parts := _parts(sizes, counts):
         chances = _chances_of_parts(sizes, counts, parts)
         beyond = round(abs(differences.sum()) * parts)
@@ -161,7 +162,7 @@ def _parts(sizes: np.ndarray, counts: np.ndarray) -> int | None:
         steps = sizes * parts
         if steps @ counts > RESAMPLES:
             return None
-        if np.abs(steps - steps.round()).max(initial=0) < 1e-6:
+        if np.abs(steps - steps.round()).max(initial=0) < 1e-6 and steps.min(initial=1) > 0.5:
             return parts
     return None
 

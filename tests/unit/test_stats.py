@@ -113,6 +113,19 @@ def test_sign_flip_of_many_is_scipys_within_chance(n):
         assert stats.sign_flip(differences) == pytest.approx(scipys(differences), abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("differences", "like"),
+    [
+        ([1e-17, 0.5, -1e-13], [0.5]),
+        ([0.1 + 0.2 - 0.3] * 5, []),
+        ([1e-9] * 3, [1.0] * 3),
+        ([1e-9, 0.5, 0.5, 0.5], [1e-3, 0.5, 0.5, 0.5]),
+    ],
+)
+def test_sign_flip_of_tiny_differences(differences, like):
+    assert stats.sign_flip(differences) == pytest.approx(stats.sign_flip(like))
+
+
 def test_sign_flip_of_one_size_is_mcnemars_exact_test():
     assert stats.sign_flip([1.0] * 41 + [-1.0] * 22 + [0.0] * 500) == pytest.approx(stats.mcnemar_exact(41, 22))
 
