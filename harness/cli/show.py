@@ -112,12 +112,14 @@ def _print_results(
 
 def _print_extra_tasks(comparison: dict[str, Any]) -> None:
     from harness.statistics.metric_rows import COLUMNS, difference_cells
+    from harness.storage.validation import stored
     from harness.types import Difference
 
     rows = []
     for task, metrics in comparison["tasks"].items():
         for title, each in metrics.items():
-            definition, difference = MetricDefinition(**comparison["measures"][task][title]), Difference.stored(each)
+            definition = stored(MetricDefinition, comparison["measures"][task][title])
+            difference = Difference.stored(each)
             rows.append((f"{task}: {title}", *difference_cells(definition, difference)))
     table(("lm-eval", "before", "after", *COLUMNS), rows)
 
