@@ -2,12 +2,12 @@
 
 import io
 import json
+import re
 import zipfile
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness.config import file_name
 from harness.storage.files import write_bytes
 from harness.storage.run_folder import Run
 from harness.types import CUT_OFF, Completion, Evaluation, Score
@@ -15,6 +15,8 @@ from harness.types import CUT_OFF, Completion, Evaluation, Score
 LOG_VERSION = 2
 SCORER = "harness"
 GENERATION = ("temperature", "top_p", "top_k", "max_tokens", "seed")
+# What an id may not have in the name of a file.
+UNSAFE, LONGEST_ID = re.compile(r"[^\w. -]"), 60
 UNKNOWN_DATE = "1970-01-01T00:00:00+00:00"
 
 
@@ -125,5 +127,5 @@ def _sample(completion: Completion, score: Score, model: str) -> dict[str, Any]:
 
 def _id(problem: str) -> str:
     """A problem's id as inspect_ai uses it: in the name of a file of the zip, which no id may lead out of."""
-    safe = file_name(problem)
+    safe = UNSAFE.sub("-", problem)[:LONGEST_ID]
     return problem if safe == problem else f"{safe}-{sha256(problem.encode('utf-8', 'replace')).hexdigest()[:8]}"
