@@ -12,16 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import serving, write_jsonl
-from datasets import Dataset
 from hostile import called
 from openai_server import Server
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import SFTConfig, SFTTrainer
 
 import harness as package
 from harness.errors import UserError
 from harness.models.checkpoints import locate
-from harness.trl import MeasureCallback
 
 FOLDER = locate("embedded")
 SETTINGS = {"dataset": "word-problems", "limit": 3, "max_tokens": 16, "quiet": True}
@@ -62,19 +59,6 @@ def refused(lent, folder):
         package.evaluate(*lent, output=folder / "r", **SETTINGS | {"dataset": str(folder / "no.jsonl")})
 
 
-def trains(lent, folder):
-    trainer = SFTTrainer(
-        model=lent[0],
-        processing_class=lent[1],
-        args=SFTConfig(
-            str(folder / "o"), max_steps=1, report_to=[], use_cpu=True, disable_tqdm=True, save_strategy="no"
-        ),
-        train_dataset=Dataset.from_list([{"text": "One and one is two."}] * 8),
-        callbacks=[MeasureCallback(output=folder / "r", **SETTINGS)],
-    )
-    trainer.train()
-
-
 def evaluates(lent, folder):
     replies = write_jsonl(folder / "replies.jsonl", [{"text": "4"}])
     words = ("eval", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--limit", "3", "--fresh")
@@ -94,7 +78,7 @@ def is_refused_by_a_server(lent, folder):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc lists what a process has")
 @pytest.mark.parametrize(
-    "act", [measures, refused, trains, evaluates, asks_a_server, is_refused_by_a_server], ids=lambda act: act.__name__
+    "act", [measures, refused, evaluates, asks_a_server, is_refused_by_a_server], ids=lambda act: act.__name__
 )
 def test_a_program_that_goes_on_has_what_it_had(act, lent, tmp_path):
     act(lent, tmp_path)  # what libraries keep from their first use
