@@ -182,6 +182,7 @@ class Configuration(BaseModel):
     def _fill_in_from_format(cls, values: dict) -> dict:
         name = registry.choose("format", values.get("format") or DEFAULT_FORMAT, FORMATS)
         values = dict(values)
+        values["format"] = name
         values["rewards"] = values.get("rewards") or FORMATS[name].rewards
         values["language"] = values.get("language") or FORMATS[name].language
         language = LANGUAGE_CODES.get(str(values["language"]).casefold(), values["language"])

@@ -159,8 +159,8 @@ class StoredRun:
         return Page(report)
 
     def __repr__(self) -> str:
-        row = zip(self._head, self._cells(ACCURACY_STRICT), strict=True)
-        return f"{one_line(self.path)}\n{ACCURACY_STRICT}: {', '.join(' '.join(each) for each in row)}"
+        cells = zip(self._head, self._cells(ACCURACY_STRICT), strict=True)
+        return f"{one_line(self.path)}\n{ACCURACY_STRICT}: {', '.join(one_line(' '.join(each)) for each in cells)}"
 
     def _repr_html_(self) -> str:
         rows = [(row.name, *self._cells(name)) for name, row in self._rows.items()]

@@ -276,7 +276,8 @@ class StoppedEarly:
 def stopped_early(provenance: Mapping[str, Any]) -> StoppedEarly | None:
     """Where a side's run with --stop-early ended, from its provenance; None for a run without."""
     stored = provenance.get("stopped_early")
-    return StoppedEarly(**stored) if stored else None
+    names = [each.name for each in fields(StoppedEarly)]
+    return StoppedEarly(**{name: stored[name] for name in names if name in stored}) if stored else None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from harness.types import CUT_OFF, Completion, Evaluation, Score
 LOG_VERSION = 2
 SCORER = "harness"
 GENERATION = ("temperature", "top_p", "top_k", "max_tokens", "seed")
+# What an id may not have in the name of a file.
+UNSAFE, LONGEST_ID = re.compile(r"[^\w. -]"), 60
 UNKNOWN_DATE = "1970-01-01T00:00:00+00:00"
 
 
@@ -48,7 +52,7 @@ def _as_json(value: Any) -> bytes:
 def _header(run: Run, side: Evaluation, model: str) -> dict[str, Any]:
     settings, ended = side.settings, run.generated(side.name)
     created = ended.isoformat() if ended else UNKNOWN_DATE
-    problems = list(dict.fromkeys(each.problem_id for each in side.completions))
+    problems = list(dict.fromkeys(_id(each.problem_id) for each in side.completions))
     name = f"{run.path.resolve().name}-{side.name}"
     evaluation = {
         "eval_id": name,
@@ -101,7 +105,7 @@ def _sample(completion: Completion, score: Score, model: str) -> dict[str, Any]:
     stop_reason = "max_tokens" if completion.finish_reason == CUT_OFF else "stop"
     scored = {name: value for name, value in score.scores.items() if value is not None}
     return {
-        "id": completion.problem_id,
+        "id": _id(completion.problem_id),
         "epoch": completion.index + 1,
         "input": completion.question,
         "target": completion.answer or "",
@@ -112,5 +116,16 @@ def _sample(completion: Completion, score: Score, model: str) -> dict[str, Any]:
             "completion": completion.reply,
         },
         "scores": {name: {"value": value, "answer": score.extracted} for name, value in scored.items()},
-        "metadata": {"prompt_sha": completion.prompt_sha, "seed": completion.seed, "unscored": score.reasons},
+        "metadata": {
+            "problem_id": completion.problem_id,
+            "prompt_sha": completion.prompt_sha,
+            "seed": completion.seed,
+            "unscored": score.reasons,
+        },
     }
+
+
+def _id(problem: str) -> str:
+    """A problem's id as inspect_ai uses it: in the name of a file of the zip, which no id may lead out of."""
+    safe = UNSAFE.sub("-", problem)[:LONGEST_ID]
+    return problem if safe == problem else f"{safe}-{sha256(problem.encode('utf-8', 'replace')).hexdigest()[:8]}"

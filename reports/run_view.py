@@ -185,7 +185,7 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
         of_sides = [side["tasks"].get(task, {}) for side in means]
         differences = found["tasks"].get(task, {})
         tasks[task] = tuple(
-            _extra_task_row(title, MetricDefinition(**kind), of_sides, differences.get(title))
+            _extra_task_row(title, validation.stored(MetricDefinition, kind), of_sides, differences.get(title))
             for title, kind in kinds.items()
         )
     unpaired = tuple(
@@ -199,7 +199,7 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
 def _extra_task_row(
     title: str, definition: MetricDefinition, means: Sequence[dict[str, dict]], difference: dict | None
 ) -> MetricRow:
-    values = [MetricValue(**side[title]) for side in means if title in side]
+    values = [validation.stored(MetricValue, side[title]) for side in means if title in side]
     shown = tuple(mean_and_interval(definition, value) for value in values)
     return row_of(title, definition, shown, Difference.stored(difference) if difference else None)
 

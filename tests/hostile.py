@@ -17,6 +17,8 @@ HARMLESS = "x"
 # What GitHub makes links of, and whom it calls, without any sign of Markdown's.
 BY_ITSELF = re.compile(r"\w://|www\.\w|@\w", re.IGNORECASE)
 FAR = "https://far.example/x"
+# What GitHub, Azure and TeamCity take for a command to themselves, in whatever a job prints.
+ORDER = re.compile(r"^\s*::|##\w*\[", re.MULTILINE)
 
 TEXTS = {
     # The first seven also go through a real browser, in test_report_page.py.
@@ -69,11 +71,16 @@ TEXTS = {
     "lines of Unicode": "a\u2028b\u2029c\x85d\x1ce\x1df\x1eg",
     "marks in a heap": "x" + "\u0335\u0489" * 60,
     "workflow": "::error file=x::y ::add-mask::x ##[command]x",
+    "workflow on lines": "x\n::set-output name=x::y\n \t::stop-commands::x\n##vso[task.setvariable variable=x]y",
+    "workflow in parts": "##teamcity[x] ###[x] #### [x] :: ::x:: a::b",
     # Tables and files.
     "formula": "=cmd|' /C calc'!A0 +1+1 -1+1 @SUM(1) \t=1 =HYPERLINK(\"https://far.example\")",
     "separators": "a,b;c\td\"e\"\"f'g",
     "JSON": '"}],"x":[{"y":"\\u0000\\"',
     "YAML": "--- !!python/object/apply:os.system ['id'] \n... # x: [y, {z: &a *a}] ? |- %TAG",
+    "front matter": "x\n---\nlicense: mit\nmodel-index: []\n---\n{}\n...\n",
+    "Modelfile": "x\"\"\"\nFROM /out\nSYSTEM \"\"\"y\" \nPARAMETER stop x\n\"",
+    "details": "</summary></details><details open><summary>x<table><tr><td></p>",
     "XML": "]]> <!ENTITY x SYSTEM 'file:///etc/passwd'> &x; <x xmlns='y'/>",
     "way out": "../../../out",
     "absolute": "/out",
@@ -131,7 +138,8 @@ def controls(text: str, allowed: str = "\n") -> set[str]:
 
 
 def called(*arguments: object) -> tuple[int, str]:
-    """A command's exit code, and all that it printed."""
+    """A command's exit code, and all that it printed, which no system that runs CI takes for a command."""
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
         code = exit_code_of(lambda: app([*map(str, arguments)], standalone_mode=False))
+    assert not ORDER.search(out.getvalue()), out.getvalue()
     return code, out.getvalue()

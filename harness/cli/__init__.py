@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn, TextIO
 
-from harness.console.markdown import one_line
+from harness.console.markdown import log_line
 from harness.errors import UserError, redacted
 
 LIBRARY_SETTINGS = {
@@ -126,7 +126,7 @@ def _has_no_reader(stream: TextIO) -> bool:
 def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback as Python does, without secrets and without control characters."""
     text = redacted("".join(traceback.format_exception(kind, error, trace)))
-    print(*(one_line(line) for line in text.splitlines()), sep="\n", file=sys.stderr)
+    print(*(log_line(line) for line in text.splitlines()), sep="\n", file=sys.stderr)
 
 
 def leave(code: int) -> NoReturn:
@@ -142,5 +142,5 @@ def leave(code: int) -> NoReturn:
 
 
 def _refuse(message: str) -> int:
-    print(f"harness: {one_line(' '.join(redacted(message).split()))}", file=sys.stderr)
+    print(f"harness: {log_line(' '.join(redacted(message).split()))}", file=sys.stderr)
     return 2

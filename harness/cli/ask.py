@@ -7,6 +7,7 @@ import typer
 
 from harness.cli import show
 from harness.cli.options import takes_configuration
+from harness.console.markdown import log_line
 
 if TYPE_CHECKING:
     from harness.config import Configuration
@@ -33,7 +34,7 @@ def ask(
     dataset = Dataset("question", "all", (Problem("question", whole_text(question), None),), "number")
     request = requests(config, dataset, engine, adapted=bool(config.adapter))[0]
     engine.load([request], config.max_tokens)
-    completion = engine.reply_to(request, config.sampling, _print_part)
+    completion = engine.reply_to(request, config.sampling, _Parts())
     parsed = formats.parse(completion.reply, FORMATS[config.format])
     print(f"\n\nformat: {'as required' if parsed.strict else 'broken'}, {parsed.tag_share:.0%} of the tags once")
     print(f"reasoning: {show.printable(parsed.reasoning)}")
@@ -42,6 +43,16 @@ def ask(
     return 0
 
 
-def _print_part(text: str) -> None:
-    sys.stdout.write("".join(each for each in text if each.isprintable() or each == "\n"))
-    sys.stdout.flush()
+class _Parts:
+    """Prints the parts of a reply as they come, as lines that act nowhere."""
+
+    def __init__(self) -> None:
+        self.line = ""
+
+    def __call__(self, text: str) -> None:
+        printed = len(log_line(self.line))
+        text = "".join(each for each in text if each.isprintable() or each == "\n")
+        lines = (self.line + text).split("\n")
+        self.line = lines[-1]
+        sys.stdout.write("\n".join(map(log_line, lines))[printed:])
+        sys.stdout.flush()

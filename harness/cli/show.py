@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.tables import entry_lines, sentence_lines, table_lines, terminal_width
-from harness.console.markdown import one_line
+from harness.console.markdown import log_line
 from harness.errors import UserError, redacted
 from harness.metric_definitions import MetricDefinition, definition_of
 from harness.types import ACCURACY_STRICT, Completion
@@ -35,7 +35,7 @@ def say(text: str) -> None:
 
 def _print_lines(lines: "Sequence[str]", file: "TextIO | None" = None) -> None:
     try:
-        print(*lines, sep="\n", file=file)
+        print(*map(log_line, lines), sep="\n", file=file)
     except BrokenPipeError:
         # Without its number, by which click would end the program with exit code 1: a reader that has seen enough is
         # no error.
@@ -56,7 +56,8 @@ def nothing(text: str) -> None:
 
 def line(text: str, as_json: bool, value: dict[str, Any]) -> None:
     """One result: as text, or as JSON."""
-    print(json.dumps(value) if as_json else printable(text))
+    # What reads a job's log takes ##[ for a command anywhere in a line.
+    print(json.dumps(value).replace("##", "#\\u0023") if as_json else printable(text))
 
 
 def results(run: "Run", as_json: bool) -> None:
@@ -111,12 +112,14 @@ def _print_results(
 
 def _print_extra_tasks(comparison: dict[str, Any]) -> None:
     from harness.statistics.metric_rows import COLUMNS, difference_cells
+    from harness.storage.validation import stored
     from harness.types import Difference
 
     rows = []
     for task, metrics in comparison["tasks"].items():
         for title, each in metrics.items():
-            definition, difference = MetricDefinition(**comparison["measures"][task][title]), Difference.stored(each)
+            definition = stored(MetricDefinition, comparison["measures"][task][title])
+            difference = Difference.stored(each)
             rows.append((f"{task}: {title}", *difference_cells(definition, difference)))
     table(("lm-eval", "before", "after", *COLUMNS), rows)
 
@@ -237,8 +240,8 @@ class Replies:
 
 
 def printable(text: str | None) -> str:
-    """A model's or dataset's text on one line, without control characters."""
-    return "nothing" if text is None else one_line(text)
+    """A model's or dataset's text on one line that acts neither on a terminal nor on what reads a log."""
+    return "nothing" if text is None else log_line(text)
 
 
 def _unreadable_rows(run: "Run", side: str) -> None:

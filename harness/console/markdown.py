@@ -12,11 +12,21 @@ OPENING = re.compile(r"^(?=[-+=](?:[-=\s]|$))|^\d{1,9}(?=[.)](?:\s|$))")
 SHAPELESS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
 )
+# What GitHub, Azure and TeamCity take out of a job's log as a command to themselves: ::set-output …, ##[add-mask]x.
+ORDER = re.compile(r"^\s*:(?=:)|##\w*(?=\[)")
 
 
 def one_line(text: object) -> str:
     """A text on one line, without control characters."""
     return "".join(character if character.isprintable() else " " for character in str(text))
+
+
+def log_line(text: object) -> str:
+    """A text on one line, without control characters, and without a command to the system whose log it may be in.
+
+    What it makes of a text begins with what it makes of the text's beginning.
+    """
+    return ORDER.sub(r"\g<0> ", one_line(text))
 
 
 def escaped(text: object) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from harness.console.markdown import one_line
+from harness.console.markdown import log_line, one_line
 from harness.errors import redacted
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -53,7 +53,7 @@ class _Lines:
 def note(text: str, quiet: bool = False) -> None:
     """Print one line about what starts and may take a while."""
     if not quiet:
-        print(one_line(redacted(text)), file=_terminal or sys.stderr, flush=True)
+        print(log_line(redacted(text)), file=_terminal or sys.stderr, flush=True)
 
 
 @contextmanager

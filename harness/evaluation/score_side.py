@@ -1,7 +1,6 @@
 """Scores and metrics of a side's stored completions; no model is loaded."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from harness.console import progress
 from harness.errors import UserError
@@ -34,7 +33,8 @@ def score_side(
             scores |= {each.place: each for each in new}
             bar.advance(len(new))
     ordered = [scores[each.place] for each in completions]
-    validation.write_rows(Score, run.path / side / "scores.jsonl", map(asdict, ordered))
-    metrics = {name: asdict(each) for name, each in metrics_of(ordered).items()}
+    # Scores hold plain values only; asdict() would copy them for more than the rest costs.
+    validation.write_rows(Score, run.path / side / "scores.jsonl", map(vars, ordered))
+    metrics = {name: vars(each) for name, each in metrics_of(ordered).items()}
     validation.write(dict[str, MetricValue], run.path / side / "metrics.json", metrics)
     run.hashes.add(*(run.path / side / name for name in SIDE_FILES))

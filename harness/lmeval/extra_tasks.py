@@ -101,7 +101,7 @@ def compare_tasks(run: Run) -> None:
             values[key].append((old["scores"][metric], new["scores"][metric], weight))
     differences = primary_differences(
         {
-            (task, title): (MetricDefinition(**definitions[task][title]), *_over_weights(each))
+            (task, title): (validation.stored(MetricDefinition, definitions[task][title]), *_over_weights(each))
             for (task, title), each in sorted(values.items())
         }
     )

@@ -1,8 +1,7 @@
 """Intervals and tests, under their standard names."""
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
-from math import ceil, comb, log, log1p, prod, sqrt
+from collections.abc import Sequence
+from math import ceil, log, log1p, prod, sqrt
 
 import numpy as np
 from scipy import stats
@@ -141,8 +140,9 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
     probabilities where they are at most 9999, or multiples of a common part, as those of several replies a problem are;
     else 9999 are sampled, with the observed one counted among them (Phipson and Smyth 2010, SAGMB 9:39).
     """
-    differences = np.asarray(differences, dtype=float)
-    sizes, counts = np.unique(np.abs(differences[differences != 0]).round(12), return_counts=True)
+    # What is smaller is left by the arithmetic of equal scores.
+    differences = np.asarray(differences, dtype=float).round(12)
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     if parts := _parts(sizes, counts):
         chances = _chances_of_parts(sizes, counts, parts)
         beyond = round(abs(differences.sum()) * parts)
@@ -162,7 +162,7 @@ def _parts(sizes: np.ndarray, counts: np.ndarray) -> int | None:
         steps = sizes * parts
         if steps @ counts > RESAMPLES:
             return None
-        if np.abs(steps - steps.round()).max(initial=0) < 1e-6:
+        if np.abs(steps - steps.round()).max(initial=0) < 1e-6 and steps.min(initial=1) > 0.5:
             return parts
     return None
 
@@ -218,42 +218,6 @@ def pass_at_k(n: int, right: int, k: int) -> float:
     if k > n:
         raise ValueError(f"pass@{k} needs {k} replies to a problem, not {n}")
     return 1.0 - prod(1 - k / drawn for drawn in range(n - right + 1, n + 1)) if k <= n - right else 1.0
-
-
-def majority_at_k(labels: Sequence[Hashable | None], right: Sequence[bool], k: int) -> float:
-    """The probability that the majority of k of a problem's replies is right (Wang et al. 2022, arXiv:2203.11171).
-
-    `labels` says which replies give the same answer, None that a reply gives none, and `right` which are right. The
-    k replies are sampled without replacement. One of the answers with most votes wins, each as likely as the others;
-    without an answer there is no right one. Exact: hands of k replies are counted by their leaders, label by label.
-    """
-    if k > len(labels):
-        raise ValueError(f"maj@{k} needs {k} replies to a problem, not {len(labels)}")
-    votes = Counter(label for label in labels if label is not None)
-    correct = {label for label, hit in zip(labels, right, strict=True) if hit}
-    hands = Counter({(0, 0, 0, 0): 1})
-    for label, most in sorted(votes.items(), key=lambda each: each[1]):
-        hands = _with_label(hands, most, label in correct, k)
-    silent = len(labels) - votes.total()
-    wins = Counter()
-    for (drawn, _, leaders, winners), ways in hands.items():
-        wins[leaders] += ways * comb(silent, k - drawn) * winners
-    return sum((ways / (leaders * comb(len(labels), k)) for leaders, ways in wins.items() if leaders), 0.0)
-
-
-def _with_label(hands: Counter, most: int, correct: bool, k: int) -> Counter:
-    """The ways to hold each (replies, votes of the leaders, leaders, right leaders), with `most` more of one label."""
-    result = Counter()
-    for (drawn, top, leaders, winners), ways in hands.items():
-        for votes in range(min(most, k - drawn) + 1):
-            if votes > top:
-                leading = votes, 1, int(correct)
-            elif votes == top > 0:
-                leading = top, leaders + 1, winners + correct
-            else:
-                leading = top, leaders, winners
-            result[drawn + votes, *leading] += ways * comb(most, votes)
-    return result
 
 
 def fisher_exact(successes: tuple[int, int], n: tuple[int, int]) -> float:

@@ -27,6 +27,11 @@ def make(kind: type[Kind], value: Any) -> Kind:
     return kind(**value)
 
 
+def stored(kind: type[Kind], row: dict[str, Any]) -> Kind:
+    """The dataclass from a checked JSON object, without the fields that only a newer program has."""
+    return kind(**{each.name: row[each.name] for each in fields(kind) if each.name in row})
+
+
 def read(kind: type, path: Path, fix: str) -> dict[str, Any]:
     """The content of a JSON file. Raises UserError with the fix if it is not what `kind` describes."""
     return check_all(kind, [read_json(path)], path, fix)[0]

@@ -179,6 +179,21 @@ def test_what_was_found_in_drawing_a_report(whole_run, folder, name, keys, new):
     assert ends_in_order(lambda: run_stage(Run.open(place), "report", True)) == 2
 
 
+def test_a_newer_program_s_fields_are_left_out(whole_run, folder):
+    """Of lm-eval's tasks, in the three files that hold their metrics."""
+    newer = {}
+    for name in ("also/before.json", "also/after.json", "also/comparison.json"):
+        value = json.loads(whole_run[name])
+        kinds, rows = value["measures"]["arc"], value["tasks"]["arc"]
+        newer[name] = as_json(
+            replaced(replaced(value, ["measures", "arc", "acc"], kinds["acc"] | {"new": 1}), ["tasks", "arc", "acc"],
+                     rows["acc"] | {"new": 1})
+        )  # fmt: skip
+    place = laid_out(folder / "newer", whole_run | newer)
+    assert ends_in_order(lambda: read_everything(place)) == 0
+    assert ends_in_order(lambda: run_stage(Run.open(place), "report", True)) == 0
+
+
 @cases("runs: sides")
 @given(st.data())
 def test_a_run_folder_read(whole_run, folder, data):

@@ -235,6 +235,7 @@ def read_recipe(*arguments) -> None:
 @given(st.sampled_from(sorted(REAL)).flatmap(lambda name: mutated(REAL[name])))
 @example(b"seed = " + b"9" * 5000)
 @example(b"also = " + b"[" * TOO_DEEP)
+@example(b'checkpoint = "embedded"\nformat = ""')
 def test_text_of_a_recipe(folder, content):
     file = written(folder / "fuzz.toml", content)
     ends_in_order(lambda: read_recipe(None, str(file), {}, []))

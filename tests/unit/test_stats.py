@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from baselines.statistics import coverage, gate, size
 from baselines.statistics import power as plans
-from harness.statistics import power, stats
+from harness.statistics import majority, power, stats
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 20), (8, 20), (12, 20), (20, 20), (1, 1319), (700, 1319)])
@@ -111,6 +111,19 @@ def test_sign_flip_of_many_is_scipys_within_chance(n):
     draw = np.random.default_rng(n)
     for differences in (draw.normal(1.5 / n**0.5, 1, n), draw.integers(-3, 5, n) / 4, draw.standard_cauchy(n)):
         assert stats.sign_flip(differences) == pytest.approx(scipys(differences), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("differences", "like"),
+    [
+        ([1e-17, 0.5, -1e-13], [0.5]),
+        ([0.1 + 0.2 - 0.3] * 5, []),
+        ([1e-9] * 3, [1.0] * 3),
+        ([1e-9, 0.5, 0.5, 0.5], [1e-3, 0.5, 0.5, 0.5]),
+    ],
+)
+def test_sign_flip_of_tiny_differences(differences, like):
+    assert stats.sign_flip(differences) == pytest.approx(stats.sign_flip(like))
 
 
 def test_sign_flip_of_one_size_is_mcnemars_exact_test():
@@ -221,19 +234,32 @@ def test_majority_at_k_is_the_mean_over_all_draws(text):
     labels = [None if each == "-" else each for each in text]
     for correct in ("a", "ac"):
         replies = [(label, label is not None and label in correct) for label in labels]
-        for k in range(1, len(labels) + 1):
-            draws = list(combinations(replies, k))
-            expected = sum(map(voted, draws)) / len(draws)
-            assert stats.majority_at_k(labels, [hit for _, hit in replies], k) == pytest.approx(expected)
+        ks = range(1, len(labels) + 1)
+        draws = [list(combinations(replies, k)) for k in ks]
+        expected = [sum(map(voted, each)) / len(each) for each in draws]
+        assert majority.majority_at(labels, [hit for _, hit in replies], ks) == pytest.approx(expected)
 
 
-def test_majority_at_k_of_many_replies_and_of_too_few():
-    """A majority of 32 out of 40 right and 24 wrong replies, against the hypergeometric distribution."""
-    votes = scipy.stats.hypergeom(64, 40, 32)
-    found = stats.majority_at_k(["right"] * 40 + ["wrong"] * 24, [True] * 40 + [False] * 24, 32)
-    assert found == pytest.approx(votes.sf(16) + votes.pmf(16) / 2)
-    with pytest.raises(ValueError, match="maj@3"):
-        stats.majority_at_k(["a", "b"], [True, False], 3)
+@pytest.mark.parametrize(("right", "wrong", "k"), [(40, 24, 32), (300, 212, 512), (5200, 4800, 255)])
+def test_majority_at_k_of_many_replies(right, wrong, k):
+    """A majority of right and wrong replies, against the hypergeometric distribution."""
+    votes = scipy.stats.hypergeom(right + wrong, right, k)
+    labels = [True] * right + [False] * wrong
+    (found,) = majority.majority_at(labels, labels, [k])
+    assert found == pytest.approx(votes.sf(k // 2) + (votes.pmf(k // 2) / 2 if k % 2 == 0 else 0))
+
+
+def test_majority_at_k_of_many_answers_takes_no_time():
+    labels = [f"{number % 61}" for number in range(256)]
+    started = time.process_time()
+    assert majority.majority_at(labels, [label == "0" for label in labels], [2, 256])[1] == pytest.approx(1 / 12)
+    assert time.process_time() - started < 1
+
+
+def test_majority_at_k_of_too_few_replies_and_of_too_many():
+    for replies, k in ((2, 3), (2000, 1024)):
+        with pytest.raises(ValueError, match=f"maj@{k}"):
+            majority.majority_at([True] * replies, [True] * replies, [2, k])
 
 
 LEAST, MOST = {20: 0.93, 100: 0.94, 300: 0.94, 1319: 0.94}, {20: 1.0, 100: 0.96, 300: 0.96, 1319: 0.96}

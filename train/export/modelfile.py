@@ -1,5 +1,6 @@
 """The Modelfile beside exported GGUF files, from which `ollama create` makes a model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.config import Configuration
@@ -18,8 +19,13 @@ def modelfile(export: Export, gguf: Path) -> str:
     """
     tokenizer = loading.load_tokenizer(export.checkpoint, export.chat_template, export.trust, export.switches)
     ends = tokenizer.convert_ids_to_tokens(sorted(loading.end_tokens(export.checkpoint, tokenizer)))
-    lines = [f"FROM ./{gguf.name}", *(f'PARAMETER stop "{end}"' for end in ends)]
-    return "\n".join([*lines, *(_as_the_run(export.run.config) if export.run else ())]) + "\n"
+    return lines_of(gguf.name, ends, export.run.config if export.run else None)
+
+
+def lines_of(gguf: str, ends: Sequence[str], config: Configuration | None) -> str:
+    """The text for a file of weights, tokens that end a reply, and a run. A token that would end its line has none."""
+    stops = [f'PARAMETER stop "{end}"' for end in ends if '"' not in end and end.isprintable()]
+    return "\n".join([f"FROM ./{gguf}", *stops, *(_as_the_run(config) if config else ())]) + "\n"
 
 
 def _as_the_run(config: Configuration) -> list[str]:
