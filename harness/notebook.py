@@ -12,23 +12,14 @@ import numpy as np
 
 from harness.console.markdown import one_line
 from harness.errors import UserError
+from harness.findings import stopped_early
 from harness.metric_definitions import definition_of
 from harness.statistics import headline
 from harness.statistics.compare import compare
 from harness.statistics.metric_rows import COLUMNS, MetricRow, all_rows
 from harness.statistics.pairs import columns
 from harness.storage.run_folder import Run
-from harness.types import (
-    ACCURACY_STRICT,
-    Comparison,
-    Completion,
-    Difference,
-    Evaluation,
-    MetricValue,
-    OverSeeds,
-    Score,
-    stopped_early,
-)
+from harness.types import ACCURACY_STRICT, Comparison, Completion, Difference, Evaluation, MetricValue, OverSeeds, Score
 
 if TYPE_CHECKING:
     import pandas

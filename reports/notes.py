@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.findings import LEAST_CHANGED, Agreement, SameModel, same_model, stopped_early
 from harness.metric_definitions import definition_of
 from harness.statistics import breakdown, headline
 from harness.statistics.pairs import changed_models, other_weights
 from harness.storage.run_folder import Run
 from harness.storage.validation import make
-from harness.types import LEAST_CHANGED, Agreement, Evaluation, SameModel, same_model, stopped_early
+from harness.types import Evaluation
 
 Provenances = Mapping[str, Mapping[str, Any]]
 

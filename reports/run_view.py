@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.findings import stopped_early
 from harness.metric_definitions import MetricDefinition, definition_of
 from harness.stages import REPORT, title_of
 from harness.statistics import breakdown, headline
@@ -14,7 +15,7 @@ from harness.statistics.metric_rows import MetricRow, all_rows, mean_and_interva
 from harness.storage import validation
 from harness.storage.run_folder import Run
 from harness.storage.schema import EffectiveConfig, ExtraTaskMeans
-from harness.types import ACCURACY_STRICT, DESCRIBED, Difference, Evaluation, MetricValue, stopped_early
+from harness.types import ACCURACY_STRICT, DESCRIBED, Difference, Evaluation, MetricValue
 from reports import explorer, first_screen, notes, seed_view, training_view
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, sentence

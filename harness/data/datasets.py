@@ -14,9 +14,10 @@ from harness.data.named_datasets import DATASETS
 from harness.data.splits import ALL, TEST, TRAIN
 from harness.data.tables import SUFFIXES, read_rows
 from harness.errors import UserError
+from harness.findings import NearCopies
 from harness.models import modelscope
 from harness.parsing import answers
-from harness.types import Dataset, Equality, NearCopies, Problem
+from harness.types import Dataset, Equality, Problem
 
 HELD_OUT_ONE_IN = 10
 NUMERIC = re.compile(r"[-+]?(\d[\d,]*)?\.?\d+")

@@ -11,7 +11,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from harness.types import NearCopies, NearCopy, Problem
+from harness.findings import NearCopies, NearCopy
+from harness.types import Problem
 
 WORDS, SHARE, EXAMPLES = 8, 0.5, 5
 LONGEST_EXAMPLE = 200

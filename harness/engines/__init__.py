@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from harness.engines.agreement import Scores, Text
 from harness.errors import UserError
-from harness.types import AdapterEffect, Completion, Request, Sampling
+from harness.findings import AdapterEffect
+from harness.types import Completion, Request, Sampling
 
 ENGINES = {
     "transformers": "harness.engines.transformers:TransformersEngine",

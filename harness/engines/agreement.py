@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.findings import Agreement
 from harness.storage import validation
 from harness.storage.files import read_json
-from harness.types import Agreement
 
 FILE = "probe.json"
 # Nats a token by which two engines may differ in a type's rounding alone, though their bases agree to the last bit:

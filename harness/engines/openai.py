@@ -32,8 +32,9 @@ from harness.engines.openai_answers import (
 from harness.engines.openai_client import CONNECT_SECONDS, Server, key
 from harness.engines.servers import identify
 from harness.errors import UserError, cause, said
+from harness.findings import AdapterEffect
 from harness.models import chat, loading
-from harness.types import AdapterEffect, Completion, FinishReason, Request, Sampling
+from harness.types import Completion, FinishReason, Request, Sampling
 
 TIMEOUT_SECONDS = "600"
 RETRIES = "5"

@@ -20,8 +20,9 @@ from harness.engines import Engine, Finished, OnText, Setup, gpus
 from harness.engines.agreement import Scores, Text
 from harness.engines.replica import BUG, PART, REFUSED
 from harness.errors import UserError
+from harness.findings import AdapterEffect
 from harness.processes import OWN_SETTINGS, ending, ends_with_us
-from harness.types import AdapterEffect, Completion, Request, Sampling
+from harness.types import Completion, Request, Sampling
 
 ENDS_WITHIN = 2.0
 

@@ -9,7 +9,8 @@ from harness.data.tables import read_rows
 from harness.engines import Finished, OnText, Setup
 from harness.engines.agreement import Scores, Text
 from harness.errors import UserError
-from harness.types import AdapterEffect, Completion, Request, Sampling
+from harness.findings import AdapterEffect
+from harness.types import Completion, Request, Sampling
 
 
 class ScriptedEngine:

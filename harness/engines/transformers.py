@@ -16,10 +16,11 @@ from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, decodin
 from harness.engines.agreement import ROUNDING, Scores, Text
 from harness.engines.sampling import sampler
 from harness.errors import UserError, cause
+from harness.findings import AdapterEffect
 from harness.models import adapter_kinds, adapters, chat, checkpoints, loading, model_files, quantized
 from harness.models.faults import lacks_memory, message_of
 from harness.models.precision import dtype_of, four_bit, gpu_has_bfloat16, model_type
-from harness.types import AdapterEffect, Completion, Request, Sampling
+from harness.types import Completion, Request, Sampling
 
 BATCH_SIZE = "64"
 DTYPES = ("float32", "bfloat16", "float16")

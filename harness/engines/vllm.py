@@ -29,9 +29,10 @@ from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, effect_
 from harness.engines.agreement import Scores, Text
 from harness.engines.vllm_settings import OF_COMPILING, ON_GPU, refuse_too_large, settings_of, uncompiled, weights_of
 from harness.errors import UserError, cause
+from harness.findings import AdapterEffect
 from harness.models import chat, checkpoints, loading, model_files
 from harness.models.faults import disturbed_vllm, lacks_memory, lacks_room_for_vllm, message_of
-from harness.types import AdapterEffect, Completion, Problem, Request, Sampling
+from harness.types import Completion, Problem, Request, Sampling
 
 _NAMED_ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception): .+)")
 FINAL = RequestOutputKind.FINAL_ONLY

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.console import progress
 from harness.evaluation.scoring import score_all
+from harness.findings import StoppedEarly
 from harness.metric_definitions import definition_of
 from harness.stages import BASE, LAST
 from harness.statistics import sequential
 from harness.statistics.differences import estimate
 from harness.statistics.pairs import paired_values
 from harness.storage.run_folder import Run
-from harness.types import Dataset, Evaluation, Problem, Request, Score, StoppedEarly
+from harness.types import Dataset, Evaluation, Problem, Request, Score
 
 Prompts = Mapping[str, Sequence[Request]]
 

@@ -18,8 +18,9 @@ from harness.console import progress
 from harness.engines import SERVER, engine_name
 from harness.errors import UserError
 from harness.evaluation.generation import Job
+from harness.findings import SameModel, same_model
 from harness.stages import BASE
-from harness.types import Problem, Request, SameModel, Sampling, same_model
+from harness.types import Problem, Request, Sampling
 
 if TYPE_CHECKING:
     from harness.engines.openai import OpenAIEngine

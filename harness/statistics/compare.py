@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from harness.errors import UserError
+from harness.findings import StoppedEarly, stopped_early
 from harness.metric_definitions import MetricDefinition, definition_of
 from harness.statistics import repeats, stats
 from harness.statistics.differences import (
@@ -33,17 +34,7 @@ from harness.statistics.pairs import (
     uneven_by_configuration,
     unlike,
 )
-from harness.types import (
-    ACCURACY_STRICT,
-    Comparison,
-    Completion,
-    Difference,
-    Evaluation,
-    MetricValue,
-    Score,
-    StoppedEarly,
-    stopped_early,
-)
+from harness.types import ACCURACY_STRICT, Comparison, Completion, Difference, Evaluation, MetricValue, Score
 
 MUCH_TRUNCATED = 0.10
 LANGUAGE_SAMPLES = 20

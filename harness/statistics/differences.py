@@ -13,18 +13,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from harness.findings import StoppedEarly
 from harness.metric_definitions import MetricDefinition
 from harness.statistics import power, sequential, stats
 from harness.statistics.pairs import by_problem
-from harness.types import (
-    ACCURACY_FLEXIBLE,
-    ACCURACY_STRICT,
-    DESCRIBED,
-    NO_EVIDENCE,
-    NOT_COMPARED,
-    Difference,
-    StoppedEarly,
-)
+from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, DESCRIBED, NO_EVIDENCE, NOT_COMPARED, Difference
 
 SIGNIFICANT = stats.LEVEL
 PRIMARY = (ACCURACY_FLEXIBLE, "format_strict", ACCURACY_STRICT)

@@ -5,8 +5,9 @@ from dataclasses import replace
 from operator import attrgetter
 from pathlib import PurePath
 
+from harness.findings import stopped_early
 from harness.metric_definitions import definition_of
-from harness.types import Completion, Evaluation, Score, stopped_early
+from harness.types import Completion, Evaluation, Score
 
 Reply = tuple[Completion, Score]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from harness.findings import StoppedEarly
 from harness.metric_definitions import METRIC_DEFINITIONS, MetricDefinition, definition_of
 from harness.statistics.metric_rows import UNCHANGED, is_unchanged, pair_means
 from harness.types import (
@@ -13,7 +14,6 @@ from harness.types import (
     Difference,
     MetricValue,
     OverSeeds,
-    StoppedEarly,
 )
 
 LAYOUT = "format_strict"

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.types import AS_STORED, Completion, Evaluation, Score, same_model
+from harness.findings import same_model
+from harness.types import AS_STORED, Completion, Evaluation, Score
 
 ASKED_BY = ("dataset", "format", "language", "temperature", "top_p", "top_k", "min_p", "max_tokens")
 MADE_BY = ("device", "dtype", "weights", "batch_size")

@@ -16,8 +16,9 @@ from scipy import optimize
 from scipy.special import ndtr
 from scipy.stats import norm
 
+from harness.findings import StoppedEarly
 from harness.statistics.stats import LEVEL
-from harness.types import Problem, StoppedEarly
+from harness.types import Problem
 
 LOOKS = 10
 # Points of the numerical integration between two limits: more change no limit by 1e-6.

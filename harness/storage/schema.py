@@ -2,17 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from harness.findings import AdapterEffect, Agreement, NearCopies, SameModel, StoppedEarly
 from harness.metric_definitions import MetricDefinition
-from harness.types import (
-    AdapterEffect,
-    Agreement,
-    Difference,
-    Equality,
-    MetricValue,
-    NearCopies,
-    SameModel,
-    StoppedEarly,
-)
+from harness.types import Difference, Equality, MetricValue
 
 
 @dataclass(frozen=True)

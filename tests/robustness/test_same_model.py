@@ -10,8 +10,8 @@ from harness.cli import exit_code_of
 from harness.cli.stage_functions import run_stage
 from harness.evaluation import evaluate
 from harness.evaluation.same_model import QUESTIONS
+from harness.findings import same_model
 from harness.storage.run_folder import Run
-from harness.types import same_model
 
 PROBLEMS, ASKED = 3, len(QUESTIONS)
 

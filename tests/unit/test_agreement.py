@@ -16,10 +16,10 @@ from harness.engines.agreement import Record, Scores
 from harness.engines.transformers import with_adapter
 from harness.errors import UserError
 from harness.evaluation import evaluate
+from harness.findings import TIMES_BASE
 from harness.models import adapters, checkpoints, loading
 from harness.stages import BOTH, state_names
 from harness.storage.run_folder import Run
-from harness.types import TIMES_BASE
 from train import frozen, probes
 
 PATTERNS = {"alpha_pattern": {"q_proj": 32, "layers.2.mlp.down_proj": 40}}

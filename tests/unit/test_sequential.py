@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from baselines.statistics import early
+from harness.findings import StoppedEarly
 from harness.statistics import sequential, stats
-from harness.types import StoppedEarly
 
 # As gsDesign's sfLDOF, ldbounds and the program of Reboussin and others give them: 2.5 % in each direction.
 PUBLISHED = [

@@ -6,7 +6,8 @@ from data_files import ROWS
 
 from harness.data import columns, datasets, overlap
 from harness.errors import UserError
-from harness.types import NearCopy, Problem
+from harness.findings import NearCopy
+from harness.types import Problem
 
 # A training question, and whether it is the evaluated "How many are 2 eggs?".
 OVERLAPS = [

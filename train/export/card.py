@@ -8,10 +8,10 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from harness.console.markdown import escaped, one_line
 from harness.data.datasets import DATASETS
+from harness.findings import stopped_early
 from harness.metric_definitions import definition_of
 from harness.statistics import headline
 from harness.storage.run_folder import Run
-from harness.types import stopped_early
 from train.export import Export
 from train.export.measured import ADAPTED, FILES, Measured, sentences
 
