@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import EMBEDDED
+from harness.memory import fits_memory
 from harness.models import gguf, modelscope
 from harness.storage.files import cached_sha256
 
@@ -52,9 +53,10 @@ def folder_here(checkpoint: str) -> Path | None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content; None if it cannot be read."""
+    """A JSON file's content; None if it cannot be read. Raises UserError if it does not fit into memory."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with fits_memory(path):
+            return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
 

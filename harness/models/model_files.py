@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, cause
+from harness.memory import fits_memory
 
 AGAIN = "fix it, or copy the file again from where the model comes from"
 SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -51,7 +52,8 @@ def check(folder: Path) -> None:
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        with fits_memory(path):
+            settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
