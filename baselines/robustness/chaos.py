@@ -1,7 +1,7 @@
 """Commands that are disturbed in every way that disks, people and machines know, and have to end as undisturbed ones.
 
     python -m baselines.robustness.chaos [--rounds 200] [--seed 3407] [--output chaos.json]
-    python -m baselines.robustness.chaos --seed 3407 --round 17        one round of these again
+    python -m baselines.robustness.chaos --seed 3407 --first 17 --rounds 1        one of these again
 
 Each round takes the next attack of attacks.py, and draws from the seed a command, the moment and how. Whatever happens,
 a command ends in success, in one line and exit code 2, or by the signal that it was sent. The same command then
@@ -32,11 +32,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=3407)
-    parser.add_argument("--round", type=int, help="only this one")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first round")
     parser.add_argument("--machine", default="not said", help="its kind, for the record")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    numbers = range(given.rounds) if given.round is None else [given.round]
+    numbers = range(given.first, given.first + given.rounds)
     # Not a TemporaryDirectory, which every fork would remove at its end.
     folder = Path(tempfile.mkdtemp())
     try:
@@ -44,12 +44,12 @@ def main() -> int:
     finally:
         shutil.rmtree(folder)
     if given.output:
-        head = {"date": time.strftime("%Y-%m-%d"), "machine": given.machine, "seed": given.seed, "rounds": len(numbers)}
+        head = {"date": time.strftime("%Y-%m-%d"), "machine": given.machine, "seed": given.seed, "first": given.first}
         write_json(given.output, head | {"attacks": found})
     for name, row in found.items():
         print(f"{name:<16}{row['tried']:>4} tried{row['held']:>4} held  {row['promise']}")
         for broken in row["broken"]:
-            print(f"  --seed {given.seed} --round {broken['round']}: {broken['command']}: {broken['how']}")
+            print(f"  --seed {given.seed} --first {broken['round']} --rounds 1: {broken['command']}: {broken['how']}")
     return any(row["broken"] for row in found.values())
 
 
@@ -63,11 +63,10 @@ def disturbed(folder: Path, seed: int, numbers: Iterable[int]) -> dict[str, dict
     possible = {name: each for name, each in ATTACKS.items() if each.on and (not each.mounts or _may_mount(folder))}
     alone: dict[str, tuple[float, dict[str, object]]] = {}
     for number in numbers:
-        if (number + 1) % 20 == 0:
-            print(f"round {number + 1}", file=sys.stderr, flush=True)
         name = [*possible][number % len(possible)]
         chance = random.Random(f"{seed}-{number}")
         command = chance.choice(possible[name].on)
+        print(f"round {number}: {name}, {command}", file=sys.stderr, flush=True)
         if command not in alone:
             alone[command] = world.undisturbed(template, folder / f"alone {command}", world.COMMANDS[command])
         how = _how_it_broke(template, folder / "round", possible[name], command, chance, alone[command])
@@ -75,7 +74,7 @@ def disturbed(folder: Path, seed: int, numbers: Iterable[int]) -> dict[str, dict
         found[name]["held"] += not how
         if how:
             found[name]["broken"].append({"round": number, "command": command, "how": how})
-            print(f"round {number}, {name}, {command}: {how}", file=sys.stderr, flush=True)
+            print(f"  {how}", file=sys.stderr, flush=True)
     return found
 
 

@@ -109,8 +109,10 @@ class Run:
     def remove_if_empty(self) -> None:
         """Remove the folder of a run that was refused before it wrote anything, and the folder of runs if it was alone.
 
-        The lock must be held.
+        The lock must be held. A folder that was renamed meanwhile is left alone.
         """
+        if not self.path.is_dir():
+            return
         made = [file for file in self.path.rglob("*") if file.is_file() and file.name not in RECORD_FILES]
         if any(file.stat().st_size for file in made):
             return

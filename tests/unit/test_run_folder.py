@@ -124,6 +124,13 @@ def test_a_lock_on_a_folder_that_was_removed_meanwhile_is_taken_in_the_new_one(t
     assert os.path.samestat(os.fstat(run.lock_file.fileno()), (folder / ".lock").stat())
 
 
+def test_a_folder_that_is_gone_when_a_run_is_refused_is_no_bug(tmp_path):
+    run = Run.create(tmp_path / "r", configuration(), "harness run")
+    run.path.rename(tmp_path / "away")
+    run.remove_if_empty()
+    assert (tmp_path / "away" / "run.json").is_file()
+
+
 def test_a_reply_that_stands_twice_is_refused(tmp_path):
     run = Run.create(tmp_path / "run", configuration(), "harness run")
     with Journal(run.path / "before" / "completions.jsonl") as journal:
