@@ -8,7 +8,8 @@ a command ends in success, in one line and exit code 2, or by the signal that it
 completes, or names what was damaged; nothing finished is done twice; completions, scores, metrics and comparison are
 those of a command that was left alone; and no process, lock or temporary file is left. The engine is `scripted`, in
 some rounds the embedded model. Commands run in forks of this process, which has the libraries imported.
-OUTPUT: for each attack its promise, how many rounds tried it, in how many it held, and how the broken ones broke.
+OUTPUT, written after each round: for each attack its promise, how many rounds tried it, in how many it held, and how
+the broken ones broke.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from baselines.robustness import world
@@ -38,14 +39,16 @@ def main() -> int:
     given = parser.parse_args()
     numbers = range(given.first, given.first + given.rounds)
     # Not a TemporaryDirectory, which every fork would remove at its end.
-    folder = Path(tempfile.mkdtemp())
+    folder, found = Path(tempfile.mkdtemp()), {}
     try:
-        found = disturbed(folder, given.seed, numbers)
+        for found in disturbed(folder, given.seed, numbers):
+            if given.output:
+                head = {"date": time.strftime("%Y-%m-%d"), "machine": given.machine, "seed": given.seed}
+                write_json(given.output, head | {"attacks": found})
+    except KeyboardInterrupt:
+        print("stopped; what was done is kept", file=sys.stderr)
     finally:
-        shutil.rmtree(folder)
-    if given.output:
-        head = {"date": time.strftime("%Y-%m-%d"), "machine": given.machine, "seed": given.seed, "first": given.first}
-        write_json(given.output, head | {"attacks": found})
+        shutil.rmtree(folder, ignore_errors=True)
     for name, row in found.items():
         print(f"{name:<16}{row['tried']:>4} tried{row['held']:>4} held  {row['promise']}")
         for broken in row["broken"]:
@@ -53,8 +56,11 @@ def main() -> int:
     return any(row["broken"] for row in found.values())
 
 
-def disturbed(folder: Path, seed: int, numbers: Iterable[int]) -> dict[str, dict]:
-    """Do the rounds of these numbers below `folder`; returns each attack's promise, tried, held and broken rounds."""
+def disturbed(folder: Path, seed: int, numbers: Iterable[int]) -> Iterator[dict[str, dict]]:
+    """Do the rounds of these numbers below `folder`.
+
+    Yields after each of them every attack's promise, how often it was tried and held, and the broken rounds.
+    """
     template = folder / "template"
     template.mkdir()
     world.import_libraries()
@@ -75,7 +81,7 @@ def disturbed(folder: Path, seed: int, numbers: Iterable[int]) -> dict[str, dict
         if how:
             found[name]["broken"].append({"round": number, "command": command, "how": how})
             print(f"  {how}", file=sys.stderr, flush=True)
-    return found
+        yield found
 
 
 def _how_it_broke(
