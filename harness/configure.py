@@ -12,6 +12,7 @@ from typing import Any
 from harness import registry
 from harness.config import FROM_MODELSCOPE, MODELSCOPE, Configuration, check
 from harness.errors import UserError, refuse_secrets
+from harness.memory import fits_memory
 from harness.parsing.formats import NAMED_PROMPTS
 
 RECIPES = resources.files("harness") / "recipes"
@@ -35,7 +36,8 @@ def read_recipe(name_or_file: str) -> dict[str, Any]:
     else:
         path = RECIPES / f"{registry.choose('recipe', name_or_file, recipe_names())}.toml"
     try:
-        keys = {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        with fits_memory(path):
+            keys = {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # also for numbers too long and lists too deep
         raise UserError(f"{path}: not a TOML file: {error}: fix it") from error
     keys = _with_files(keys, path.parent)
@@ -83,7 +85,8 @@ def _with_files(values: dict[str, Any], folder: Any) -> dict[str, Any]:
         values = values | {"chat_template": _read_text("chat_template", folder / template)}
     if isinstance(rewards, str) and rewards.endswith(".py"):
         path = Path(folder / rewards).resolve()
-        sha = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        with fits_memory(path):
+            sha = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         values = values | {"rewards": str(path), "rewards_sha": sha}
     for key in ("data", "sft_data", "also_tasks"):
         if isinstance(values.get(key), str):
@@ -100,7 +103,8 @@ def _can_be_encoded(key: str, text: str) -> bool:
 
 def _read_text(key: str, path: Any) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig").strip()
+        with fits_memory(path):
+            return path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"recipe key {key}: {path} cannot be read: give a UTF-8 text file that exists") from error
 
@@ -146,7 +150,8 @@ def read_system_prompt(name_or_file: str) -> str:
     if name_or_file in NAMED_PROMPTS:
         return name_or_file
     try:
-        return Path(name_or_file).read_text(encoding="utf-8-sig").strip()
+        with fits_memory(Path(name_or_file)):
+            return Path(name_or_file).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"--system-prompt {name_or_file}: give 'default', 'chinese', 'none' or a UTF-8 text file"

@@ -84,9 +84,7 @@ def new_run(config: Configuration, output: str | Path | None, command: str, cont
     secret.
     """
     refuse_secrets({"the command": command})
-    run = Run.create(Path(output or RUNS / config.folder_name), config, command, fresh=not continues)
-    run.lock()
-    return run
+    return Run.create(Path(output or RUNS / config.folder_name), config, command, fresh=not continues)
 
 
 def called(function: str, given: str, settings: dict[str, Any]) -> str:

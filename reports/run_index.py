@@ -16,6 +16,7 @@ from harness.errors import UserError
 from harness.metric_definitions import definition_of
 from harness.stages import SIDES, title_of
 from harness.statistics.metric_rows import MetricRow, metric_row, row_of
+from harness.storage.links import is_inside
 from harness.storage.run_folder import Run
 from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Difference, MetricValue
 from reports.rows import model_title
@@ -117,15 +118,10 @@ def _figures(run: Run, sides: list[str], folder: Path) -> tuple[Mapping[str, Dif
 
 def _refuse_leaving(file: Path, folder: Path) -> None:
     """Raises UserError if a link leads to a file outside of the folder, or if there is none."""
-    if not _is_inside(file, folder):
+    if not is_inside(file, folder):
         raise UserError(f"{file}: a link that leaves the folder, not followed")
     if not file.is_file():
         raise UserError(f"{file}: not a file")
-
-
-def _is_inside(file: Path, folder: Path) -> bool:
-    # Not Path.resolve, which raises an error where links lead in a circle.
-    return Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder))
 
 
 def _row(
@@ -163,7 +159,7 @@ def _when(run: Run, sides: list[str]) -> datetime:
 
 
 def _address(file: Path, folder: Path) -> str:
-    if not file.is_file() or not _is_inside(file, folder):
+    if not file.is_file() or not is_inside(file, folder):
         return ""
     return quote(os.fsencode(file.relative_to(folder)))
 

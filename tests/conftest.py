@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 from unittest.mock import patch
 
-import forked
 import pytest
 from hypothesis import settings
 
@@ -22,6 +21,7 @@ os.environ.pop("COLUMNS", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from baselines.robustness import forked
 from harness.config import Configuration
 from harness.configure import configure
 from harness.data import datasets

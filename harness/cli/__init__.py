@@ -36,7 +36,7 @@ INTERRUPTED = 130
 STOP_SECONDS = 4.5
 DISK_ERRORS = (
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR,
-    errno.EEXIST, errno.ENAMETOOLONG,
+    errno.EEXIST, errno.ENAMETOOLONG, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENXIO,
 )  # fmt: skip
 
 

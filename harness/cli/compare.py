@@ -106,11 +106,13 @@ def _baseline(sides: dict, places: list[str], name: str | None):
 def _refuse_output(output: Path) -> None:
     """Raises UserError if a folder cannot be written, or has anything but an older page of ours."""
     from harness.storage.files import read_json
+    from harness.storage.links import refuse_leaving
 
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output {output}: {error.strerror}: give another folder") from error
+    refuse_leaving(output)
     older = output / "comparison.json"
     stored = read_json(older) if older.is_file() and not (output / "run.json").exists() else None
     is_ours = isinstance(stored, dict) and "against" in stored

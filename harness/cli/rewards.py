@@ -9,6 +9,7 @@ import typer
 from harness.cli import marked_reply, show
 from harness.cli.options import Json, print_help
 from harness.errors import UserError
+from harness.memory import fits_memory
 
 if TYPE_CHECKING:
     from harness.rewards.corpora import Check
@@ -188,8 +189,9 @@ def explain(
 
 def _read(path: Path | None) -> str:
     try:
-        content = sys.stdin.buffer.read() if path is None else path.read_bytes()
-        return content.decode("utf-8-sig")
+        with fits_memory(path or Path("/dev/stdin")):
+            content = sys.stdin.buffer.read() if path is None else path.read_bytes()
+            return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path or 'stdin'}: not UTF-8 text: save it as UTF-8") from error
     except OSError as error:

@@ -160,7 +160,6 @@ def open_run(config: "Configuration", output: Path | None, fresh: bool, stages: 
     command = shlex.join(["harness", *(word for word in sys.argv[1:] if word not in NOT_REPEATED)])
     refuse_secrets({"the command": command})
     folder = Run.create(output or RUNS / config.folder_name, config, command, fresh)
-    folder.lock()
     refuse_changed_data(folder)
     if not all(folder.record.is_done(stage) for stage in stages):
         folder.record.set_command(command, config)

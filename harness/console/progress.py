@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from harness.console.markdown import log_line, one_line
 from harness.errors import redacted
+from harness.memory import fits_memory
 
 SECONDS_BETWEEN_LINES = 10.0
 # The terminal, while the process's own streams go into a log.
@@ -87,7 +88,7 @@ def libraries_into(path: Path) -> Iterator[None]:
 
 
 def _redact(path: Path) -> None:
-    with suppress(OSError):
+    with suppress(OSError), fits_memory(path):
         log = path.read_text(encoding="utf-8", errors="surrogateescape")
         if (redacted_log := redacted(log)) != log:
             path.write_text(redacted_log, encoding="utf-8", errors="surrogateescape")

@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from harness.errors import UserError, cause
+from harness.memory import fits_memory
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 LONGEST_FIELD = 2**31 - 1
@@ -61,7 +62,7 @@ def named_rows(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[t
 
 
 def _jsonl(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[tuple[str, dict]]:
-    with path.open("rb") as lines:
+    with fits_memory(path), path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 name = f"{path}:{number}"
@@ -87,7 +88,8 @@ def _object(line: bytes, where: str) -> dict:
 
 def _json(path: Path) -> Iterator[dict]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        with fits_memory(path):
+            rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise
     except (ValueError, RecursionError) as error:
@@ -106,7 +108,7 @@ def _cause(error: Exception) -> str:
 
 def _csv(path: Path, on_broken: Callable[[BrokenRow], None]) -> Iterator[tuple[str, dict]]:
     csv.field_size_limit(LONGEST_FIELD)
-    with path.open(encoding="utf-8-sig", newline="") as lines:
+    with fits_memory(path), path.open(encoding="utf-8-sig", newline="") as lines:
         # Strict: otherwise a quote that is never closed would swallow all rows after it.
         reader = csv.reader(lines, strict=True)
         try:
@@ -143,6 +145,8 @@ def _parquet(path: Path) -> Iterator[dict]:
     from pyarrow import parquet
 
     try:
-        yield from parquet.read_table(path).to_pylist()
+        with fits_memory(path):
+            rows = parquet.read_table(path).to_pylist()
+        yield from rows
     except (pyarrow.ArrowInvalid, OverflowError) as error:
         raise UserError(f"{path}: not a parquet file ({str(error)[:80]}): give a whole file") from error

@@ -57,7 +57,6 @@ def open_seed(run: Run, seed: int) -> Run:
     """Create or continue one seed's run, locked, with the base's completions of the whole run."""
     config, command = configuration_of(run.config, seed), run.record.command
     member = Run.create(folder(run, seed), config, command)
-    member.lock()
     member.parent = run
     if not member.record.is_done(LAST):
         member.record.set_command(command, config)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import EMBEDDED
+from harness.memory import fits_memory
 from harness.models import gguf, model_files, modelscope
 from harness.storage.files import cached_sha256
 
@@ -52,11 +53,12 @@ def folder_here(checkpoint: str) -> Path | None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content; None if it cannot be read."""
+    """A JSON file's content; None if it cannot be read. Raises UserError if it does not fit into memory."""
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with fits_memory(path):
+            return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, cause
+from harness.memory import fits_memory
 
 AGAIN = "fix it, or copy the file again from where the model comes from"
 SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -69,7 +70,8 @@ def _settings(path: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: no regular file: {AGAIN}")
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        with fits_memory(path):
+            settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

@@ -135,8 +135,8 @@ def this_machine() -> Machine:
 def earlier_runs_of(runs: Path, checkpoint: str) -> Iterator[Earlier]:
     """The runs of a checkpoint, newest first; folders that cannot be read are skipped."""
     for path in sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True):
-        run = Run(path.parent)
         with suppress(UserError):
+            run = Run.open(path.parent)
             if run.config.checkpoint == checkpoint:
                 yield Earlier(run.path, run.config, run.record.stages, run.record.provenance)
 

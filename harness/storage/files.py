@@ -1,8 +1,10 @@
 """Files that survive a kill: journals, read up to their last whole line, and files that are written whole or not."""
 
+import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,25 +13,32 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.memory import fits_memory
 
 
 def whole_lines(path: Path) -> bytes:
     """A journal up to its last whole line; empty if there is no such file."""
-    return b"".join(path.read_bytes().rpartition(b"\n")[:2]) if path.exists() else b""
+    with fits_memory(path):
+        return b"".join(path.read_bytes().rpartition(b"\n")[:2]) if path.exists() else b""
 
 
 def read_journal(path: Path) -> list[dict]:
     """The rows of a journal's whole lines. Raises UserError with the line's number if one is not a JSON object."""
-    rows = []
-    for number, line in enumerate(whole_lines(path).split(b"\n"), start=1):
-        if line:
-            try:
-                rows.append(json.loads(line))
-                if not isinstance(rows[-1], dict):
-                    raise ValueError("not an object")
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}:{number}: broken line ({error}): delete it, then run again") from error
-    return rows
+    if not path.exists():
+        return []
+    with fits_memory(path), path.open("rb") as lines:
+        whole = (line for line in lines if line.endswith(b"\n"))
+        return [_row(line, f"{path}:{number}") for number, line in enumerate(whole, start=1) if line != b"\n"]
+
+
+def _row(line: bytes, where: str) -> dict:
+    try:
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError("not an object")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: broken line ({error}): delete it, then run again") from error
+    return row
 
 
 def read_steps(path: Path) -> list[dict]:
@@ -53,7 +62,8 @@ def cut_journal(path: Path, step: int) -> list[dict]:
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises UserError if it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with fits_memory(path):
+            return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}): give another run folder, or use --fresh") from error
 
@@ -73,14 +83,14 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write under a temporary name, sync, and rename, so that a reader sees the old file or the new one.
 
-    Follows a link. A pipe or a terminal is written to directly.
+    Follows a link. A pipe or a terminal is written to directly. What killed processes left under such names is removed.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_bytes(content)
         return
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary = temporary_of(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -92,6 +102,28 @@ def write_bytes(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def temporary_of(path: Path) -> Path:
+    """The temporary name of a file or folder that this process writes; those that killed processes left are removed."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        process = left.name.removeprefix(f"{path.name}.").removesuffix(".part")
+        if process.isdecimal() and not lives(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+            with suppress(OSError):
+                left.unlink()
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
+
+
+def lives(process: int) -> bool:
+    """Whether this machine has a process of that number."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def sha256(path: Path) -> str:

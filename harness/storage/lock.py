@@ -3,39 +3,59 @@
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from weakref import WeakValueDictionary
 
 from harness.errors import UserError
+from harness.storage.files import lives
 
 # The locks of this process, by device and inode: its next command on the same folder shares the lock.
 _HELD: WeakValueDictionary[tuple[int, int], IO] = WeakValueDictionary()
 # Within these seconds the stage of a killed command ends.
 ORPHAN_SECONDS = 10.0
+LONGEST_NUMBER = 32
 
 
 def hold(folder: Path) -> IO:
     """Lock a folder as long as the returned file is open, here or in a stage. A dead process's lock does not count.
 
-    Raises UserError if another process has the lock, or if the file system has no locks.
+    Raises UserError if another process has the lock, or if the file system has no locks, and FileNotFoundError if there
+    is no folder.
     """
-    file, until = (folder / ".lock").open("a+"), time.monotonic() + ORPHAN_SECONDS
-    state = os.fstat(file.fileno())
-    if own := _HELD.get((state.st_dev, state.st_ino)):
+    until = time.monotonic() + ORPHAN_SECONDS
+    while True:
+        file = (folder / ".lock").open("a+", errors="replace")
+        state = os.fstat(file.fileno())
+        if own := _HELD.get((state.st_dev, state.st_ino)):
+            file.close()
+            return own
+        _wait_until_free(file, folder, until)
+        if _is_of(file, folder):
+            break
         file.close()
-        return own
-    while not _is_free(file):
-        owner = _owner(file)
-        if _lives(owner) or time.monotonic() > until:
-            who = f"process {owner}" if owner else "another process"
-            raise UserError(f"{folder}: {who} is using it: wait, or give another --output")
-        time.sleep(0.1)
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()
     _HELD[state.st_dev, state.st_ino] = file
     return file
+
+
+def _wait_until_free(file: IO, folder: Path, until: float) -> None:
+    while not _is_free(file):
+        owner = _owner(file)
+        if owner is None or lives(owner) or time.monotonic() > until:
+            who = f"process {owner}" if owner else "another process"
+            raise UserError(f"{folder}: {who} is using it: wait, or give another --output")
+        time.sleep(0.1)
+
+
+def _is_of(file: IO, folder: Path) -> bool:
+    """Whether a lock is still the folder's; another process may have renamed or removed the folder meanwhile."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), (folder / ".lock").stat())
+    return False
 
 
 def _is_free(file: IO) -> bool:
@@ -53,15 +73,5 @@ def _is_free(file: IO) -> bool:
 def _owner(file: IO) -> int | None:
     """The number of the process that has the lock; None if the file does not say it."""
     file.seek(0)
-    text = file.read().strip()
+    text = file.read(LONGEST_NUMBER).strip()
     return int(text) if text.isdecimal() else None
-
-
-def _lives(process: int | None) -> bool:
-    try:
-        os.kill(process or os.getpid(), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True

@@ -14,12 +14,13 @@ from harness.stages import BASE, SIDES
 from harness.storage import result_files, validation
 from harness.storage.files import write_bytes
 from harness.storage.integrity import FileHashes
+from harness.storage.links import refuse_leaving
 from harness.storage.lock import hold
 from harness.storage.run_record import RunRecord
 from harness.types import Comparison, Completion, Evaluation, MetricValue, OverSeeds
 
 SIDE_FILES = ("completions.jsonl", "scores.jsonl", "metrics.json")
-RECORD_FILES = ("run.json", ".lock", ".record.lock")
+RECORD_FILES = (".record.lock", "run.json", ".lock")
 TRAINING_FILES = ("log.jsonl", "probes.jsonl", "rollouts.jsonl")
 
 
@@ -43,35 +44,51 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> "Run":
-        """An existing run. Raises UserError if there is none in `path`."""
+        """An existing run. Raises UserError if there is none in `path`, or if a link in it leads out of it."""
         if not (path / "run.json").is_file():
             raise UserError(f"{path}: not a run folder (no run.json): give the folder that `harness run` named")
+        refuse_leaving(path)
         return cls(path)
 
     @classmethod
     def create(cls, path: Path, config: Configuration, command: str, fresh: bool = False) -> "Run":
-        """A new run of `config` in `path`, or the one that is there, to continue. `fresh` renames an old folder first.
+        """A new run of `config` in `path`, or the one that is there, to continue; locked, as by `lock`.
 
-        `command` is what a user types to repeat it. Raises UserError if the folder holds anything else, or a run of
-        another configuration.
+        `fresh` renames an old folder first; `command` is what a user types to repeat it. Raises UserError if another
+        process uses the folder, or if it holds anything else, or a run of another configuration.
         """
         run = cls(path)
         try:
             if fresh and (path / "run.json").exists():
-                path = path.resolve()
-                cls(path).lock()
-                path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}"))
+                old = cls(path.resolve())
+                old.lock()
+                old.path.rename(old.path.with_name(f"{old.path.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}"))
+            run._refuse_foreign()
+            refuse_leaving(path)
+            run._make_and_lock()
             if (path / "run.json").is_file():
                 run._refuse_another(config)
-                return run
-            # A killed process may leave a file under its temporary name.
-            if path.exists() and any(each.suffix != ".part" for each in path.iterdir()):
-                raise UserError(f"{path}: not empty and not a run folder: give another --output")
-            path.mkdir(parents=True, exist_ok=True)
-            run.record.create(command, config)
+            else:
+                run.record.create(command, config)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}): give another --output") from error
         return run
+
+    def _refuse_foreign(self) -> None:
+        # A killed process may leave a file under its temporary name.
+        names = {each.name for each in self.path.iterdir() if each.suffix != ".part"} if self.path.exists() else set()
+        # Looked for last, as another process may be writing its first files here.
+        if names - {*RECORD_FILES} and not (self.path / "run.json").is_file():
+            raise UserError(f"{self.path}: not empty and not a run folder: give another --output")
+
+    def _make_and_lock(self) -> None:
+        """Lock a folder that may not be there yet, before anything is read or written in it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock()
+        except FileNotFoundError:  # another process has just renamed or removed it
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.lock()
 
     def _refuse_another(self, config: Configuration) -> None:
         # A key that an older version did not have counts as its default.
@@ -92,13 +109,19 @@ class Run:
     def remove_if_empty(self) -> None:
         """Remove the folder of a run that was refused before it wrote anything, and the folder of runs if it was alone.
 
-        The lock must be held.
+        The lock must be held. A folder that was renamed meanwhile is left alone.
         """
+        if not self.path.is_dir():
+            return
         made = [file for file in self.path.rglob("*") if file.is_file() and file.name not in RECORD_FILES]
         if any(file.stat().st_size for file in made):
             return
-        shutil.rmtree(self.path)
+        # The record and the lock last: until then another process finds a run folder that is in use.
+        others = [each for each in self.path.iterdir() if each.name not in RECORD_FILES]
+        for each in (*others, *(self.path / name for name in RECORD_FILES)):
+            shutil.rmtree(each) if each.is_dir() else each.unlink(missing_ok=True)
         with suppress(OSError):
+            self.path.rmdir()
             self.path.parent.rmdir()
 
     @property

@@ -78,6 +78,7 @@ leave(exit_code_of(lambda: run_stages(run, ["before", "train", "after", "report"
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_a_signal_ends_both(tmp_path, number):
     run = Run.create(tmp_path / "run", configuration("steps=500", limit=300, trains=True), "harness run")
+    run.lock_file = None  # the program below locks it
     with subprocess.Popen([sys.executable, "-c", PROGRAM, run.path], stderr=subprocess.PIPE, text=True) as program:
         while states(run) != ["running", "running"]:
             time.sleep(0.1)

@@ -1,8 +1,11 @@
+import os
+import subprocess
+
 import pytest
 from conftest import write_jsonl
 
 from harness.errors import UserError
-from harness.storage.files import cut_journal, read_journal
+from harness.storage.files import cut_journal, read_journal, temporary_of, write_json
 
 
 def test_a_broken_line_inside_the_journal_is_named(tmp_path):
@@ -17,3 +20,18 @@ def test_a_training_killed_before_its_first_checkpoint_begins_again(tmp_path):
     assert cut_journal(tmp_path / "probes.jsonl", 0) == []
     write_jsonl(tmp_path / "probes.jsonl", [{"step": 0}, {"step": 2}])
     assert cut_journal(tmp_path / "probes.jsonl", 1) == [{"step": 0}]
+
+
+def test_what_killed_processes_left_under_temporary_names_goes_when_the_file_is_written_again(tmp_path):
+    with subprocess.Popen(["true"]) as killed:
+        pass
+    left, of_a_folder = (tmp_path / f"{name}.{killed.pid}.part" for name in ("[a].json", "export"))
+    others = [tmp_path / name for name in (f"[a].json.{os.getppid()}.part", "[a].json.x.part", f"b.{killed.pid}.part")]
+    for file in (left, *others):
+        file.touch()
+    (of_a_folder / "inner").mkdir(parents=True)
+    write_json(tmp_path / "[a].json", {})
+    assert temporary_of(tmp_path / "export").name == f"export.{os.getpid()}.part"
+    assert not left.exists()
+    assert not of_a_folder.exists()
+    assert all(file.exists() for file in others)

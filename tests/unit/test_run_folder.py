@@ -2,14 +2,19 @@ import errno
 import fcntl
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from conftest import configuration
 
 from harness.errors import UserError
+from harness.storage import lock
 from harness.storage.journal import Journal
 from harness.storage.run_folder import Run
 from harness.types import Completion
@@ -53,6 +58,77 @@ def test_two_processes_never_share_a_folder(tmp_path):
         with pytest.raises(UserError, match=f"process {other.pid} is using it"):
             Run.create(tmp_path / "run", configuration(), "harness run", fresh=True)
         other.communicate("\n")
+
+
+# One of several that create one run at the same moment: says what came of it, and holds what it has until told to end.
+RACES = """
+import sys
+from pathlib import Path
+from conftest import configuration
+from harness.errors import UserError
+from harness.storage.run_folder import Run
+
+config = configuration(seed=int(sys.argv[2]))
+print("ready", flush=True)
+input()
+try:
+    run = Run.create(Path(sys.argv[1]), config, "harness run")
+    run.record.set_provenance("before", {"dataset_sha": sys.argv[2]})
+    print("created", flush=True)
+except UserError as error:
+    print(error, flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("seeds", ["1111", "1212"], ids=["one configuration", "two configurations"])
+def test_of_processes_that_race_for_a_new_folder_one_has_it_and_the_others_say_so(tmp_path, seeds):
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parents[2]}"}
+    with ExitStack() as stack:
+        racers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", RACES, tmp_path / "new" / "run", seed],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+                )
+            )
+            for seed in seeds
+        ]  # fmt: skip
+        assert {racer.stdout.readline() for racer in racers} == {"ready\n"}
+        for racer in racers:
+            racer.stdin.write("\n")
+            racer.stdin.flush()
+        said = [racer.stdout.readline().strip() for racer in racers]
+        provenance = Run.open(tmp_path / "new" / "run").record.provenance
+        for racer in racers:
+            racer.communicate("\n")
+    winner = said.index("created")
+    assert provenance == {"before": {"dataset_sha": seeds[winner]}}
+    others = [text for number, text in enumerate(said) if number != winner]
+    refusal = r".*/new/run: .*process.* is using it: wait, or give another --output"
+    assert all(re.fullmatch(refusal, text) for text in others)
+
+
+def test_a_lock_on_a_folder_that_was_removed_meanwhile_is_taken_in_the_new_one(tmp_path, monkeypatch):
+    folder, is_free = tmp_path / "r", lock._is_free
+    folder.mkdir()
+
+    def removed_meanwhile(file) -> bool:
+        monkeypatch.setattr(lock, "_is_free", is_free)
+        shutil.rmtree(folder)
+        return is_free(file)
+
+    monkeypatch.setattr(lock, "_is_free", removed_meanwhile)
+    run = Run.create(folder, configuration(), "harness run")
+    assert (folder / "run.json").is_file()
+    assert os.path.samestat(os.fstat(run.lock_file.fileno()), (folder / ".lock").stat())
+
+
+def test_a_folder_that_is_gone_when_a_run_is_refused_is_no_bug(tmp_path):
+    run = Run.create(tmp_path / "r", configuration(), "harness run")
+    run.path.rename(tmp_path / "away")
+    run.remove_if_empty()
+    assert (tmp_path / "away" / "run.json").is_file()
 
 
 def test_a_reply_that_stands_twice_is_refused(tmp_path):

@@ -12,7 +12,8 @@ from typing import Any
 from harness import registry
 from harness.errors import UserError
 from harness.models import adapters, checkpoint_checks, checkpoints
-from harness.storage.files import write_json, write_text
+from harness.storage.files import temporary_of, write_json, write_text
+from harness.storage.links import refuse_leaving
 from harness.version import __version__
 from train.export import TARGETS, Export, llama_cpp, measured
 
@@ -51,7 +52,11 @@ def write(export: Export, folder: Path, quiet: bool) -> dict[str, Any]:
 
 
 def finished(export: Export, folder: Path) -> dict[str, Any] | None:
-    """The record of this very export if it is in the folder already, its files of the size that was written."""
+    """The record of this very export if it is in the folder already, its files of the size that was written.
+
+    Raises UserError if a link leads out of the folder, which may be somebody else's.
+    """
+    refuse_leaving(folder)
     record = checkpoints.read_json(folder / RECORD)
     if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
         return None
@@ -91,7 +96,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling that replaces the folder, and an older export, once the body is through."""
     folder = folder.resolve()
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    part = temporary_of(folder)
     try:
         part.mkdir(parents=True)
         yield part

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
@@ -113,6 +114,7 @@ class Stage(nullcontext):
 
         super().__init__()
         self.command = [word for word in command if word != WAITS]
+        self.pid: int | None = None
         self.returncode: int | None = None
         self.stdin = self
         if WAITS not in command:
@@ -121,16 +123,35 @@ class Stage(nullcontext):
     def write(self, line: bytes) -> None:
         self.begin()
 
+    def terminate(self) -> None:
+        self._send(signal.SIGTERM)
+
     def kill(self) -> None:
-        """Nothing waits."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: int) -> None:
+        if self.pid and self.poll() is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float = SECONDS) -> int:
+        until = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired(self.command, timeout)
+            time.sleep(0.01)
+        return self.returncode
 
     def begin(self) -> None:
-        command = self.command
+        from harness.processes import ends_with_us
+
+        command, ends = self.command, ends_with_us()
         self.pid = os.fork()
         if not self.pid:
             from harness.cli import stage
             from harness.processes import OWN_SETTINGS
 
+            if ends:
+                ends()
             os.environ.update(OWN_SETTINGS)
             warnings.simplefilter("ignore")
             end_with(lambda: stage.main(command[command.index(stage.__name__) + 1 :]))

@@ -1,0 +1,41 @@
+"""A folder that somebody else made may hold links: one that leaves it is refused before anything is read or written."""
+
+import os
+import stat
+from pathlib import Path
+
+from harness.errors import UserError
+
+# wandb links to its own log below ~/.cache; nothing of ours reads or writes it.
+LINK_OF_WANDB = ("tracker", "debug-core.log")
+
+
+def refuse_leaving(folder: Path) -> None:
+    """Raises UserError if anything in a folder is a link out of it or to nothing, or neither a file nor a folder.
+
+    The folder itself may lie behind a link, and links inside it may lead to one another.
+    """
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if (path.relative_to(folder).parts[0], name) != LINK_OF_WANDB:
+                _refuse(path, folder)
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is in a folder when all links are followed."""
+    # Not Path.resolve, which raises an error where links lead in a circle.
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _refuse(path: Path, folder: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:  # another process has just renamed it
+        return
+    if stat.S_ISLNK(mode):
+        if not is_inside(path, folder) or not path.exists():
+            raise UserError(f"{path}: a link out of the folder or to nothing: put the file itself there, or remove it")
+        mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UserError(f"{path}: neither a file nor a folder: remove it, or give another folder")
