@@ -109,6 +109,7 @@ def _made_up(folder: Path, problems: int, replies: int) -> Run:
             write_lines(folder / side / "scores.jsonl", graded)
             metrics = metrics_of([Score(**row) for row in graded])
             write_json(folder / side / "metrics.json", {name: vars(each) for name, each in metrics.items()})
+    run.lock_file = None  # the command that is measured locks it
     return run
 
 
