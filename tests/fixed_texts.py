@@ -20,7 +20,8 @@ MODULES = (
     *(ROOT / "harness/statistics" / f"{name}.py" for name in (
         "breakdown", "compare", "differences", "headline", "metric_rows", "pairs",
     )),
-    *(ROOT / "harness" / f"{name}.py" for name in ("metric_definitions", "stages", "types")), ROOT / "train/health.py",
+    *(ROOT / "harness" / f"{name}.py" for name in ("findings", "metric_definitions", "stages", "types")),
+    ROOT / "train/health.py",
     ROOT / "harness/evaluation/training_seeds.py",
 )  # fmt: skip
 
