@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import IO
 
@@ -62,7 +63,7 @@ class Run:
             if fresh and (path / "run.json").exists():
                 old = cls(path.resolve())
                 old.lock()
-                old.path.rename(old.path.with_name(f"{old.path.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}"))
+                old.path.rename(_name_for_old(old.path))
             run._refuse_foreign()
             refuse_leaving(path)
             run._make_and_lock()
@@ -272,3 +273,10 @@ class Run:
         file = self.path / "also" / "comparison.json"
         self.hashes.verify(file)
         return result_files.read_extra_task_differences(file) if file.is_file() else None
+
+
+def _name_for_old(path: Path) -> Path:
+    """A folder's name with the time of now, and a number where two are renamed within a second."""
+    name = f"{path.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(each for each in map(path.with_name, names) if not each.exists())

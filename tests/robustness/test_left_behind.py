@@ -62,7 +62,8 @@ def refused(lent, folder):
 def evaluates(lent, folder):
     replies = write_jsonl(folder / "replies.jsonl", [{"text": "4"}])
     words = ("eval", "--engine", "scripted", "--engine-arg", f"replies={replies}", "--limit", "3", "--fresh")
-    assert called(*words, "--output", folder / "r")[0] == 0
+    code, said = called(*words, "--output", folder / "r")
+    assert code == 0, said
 
 
 def asks_a_server(lent, folder, code=0):

@@ -64,6 +64,7 @@ def test_a_smaller_batch_goes_on_with_what_is_drawn_and_says_so(tmp_path, monkey
         assert evaluation(run) == 2
     journal = run.path / "before" / "completions.jsonl"
     kept = journal.read_bytes()
+    run.lock_file = None  # the command below locks it
     done = harness(
         "run", "--limit", "6", "--engine", "transformers", "--engine-arg", "batch_size=2", "--set", "max_tokens=8",
         "--output", run.path,
