@@ -161,7 +161,8 @@ def is_wrapper(checkpoint: str) -> bool:
 
 def check_expressions(adapter: str, modules: Iterable[str]) -> None:
     """Raise UserError if PEFT could not match the modules of a model with the adapter's expressions, or not in time."""
-    adapter_layers.check_expressions(adapter, _settings(Path(adapter)), modules)
+    if settings := _settings(Path(adapter)):  # without any, PEFT says what is missing
+        adapter_layers.check_expressions(adapter, settings, modules)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
