@@ -71,15 +71,6 @@ def test_room_is_kept_for_what_the_run_asks(started, max_tokens, arguments, expe
     assert ("max_model_len" in engine.provenance["engine_args"]) == bool(arguments)
 
 
-GPUS = [
-    ("16-bit", {}, True, {}, "16-bit"),
-    ("16-bit", {}, False, {"dtype": "float16"}, "16-bit"),
-    ("16-bit", {"dtype": "float32"}, False, {}, "16-bit"),
-    ("4-bit", {}, True, {"quantization": "bitsandbytes"}, "4-bit"),
-    ("4-bit", {"quantization": "fp8"}, True, {}, "fp8"),
-]
-
-
 @pytest.mark.parametrize(("weights", "given", "has_bfloat16", "expected", "recorded"), GPUS)
 def test_precision_on_a_gpu(monkeypatch, weights, given, has_bfloat16, expected, recorded):
     import torch
