@@ -1,8 +1,10 @@
 """What is found out about a side besides its replies: what provenance holds of checks, copies and early ends."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from harness.types import from_row
 
 # Two engines disagree about an adapter whose difference between them is more than so many times the base's, and more
 # than such a share of what the adapter changes.
@@ -109,9 +111,8 @@ class StoppedEarly:
 
 def stopped_early(provenance: Mapping[str, Any]) -> StoppedEarly | None:
     """Where a side's run with --stop-early ended, from its provenance; None for a run without."""
-    stored = provenance.get("stopped_early")
-    names = [each.name for each in fields(StoppedEarly)]
-    return StoppedEarly(**{name: stored[name] for name in names if name in stored}) if stored else None
+    row = provenance.get("stopped_early")
+    return from_row(StoppedEarly, row) if row else None
 
 
 @dataclass(frozen=True)
@@ -148,5 +149,5 @@ class SameModel:
 
 def same_model(provenance: Mapping[str, Any]) -> SameModel | None:
     """What a server answered before a side, from its provenance; None for another engine or an older version."""
-    stored = provenance.get("same_model")
-    return SameModel(**stored) if stored else None
+    row = provenance.get("same_model")
+    return from_row(SameModel, row) if row else None

@@ -19,8 +19,9 @@ run folder         all files of one run: run.json, a folder for each side, train
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+Kind = TypeVar("Kind")
 FinishReason = Literal["stop", "length"]
 Equality = Literal["number", "math"]
 CUT_OFF: FinishReason = "length"
@@ -31,6 +32,11 @@ DESCRIBED = "described"
 NOT_COMPARED = "not compared"
 # Weights that are quantized in the checkpoint already.
 AS_STORED = "as stored"
+
+
+def from_row(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
+    """The dataclass from a checked JSON object, without the fields that only a newer program has."""
+    return kind(**{each.name: row[each.name] for each in fields(kind) if each.name in row})
 
 
 @dataclass(frozen=True)
@@ -250,11 +256,6 @@ class Difference:
     one_sided: int = 0
     lowest: float | None = None
     highest: float | None = None
-
-    @classmethod
-    def stored(cls, row: Mapping[str, Any]) -> "Difference":
-        """The difference that a row of comparison.json holds, a newer program's too."""
-        return cls(**{each.name: row[each.name] for each in fields(cls) if each.name in row})
 
 
 @dataclass(frozen=True)

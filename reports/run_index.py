@@ -18,7 +18,7 @@ from harness.stages import SIDES, title_of
 from harness.statistics.metric_rows import MetricRow, metric_row, row_of
 from harness.storage.links import is_inside
 from harness.storage.run_folder import Run
-from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Difference, MetricValue
+from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, Difference, MetricValue, from_row
 from reports.rows import model_title
 
 Means = tuple[float, float | None]
@@ -109,7 +109,7 @@ def _figures(run: Run, sides: list[str], folder: Path) -> tuple[Mapping[str, Dif
     """The differences of a run's sides; without them the metrics of its first side."""
     if len(sides) > 1 and (run.path / "comparison.json").is_file():
         _refuse_leaving(run.path / "comparison.json", folder)
-        return {name: Difference.stored(each) for name, each in run.comparison()["metrics"].items()}, {}
+        return {name: from_row(Difference, each) for name, each in run.comparison()["metrics"].items()}, {}
     if not sides:
         return {}, {}
     _refuse_leaving(run.path / sides[0] / "metrics.json", folder)

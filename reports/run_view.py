@@ -15,7 +15,7 @@ from harness.statistics.metric_rows import MetricRow, all_rows, mean_and_interva
 from harness.storage import validation
 from harness.storage.run_folder import Run
 from harness.storage.schema import EffectiveConfig, ExtraTaskMeans
-from harness.types import ACCURACY_STRICT, DESCRIBED, Difference, Evaluation, MetricValue
+from harness.types import ACCURACY_STRICT, DESCRIBED, Difference, Evaluation, MetricValue, from_row
 from reports import explorer, first_screen, notes, seed_view, training_view
 from reports.explorer import Explorer
 from reports.rows import HEADLINE, sentence
@@ -113,7 +113,7 @@ def build(run: Run, sides: Sequence[Evaluation]) -> View:
     """The view of a stored run's sides, one or more."""
     record = run.record.read()
     comparison = run.comparison() if len(sides) > 1 else NO_COMPARISON
-    differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
+    differences = {name: from_row(Difference, each) for name, each in comparison["metrics"].items()}
     rows = tuple(all_rows([side.metrics for side in sides], [record["configuration"]], differences).values())
     config, provenances = run.config, {side.name: side.provenance for side in sides}
     split = gain(sides[0], sides[-1]) if len(sides) > 1 else None
@@ -164,7 +164,7 @@ def _steps(comparison: dict) -> dict[str, tuple[MetricRow, ...]]:
     """The headline metrics from each side to the next, where there are more than two."""
     return {
         f"{step['before']} → {step['after']}": tuple(
-            row_of(name, definition_of(name), (), Difference.stored(step["metrics"][name]))
+            row_of(name, definition_of(name), (), from_row(Difference, step["metrics"][name]))
             for name in HEADLINE
             if step["metrics"].get(name, {}).get("delta") is not None
         )
@@ -186,7 +186,7 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
         of_sides = [side["tasks"].get(task, {}) for side in means]
         differences = found["tasks"].get(task, {})
         tasks[task] = tuple(
-            _extra_task_row(title, validation.stored(MetricDefinition, kind), of_sides, differences.get(title))
+            _extra_task_row(title, from_row(MetricDefinition, kind), of_sides, differences.get(title))
             for title, kind in kinds.items()
         )
     unpaired = tuple(
@@ -200,9 +200,9 @@ def _also(run: Run, sides: Sequence[Evaluation]) -> Also | None:
 def _extra_task_row(
     title: str, definition: MetricDefinition, means: Sequence[dict[str, dict]], difference: dict | None
 ) -> MetricRow:
-    values = [validation.stored(MetricValue, side[title]) for side in means if title in side]
+    values = [from_row(MetricValue, side[title]) for side in means if title in side]
     shown = tuple(mean_and_interval(definition, value) for value in values)
-    return row_of(title, definition, shown, Difference.stored(difference) if difference else None)
+    return row_of(title, definition, shown, from_row(Difference, difference) if difference else None)
 
 
 def _training(run: Run) -> Training | None:
@@ -228,7 +228,7 @@ def _language_note(comparison: dict, target: str) -> str:
         f"and {of_last.get(target, 0)} {last}."
     )
     if full["delta"] is not None and full["n_pairs"] > samples:
-        row = row_of("", definition_of("language_ratio"), (), Difference.stored(full))
+        row = row_of("", definition_of("language_ratio"), (), from_row(Difference, full))
         verdict = "" if row.verdict == DESCRIBED else f" The verdict: {row.verdict}."
         note += (
             f" {samples} samples are too few to believe a small difference; over all {full['n_pairs']} pairs the share "

@@ -20,7 +20,7 @@ from harness.statistics import headline
 from harness.statistics.metric_rows import COLUMNS, all_rows
 from harness.storage.files import cut_journal, read_json, read_steps
 from harness.storage.run_folder import Run
-from harness.types import Difference
+from harness.types import Difference, from_row
 from train.stage import last_checkpoint, step_of
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -129,7 +129,7 @@ def _log_results(run: Run, tracker: Any) -> None:
 def _log_comparison(run: Run, tracker: Any, step: int) -> None:
     """Log the differences, the verdicts, the report's first lines and warnings, and the table of all metrics."""
     comparison = run.comparison()
-    differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
+    differences = {name: from_row(Difference, each) for name, each in comparison["metrics"].items()}
     deltas = {name: each.delta for name, each in differences.items() if each.delta is not None}
     tracker.log({f"difference/{name}": delta for name, delta in deltas.items()}, step)
     health = (text for each in run.record.provenance.values() for text in each.get("health", ()))

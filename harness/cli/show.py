@@ -85,11 +85,11 @@ def _print_results(
 ) -> None:
     from harness.statistics import headline
     from harness.statistics.metric_rows import COLUMNS, all_rows
-    from harness.types import Difference
+    from harness.types import Difference, from_row
     from reports import notes, seed_view
 
     settings = run.record.configuration
-    differences = {name: Difference.stored(each) for name, each in comparison["metrics"].items()}
+    differences = {name: from_row(Difference, each) for name, each in comparison["metrics"].items()}
     first = next(iter(sides.values()))
     for told in headline.lines(differences, comparison.get("gain")) if differences else headline.lines_of_one(first):
         say(told)
@@ -112,14 +112,13 @@ def _print_results(
 
 def _print_extra_tasks(comparison: dict[str, Any]) -> None:
     from harness.statistics.metric_rows import COLUMNS, difference_cells
-    from harness.storage.validation import stored
-    from harness.types import Difference
+    from harness.types import Difference, from_row
 
     rows = []
     for task, metrics in comparison["tasks"].items():
         for title, each in metrics.items():
-            definition = stored(MetricDefinition, comparison["measures"][task][title])
-            difference = Difference.stored(each)
+            definition = from_row(MetricDefinition, comparison["measures"][task][title])
+            difference = from_row(Difference, each)
             rows.append((f"{task}: {title}", *difference_cells(definition, difference)))
     table(("lm-eval", "before", "after", *COLUMNS), rows)
 

@@ -30,6 +30,7 @@ from harness.storage import validation
 from harness.storage.files import read_journal
 from harness.storage.run_folder import Run
 from harness.storage.schema import Document, ExtraTaskDifferences, ExtraTaskMeans
+from harness.types import from_row
 
 BACKENDS = {"transformers": "hf", "vllm": "vllm"}
 BATCH = 16
@@ -101,7 +102,7 @@ def compare_tasks(run: Run) -> None:
             values[key].append((old["scores"][metric], new["scores"][metric], weight))
     differences = primary_differences(
         {
-            (task, title): (validation.stored(MetricDefinition, definitions[task][title]), *_over_weights(each))
+            (task, title): (from_row(MetricDefinition, definitions[task][title]), *_over_weights(each))
             for (task, title), each in sorted(values.items())
         }
     )

@@ -69,7 +69,12 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: object) -> None:
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """The whole text of a JSON file."""
+    return json.dumps(value, indent=2) + "\n"
 
 
 def write_lines(path: Path, rows: Iterable[dict]) -> None:

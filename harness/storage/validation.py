@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from harness.errors import UserError
-from harness.storage.files import json_line, read_json, write_json, write_text
+from harness.storage.files import json_line, json_text, read_json, write_text
+from harness.types import Kind
 
-Kind = TypeVar("Kind")
 # No figure of a run is larger, and beyond these arithmetic overflows.
 LARGEST_INTEGER, LARGEST_NUMBER = 2**63, 1e100
 
@@ -25,11 +25,6 @@ def make(kind: type[Kind], value: Any) -> Kind:
     """The dataclass `kind` from a JSON object. Raises ValueError if it does not fit, TypeError for an unknown field."""
     check(kind, value)
     return kind(**value)
-
-
-def stored(kind: type[Kind], row: dict[str, Any]) -> Kind:
-    """The dataclass from a checked JSON object, without the fields that only a newer program has."""
-    return kind(**{each.name: row[each.name] for each in fields(kind) if each.name in row})
 
 
 def read(kind: type, path: Path, fix: str) -> dict[str, Any]:
@@ -50,8 +45,9 @@ def check_all(kind: type, values: Sequence[Any], path: Path, fix: str) -> Sequen
 def write(kind: Any, path: Path, value: Any) -> None:
     """Write a JSON file of a dataclass, or of a dict of them. Raises ValueError, and leaves the file, if it would not
     be read again."""
-    _refuse_unreadable(kind, path, json.dumps(value))
-    write_json(path, value)
+    text = json_text(value)
+    _refuse_unreadable(kind, path, text)
+    write_text(path, text)
 
 
 def write_rows(kind: type, path: Path, rows: Iterable[dict]) -> None:

@@ -14,7 +14,7 @@ from conftest import configuration, write_jsonl
 
 from harness.statistics import headline
 from harness.storage.run_folder import Run
-from harness.types import Difference
+from harness.types import Difference, from_row
 from train import trackers
 
 SMALL = ("--limit=4", "--set=steps=2", "--set=prompts_per_step=2", "--set=generations=2", "--set=eval_every=1",
@@ -48,7 +48,7 @@ def test_swanlab_has_curves_metrics_and_plots_in_one_run(job):
     assert len(list((run / "tracker").rglob("*.png"))) == len(list((run / "report/plots").iterdir())) == 5
     texts = {file.read_text() for file in (run / "tracker").rglob("media/text/*.txt")}
     stored = Run.open(run).comparison()
-    differences = {name: Difference.stored(each) for name, each in stored["metrics"].items()}
+    differences = {name: from_row(Difference, each) for name, each in stored["metrics"].items()}
     assert texts >= {"\n".join(headline.lines(differences, stored["gain"]))}
     (table,) = (run / "tracker").rglob("media/echarts/*.json")
     assert all(name in table.read_text() for name in ("95 % interval", *differences))
@@ -158,25 +158,20 @@ def test_a_tracker_without_a_login_is_asked_for_in_a_line(harness):
     assert "Traceback" not in done.stderr
 
 
-def test_an_mlflow_server_that_is_down_is_named_in_a_line(harness):
-    pytest.importorskip("mlflow")
-    done = harness(
-        "train", *SMALL[:-1], "--set", "tracker=mlflow", "--output", "r", MLFLOW_TRACKING_URI="http://127.0.0.1:9"
-    )
+@pytest.mark.parametrize(
+    ("tracker", "variable", "fix"),
+    [
+        ("mlflow", "MLFLOW_TRACKING_URI", "fix MLFLOW_TRACKING_URI"),
+        ("trackio", "TRACKIO_SERVER_URL", "TRACKIO_WRITE_TOKEN"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_named_in_a_line(harness, tracker, variable, fix):
+    pytest.importorskip(tracker)
+    server = {variable: "http://127.0.0.1:9"}
+    done = harness("train", *SMALL[:-1], "--set", f"tracker={tracker}", "--output", "r", **server)
     assert done.returncode == 2, done.stderr
-    assert "tracker mlflow does not start" in done.stderr.splitlines()[-1]
-    assert "fix MLFLOW_TRACKING_URI" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
-
-
-def test_a_trackio_server_without_its_token_is_named_in_a_line(harness):
-    pytest.importorskip("trackio")
-    done = harness(
-        "train", *SMALL[:-1], "--set", "tracker=trackio", "--output", "r", TRACKIO_SERVER_URL="http://127.0.0.1:9"
-    )
-    assert done.returncode == 2, done.stderr
-    assert "tracker trackio does not start" in done.stderr.splitlines()[-1]
-    assert "TRACKIO_WRITE_TOKEN" in done.stderr.splitlines()[-1]
+    assert f"tracker {tracker} does not start" in done.stderr.splitlines()[-1]
+    assert fix in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 

@@ -10,7 +10,7 @@ from harness.cli import exit_code_of
 from harness.cli.stage_functions import run_stage
 from harness.evaluation import evaluate
 from harness.evaluation.same_model import QUESTIONS
-from harness.findings import same_model
+from harness.findings import SameModel, StoppedEarly, same_model, stopped_early
 from harness.storage.run_folder import Run
 
 PROBLEMS, ASKED = 3, len(QUESTIONS)
@@ -134,3 +134,10 @@ def test_a_side_whose_end_could_not_be_checked_is_checked_later(tmp_path, server
     code, run = evaluated(tmp_path / "run", server)
     assert (code, server.asked) == (0, [])
     assert same_model(run.record.provenance["before"]).is_another
+
+
+def test_what_only_a_newer_program_records_is_left_out():
+    known = SameModel(("one", None), 0, ("tiny",), ())
+    early = StoppedEarly("accuracy_strict", 1, 2, 10, 20, (0.01, 0.04))
+    assert same_model({"same_model": vars(known) | {"new": 1}}) == known
+    assert stopped_early({"stopped_early": vars(early) | {"new": 1}}) == early

@@ -17,7 +17,7 @@ FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob(
 # What each folder, or file at the top of harness/, may import of the others; errors.py and memory.py everybody may.
 FOLDERS = {
     "types": (),
-    "findings": (),
+    "findings": ("types",),
     "metric_definitions": (),
     "stages": ("config",),
     "errors": (),
