@@ -12,7 +12,7 @@ from typing import Any
 from harness import registry
 from harness.config import FROM_MODELSCOPE, MODELSCOPE, Configuration, check
 from harness.errors import UserError, refuse_secrets
-from harness.memory import fits_memory
+from harness.memory import fits_memory, read_text
 from harness.parsing.formats import NAMED_PROMPTS
 
 RECIPES = resources.files("harness") / "recipes"
@@ -103,8 +103,7 @@ def _can_be_encoded(key: str, text: str) -> bool:
 
 def _read_text(key: str, path: Any) -> str:
     try:
-        with fits_memory(path):
-            return path.read_text(encoding="utf-8-sig").strip()
+        return read_text(path, "utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"recipe key {key}: {path} cannot be read: give a UTF-8 text file that exists") from error
 
@@ -150,8 +149,7 @@ def read_system_prompt(name_or_file: str) -> str:
     if name_or_file in NAMED_PROMPTS:
         return name_or_file
     try:
-        with fits_memory(Path(name_or_file)):
-            return Path(name_or_file).read_text(encoding="utf-8-sig").strip()
+        return read_text(Path(name_or_file), "utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"--system-prompt {name_or_file}: give 'default', 'chinese', 'none' or a UTF-8 text file"

@@ -28,6 +28,12 @@ def fits_memory(path: Path) -> Iterator[None]:
         raise _too_large(path, size) from error
 
 
+def read_text(path: Path, encoding: str) -> str:
+    """A whole text file. Raises UserError if it does not fit into the free memory."""
+    with fits_memory(path):
+        return path.read_text(encoding=encoding)
+
+
 def free_bytes() -> int:
     """The bytes of memory that this machine, or the container, can still give; all of them where that is not known."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]

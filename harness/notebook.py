@@ -13,7 +13,7 @@ import numpy as np
 from harness.console.markdown import one_line
 from harness.errors import UserError
 from harness.findings import stopped_early
-from harness.memory import fits_memory
+from harness.memory import read_text
 from harness.metric_definitions import definition_of
 from harness.statistics import headline
 from harness.statistics.compare import compare
@@ -51,8 +51,7 @@ class Page:
         self.path, self.height = path, height
 
     def _repr_html_(self) -> str:
-        with fits_memory(self.path):
-            page = self.path.read_text(encoding="utf-8")
+        page = read_text(self.path, "utf-8")
         return f'<iframe srcdoc="{escape(page)}" style="width: 100%; height: {self.height}px; border: 0"></iframe>'
 
 

@@ -106,13 +106,9 @@ def _baseline(sides: dict, places: list[str], name: str | None):
 def _refuse_output(output: Path) -> None:
     """Raises UserError if a folder cannot be written, or has anything but an older page of ours."""
     from harness.storage.files import read_json
-    from harness.storage.links import refuse_leaving
+    from harness.storage.links import make_folder
 
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror}: give another folder") from error
-    refuse_leaving(output)
+    make_folder(output)
     older = output / "comparison.json"
     stored = read_json(older) if older.is_file() and not (output / "run.json").exists() else None
     is_ours = isinstance(stored, dict) and "against" in stored

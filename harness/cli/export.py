@@ -154,18 +154,14 @@ def _as_json(found: "Measured") -> dict[str, Any]:
 
 def _write_logs(folder: Path, output: Path | None, json: bool) -> int:
     """A log of inspect_ai for each finished side of a run."""
-    from harness.storage.links import refuse_leaving
+    from harness.storage.links import make_folder
     from harness.storage.run_folder import Run
     from reports import inspect_log
 
     run = Run.open(folder)
     sides = run.chosen_evaluations(None)
     output = output or run.path / "export" / LOGS
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror}: give another folder") from error
-    refuse_leaving(output)
+    make_folder(output)
     files = [output / f"{side.name}.eval" for side in sides]
     for side, file in zip(sides, files, strict=True):
         inspect_log.write(run, side, file)

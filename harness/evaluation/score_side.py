@@ -6,9 +6,8 @@ from harness.console import progress
 from harness.errors import UserError
 from harness.evaluation.scoring import score_all
 from harness.statistics.compare import metrics_of
-from harness.storage import validation
-from harness.storage.run_folder import SIDE_FILES, Run
-from harness.types import Completion, MetricValue, Score
+from harness.storage.run_folder import Run
+from harness.types import Completion, Score
 
 CHUNK = 100
 
@@ -33,8 +32,4 @@ def score_side(
             scores |= {each.place: each for each in new}
             bar.advance(len(new))
     ordered = [scores[each.place] for each in completions]
-    # Scores hold plain values only; asdict() would copy them for more than the rest costs.
-    validation.write_rows(Score, run.path / side / "scores.jsonl", map(vars, ordered))
-    metrics = {name: vars(each) for name, each in metrics_of(ordered).items()}
-    validation.write(dict[str, MetricValue], run.path / side / "metrics.json", metrics)
-    run.hashes.add(*(run.path / side / name for name in SIDE_FILES))
+    run.write_scores(side, ordered, metrics_of(ordered))

@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.stages import BASE, EXTRA_TASKS, LAST
 from harness.storage import validation
 from harness.storage.run_folder import SIDE_FILES, Run
-from harness.types import Completion, Evaluation, MetricValue, OverSeeds, Score
+from harness.types import Completion, Evaluation, OverSeeds, Score
 
 LARGEST_SEED = 2**32 - 1
 # What is of one adapter alone, and what is summed over all.
@@ -103,10 +103,7 @@ def gather(run: Run) -> None:
             completions += [moved(each, number) for each in side.completions]
             scores += [replace(each, index=number * samples + each.index) for each in side.scores]
         validation.write_rows(Completion, run.path / LAST / SIDE_FILES[0], map(asdict, completions))
-        validation.write_rows(Score, run.path / LAST / SIDE_FILES[1], map(asdict, scores))
-        metrics = {name: asdict(each) for name, each in metrics_of(scores, of_one_model=False).items()}
-        validation.write(dict[str, MetricValue], run.path / LAST / SIDE_FILES[2], metrics)
-        run.hashes.add(*(run.path / LAST / name for name in SIDE_FILES))
+        run.write_scores(LAST, scores, metrics_of(scores, of_one_model=False))
         trainings = {seed: member.record.provenance.get("train", {}) for seed, member in runs.items()}
         provenance |= _provenance(sides) | _of_trainings(trainings) | {"gathered": _hashes(runs.values())}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.bounds import bounded
 from harness.errors import UserError, cause
-from harness.memory import fits_memory
+from harness.memory import read_text
 from harness.parsing import formats
 from harness.types import Format
 
@@ -47,18 +47,13 @@ def templates_in(folder: Path) -> dict[str, str]:
     files |= {file.stem: file for file in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
     try:
         if files:
-            return {name: _text(file, "utf-8-sig") for name, file in files.items()}
-        settings = json.loads(_text(folder / "tokenizer_config.json", "utf-8"))
+            return {name: read_text(file, "utf-8-sig") for name, file in files.items()}
+        settings = json.loads(read_text(folder / "tokenizer_config.json", "utf-8"))
         return by_name(settings.get("chat_template"), str(folder / "tokenizer_config.json"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{folder}: its chat template cannot be read ({cause(error)}): copy the files again") from error
-
-
-def _text(file: Path, encoding: str) -> str:
-    with fits_memory(file):
-        return file.read_text(encoding=encoding)
 
 
 def by_name(templates: Any, where: str) -> dict[str, str]:

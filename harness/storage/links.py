@@ -22,6 +22,15 @@ def refuse_leaving(folder: Path) -> None:
                 _refuse(path, folder)
 
 
+def make_folder(output: Path) -> None:
+    """Make the folder that a command writes to. Raises UserError if it cannot be made, or if a link leads out of it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output}: {error.strerror}: give another folder") from error
+    refuse_leaving(output)
+
+
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether a path is in a folder when all links are followed."""
     # Not Path.resolve, which raises an error where links lead in a circle.

@@ -2,7 +2,7 @@
 
 import gc
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, count
@@ -18,7 +18,7 @@ from harness.storage.integrity import FileHashes
 from harness.storage.links import refuse_leaving
 from harness.storage.lock import hold
 from harness.storage.run_record import RunRecord
-from harness.types import Comparison, Completion, Evaluation, MetricValue, OverSeeds
+from harness.types import Comparison, Completion, Evaluation, MetricValue, OverSeeds, Score
 
 SIDE_FILES = ("completions.jsonl", "scores.jsonl", "metrics.json")
 RECORD_FILES = (".record.lock", "run.json", ".lock")
@@ -257,6 +257,14 @@ class Run:
         self.hashes.verify(file)
         # An older version may have written neither.
         return {"warnings": [], "others": []} | validation.read(Comparison, file, fix)
+
+    def write_scores(self, side: str, scores: Sequence[Score], metrics: Mapping[str, MetricValue]) -> None:
+        """Write a side's scores.jsonl and metrics.json, and the hashes of all its files."""
+        # They hold plain values only; asdict() would copy them for more than the rest costs.
+        _, scores_file, metrics_file = files = [self.path / side / name for name in SIDE_FILES]
+        validation.write_rows(Score, scores_file, map(vars, scores))
+        validation.write(dict[str, MetricValue], metrics_file, {name: vars(each) for name, each in metrics.items()})
+        self.hashes.add(*files)
 
     def write_comparison(self, comparison: Comparison) -> None:
         validation.write(Comparison, self.path / "comparison.json", comparison.as_dict())
