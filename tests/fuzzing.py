@@ -16,7 +16,6 @@ from harness.cli.app import app
 
 # How many cases a test draws in the profile ci; nightly draws NIGHTLY times as many.
 CASES = {
-    "records": 60,
     "data: bytes": 700,
     "data: rows": 700,
     "data: samples": 400,
@@ -34,6 +33,14 @@ CASES = {
     "runs: reports": 20,
     "adapters: settings": 400,
     "adapters: weights": 300,
+    "records: objects": 60,
+    "records: rows": 60,
+    "records: journal": 60,
+    "records: scores": 60,
+    "records: seeds": 60,
+    "records: run.json": 60,
+    "records: training log": 60,
+    "records: probes": 60,
 }
 NIGHTLY = 20
 TOO_DEEP = 2000

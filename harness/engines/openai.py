@@ -47,6 +47,8 @@ MAY_BE_REFUSED = ("top_k", "min_p")
 # Another tokenizer does not count a text's tokens so many times over.
 TIMES_ASKED = 10
 FEW_TOKENS = 8
+# Stands for bytes that are no text, of which a tokenizer cannot say how many tokens they were.
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 # More names than one are remarkable, however many there are.
 MOST_NAMES = 10
 
@@ -186,9 +188,9 @@ class OpenAIEngine:
         return request.complete(text, count, finish if count else "stop")
 
     def _count(self, answer: dict, text: str, finish: FinishReason, sampling: Sampling) -> int:
-        """How many tokens a completion has: as the server counts, where the tokenizer, if there is one, agrees."""
+        """How many tokens a completion has: as the server counts, unless a tokenizer that can tell disagrees."""
         least = 1 if text else 0
-        if not self.tokenizer:
+        if not self.tokenizer or UNREADABLE in text:
             return token_count(answer, least, TIMES_ASKED * sampling.max_tokens)
         # With the token that ended it, as other engines count.
         counted = len(self.tokenizer.encode(text, add_special_tokens=False)) + (finish == "stop")

@@ -17,6 +17,7 @@ from harness.cli import show
 from harness.cli.stage_functions import run_stage
 from harness.errors import UserError
 from harness.evaluation import evaluate
+from harness.plan import seconds
 from harness.statistics import gate, stats
 from harness.statistics.compare import compare, compare_each, metrics_of
 from harness.statistics.gain import gain
@@ -242,13 +243,14 @@ def test_only_runs_that_use_it_are_others(files, tmp_path):
 
 
 def test_a_plan_counts_each_sides_replies():
+    one_side, a_reply = seconds.EMBEDDED_SIDE
     made = plan(configuration(limit=100, baseline_samples=4))
     assert made["replies a side"] == {"before": 400, "after": 100}
     assert made["most tokens a side"] == {"before": 51200, "after": 12800}
-    assert made["seconds"]["before"] == pytest.approx(7.0 + 0.028 * 400)
-    assert made["seconds"]["after"] == pytest.approx(7.0 + 0.028 * 100)
+    assert made["seconds"]["before"] == pytest.approx(one_side + a_reply * 400)
+    assert made["seconds"]["after"] == pytest.approx(one_side + a_reply * 100)
     together = plan(configuration(limit=100, baseline_samples=4, adapter="a"), ["before", "after", "report"])
-    assert together["seconds"]["before"] == pytest.approx(7.0 + 0.028 * 500)
+    assert together["seconds"]["before"] == pytest.approx(one_side + a_reply * 500)
     assert plan(configuration(limit=100))["replies a side"] == 100
 
 

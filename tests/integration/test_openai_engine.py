@@ -119,9 +119,15 @@ def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server
     assert "no such template" in done.stderr
 
 
-@pytest.mark.parametrize(("apart", "believed"), [(0, True), (8, True), (9, False), (-9, False), (10**9, False)])
-def test_a_tokenizer_checks_how_many_tokens_a_server_counts(tmp_path, server, apart, believed):
-    text = "We count 3 apples."
+@pytest.mark.parametrize(
+    ("text", "apart", "believed"),
+    [
+        *(("We count 3 apples.", *row) for row in ((0, True), (8, True), (9, False), (-9, False), (10**9, False))),
+        # Half a character's bytes are shown as one that has more tokens.
+        ("We count \ufffd\ufffd\ufffd\ufffd\ufffd\ufffd\ufffd\ufffd apples.", -16, True),
+    ],
+)
+def test_a_tokenizer_checks_how_many_tokens_a_server_counts(tmp_path, server, text, apart, believed):
     counted = len(loading.load_tokenizer("embedded").encode(text, add_special_tokens=False)) + 1
     said = {"choices": [{"text": text, "finish_reason": "stop"}], "usage": {"completion_tokens": counted + apart}}
     server.echoes = lambda handler: handler.answer(200, said)

@@ -200,7 +200,7 @@ def test_a_whole_evaluation(folder, rows, replies, format):
 
 def test_the_cases_are_as_many_as_promised():
     per_kind = {name.partition(":")[0] for name in CASES}
-    assert per_kind == {"data", "recipes", "rewards", "runs", "adapters"}
+    assert per_kind == {"data", "recipes", "rewards", "runs", "adapters", "records"}
     assert sum(CASES.values()) >= 5_000
     assert sum(CASES.values()) * NIGHTLY >= 100_000
     sources = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_fuzzed_*.py"))

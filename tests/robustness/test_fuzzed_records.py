@@ -72,7 +72,7 @@ ROWS = (schema.Document, schema.Rollout, Completion, Score)
 
 
 @pytest.mark.parametrize("kind", OBJECTS, ids=lambda kind: kind.__name__)
-@cases("records")
+@cases("records: objects")
 @given(data=st.data())
 def test_an_object_is_read_as_it_was_written_or_not_written(kind, data):
     value = data.draw(records_of(kind))
@@ -87,7 +87,7 @@ def test_an_object_is_read_as_it_was_written_or_not_written(kind, data):
 
 
 @pytest.mark.parametrize("kind", ROWS, ids=lambda kind: kind.__name__)
-@cases("records")
+@cases("records: rows")
 @given(data=st.data())
 def test_rows_are_read_as_they_were_written_or_not_written(kind, data):
     rows = data.draw(st.lists(records_of(kind), max_size=3))
@@ -101,7 +101,7 @@ def test_rows_are_read_as_they_were_written_or_not_written(kind, data):
         assert alike(validation.check_all(kind, read_journal(path), path, FIX), rows)
 
 
-@cases("records")
+@cases("records: journal")
 @given(st.lists(records_of(Completion), max_size=3))
 def test_a_journal_takes_only_what_it_gives_back(rows):
     written = []
@@ -118,7 +118,7 @@ def test_a_journal_takes_only_what_it_gives_back(rows):
         assert alike([asdict(each) for each in result_files.read_completions(path)], [asdict(each) for each in written])
 
 
-@cases("records")
+@cases("records: scores")
 @given(st.lists(records_of(Score), max_size=3).map(scored))
 def test_scores_that_were_written_have_metrics_that_can_be_read(rows):
     with TemporaryDirectory() as folder:
@@ -136,7 +136,7 @@ def test_scores_that_were_written_have_metrics_that_can_be_read(rows):
             assert alike({name: asdict(each) for name, each in result_files.read_metrics(metrics).items()}, means)
 
 
-@cases("records")
+@cases("records: seeds")
 @given(st.dictionaries(texts, records_of(OverSeeds), max_size=2))
 def test_seeds_are_read_as_they_were_written_or_not_written(rows):
     with TemporaryDirectory() as folder:
@@ -149,7 +149,7 @@ def test_seeds_are_read_as_they_were_written_or_not_written(rows):
         assert alike({name: asdict(each) for name, each in result_files.read_seeds(path, FIX).items()}, rows)
 
 
-@cases("records")
+@cases("records: run.json")
 @given(records_of(schema.Record), records_of(schema.Record))
 def test_run_json_stays_as_it_was_where_a_change_could_not_be_read(first, second):
     with TemporaryDirectory() as folder:
@@ -164,7 +164,7 @@ def test_run_json_stays_as_it_was_where_a_change_could_not_be_read(first, second
         assert not record.file.exists() if kept is None else alike(record.read(), kept)
 
 
-@cases("records")
+@cases("records: training log")
 @given(st.lists(st.dictionaries(texts, floats | integers | texts | st.none(), max_size=3), max_size=3))
 def test_the_rows_of_a_training_log_are_read_as_they_were_written(rows):
     with TemporaryDirectory() as folder:
@@ -174,7 +174,7 @@ def test_the_rows_of_a_training_log_are_read_as_they_were_written(rows):
         assert alike(read_steps(path), steps)
 
 
-@cases("records")
+@cases("records: probes")
 @given(records_of(agreement.Record))
 def test_probes_are_written_as_json_that_fits_or_not_at_all(value):
     with TemporaryDirectory() as folder:
