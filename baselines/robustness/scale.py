@@ -171,10 +171,12 @@ def from_a_server(folder: Path, rows: Sequence[dict]) -> Iterator[list[str]]:
             self.say({"object": "list", "data": [{"id": "base", "object": "model", "owned_by": "test"}]})
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             text, end = worked(rows, draw.randrange(len(rows)), draw)
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": end}
-            self.say({"object": "chat.completion", "choices": [choice], "usage": {"completion_tokens": len(text) // 4}})
+            self.say(
+                {"object": "chat.completion", "choices": [choice], "usage": {"completion_tokens": asked["max_tokens"]}}
+            )
 
         def say(self, body: dict) -> None:
             content = json.dumps(body).encode()

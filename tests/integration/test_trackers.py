@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import configuration, write_jsonl
+from hostile import TEXTS, controls
 
 from harness.statistics import headline
 from harness.storage.run_folder import Run
@@ -54,11 +55,11 @@ def test_swanlab_has_curves_metrics_and_plots_in_one_run(job):
     assert all(name in table.read_text() for name in ("95 % interval", *differences))
 
 
-def follow_again(run: Path, copy: Path, tracker: str) -> str:
+def follow_again(run: Path, copy: Path, tracker: str, **settings: str) -> str:
     """Let another tracker follow a finished run: it logs what is there already, as after a kill. Returns its words."""
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("tracker"))
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("tracker"), dirs_exist_ok=True)
     record = json.loads((copy / "run.json").read_text())
-    record["configuration"]["tracker"] = tracker
+    record["configuration"] |= {"tracker": tracker} | settings
     record["stages"]["report"]["state"] = "running"
     (copy / "run.json").write_text(json.dumps(record))
     code = "from pathlib import Path; from harness.storage.run_folder import Run; from train.trackers import tracked\n"
@@ -115,6 +116,24 @@ def test_trackio_has_them_in_its_files(job, tmp_path, monkeypatch):
     assert [row["metric"] for row in last["report/comparison"]["_value"]][:2] == [*comparison][:2]
     assert json.loads(config)["steps"] == 2
     assert len(list((tmp_path / "r/tracker").rglob("media/harness/*/*/*.png"))) == 5
+
+
+@pytest.mark.parametrize("tracker", trackers.TRACKERS)
+def test_hostile_texts_of_a_run_stop_no_tracker_and_leave_its_folder_alone(job, tmp_path, tracker):
+    """What a tracker gets of anybody's texts: the settings, the warnings, names of problems in them."""
+    pytest.importorskip(tracker)
+    run = shutil.copytree(job[0], tmp_path / "r", ignore=shutil.ignore_patterns("tracker"))
+    comparison = json.loads((run / "comparison.json").read_text())
+    (run / "comparison.json").write_text(json.dumps(comparison | {"warnings": [*TEXTS.values()]}))
+    before = {*tmp_path.rglob("*")}
+    said = follow_again(run, run, tracker, dataset="\n".join(TEXTS.values()), **{"../\ud800<b>": TEXTS["script"]})
+    assert "follows no more" not in said
+    assert not controls(said.replace("\n", ""))
+    new = {*tmp_path.rglob("*")} - before
+    assert [each for each in new if run / "tracker" not in (each, *each.parents)] == []
+    kept = b"".join(each.read_bytes() for each in new if each.is_file())
+    assert has_all(kept)
+    assert b"onmouseover=alert(1)" in kept
 
 
 def test_trackio_writes_each_run_of_a_process_into_its_own_folder(tmp_path, monkeypatch):
