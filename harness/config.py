@@ -77,9 +77,9 @@ class Configuration(BaseModel):
     adapter: str | None = Field(None, description="an existing adapter; then nothing is trained")
     primary: str = Field("", description="the one metric with a verdict; '' is the usual family")
     stop_early: bool = Field(False, strict=True, description="stop once the primary metric's difference is clear")
-    samples: int = Field(1, ge=1, description="replies per problem")
+    samples: int = Field(1, ge=1, le=10_000, description="replies per problem")
     baseline_samples: int | None = Field(
-        None, ge=1, description="replies per problem of the base model; as `samples` unless given"
+        None, ge=1, le=10_000, description="replies per problem of the base model; as `samples` unless given"
     )
     temperature: float = Field(1.0, ge=0, description="of sampling; 0 is greedy: always the likeliest token")
     top_p: float = Field(1.0, gt=0, le=1, description="sample among the likeliest tokens of this share; 1 is off")
@@ -117,7 +117,7 @@ class Configuration(BaseModel):
     sft_learning_rate: float = Field(2e-4, gt=0, le=1, description="highest learning rate of SFT")
     sft_warmup_steps: int = Field(5, ge=0, description="steps in which SFT's learning rate rises")
 
-    steps: int = Field(100, ge=1, description="optimizer steps of GRPO")
+    steps: int = Field(100, ge=1, le=10_000_000, description="optimizer steps of GRPO")
     save_steps: int = Field(100, ge=1, description="steps between checkpoints, from which a stopped training continues")
     prompts_per_step: int = Field(1, ge=1, description="problems per step; each gets `generations` completions")
     generations: int = Field(4, ge=2, description="completions per prompt")

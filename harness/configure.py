@@ -19,6 +19,8 @@ RECIPES = resources.files("harness") / "recipes"
 # Keys whose text goes to the model as it is.
 TEXTS = ("system_prompt", "chat_template")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+# No key of a recipe needs more, and what is far deeper cannot be shown or stored.
+DEEPEST = 20
 
 
 def recipe_names() -> list[str]:
@@ -68,11 +70,20 @@ def settled(values: dict[str, Any], settings: dict[str, Any]) -> Configuration:
     Raises UserError if a key or value is wrong, or a text holds a secret.
     """
     values = values | _with_files(settings, Path())
+    for key, value in values.items():
+        if _is_deeper(value, DEEPEST):
+            raise UserError(f"recipe key {key}: nested more than {DEEPEST} deep: make it plainer")
     refuse_secrets({f"recipe key {key}": str(value) for key, value in values.items()})
     checkpoint = values.get("checkpoint")
     if values.get("hub") == MODELSCOPE and HUB_ID.fullmatch(str(checkpoint)) and not os.path.exists(checkpoint):
         values["checkpoint"] = f"{FROM_MODELSCOPE}{checkpoint}"
     return check(values)
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Whether lists or tables are nested more than `most` deep."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (most == 0 or any(_is_deeper(each, most - 1) for each in inner))
 
 
 def _with_files(values: dict[str, Any], folder: Any) -> dict[str, Any]:

@@ -39,6 +39,35 @@ def test_a_mistake_with_it_is_one_clean_line(text, tmp_path, monkeypatch):
     assert [*tmp_path.rglob("*")] == [here]
 
 
+@pytest.mark.parametrize("output", ["/dev/null", "/dev/full", "/proc/x", "/", "..", "/dev/null/x", "x" * 300])
+def test_a_folder_that_cannot_be_a_run_s_is_one_line(output, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (tmp_path / "r.jsonl").write_text('{"text": "x"}\n')
+    arguments = ("--engine", "scripted", "--engine-arg", f"replies={tmp_path / 'r.jsonl'}", "--limit", "1", "--quiet")
+    code, said = called("eval", *arguments, "--output", output)
+    assert (code, said.count("\n")) == (2, 1), said
+    assert [*tmp_path.rglob("*")] == [here, tmp_path / "r.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"steps = {'9' * 400}", "steps = -5", "steps = 1e300", "temperature = inf", "learning_rate = nan",
+        "name = 2000-01-01", "samples = 1000000000000", f"seed = {'9' * 24}",
+        "training_seeds = 100000000", f"also = {'[' * 100_000}", f"[a{'.a' * 50_000}]", "lora_rank = 1000000000",
+        "".join(f"k{number} = 1\n" for number in range(10_000)), '[chat_template_kwargs]\nx = {}',
+    ],
+    ids=lambda line: line[:20].replace("\n", " "),
+)  # fmt: skip
+def test_a_recipe_beyond_all_bounds_is_one_line(line, tmp_path):
+    (tmp_path / "recipe.toml").write_text(f'checkpoint = "embedded"\n{line}\n')
+    code, said = called("plan", "--recipe", tmp_path / "recipe.toml")
+    assert (code, said.count("\n")) == (2, 1), said
+    assert len(said) < 1000
+
+
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_a_run_folder_stays_where_it_belongs(text):
     name = configure("tiny", None, {"name": text, "dataset": f"{text}.csv"}, []).folder_name

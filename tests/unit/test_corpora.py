@@ -205,6 +205,8 @@ TROUBLES = [
     ("return [None]", "returned None"),
     ("return ['three']", "raised ValueError"),
     ("return [float('nan')]", "returned nan"),
+    ("return [float('-inf')]", "returned -inf"),
+    ("return [1e200]", "returned 1e+200"),
     ("return [10**400]", "raised OverflowError"),
 ]
 
