@@ -132,7 +132,7 @@ class Configuration(BaseModel):
     rollout_server: str = Field("http://localhost:8000", description="of `trl vllm-serve`, for rollouts = server")
     gpu_memory_utilization: float = Field(0.5, gt=0, le=1, description="vLLM's share of the GPU in training")
     eval_every: int = Field(0, ge=0, description="steps between accuracy probes on held-out problems; 0 is never")
-    eval_problems: int = Field(16, ge=1, description="training problems held out for those probes")
+    eval_problems: int = Field(32, ge=1, description="training problems held out for those probes")
 
     weights: Literal["16-bit", "4-bit"] = Field("16-bit", description="of the base in training: 4-bit is QLoRA")
     eval_weights: Literal["16-bit", "4-bit"] | None = Field(

@@ -31,7 +31,7 @@ class MeasureCallback(TrainerCallback):
     """Measures the model when a training begins and when it ends, and writes a run folder with its page.
 
     `before` is the model as the training finds it, `after` as the training leaves it. With `eval_every` the accuracy is
-    measured every so many steps too, on `eval_problems` problems (16) of the same split beside those that are measured,
+    measured every so many steps too, on `eval_problems` problems (32) of the same split beside those that are measured,
     so that needs a `limit`. Weights, training mode and all random numbers are left as they were: the training goes as
     it would without. `settings` and the other arguments are those of harness.evaluate; `result` is the run.
 

@@ -35,7 +35,8 @@ ADAPTER_FILES = ("adapter_config.json", WEIGHTS)
 @contextmanager
 def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Training]:
     """Open a training stage with its files in `folder`; what libraries print goes into its trainer.log."""
-    config, replaced = fitted(run.config)
+    trainer = trainer_name(run.config)
+    config, replaced = fitted(run.config, trainer)
     if config.training_seed is not None:
         config = config.model_copy(update={"seed": config.training_seed})
     first = os.environ.get("RANK", "0") == "0"
@@ -53,7 +54,7 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
         open_until_done.enter_context(faults_named(config))
         _set_environment(folder)
         # Before all else: Unsloth patches the libraries that everything after it imports.
-        backend = registry.load("trainer", trainer_name(run.config), TRAINERS)()
+        backend = registry.load("trainer", trainer, TRAINERS)()
         progress.note(f"{row.title}: {config.checkpoint}, {backend.name}", quiet)
         tokenizer = loading.load_tokenizer(
             config.checkpoint, config.chat_template, config.trust_remote_code, config.chat_template_kwargs

@@ -71,13 +71,14 @@ def _trainer(config: "Configuration"):
     """The trainer of this machine; a hub id whose files are not here is taken for a text-only model."""
     from harness.config import EMBEDDED
     from harness.models import checkpoints
-    from harness.plan.case import Trainer
+    from harness.plan.case import Trainer, size_of
     from train.backends import LARGEST_ON_CPU, fitted, trainer_name
 
+    name = trainer_name(config, size_of(config).parameters or 0)
     folder = checkpoints.folder_here(config.checkpoint) or checkpoints.locate(EMBEDDED)
-    fits, replaced = fitted(config.model_copy(update={"checkpoint": str(folder)}))
+    fits, replaced = fitted(config.model_copy(update={"checkpoint": str(folder)}), name)
     effective = fits.model_copy(update={"checkpoint": config.checkpoint})
-    return Trainer(trainer_name(config), effective, replaced, LARGEST_ON_CPU)
+    return Trainer(name, effective, replaced, LARGEST_ON_CPU)
 
 
 def summary(made: dict[str, Any]) -> list[tuple[str, str]]:

@@ -202,12 +202,13 @@ def _check_training(config: Configuration) -> None:
     if refusal := refusal_of_size(config.checkpoint, checkpoints.parameters(config.checkpoint)):
         raise UserError(refusal)
     training_dtype(config)
-    registry.needs("trainer", trainer_name(config), TRAINERS)
+    trainer = trainer_name(config)
+    registry.needs("trainer", trainer, TRAINERS)
     for tracker in {config.tracker} & {*TRACKERS, *TRAINERS_OWN}:
         registry.needs("tracker", tracker, TRACKERS | TRAINERS_OWN)
     if config.weights == "4-bit" and has_gpu() and (why := why_not_4bit(has_gpu=True)):
         raise UserError(f"weights = 4-bit: {why}: pip install bitsandbytes, or --set weights=16-bit")
-    if fitted(config)[0].rollouts == "server":
+    if fitted(config, trainer)[0].rollouts == "server":
         _check_rollout_server(config)
     if config.trains_sft:
         datasets.lessons(config)

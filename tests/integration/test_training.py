@@ -148,7 +148,7 @@ def test_the_importance_correction_is_not_for_truncated_rollouts(truncated):
 
 
 def test_what_corrects_nothing_here_is_replaced():
-    config, replaced = backends.fitted(configuration("importance_correction=true", "rollouts=generate"))
+    config, replaced = backends.fitted(configuration("importance_correction=true", "rollouts=generate"), "trl")
     assert not config.importance_correction
     assert replaced == {"importance_correction": "True -> False: it is for vLLM's rollouts"}
 

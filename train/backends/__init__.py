@@ -17,15 +17,20 @@ LARGEST_ON_CPU = 1e9
 SMALLEST_FOR_UNSLOTH = 1e9
 
 
-def trainer_name(config: Configuration) -> str:
+def trainer_name(config: Configuration, parameters: float | None = None) -> str:
     """The trainer behind `auto` here: Unsloth if it and a GPU are there, it can train this and the model is no small
-    one, else plain TRL."""
+    one, else plain TRL.
+
+    `parameters` are the model's, 0 if they are not known; left out they are computed from the checkpoint's config.json.
+    """
     if config.trainer != AUTO:
         return config.trainer
     needs_trl = config.launcher or config.rollouts == "server" or config.trust_remote_code
     if needs_trl or not (find_spec("unsloth") and has_gpu()):
         return "trl"
-    is_small = config.weights == "16-bit" and 0 < checkpoints.parameters(config.checkpoint) < SMALLEST_FOR_UNSLOTH
+    if parameters is None:
+        parameters = checkpoints.parameters(config.checkpoint)
+    is_small = config.weights == "16-bit" and 0 < parameters < SMALLEST_FOR_UNSLOTH
     return "trl" if is_small else "unsloth"
 
 
@@ -36,7 +41,7 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def fitted(config: Configuration) -> tuple[Configuration, dict[str, str]]:
+def fitted(config: Configuration, trainer: str) -> tuple[Configuration, dict[str, str]]:
     """`config` as this machine and trainer can run it, and what was replaced, by key, with the reason."""
     gpu, changes = has_gpu(), {}
     if config.weights == "4-bit" and not gpu:
@@ -45,11 +50,11 @@ def fitted(config: Configuration) -> tuple[Configuration, dict[str, str]]:
         changes["optimizer"] = ("adamw_torch", f"{config.optimizer} needs a GPU and bitsandbytes")
     if config.rollouts == "vllm" and not (gpu and find_spec("vllm")):
         changes["rollouts"] = ("generate", "no GPU or no vLLM here: using transformers to generate (slower)")
-    elif config.rollouts != "generate" and trainer_name(config) == "trl" and adapters.is_wrapper(config.checkpoint):
+    elif config.rollouts != "generate" and trainer == "trl" and adapters.is_wrapper(config.checkpoint):
         changes["rollouts"] = ("generate", "TRL cannot hand this multimodal wrapper's weights to vLLM")
     if config.importance_correction and "generate" in (config.rollouts, *changes.get("rollouts", ())):
         changes["importance_correction"] = (False, "it is for vLLM's rollouts")
-    if config.gradient_checkpointing == "unsloth" and trainer_name(config) != "unsloth":
+    if config.gradient_checkpointing == "unsloth" and trainer != "unsloth":
         changes["gradient_checkpointing"] = (True, "Unsloth's own is not in TRL")
     values = {key: value for key, (value, _) in changes.items()}
     reasons = {key: f"{getattr(config, key)} -> {value}: {why}" for key, (value, why) in changes.items()}
