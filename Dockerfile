@@ -1,6 +1,8 @@
 # docker build --tag harness .
+# mkdir -p runs && chmod a+rwx runs
 # docker run --rm --volume "$PWD/runs:/home/harness/runs" harness run --before-after
 #
+# The program runs as a user of its own, number 1000, who has to be able to write into the folder on the host.
 # With a GPU: --build-arg EXTRA='[gpu]', and docker run --gpus all. Without one, TORCH can name torch's CPU build, which
 # is several gigabytes smaller: --build-arg TORCH='--index-url ADDRESS torch>=2.9,<2.14'.
 FROM python:3.12-slim

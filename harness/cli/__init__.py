@@ -47,8 +47,9 @@ def main() -> None:
         leave(_refuse("Windows itself is not supported: install and run it inside WSL"))
     for name, value in LIBRARY_SETTINGS.items():
         os.environ.setdefault(name, value)
-    # Output that is closed is not wanted.
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, open as long as the process
+    # Output that is closed is not wanted, and nobody types into an input that is.
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115, open as long as the process
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     # A terminal that cannot show a letter shows a question mark.
     for stream in (sys.stdout, sys.stderr):

@@ -107,7 +107,7 @@ def export(
         from train.export import hub
 
         record["pushed"] = hub.push(output, push, token)
-    by_hand = command_to_measure(config, recipe, output, record["files"]) if to == "gguf" and not measure else None
+    by_hand = command_to_measure(job, config, recipe, output, record["files"]) if to == "gguf" and not measure else None
     if json:
         said = {"measured": _as_json(found)} if found else {"measure": by_hand} if by_hand else {}
         show.line("", True, record | said)
@@ -171,11 +171,16 @@ def _write_logs(folder: Path, output: Path | None, json: bool) -> int:
     return 0
 
 
-def command_to_measure(config: "Configuration", recipe: str | None, output: Path, files: Iterable[str]) -> str:
-    """The command that evaluates the first exported GGUF as the run's model was evaluated."""
+def command_to_measure(
+    job: "Export", config: "Configuration", recipe: str | None, output: Path, files: Iterable[str]
+) -> str:
+    """The command that evaluates the first exported GGUF: as the run was, or an adapter of no run by its recipe."""
     from harness.config import MODELSCOPE
     from harness.configure import recipe_names
 
+    if job.run:
+        words = ["export", str(job.run.path), "--to", job.to, "--quant", ",".join(job.quants)]
+        return shlex.join(["harness", *words, "--output", str(output), "--measure"])
     file = next(output / name for name in files if name.endswith(".gguf"))
     recipe = recipe or (config.name if config.name in recipe_names() else None)
     options = ["--recipe", recipe] if recipe else ["--dataset", config.dataset, "--format", config.format]

@@ -195,7 +195,7 @@ def _read(path: Path | None) -> str:
     except UnicodeDecodeError as error:
         raise UserError(f"{path or 'stdin'}: not UTF-8 text: save it as UTF-8") from error
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}: give a text file that can be read") from error
+        raise UserError(f"{path or 'stdin'}: {error.strerror}: give a text file that can be read") from error
 
 
 def _print_check(checked: "Check", name: str) -> None:

@@ -171,6 +171,21 @@ def test_explain_says_that_it_waits(harness):
     assert "in all (robust)" in process.communicate(timeout=60)[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("rewards", "explain", "--preset", "xml", "--answer", "1"), 0, "in all (robust)"),
+        (("export", "--model", "tiny", "--adapter", "none", "--to", "lora", "--push", "me/mine"), 2, "harness: "),
+    ],
+)
+def test_a_closed_input_is_an_empty_one(words, code, said, tmp_path):
+    command = " ".join([f"{sys.prefix}/bin/harness", *words, "<&-"])
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_side_that_is_done_is_said_to_be(harness, tmp_path):
     command = ("eval", "--limit", "2", "--set", "max_tokens=2", "--output", "r")
     assert "done already" not in harness(*command).stderr

@@ -221,8 +221,20 @@ def test_a_modelfile_asks_and_samples_as_the_run():
 )
 def test_an_exported_gguf_says_how_it_is_measured(model, recipe, options, how):
     config = configure(model, recipe, options, [])
-    said = command_to_measure(config, recipe, Path("out"), ["README.md", "mine-Q8_0.gguf", "mine-Q4_K_M.gguf"])
-    assert said == f"harness eval --model out/mine-Q8_0.gguf {how}"
+    files = ["README.md", "mine-Q8_0.gguf", "mine-Q4_K_M.gguf"]
+    job = order(Path("a"), "gguf", quants=("q8_0", "q4_k_m"))
+    assert command_to_measure(job, config, recipe, Path("out"), files) == (
+        f"harness eval --model out/mine-Q8_0.gguf {how}"
+    )
+
+
+def test_an_exported_gguf_of_a_run_is_measured_as_the_run_was(tmp_path):
+    """With its dataset, its held-out part and all else that no recipe holds."""
+    run = Run.create(tmp_path / "my run", configuration("temperature=0", limit=3, dataset="math-500"), "harness run")
+    job = order(Path("a"), "gguf", quants=("q8_0", "q4_k_m"), run=run)
+    assert command_to_measure(job, run.config, None, Path("out"), ["mine-Q8_0.gguf"]) == (
+        f"harness export '{tmp_path}/my run' --to gguf --quant q8_0,q4_k_m --output out --measure"
+    )
 
 
 def test_without_llama_cpp_one_line_says_where_it_belongs(llama, adapter, tmp_path, monkeypatch):
@@ -284,6 +296,14 @@ def test_an_older_export_is_replaced_and_nothing_else(adapter, tmp_path):
     with pytest.raises(UserError, match=r"mine\.txt there is not an export's"):
         export(order(adapter, "lora"), made)
     assert (made / "mine.txt").is_file()
+
+
+@pytest.mark.parametrize("files", [None, 5, [[1]], ["mine.txt"], {}])
+def test_a_folder_with_somebody_elses_record_is_not_replaced(adapter, tmp_path, files):
+    (tmp_path / "mine.txt").touch()
+    (tmp_path / "export.json").write_text(json.dumps({"files": files}))
+    with pytest.raises(UserError, match="there is not an export's"):
+        write.check(order(adapter, "lora"), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -57,14 +57,21 @@ def finished(export: Export, folder: Path) -> dict[str, Any] | None:
     Raises UserError if a link leads out of the folder, which may be somebody else's.
     """
     refuse_leaving(folder)
-    record = checkpoints.read_json(folder / RECORD)
-    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
+    record = _record_in(folder)
+    if record is None:
         return None
     is_this = all(record.get(key) == value for key, value in _order(export).items())
     # A kill may come between the card with what was measured and the record.
     weights = record["files"].keys() - {CARD}
     sizes = _sizes(folder)
     return record if is_this and all(record["files"][name] == sizes.get(name) for name in weights) else None
+
+
+def _record_in(folder: Path) -> dict[str, Any] | None:
+    """An export's record, if the folder has one."""
+    record = checkpoints.read_json(folder / RECORD)
+    is_one = isinstance(record, dict) and isinstance(record.get("files"), dict) and {"harness", "to"} <= record.keys()
+    return record if is_one else None
 
 
 def describe(export: Export, folder: Path, record: dict[str, Any], found: measured.Measured) -> dict[str, Any]:
@@ -116,8 +123,8 @@ def _refuse_folder(folder: Path) -> None:
     """Raises UserError if a folder has anything but an earlier export, as its own record lists it."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: not a folder: give another --output")
-    record = checkpoints.read_json(folder / RECORD)
-    ours = {RECORD, *record.get("files", ())} if isinstance(record, dict) else set()
+    record = _record_in(folder)
+    ours = {RECORD, *record["files"]} if record else set()
     others = sorted({file.name for file in folder.iterdir()} - ours) if folder.is_dir() else []
     if others == [measured.FOLDER]:
         raise UserError(
