@@ -40,6 +40,8 @@ def read_recipe(name_or_file: str) -> dict[str, Any]:
     try:
         with fits_memory(path):
             keys = {"name": path.name.removesuffix(".toml")} | tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: give a recipe file that can be read") from error
     except (ValueError, RecursionError) as error:  # also for numbers too long and lists too deep
         raise UserError(f"{path}: not a TOML file: {error}: fix it") from error
     keys = _with_files(keys, path.parent)

@@ -58,7 +58,7 @@ def main() -> int:
         for each in bad:
             for found in each["vulns"]:
                 fixed = ", ".join(found["fix_versions"]) or "no version"
-                print(f"{each['name']} {each['version']}: {found['id']}, mended in {fixed}")
+                print(f"{each['name']} {each['version']}: {found['id']}, fixed in {fixed}")
         print(f"audit: {service} knows {len(known)} of {len(pinned)} pins, {len(bad)} of them as vulnerable")
         return 1 if bad else 0
     print("audit: skipped, as the vulnerability data cannot be reached from here")

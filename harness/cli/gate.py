@@ -35,7 +35,7 @@ def gate(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Check for regressions; exit 0: passed, 3: worse, or too few problems to tell, 2: not comparable."""
+    """Check for regressions; exit 0: every metric holds, 3: worse, or too few problems to tell, 2: not comparable."""
     if (baseline is None) == (write_baseline is None):
         raise UserError("give either --baseline RUN_OR_FILE to gate RUN, or --write-baseline FILE to make one of it")
     if write_baseline:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from harness.config import Configuration
 
 UNKNOWN = "unknown"
+# Smaller differences take more problems than there are.
+LEAST_DETECTED = 0.0001
 # A percentage point, in a sentence.
 POINTS = " pp", " points"
 
@@ -45,8 +47,10 @@ def plan(
     from harness.plan.case import size_of, this_machine
     from harness.stages import of_run, state_names
 
-    if detect is not None and not 0 < detect < 1:
-        raise UserError(f"--detect {detect:g}: not a share between 0 and 1: give 0.05 for 5 percentage points")
+    if detect is not None and not LEAST_DETECTED <= detect < 1:
+        raise UserError(
+            f"--detect {detect:g}: not a share from {LEAST_DETECTED} to 1: give 0.05 for 5 percentage points"
+        )
     training_seeds.check(config, before_after)
     stages = of_run(config, before_after)
     config = settle_split(config, trains="train" in stages)

@@ -89,7 +89,7 @@ def read(folder: Path) -> Record | None:
         return None
     fix = "copy the adapter's folder again, or delete this file: then nothing is compared"
     try:
-        stored = validation.make(Record, read_json(path))
+        stored = validation.make(Record, read_json(path, fix))
         texts = tuple(validation.make(Text, each) for each in stored.texts)
         scores = tuple(validation.make(Scores, each) for each in stored.scores)
     except (ValueError, TypeError) as error:

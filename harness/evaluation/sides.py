@@ -92,13 +92,12 @@ def save_baseline(side: Evaluation, path: Path) -> None:
 
 def read_baseline(path: Path) -> Evaluation:
     """A side as `save_baseline` wrote it; its completions have no text. Raises UserError if the file is damaged."""
-    stored = read_json(path)
+    fix = "write one with `harness gate RUN --write-baseline FILE`"
+    stored = read_json(path, fix)
     try:
         validation.check(Baseline, stored)
     except ValueError as error:
-        raise UserError(
-            f"{path}: not a baseline file ({error}): write one with `harness gate RUN --write-baseline FILE`"
-        ) from error
+        raise UserError(f"{path}: not a baseline file ({error}): {fix}") from error
     try:
         rows = [
             (key, index, sha, dict(zip(stored["metrics"], v, strict=True))) for key, index, sha, v in stored["replies"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.config import Configuration
 from harness.engines import engine_name
 from harness.errors import UserError
+from harness.memory import all_bytes
 from harness.models import checkpoints
 from harness.models.adapters import NOT_LANGUAGE
 from harness.stages import BASE, LAST, SIDES, STAGES
@@ -124,8 +125,7 @@ class Case:
 def this_machine() -> Machine:
     import torch
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    cores = os.cpu_count() or 1
+    memory, cores = all_bytes(), os.cpu_count() or 1
     if not torch.cuda.is_available():
         return Machine(cores, memory)
     gpu = torch.cuda.get_device_properties(0)

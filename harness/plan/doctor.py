@@ -71,7 +71,11 @@ def _hub() -> Finding:
 
 def _disk() -> Finding:
     free = shutil.disk_usage(".").free / 1e9
-    return Finding("disk", free > FREE_DISK_GB, f"{free:.0f} GB free here, a run of the embedded model takes 0.1 GB")
+    enough = free > FREE_DISK_GB
+    needed = "a run of the embedded model takes 0.1 GB"
+    if not enough:
+        needed = f"{FREE_DISK_GB} are needed: make room, or run in a folder of another disk"
+    return Finding("disk", enough, f"{free:.1f} GB free here, {needed}")
 
 
 def _embedded_model() -> Finding:

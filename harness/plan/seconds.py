@@ -20,7 +20,7 @@ REPORT_SECONDS = 2.0
 CPU_RATE = 60e9
 # Gemma 3 4B's shape on one H200, 2026-11-21 (baselines/peers): vLLM's output tokens per second on 1,319 prompts and its
 # seconds of loading; Unsloth's seconds per training step of so many tokens, and those of compiling.
-H200_RATE, H200_LOADING = 31_110, 17.3
+H200_RATE, H200_LOADING = 31_110, 12.8
 H200_STEP, H200_STEP_TOKENS, H200_COMPILING = 5.0, 4 * 768, 96.4
 
 Estimate = tuple[float | str, str]

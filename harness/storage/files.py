@@ -59,13 +59,13 @@ def cut_journal(path: Path, step: int) -> list[dict]:
     return rows
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises UserError if it cannot be read."""
+def read_json(path: Path, fix: str = "give another run folder, or use --fresh") -> Any:
+    """The content of a JSON file. Raises UserError with the fix if it cannot be read."""
     try:
         with fits_memory(path):
             return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({error}): give another run folder, or use --fresh") from error
+        raise UserError(f"{path}: cannot be read ({error}): {fix}") from error
 
 
 def write_json(path: Path, value: object) -> None:

@@ -35,20 +35,21 @@ def read_scores(path: Path) -> dict[tuple[str, int], Score]:
 
 def read_metrics(path: Path) -> dict[str, MetricValue]:
     """The metrics of a side by name. Raises UserError if they are damaged or lack an accuracy."""
+    fix = "run `harness score`"
     try:
-        metrics = {name: validation.make(MetricValue, row) for name, row in read_json(path).items()}
+        metrics = {name: validation.make(MetricValue, row) for name, row in read_json(path, fix).items()}
         if any((each.low is None) != (each.high is None) for each in metrics.values()):
             raise ValueError("an interval with one end")
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not a side's metrics ({error}): run `harness score`") from error
+        raise UserError(f"{path}: not a side's metrics ({error}): {fix}") from error
     if not {ACCURACY_STRICT, ACCURACY_FLEXIBLE} <= metrics.keys():
-        raise UserError(f"{path}: without {ACCURACY_STRICT} or {ACCURACY_FLEXIBLE}: run `harness score`")
+        raise UserError(f"{path}: without {ACCURACY_STRICT} or {ACCURACY_FLEXIBLE}: {fix}")
     return metrics
 
 
 def read_seeds(path: Path, fix: str) -> dict[str, OverSeeds]:
     """The differences over several trainings by metric. Raises UserError with the fix if they are damaged."""
-    rows = read_json(path)
+    rows = read_json(path, fix)
     try:
         return {name: validation.make(OverSeeds, row) for name, row in rows.items()}
     except (TypeError, ValueError, AttributeError) as error:

@@ -29,7 +29,7 @@ def make(kind: type[Kind], value: Any) -> Kind:
 
 def read(kind: type, path: Path, fix: str) -> dict[str, Any]:
     """The content of a JSON file. Raises UserError with the fix if it is not what `kind` describes."""
-    return check_all(kind, [read_json(path)], path, fix)[0]
+    return check_all(kind, [read_json(path, fix)], path, fix)[0]
 
 
 def check_all(kind: type, values: Sequence[Any], path: Path, fix: str) -> Sequence[Any]:

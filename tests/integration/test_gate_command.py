@@ -35,6 +35,7 @@ def files(tmp_path_factory) -> Path:
     }
     for name, value in broken.items():
         (folder / f"{name}.json").write_text(json.dumps(value))
+    (folder / "torn.json").write_text((folder / "good.json").read_text()[:-40])
     (folder / "samples.jsonl").write_text("{}\n")
     return folder
 
@@ -87,6 +88,7 @@ MISTAKES = [
     (("good.json", "--baseline", "samples.jsonl"), "samples are not gated"),
     (("good.json", "--baseline", "none.json"), "not a baseline file"),
     (("good.json", "--baseline", "flat.json"), "not a baseline file"),
+    (("good.json", "--baseline", "torn.json"), "write one with `harness gate RUN --write-baseline FILE`"),
     (("good.json", "--baseline", "short.json"), "not a whole baseline file"),
     (("good.json", "--baseline", "twice.json"), "a reply is in it twice"),
     (("good.json", "--baseline", "text.json"), "not a whole baseline file"),

@@ -49,7 +49,7 @@ UNKNOWN = {"name": "a", "skip_reason": "Dependency not found"}
     [
         ([record("a"), record("b")], [], 0, ["pypi knows 2 of 3 pins, 0 of them"]),
         ([record("a"), UNKNOWN], [], 0, ["pypi knows 1 of 3 pins"]),
-        ([record("a", "CVE-1")], [], 1, ["a 1.0: CVE-1, mended in 1.1", "1 of them as vulnerable"]),
+        ([record("a", "CVE-1")], [], 1, ["a 1.0: CVE-1, fixed in 1.1", "1 of them as vulnerable"]),
         ([UNKNOWN] * 3, [record("a", "CVE-1")], 1, ["pypi has no record", "a 1.0: CVE-1"]),
         ([UNKNOWN] * 3, [], 0, ["skipped, as the vulnerability data cannot be reached"]),
         ([], [], 0, ["skipped, as the vulnerability data cannot be reached"]),

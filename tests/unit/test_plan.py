@@ -71,7 +71,7 @@ def test_settings_are_those_in_force_here(harness):
     assert made["settings"]["checkpoint"] == "embedded"
 
 
-@pytest.mark.parametrize("detect", ["5", "0", "nan", "5pp"])
+@pytest.mark.parametrize("detect", ["5", "0", "1e-8", "nan", "5pp"])
 def test_detect_is_a_share(harness, detect):
     done = harness("plan", "--detect", detect)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
