@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from harness.errors import UserError
 from harness.storage.run_folder import Run
@@ -18,6 +19,15 @@ PROJECT = "harness"
 LONGEST_PARAMETER = 6000
 LONGEST_TAG = 5000
 NOT_IN_MLFLOW_NAMES = re.compile(r"[^/\w.\- ]")
+
+
+def storable(value: Any) -> Any:
+    """A setting, or several, whose texts every tracker can store: of a path with bytes that are no UTF-8, `?`."""
+    if isinstance(value, dict):
+        return {name: storable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [storable(each) for each in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 class SwanLab:
@@ -39,7 +49,7 @@ class SwanLab:
             name=run.config.folder_name,
             mode=mode,
             log_dir=str(folder),
-            config=run.record.configuration,
+            config=storable(run.record.configuration),
         )
 
     def log(self, values: dict[str, float], step: int) -> None:
@@ -76,7 +86,7 @@ class Wandb:
             name=run.config.folder_name,
             mode=os.environ.get("WANDB_MODE", "offline"),
             dir=str(folder),
-            config=run.record.configuration,
+            config=storable(run.record.configuration),
             settings=wandb.Settings(console="off", silent=True),
         )
         # Its own steps only ever grow, and probes and training have each their own.
@@ -117,7 +127,7 @@ class MLflow:
         experiment = self.client.get_experiment_by_name(PROJECT)
         number = experiment.experiment_id if experiment else self.client.create_experiment(PROJECT)
         self.run = self.client.create_run(number, run_name=run.config.folder_name).info.run_id
-        keys = run.record.configuration.items()
+        keys = storable(run.record.configuration).items()
         params = [mlflow.entities.Param(key, str(value)[:LONGEST_PARAMETER]) for key, value in keys]
         self.client.log_batch(self.run, params=params)
 
@@ -153,7 +163,7 @@ class Trackio:
             self.run = self.module.init(
                 project=PROJECT,
                 name=run.config.folder_name,
-                config=run.record.configuration,
+                config=storable(run.record.configuration),
                 embed=False,
                 auto_log_cpu=False,
                 auto_log_gpu=False,

@@ -22,6 +22,7 @@ from harness.storage.files import cut_journal, read_json, read_steps
 from harness.storage.run_folder import Run
 from harness.types import Difference, from_row
 from train.stage import last_checkpoint, step_of
+from train.tracker_kinds import storable
 
 SECONDS_BETWEEN_LOOKS = 2.0
 TRACKERS = {
@@ -133,13 +134,11 @@ def _log_comparison(run: Run, tracker: Any, step: int) -> None:
     deltas = {name: each.delta for name, each in differences.items() if each.delta is not None}
     tracker.log({f"difference/{name}": delta for name, delta in deltas.items()}, step)
     health = (text for each in run.record.provenance.values() for text in each.get("health", ()))
-    tracker.texts(
-        {f"verdict/{name}": each.verdict for name, each in differences.items()}
-        | {
-            "report/headline": "\n".join(headline.lines(differences, comparison.get("gain"))),
-            "report/warnings": "\n".join((*comparison["warnings"], *health)) or "none",
-        }
-    )
+    texts = {f"verdict/{name}": each.verdict for name, each in differences.items()} | {
+        "report/headline": "\n".join(headline.lines(differences, comparison.get("gain"))),
+        "report/warnings": "\n".join((*comparison["warnings"], *health)) or "none",
+    }
+    tracker.texts(storable(texts))
     sides = {side: run.metrics(side) for side in SIDES if run.record.is_done(side)}
     rows = all_rows([*sides.values()], [run.record.configuration], differences).values()
     head = ("metric", *sides, *COLUMNS)

@@ -55,9 +55,13 @@ def test_swanlab_has_curves_metrics_and_plots_in_one_run(job):
     assert all(name in table.read_text() for name in ("95 % interval", *differences))
 
 
-def follow_again(run: Path, copy: Path, tracker: str, **settings: str) -> str:
+def copied(run: Path, copy: Path) -> Path:
+    """A finished run without what its tracker wrote."""
+    return shutil.copytree(run, copy, ignore=shutil.ignore_patterns("tracker"))
+
+
+def follow_again(copy: Path, tracker: str, **settings: str) -> str:
     """Let another tracker follow a finished run: it logs what is there already, as after a kill. Returns its words."""
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("tracker"), dirs_exist_ok=True)
     record = json.loads((copy / "run.json").read_text())
     record["configuration"] |= {"tracker": tracker} | settings
     record["stages"]["report"]["state"] = "running"
@@ -71,7 +75,7 @@ def follow_again(run: Path, copy: Path, tracker: str, **settings: str) -> str:
 
 def test_wandb_has_them_too(job, tmp_path):
     pytest.importorskip("wandb")
-    said = follow_again(job[0], tmp_path / "r", "wandb")
+    said = follow_again(copied(job[0], tmp_path / "r"), "wandb")
     assert "ignored" not in said
     (kept,) = (tmp_path / "r/tracker").rglob("run-*.wandb")
     assert has_all(kept.read_bytes())
@@ -81,7 +85,7 @@ def test_wandb_has_them_too(job, tmp_path):
 def test_mlflow_has_them_in_its_files(job, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    assert "mlflow" not in follow_again(job[0], tmp_path / "r", "mlflow")
+    assert "mlflow" not in follow_again(copied(job[0], tmp_path / "r"), "mlflow")
     client = mlflow.MlflowClient(tracking_uri=(tmp_path / "r/tracker").as_uri())
     (run,) = client.search_runs([client.get_experiment_by_name("harness").experiment_id])
     assert run.info.status == "FINISHED"
@@ -101,7 +105,7 @@ def test_mlflow_has_them_in_its_files(job, tmp_path, monkeypatch):
 def test_trackio_has_them_in_its_files(job, tmp_path, monkeypatch):
     pytest.importorskip("trackio")
     monkeypatch.delenv("TRACKIO_DIR", raising=False)
-    assert follow_again(job[0], tmp_path / "r", "trackio") == ""
+    assert follow_again(copied(job[0], tmp_path / "r"), "trackio") == ""
     with sqlite3.connect(tmp_path / "r/tracker/harness.db") as database:
         logged = [(step, json.loads(values)) for step, values in database.execute("SELECT step, metrics FROM metrics")]
         ((config,),) = database.execute("SELECT config FROM configs")
@@ -122,18 +126,21 @@ def test_trackio_has_them_in_its_files(job, tmp_path, monkeypatch):
 def test_hostile_texts_of_a_run_stop_no_tracker_and_leave_its_folder_alone(job, tmp_path, tracker):
     """What a tracker gets of anybody's texts: the settings, the warnings, names of problems in them."""
     pytest.importorskip(tracker)
-    run = shutil.copytree(job[0], tmp_path / "r", ignore=shutil.ignore_patterns("tracker"))
+    run = copied(job[0], tmp_path / "r")
     comparison = json.loads((run / "comparison.json").read_text())
     (run / "comparison.json").write_text(json.dumps(comparison | {"warnings": [*TEXTS.values()]}))
+    Run(run).hashes.add(run / "comparison.json")
     before = {*tmp_path.rglob("*")}
-    said = follow_again(run, run, tracker, dataset="\n".join(TEXTS.values()), **{"../\ud800<b>": TEXTS["script"]})
+    words = "\n".join(TEXTS.values())
+    said = follow_again(run, tracker, dataset=words, name=words, system_prompt=words)
     assert "follows no more" not in said
     assert not controls(said.replace("\n", ""))
     new = {*tmp_path.rglob("*")} - before
     assert [each for each in new if run / "tracker" not in (each, *each.parents)] == []
-    kept = b"".join(each.read_bytes() for each in new if each.is_file())
+    # Of MLflow the names are those of files.
+    kept = b"".join(bytes(each) + each.read_bytes() for each in new if each.is_file())
     assert has_all(kept)
-    assert b"onmouseover=alert(1)" in kept
+    assert b"document.title = 'hurt'" in kept
 
 
 def test_trackio_writes_each_run_of_a_process_into_its_own_folder(tmp_path, monkeypatch):
