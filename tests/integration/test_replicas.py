@@ -107,7 +107,7 @@ def test_a_bug_in_a_replica_is_a_traceback():
 @pytest.fixture
 def generating(tmp_path):
     """An evaluation by two replicas under way: its command, its process, the processes of the replicas, the journal."""
-    command = [f"{sys.prefix}/bin/harness", "eval", "--limit", "200", "--engine-arg", "batch_size=1", "--output", "r"]
+    command = [f"{sys.prefix}/bin/harness", "eval", "--limit", "80", "--engine-arg", "batch_size=1", "--output", "r"]
     command += ["--engine-arg", "data_parallel_size=2"]
     journal = tmp_path / "r/before/completions.jsonl"
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ) as program:
@@ -156,7 +156,7 @@ def test_a_killed_replica_ends_the_run_in_a_line_and_the_same_command_continues(
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ)
     assert again.returncode == 0, again.stderr
     assert journal.read_bytes().startswith(kept)
-    assert kept.count(b"\n") < journal.read_bytes().count(b"\n") == 200
+    assert kept.count(b"\n") < journal.read_bytes().count(b"\n") == 80
 
 
 @needs_linux

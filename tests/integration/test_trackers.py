@@ -31,12 +31,12 @@ def has_all(records: bytes) -> bool:
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory):
+def job(tmp_path_factory, forks):
     """A whole run that SwanLab followed, and what it said."""
     pytest.importorskip("swanlab")
     folder = tmp_path_factory.mktemp("job")
-    command = [f"{sys.prefix}/bin/harness", "run", *SMALL, "--set", "tracker=swanlab", "--output", "r", "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    command = ["run", *SMALL, "--set", "tracker=swanlab", "--output", "r", "--json"]
+    done = forks.run(command, folder, dict(os.environ))
     assert done.returncode == 0, done.stderr
     return folder / "r", done
 
