@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.models import adapter_kinds, adapter_layers, checkpoint_checks, checkpoints
+from harness.models import adapter_kinds, adapter_layers, checkpoint_checks, checkpoints, quantized
 
 WEIGHTS = "adapter_model.safetensors"
 # base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight -> the module's path, A or B
@@ -190,7 +190,7 @@ def _halves(folder: Path) -> dict[tuple[str, str], list[int]]:
 def _base_shapes(checkpoint: str) -> dict[str, list[int]] | None:
     """The shape of each layer's weight by `layers.N.…`; None if no file here shows it (a hub id, 4-bit weights)."""
     folder = Path(checkpoints.locate(checkpoint))
-    if not folder.is_dir() or "quantization_config" in checkpoints.model_config(checkpoint):
+    if not folder.is_dir() or quantized.is_quantized(checkpoints.model_config(checkpoint)):
         return None
     shapes = {}
     for file in sorted(folder.glob("*.safetensors")):
