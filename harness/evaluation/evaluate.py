@@ -164,7 +164,6 @@ def _completions(
     same_model.check_end(job)
     completions = {side: job.run.completions(side) for side in job.sides}
     for side, record in job.records.items():
-        record["seconds"] = dict(job.seconds)
         if job.missing and job.run.config.sampling.temperature == 0:
             record["drawn_again"] = generation.generate_again(
                 job.engine, completions[side], _first_generated(job, side), job.run.config.sampling

@@ -35,6 +35,18 @@ def run(tmp_path):
     return run
 
 
+def test_the_seconds_of_a_sides_parts_add_up_over_processes_as_the_stages_do(run):
+    stopped = run.record.provenance["before"]["seconds"]
+    assert stopped.keys() == {"load", "probe", "draw"}
+    with run.record.changing() as record:
+        record["provenance"]["before"]["seconds"] = dict.fromkeys(stopped, 1000.0)
+        record["stages"]["before"]["seconds"] = 3000.0
+    evaluate.evaluate(run, ["before"], None, True, None)
+    parts = run.record.provenance["before"]["seconds"]
+    assert min(parts.values()) >= 1000
+    assert sum(parts.values()) == pytest.approx(run.record.stages["before"]["seconds"], abs=30)
+
+
 OTHER = 'the dataset changed since side "before" was generated'
 
 
