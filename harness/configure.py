@@ -59,11 +59,12 @@ def configure(model: str | None, recipe: str | None, options: dict[str, Any], se
     """
     values = read_recipe(recipe) if recipe else {}
     values |= _model_values(model or (None if recipe else "tiny"), has_recipe=recipe is not None)
-    if options.get("format") not in (None, values.get("format")):
+    given = {key: value for key, value in options.items() if value is not None}
+    assigned = {key: _toml_value(text) for key, text in key_values("--set", settings).items()}
+    if (given | assigned).get("format", values.get("format")) != values.get("format"):
         # Another format than the recipe's has its own rewards and language.
-        values = {key: value for key, value in values.items() if key not in ("rewards", "language")}
-    values |= {key: value for key, value in options.items() if value is not None}
-    return settled(values, {key: _toml_value(text) for key, text in key_values("--set", settings).items()})
+        values = {key: value for key, value in values.items() if key not in ("rewards", "rewards_sha", "language")}
+    return settled(values | given, assigned)
 
 
 def settled(values: dict[str, Any], settings: dict[str, Any]) -> Configuration:
@@ -96,11 +97,13 @@ def _with_files(values: dict[str, Any], folder: Any) -> dict[str, Any]:
     template, rewards = values.get("chat_template"), values.get("rewards")
     if isinstance(template, str) and template.endswith(".jinja"):
         values = values | {"chat_template": _read_text("chat_template", folder / template)}
-    if isinstance(rewards, str) and rewards.endswith(".py"):
-        path = Path(folder / rewards).resolve()
-        with fits_memory(path):
-            sha = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        values = values | {"rewards": str(path), "rewards_sha": sha}
+    if isinstance(rewards, str):
+        values = values | {"rewards_sha": ""}
+        if rewards.endswith(".py"):
+            path = Path(folder / rewards).resolve()
+            with fits_memory(path):
+                sha = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+            values |= {"rewards": str(path), "rewards_sha": sha}
     for key in ("data", "sft_data", "also_tasks"):
         if isinstance(values.get(key), str):
             values = values | {key: str(Path(folder / values[key]).resolve())}

@@ -33,6 +33,11 @@ class AdapterEffect:
         return self.difference > 3 * self.noise
 
     @property
+    def is_unclear(self) -> bool:
+        """Whether greedy replies change too often by themselves to tell what the adapter does."""
+        return self.evidence == "greedy replies" and self.noise > 0 and not self.acts
+
+    @property
     def leaks(self) -> bool:
         return self.leak > 0.5
 

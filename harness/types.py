@@ -111,7 +111,8 @@ class Completion:
     """What an engine generated for a prompt, a line of completions.jsonl.
 
     `text` is what was generated; `prefix` is how the prompt already began the reply (an opening reasoning tag, or
-    nothing); `position` is the problem's number in the dataset, as lines are in the order of finishing.
+    nothing); `position` is the number of its request in the side, problem by problem and index by index: lines are in
+    the order of finishing.
     """
 
     problem_id: str

@@ -67,7 +67,7 @@ def reward_functions(config: Configuration, equality: Equality, prompt: str, lim
     format = FORMATS[config.format]
     prefix = formats.prompt_prefix(prompt, format)
     if config.has_own_rewards:
-        rewards = own_functions(Path(config.rewards))
+        rewards = own_functions(Path(config.rewards), config.rewards_sha)
     else:
         rewards = functions(
             config.rewards,

@@ -9,7 +9,7 @@ from peft import get_peft_model_state_dict, load_peft_weights, set_peft_model_st
 from safetensors.torch import load_file
 
 from harness.errors import UserError
-from harness.models.adapters import NOT_LANGUAGE, WEIGHTS
+from harness.models.adapters import NOT_LANGUAGE, WEIGHTS, keys_zero_at_first
 
 
 def check_targets(model: Any, targets: Sequence[str]) -> None:
@@ -24,20 +24,19 @@ def check_targets(model: Any, targets: Sequence[str]) -> None:
 
 
 def check_trained(folder: Path, start: Path | None = None) -> dict[str, int]:
-    """Count the lora_B tensors and those that training changed, from zero or from the adapter in `start`.
+    """Count the tensors that were zero before training (lora_B) and those that it changed, from zero or from `start`.
 
-    Raises UserError if none changed or one is not finite.
+    `start` is the folder of an earlier adapter. Raises UserError if none changed or a tensor is not finite.
     """
     tensors = load_file(folder / WEIGHTS)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise UserError("the trained adapter holds NaN or infinity: lower learning_rate, then --fresh")
     before = load_file(start / WEIGHTS) if start else {}
     moved = [
-        not torch.equal(tensor, before.get(name, torch.zeros_like(tensor)))
-        for name, tensor in tensors.items()
-        if "lora_B" in name
+        not torch.equal(tensors[key], before.get(key, torch.zeros_like(tensors[key])))
+        for key in keys_zero_at_first(tensors)
     ]
-    if not any(moved):
+    if moved and not any(moved):
         raise UserError(
             f"training left all {len(moved)} lora_B at {'what SFT had made of them' if start else 'zero'}, as no "
             "completion earned more than the others of its group: raise generations, steps or learning_rate, or "

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.errors import UserError, cause
 from harness.evaluation.scoring import score_accuracy
 from harness.rewards import Reward, finished_within
-from harness.rewards.own import load_own
+from harness.rewards.own import own_rewards
 from harness.storage.files import cut_journal, json_line
 from harness.types import ACCURACY_STRICT, Equality, Format
 
@@ -90,9 +90,9 @@ class Rollouts:
                 file.write(json_line(row))
 
 
-def own_functions(path: Path) -> list[Reward]:
-    """A user's reward functions. They raise UserError for any error of theirs."""
-    functions = load_own(path, plain=False).functions
+def own_functions(path: Path, sha: str) -> list[Reward]:
+    """A user's reward functions, of a file with this SHA-256. They raise UserError for any error of theirs."""
+    functions = own_rewards(path, sha).functions
     if ACCURACY_STRICT in functions:
         raise UserError(f"{path}: {ACCURACY_STRICT} is the metric's own name: give your reward function another name")
     return [_named(name, function) for name, function in functions.items()]

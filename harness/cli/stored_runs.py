@@ -39,17 +39,24 @@ def score(
 
 
 def _score_again(run: "Run") -> None:
-    """Score every side of a run, compare them, and write the report again if there is one."""
+    """Score every side of a run, compare them, and write the report again if there is one.
+
+    A file of rewards that was edited since scores all sides as it is now.
+    """
     from harness.cli.stage_functions import compare_sides, run_stage
     from harness.evaluation import training_seeds
     from harness.evaluation.score_side import score_side
     from harness.stages import LAST, REPORT
+    from harness.storage.files import sha256
 
+    config = run.config
+    if config.has_own_rewards and Path(config.rewards).is_file():
+        config = config.model_copy(update={"rewards_sha": sha256(Path(config.rewards))})
     for side in run.finished_sides():
         if run.config.training_seeds and side == LAST:
             training_seeds.members(run)  # scored in their own runs, and gathered where sides are compared
         else:
-            score_side(run, side, run.completions(side), quiet=False)
+            score_side(run, side, run.completions(side), quiet=False, config=config)
     if run.report.is_file():
         run_stage(run, REPORT, quiet=True)
     else:

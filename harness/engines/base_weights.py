@@ -2,7 +2,7 @@
 
 from harness.config import Configuration
 from harness.engines import WITHOUT_CHECKPOINT, engine_name
-from harness.models import checkpoints
+from harness.models import checkpoints, quantized
 from harness.models.precision import gpu_has_bfloat16, why_not_4bit
 from harness.types import AS_STORED
 
@@ -16,7 +16,7 @@ def evaluation_weights(config: Configuration, has_gpu: bool | None = None) -> tu
     if requested == "16-bit" or engine_name(config.engine) in WITHOUT_CHECKPOINT:
         return requested, ""
     folder = checkpoints.folder_here(config.checkpoint)
-    if folder and "quantization_config" in checkpoints.model_config(str(folder)):
+    if folder and quantized.is_quantized(checkpoints.model_config(str(folder))):
         return AS_STORED, ""
     if has_gpu is None:
         has_gpu = gpu_has_bfloat16() is not None

@@ -26,6 +26,8 @@ LARGE_GPU_BYTES, LARGE_BATCH = 70 * 2**30, 1536
 GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536)
 OF_GRAPHS = {"compilation_config", "max_cudagraph_capture_size"}
 OF_COMPILING = {*OF_GRAPHS, "cudagraph_capture_sizes", "enforce_eager", "optimization_level"}
+# Arguments that we compute with.
+COUNTS = ("max_num_seqs", "max_lora_rank", *gpus.PARALLEL)
 # What vLLM's CPU build needs for small models.
 CPU_DEFAULTS = {"block_size": 128, "dtype": "float32", "gpu_memory_utilization": 0.4}
 
@@ -52,7 +54,9 @@ def settings_of(setup: Setup) -> dict[str, Any]:
         if name.startswith("data_parallel"):
             raise UserError(f"--engine-arg {name}: give data_parallel_size=N alone, for N replicas on this machine")
         settings[registry.choose("engine argument", name, arguments)] = value_of(text)
-    if adapter and whole_number("max_lora_rank", str(settings["max_lora_rank"])) < adapters.rank(adapter):
+    for name in filter(settings.__contains__, COUNTS):
+        settings[name] = whole_number(name, str(settings[name]))
+    if adapter and settings["max_lora_rank"] < adapters.rank(adapter):
         raise UserError(
             f"--engine-arg max_lora_rank={settings['max_lora_rank']}: {adapter} has rank {adapters.rank(adapter)}: "
             "leave the argument out"

@@ -18,11 +18,18 @@ def check_adapter(
 ) -> dict | None:
     """Measure what the adapter changes on the first prompts; None where the engine has no model to ask.
 
-    Raises UserError if that is nothing, with the likeliest reason, or if the base's completions change too.
+    Raises UserError if that is nothing, with the likeliest reason, if it cannot be told, or if the base's completions
+    change too.
     """
     effect = engine.adapter_effect([request for request in requests if request.index == 0][:PROBES])
     if effect is None:
         return None
+    if effect.is_unclear:
+        raise UserError(
+            f"--adapter {adapter}: cannot be told from {config.checkpoint}: of the server's greedy replies "
+            f"{effect.difference:.0%} change with it and {effect.noise:.0%} without: let nobody else use the server "
+            "meanwhile, or take one that echoes log-probabilities (vLLM's does)"
+        )
     if not effect.acts:
         asked = {SERVER: "is it served by that name?", IN_MEMORY: "is it trained already?"}
         why = asked.get(config.engine) or adapters.why_inert(adapter, config.checkpoint)

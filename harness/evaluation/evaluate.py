@@ -12,7 +12,7 @@ from harness.data import datasets
 from harness.engines import ENGINES, WITHOUT_CHECKPOINT, Engine, OnCompletion, Setup, agreement, engine_name, gpus
 from harness.engines.base_weights import evaluation_weights
 from harness.engines.replicas import with_replicas
-from harness.evaluation import cached_baselines, generation, looks, provenance, same_model
+from harness.evaluation import cached_baselines, generation, looks, provenance, same_model, scoring
 from harness.evaluation.adapter_checks import check_adapter
 from harness.evaluation.generation import Job, timed
 from harness.evaluation.prompts import SYSTEM_MOVED, requests, system_text
@@ -34,6 +34,8 @@ def evaluate(
 
     `on_completion` is called with every new completion; `engine` None is the configured one.
     """
+    # Loads a user's file of rewards, so that one that was edited is refused before anything is generated.
+    scoring.reward_names(run.config)
     problems = datasets.evaluation_problems(run.config)
     with ExitStack() as stages:
         records = {side: stages.enter_context(run.record.stage(side)) for side in sides}
@@ -162,7 +164,6 @@ def _completions(
     same_model.check_end(job)
     completions = {side: job.run.completions(side) for side in job.sides}
     for side, record in job.records.items():
-        record["seconds"] = dict(job.seconds)
         if job.missing and job.run.config.sampling.temperature == 0:
             record["drawn_again"] = generation.generate_again(
                 job.engine, completions[side], _first_generated(job, side), job.run.config.sampling

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from harness.console import progress
 from harness.engines import Engine, OnCompletion
@@ -23,8 +23,8 @@ GENERATED_AGAIN = 8
 class Job:
     """An evaluation under way: its problems, the engine, and for each side the prompts and what run.json records.
 
-    `done` are the keys of the requests whose completions are journalled already, `seconds` the times of its parts,
-    `baseline_key` what decides a baseline that may be cached.
+    `done` are the keys of the requests whose completions are journalled already, `baseline_key` what decides a baseline
+    that may be cached.
     """
 
     run: Run
@@ -35,7 +35,6 @@ class Job:
     records: dict[str, dict]
     quiet: bool
     done: AbstractSet[tuple[bool, str, int]] = frozenset()
-    seconds: dict[str, float] = field(default_factory=dict)
     baseline_key: dict | None = None
 
     @property
@@ -57,10 +56,14 @@ class Job:
 
 @contextmanager
 def timed(job: Job, part: str) -> Iterator[None]:
-    """Keep how many seconds the body takes."""
+    """Record how many seconds the body takes, finished or not, on top of what earlier processes of the sides took."""
     started = time.monotonic()
-    yield
-    job.seconds[part] = round(time.monotonic() - started, 2)
+    try:
+        yield
+    finally:
+        for record in job.records.values():
+            parts = record.setdefault("seconds", {})
+            parts[part] = round(parts.get(part, 0.0) + time.monotonic() - started, 2)
 
 
 def reuse_baseline(job: Job) -> bool:

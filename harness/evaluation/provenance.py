@@ -58,8 +58,9 @@ def carried_over(run: Run, side: str, earlier: dict, producer: dict) -> dict:
     Raises UserError if another model, engine or version generated them than would continue now.
     """
     replies = len(run.completions(side))
+    seconds = {"seconds": earlier["seconds"]} if "seconds" in earlier else {}
     if not replies:
-        return {"cached": False}
+        return {"cached": False} | seconds
     settings, throughput = _split_by_throughput(json.loads(json.dumps(producer)))
     old_settings, old_throughput = _split_by_throughput(earlier)
     if REPLICAS in throughput or REPLICAS in old_throughput:
@@ -75,7 +76,7 @@ def carried_over(run: Run, side: str, earlier: dict, producer: dict) -> dict:
     if old_throughput and since_change and throughput != old_throughput:
         changes.append({"replies": since_change, "arguments": old_throughput})
     kept = {name: earlier[name] for name in ("same_model",) if name in earlier}
-    return {"cached": earlier.get("cached", False)} | kept | ({"earlier_paces": changes} if changes else {})
+    return {"cached": earlier.get("cached", False)} | seconds | kept | ({"earlier_paces": changes} if changes else {})
 
 
 def _split_by_throughput(provenance: dict) -> tuple[dict, dict]:

@@ -81,11 +81,12 @@ def _compared(job: Job, side: str, started: SameModel) -> SameModel:
 def _with_names(job: Job, side: str, known: SameModel) -> SameModel:
     """The record of a side with all names that the server gave so far."""
     engine: OpenAIEngine = job.engine
-    models, configurations = zip(*engine.named[side != BASE], strict=True)
+    # None yet where no fixed question had a steady answer to ask for again.
+    named = engine.named[side != BASE]
     return replace(
         known,
-        models=tuple(sorted({*known.models, *models} - {""})),
-        configurations=tuple(sorted({*known.configurations, *configurations} - {""})),
+        models=tuple(sorted({*known.models, *(model for model, _ in named)} - {""})),
+        configurations=tuple(sorted({*known.configurations, *(configuration for _, configuration in named)} - {""})),
     )
 
 

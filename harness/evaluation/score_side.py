@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from harness.config import Configuration
 from harness.console import progress
 from harness.errors import UserError
 from harness.evaluation.scoring import score_all
@@ -13,14 +14,19 @@ CHUNK = 100
 
 
 def score_side(
-    run: Run, side: str, completions: Sequence[Completion], quiet: bool, known: Sequence[Score] = ()
+    run: Run,
+    side: str,
+    completions: Sequence[Completion],
+    quiet: bool,
+    known: Sequence[Score] = (),
+    config: Configuration | None = None,
 ) -> None:
     """Score a side's completions (again), and write scores.jsonl and metrics.json.
 
-    `completions` are all of the side; those in `known` are scored already. Raises UserError if run.json does not say
-    how answers compare.
+    `completions` are all of the side; those in `known` are scored already; `config` None is the run's. Raises UserError
+    if run.json does not say how answers compare.
     """
-    config = run.config
+    config = config or run.config
     scores = {each.place: each for each in known}
     missing = [each for each in completions if each.place not in scores]
     equality = run.record.provenance.get(side, {}).get("equality")

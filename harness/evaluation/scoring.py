@@ -12,7 +12,7 @@ from harness.parsing.formats import Parsed
 from harness.parsing.language import UNDETERMINED, label, prose, raw_label
 from harness.parsing.named_formats import FORMATS
 from harness.rewards import Rewards, load_rewards
-from harness.rewards.own import OwnRewards, load_own
+from harness.rewards.own import OwnRewards, own_rewards
 from harness.rewards.reward_scores import RewardScores
 from harness.types import ACCURACY_FLEXIBLE, ACCURACY_STRICT, CUT_OFF, Completion, Equality, Format, Score
 
@@ -51,7 +51,7 @@ def reward_names(config: Configuration) -> list[str]:
 
 def _rewards(config: Configuration, equality: Equality, prefix: str) -> Rewards | OwnRewards:
     if config.has_own_rewards:
-        return load_own(Path(config.rewards), plain=False)
+        return own_rewards(Path(config.rewards), config.rewards_sha)
     return load_rewards(
         config.rewards,
         config.variant,

@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.models import adapter_kinds, adapter_layers, checkpoint_checks, checkpoints
+from harness.models import adapter_kinds, adapter_layers, checkpoint_checks, checkpoints, quantized
 
 WEIGHTS = "adapter_model.safetensors"
 # base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight -> the module's path, A or B
@@ -17,6 +17,8 @@ _LAYER = re.compile(r"(?:^|\.)(layers\.\d+\..+?)(?:\.weight)?$")
 # A copy of the base's own weight beside a LoRA on an embedding; rows that stand for single tokens.
 COPY_OF_BASE, TOKENS_ALONE = ".base_layer.weight", ".trainable_tokens_delta"
 ON_EMBEDDINGS = (".lora_embedding_A", TOKENS_ALONE)
+# The halves with which PEFT lets a LoRA change nothing at first: of an embedding it is the other one.
+ZERO_AT_FIRST = ("lora_B", "lora_embedding_A")
 NOT_LANGUAGE = ("vision", "audio", "multi_modal", "visual")
 
 
@@ -138,20 +140,25 @@ def why_inert(adapter: str, checkpoint: str) -> str:
     """The likeliest reason why a base with this adapter generates what the base alone does."""
     from safetensors.torch import load_file
 
-    folder = Path(adapter)
-    moved = [bool(tensor.any()) for key, tensor in load_file(folder / WEIGHTS).items() if "lora_B" in key]
-    if not any(moved):
-        return f"all its {len(moved)} lora_B are zero: it was never trained"
-    modules = {module for module, _ in _halves(folder)}
+    tensors = load_file(Path(adapter) / WEIGHTS)
+    zero_at_first = keys_zero_at_first(tensors)
+    if zero_at_first and not any(bool(tensors[key].any()) for key in zero_at_first):
+        halves = " and ".join(half for half in ZERO_AT_FIRST if any(half in key for key in zero_at_first))
+        return f"all its {len(zero_at_first)} {halves} are zero: it was never trained"
     wrapped = is_wrapper(checkpoint)
-    if wrapped and not any("language_model" in module for module in modules):
+    if wrapped and not any("language_model" in key for key in tensors):
         return (
             "its keys lack `language_model`, which this multimodal checkpoint puts around its layers: "
             "it was trained on the text-only model; rename its keys or evaluate it on that model"
         )
-    if not wrapped and any("language_model" in module for module in modules):
+    if not wrapped and any("language_model" in key for key in tensors):
         return "its keys name a `language_model`, which this text-only checkpoint lacks: it was trained on the wrapper"
-    return f"the engine ignores its {len(modules)} modules (the first: {sorted(modules)[0]})"
+    return f"the engine ignores its {len(tensors)} tensors (the first: {min(tensors, default='none')})"
+
+
+def keys_zero_at_first(tensors: Mapping[str, Any]) -> list[str]:
+    """The keys of an adapter's tensors that were zero before any training."""
+    return [key for key in tensors if any(half in key for half in ZERO_AT_FIRST)]
 
 
 def is_wrapper(checkpoint: str) -> bool:
@@ -183,7 +190,7 @@ def _halves(folder: Path) -> dict[tuple[str, str], list[int]]:
 def _base_shapes(checkpoint: str) -> dict[str, list[int]] | None:
     """The shape of each layer's weight by `layers.N.…`; None if no file here shows it (a hub id, 4-bit weights)."""
     folder = Path(checkpoints.locate(checkpoint))
-    if not folder.is_dir() or "quantization_config" in checkpoints.model_config(checkpoint):
+    if not folder.is_dir() or quantized.is_quantized(checkpoints.model_config(checkpoint)):
         return None
     shapes = {}
     for file in sorted(folder.glob("*.safetensors")):

@@ -55,14 +55,19 @@ METHODS = {
 }
 
 
+def is_quantized(config: Mapping[str, Any]) -> bool:
+    """Whether weights are stored quantized, by a config.json."""
+    return language_model(config).get("quantization_config") is not None
+
+
 def method_of(config: Mapping[str, Any], where: str) -> str:
     """The method by which weights are quantized, from a config.json; '' if they are not.
 
     Raises UserError if transformers does not know it: it would fill in what it does not understand at random.
     """
-    settings = language_model(config).get("quantization_config")
-    if settings is None:
+    if not is_quantized(config):
         return ""
+    settings = language_model(config)["quantization_config"]
     if not isinstance(settings, dict):
         raise UserError(f"{where}: config.json: quantization_config is not a JSON object: copy the file again")
     name = BITSANDBYTES if _is_bitsandbytes(config) else settings.get("quant_method")

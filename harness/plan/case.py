@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.memory import all_bytes
 from harness.models import checkpoints
 from harness.models.adapters import NOT_LANGUAGE
+from harness.models.quantized import is_quantized
 from harness.stages import BASE, LAST, SIDES, STAGES
 from harness.storage.run_folder import Run
 
@@ -161,7 +162,7 @@ def size_of(config: Configuration) -> Size:
     folder = checkpoints.folder_here(config.checkpoint)
     if folder:
         shapes = checkpoints.shapes(folder)
-        quantized = "quantization_config" in checkpoints.model_config(str(folder))
+        quantized = is_quantized(checkpoints.model_config(str(folder)))
         if shapes and not quantized:
             return Size(sum(map(prod, shapes.values())), "counted in its files", _adapter_size(config, shapes))
         if parameters := checkpoints.parameters(str(folder)):

@@ -1,12 +1,15 @@
 """A user's own reward functions, out of a Python file that was named by its path."""
 
 import contextlib
+import hashlib
+import importlib.abc
 import importlib.util
 import inspect
 import io
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from harness.errors import UserError, cause
@@ -54,15 +57,44 @@ class OwnRewards:
         return RewardScores(scores, reasons, whys, None)
 
 
-def load_own(path: Path, plain: bool) -> OwnRewards:
+class _AsRead(importlib.abc.SourceLoader):
+    """Runs the very source that was hashed, not what is in the file by now, nor what Python compiled of it before."""
+
+    def __init__(self, path: Path, source: bytes):
+        self.path, self.source = path, source
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self.path)
+
+    def get_data(self, path: str) -> bytes:
+        return self.source
+
+
+@cache
+def own_rewards(path: Path, sha: str) -> OwnRewards:
+    """The functions of a run's file, loaded once by each of its processes, so that all of them score by the same code.
+
+    `sha` is the SHA-256 of the file as the run knows it, '' in a run of an older version. Raises UserError as
+    load_own does.
+    """
+    return load_own(path, plain=False, sha=sha)
+
+
+def load_own(path: Path, plain: bool, sha: str = "") -> OwnRewards:
     """Run a file and take its public functions that have a parameter `completions`, in the file's order.
 
-    Raises UserError if the file cannot be run or has no such function.
+    Raises UserError if the file cannot be run, has no such function, or has another SHA-256 than `sha`.
     """
     if not path.is_file():
         raise UserError(f"--preset {path}: no such file: give a Python file with reward functions")
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"--preset {path}: cannot be read ({error.strerror}): give a readable file") from error
+    if sha not in ("", hashlib.sha256(source).hexdigest()):
+        raise UserError(f"{path}: changed since the run was started: bring it back, or start over with --fresh")
     name = f"rewards_of_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_AsRead(path, source))
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     # At the end, so that the user's folder cannot shadow a library; it stays, for imports inside functions.
     sys.path.append(str(path.resolve().parent))

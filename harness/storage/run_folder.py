@@ -1,6 +1,7 @@
 """The run folder: where its files are, and each side's completions, scores and metrics."""
 
 import gc
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -40,6 +41,8 @@ class Run:
         self.record = RunRecord(path / "run.json")
         self.hashes = FileHashes(path, self.record)
         self.lock_file: IO | None = None
+        # The folders that this process made for the run, the innermost first.
+        self._made: list[Path] = []
         # The run of several trainings that this one belongs to.
         self.parent: Run | None = None
 
@@ -84,12 +87,18 @@ class Run:
 
     def _make_and_lock(self) -> None:
         """Lock a folder that may not be there yet, before anything is read or written in it."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         try:
             self.lock()
         except FileNotFoundError:  # another process has just renamed or removed it
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._make()
             self.lock()
+
+    def _make(self) -> None:
+        # Where a link leads, though nothing is there (any more): --fresh has renamed it.
+        folder = Path(os.path.realpath(self.path))
+        self._made += [each for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
 
     def _refuse_another(self, config: Configuration) -> None:
         # A key that an older version did not have counts as its default.
@@ -108,7 +117,7 @@ class Run:
         self.lock_file = hold(self.path)
 
     def remove_if_empty(self) -> None:
-        """Remove the folder of a run that was refused before it wrote anything, and the folder of runs if it was alone.
+        """Empty the folder of a run that was refused before it wrote anything, and remove what this process made of it.
 
         The lock must be held. A folder that was renamed meanwhile is left alone.
         """
@@ -122,8 +131,8 @@ class Run:
         for each in (*others, *(self.path / name for name in RECORD_FILES)):
             shutil.rmtree(each) if each.is_dir() else each.unlink(missing_ok=True)
         with suppress(OSError):
-            self.path.rmdir()
-            self.path.parent.rmdir()
+            for folder in self._made:
+                folder.rmdir()
 
     @property
     def config(self) -> Configuration:

@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import configuration, serving
-from openai_server import REPLY, Server
+from openai_server import REPLY, Server, completion
 
 from harness.data import datasets
 from harness.engines.openai_answers import text_of
@@ -109,6 +109,23 @@ def test_a_name_that_changes_nothing_is_refused(tmp_path, server):
     run = Run.create(tmp_path / "run", config.model_copy(update={"adapter": "base"}), "harness run")
     with pytest.raises(UserError, match="is it served by that name"):
         evaluate.evaluate(run, state_names(BOTH), "base", True, None)
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"), [(0, None), (3, None), (4, "100% change with it and 33% without"), (12, "and 100% without")]
+)
+def test_greedy_replies_that_vary_by_themselves_are_no_fault_of_the_adapters(tmp_path, server, vary, said):
+    """Each probe is asked of the base, of the adapter, and of the base again."""
+    config, probes = config_for(server), 12
+    server.misbehave = lambda count: (
+        (lambda handler: handler.answer(200, completion("another"))) if 0 < count - 2 * probes <= vary else None
+    )
+    run = Run.create(tmp_path / "run", config, "harness run")
+    if said is None:
+        evaluate.evaluate(run, state_names(BOTH), "lora", True, None)
+    else:
+        with pytest.raises(UserError, match=f"cannot be told from .* {said}: let nobody else use the server"):
+            evaluate.evaluate(run, state_names(BOTH), "lora", True, None)
 
 
 def test_a_question_to_a_server_that_fails_is_answered_in_a_line(harness, server):

@@ -114,7 +114,7 @@ def test_a_reward_that_raises_ends_in_one_line(harness, tmp_path):
 )
 def test_a_reward_that_returns_nothing_or_raises_late_is_named(tmp_path, body, message):
     (tmp_path / "mine.py").write_text(f"def mine(completions, **_):\n    {body}\n")
-    (mine,) = own_functions(tmp_path / "mine.py")
+    (mine,) = own_functions(tmp_path / "mine.py", "")
     with pytest.raises(UserError, match=f"reward mine raised .*{message}: fix the function"):
         mine(completions=["a", "b"])
 

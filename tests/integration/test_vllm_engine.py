@@ -274,6 +274,10 @@ def test_a_run_with_an_adapter(program, adapter):
     ("arguments", "message"),
     [
         ({"max_lora_rank": "auto"}, "give a whole number"),
+        ({"max_num_seqs": "many"}, "max_num_seqs=many: give a whole number of at least 1"),
+        ({"max_num_seqs": "0"}, "max_num_seqs=0: give a whole number of at least 1"),
+        ({"max_num_seqs": "1.5"}, "max_num_seqs=1.5: give a whole number of at least 1"),
+        ({"tensor_parallel_size": "two"}, "tensor_parallel_size=two: give a whole number of at least 1"),
         ({"max_lora_rank": "2"}, "has rank 4: leave the argument out"),
         ({"max_modellen": "64"}, "did you mean 'max_model_len'"),
         ({"data_parallel_rank": "1"}, "give data_parallel_size=N alone"),

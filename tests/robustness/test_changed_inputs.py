@@ -12,7 +12,9 @@ from harness.errors import UserError
 from harness.evaluation import evaluate, provenance
 from harness.evaluation.same_data import refuse_changed_data
 from harness.models import checkpoints
+from harness.rewards import own
 from harness.storage.run_folder import Run
+from train.grpo import reward_functions
 
 
 def rows(answers):
@@ -31,6 +33,18 @@ def run(tmp_path):
     evaluate_until(run, "reply 1")
     assert len(run.completions("before")) == 2
     return run
+
+
+def test_the_seconds_of_a_sides_parts_add_up_over_processes_as_the_stages_do(run):
+    stopped = run.record.provenance["before"]["seconds"]
+    assert stopped.keys() == {"load", "probe", "draw"}
+    with run.record.changing() as record:
+        record["provenance"]["before"]["seconds"] = dict.fromkeys(stopped, 1000.0)
+        record["stages"]["before"]["seconds"] = 3000.0
+    evaluate.evaluate(run, ["before"], None, True, None)
+    parts = run.record.provenance["before"]["seconds"]
+    assert min(parts.values()) >= 1000
+    assert sum(parts.values()) == pytest.approx(run.record.stages["before"]["seconds"], abs=30)
 
 
 OTHER = 'the dataset changed since side "before" was generated'
@@ -136,3 +150,42 @@ def test_a_pace_that_drew_nothing_is_not_told_of():
 
     begun = provenance.carried_over(Half(), "before", earlier, {"engine": "transformers", "batch_size": 16})
     assert begun["earlier_paces"] == drawn
+
+
+def rewards_file(path, value):
+    path.write_text(f"def mine(completions, **_):\n    return [{value}] * len(completions)\n")
+    return path
+
+
+EDITED = r"mine\.py: changed since the run was started: bring it back, or start over with --fresh"
+
+
+def test_rewards_that_were_edited_score_nothing_until_they_are_back(tmp_path):
+    mine = rewards_file(tmp_path / "mine.py", 1.0)
+    run = Run.create(tmp_path / "run", configuration(f"rewards={mine}", limit=2, engine="transformers"), "harness run")
+    rewards_file(mine, 2.0)
+    own.own_rewards.cache_clear()  # as in the next stage's process
+    for loads in (
+        lambda: evaluate.evaluate(run, ["before"], None, True, None),
+        lambda: reward_functions(run.config, "number", "", 8),
+    ):
+        with pytest.raises(UserError, match=EDITED):
+            loads()
+    assert not run.has_completions("before")
+    rewards_file(mine, 1.0)
+    evaluate.evaluate(run, ["before"], None, True, None)
+    rewards_file(mine, 2.0)
+    run.discard("before")
+    evaluate.evaluate(run, ["before"], None, True, None)
+    assert run.metrics("before")["reward/mine"].mean == 1.0
+
+
+def test_scoring_again_takes_the_rewards_as_they_are_now(tmp_path, command):
+    mine = rewards_file(tmp_path / "mine.py", 1.0)
+    asked = ("--model", "tiny", "--limit", "2", "--set", f"rewards={mine}", "--output", tmp_path / "run")
+    assert command("eval", *asked)[0] == 0
+    rewards_file(mine, 2.0)
+    assert command("score", tmp_path / "run", "--rewards", mine)[0] == 0
+    assert Run.open(tmp_path / "run").metrics("before")["reward/mine"].mean == 2.0
+    code, said = command("eval", *asked)
+    assert (code, "made by another configuration (rewards_sha" in said) == (2, True)

@@ -121,6 +121,15 @@ def test_a_side_is_not_continued_with_another_model(tmp_path, server, capsys):
     assert journal.read_bytes().startswith(kept)
 
 
+def test_a_side_whose_server_never_answers_alike_is_continued(tmp_path, server):
+    server.misbehave = lambda count: (lambda handler: handler.answer(400, {})) if count == 2 else None
+    server.fixed = answers(AS_BEFORE, ALL)
+    assert evaluated(tmp_path / "run", server)[0] == 2
+    code, run = evaluated(tmp_path / "run", server)
+    found = same_model(run.record.provenance["before"])
+    assert (code, found.steady, found.is_another, len(run.completions("before"))) == (0, 0, False, PROBLEMS)
+
+
 def test_a_side_whose_end_could_not_be_checked_is_checked_later(tmp_path, server, capsys):
     asked = count()
 

@@ -1,6 +1,7 @@
 """An adapter is proven to act before anything is measured with it; each way not to act is named."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from harness.evaluation import evaluate, prompts
 from harness.models import adapter_layers, adapters, checkpoints, loading
 from harness.stages import BOTH, state_names
 from harness.storage.run_folder import Run
+from train import lora
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +269,31 @@ def test_an_embedding_of_its_own_is_refused_with_a_command_that_works(tmp_path):
     with pytest.raises(UserError, match=r"replaces a weight of the base itself: merge it .harness export"):
         adapters.check(str(adapter), "embedded")
     adapters.check(str(adapter), "embedded", beside_base=False)
+
+
+def untrained(found: dict) -> dict:
+    return {key: value * ("lora_embedding_A" not in key) for key, value in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensors", "reason"),
+    [
+        ({"target_modules": ["embed_tokens"]}, untrained, "all its 1 lora_embedding_A are zero: it was never trained"),
+        ({"target_modules": ["embed_tokens"]}, dict, r"the engine ignores its 3 tensors \(the first: .*embed_tokens"),
+        ({"target_modules": ["q_proj"]}, lambda found: {}, "the engine ignores its 0 tensors"),
+    ],
+)
+def test_why_an_adapter_changes_nothing(tmp_path, kind, tensors, reason):
+    adapter = changed(save_kind(tmp_path / "adapter", checkpoints.locate("embedded"), **kind), tensors=tensors)
+    assert re.match(reason, adapters.why_inert(adapter, "embedded"))
+
+
+def test_an_adapter_on_embeddings_alone_counts_as_trained_once_it_differs_from_its_start(tmp_path):
+    adapter = save_kind(tmp_path / "adapter", checkpoints.locate("embedded"), target_modules=["embed_tokens"])
+    assert lora.check_trained(adapter) == {"lora_b": 1, "lora_b_trained": 1}
+    changed(adapter, tensors=untrained)
+    with pytest.raises(UserError, match="at zero"):
+        lora.check_trained(adapter)
 
 
 NAMES = [f"model.layers.{layer}.{part}" for layer in (0, 1, 12) for part in ("self_attn.q_proj", "mlp.down_proj")]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from jinja2 import Environment
 
@@ -82,6 +84,28 @@ def test_another_format_than_the_recipes_brings_rewards_of_its_own():
     assert configure("qwen3-8b", None, {}, []).rewards == "qwen3"
     assert configure("qwen3-8b", None, {"format": "xml"}, []).rewards == "xml"
     assert configure("qwen3-8b", None, {"format": "xml"}, ["rewards=gemma3"]).rewards == "gemma3"
+
+
+RECIPE = 'format = "think"\nlanguage = "fr"\nrewards = "mine.py"\n'
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "expected"),
+    [
+        ({}, [], ("think", "mine.py", True, "fr")),
+        ({"format": "think"}, [], ("think", "mine.py", True, "fr")),
+        ({"format": "xml"}, [], ("xml", "xml", False, "en")),
+        ({}, ["format=xml"], ("xml", "xml", False, "en")),
+        ({"format": "xml"}, ["format=think"], ("think", "mine.py", True, "fr")),
+        ({}, ["format=xml", "language=id"], ("xml", "xml", False, "id")),
+        ({}, ["rewards=gemma3"], ("think", "gemma3", False, "fr")),
+    ],
+)
+def test_a_format_means_the_same_by_its_option_and_by_set(tmp_path, options, settings, expected):
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    (tmp_path / "mine.py").write_text("def mine(completions, **_):\n    return [1.0]\n")
+    config = configure("tiny", str(tmp_path / "mine.toml"), options, settings)
+    assert (config.format, Path(config.rewards).name, config.rewards_sha != "", config.language) == expected
 
 
 def test_a_chat_template_knows_its_format():

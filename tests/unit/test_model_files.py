@@ -5,11 +5,16 @@ import shutil
 from importlib.util import find_spec
 
 import pytest
+import torch
 from conftest import configuration
+from safetensors.torch import save_file
 
 from harness.cli.run_checks import check_run
+from harness.engines.base_weights import evaluation_weights
 from harness.errors import UserError
-from harness.models import checkpoint_checks, checkpoints, loading, model_files, quantized
+from harness.models import adapters, checkpoint_checks, checkpoints, loading, model_files, precision, quantized
+from harness.plan.case import size_of
+from harness.types import AS_STORED
 
 
 @pytest.fixture
@@ -274,6 +279,27 @@ def test_what_an_engine_and_training_can_do_with_quantized_weights(method, engin
     else:
         with pytest.raises(UserError, match=message):
             quantized.check(config, "m", engine, trains)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, False),
+        ({"quantization_config": None}, False),
+        ({"quantization_config": {"quant_method": "fp8"}}, True),
+        ({"text_config": {"quantization_config": {"quant_method": "fp8"}}}, True),
+        ({"text_config": {"quantization_config": None}}, False),
+    ],
+)
+def test_everything_that_asks_whether_weights_are_quantized_sees_the_same(tmp_path, monkeypatch, config, expected):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({"model.layers.0.mlp.up_proj.weight": torch.zeros(8, 4)}, tmp_path / "model.safetensors")
+    here = str(tmp_path)
+    monkeypatch.setattr(precision, "find_spec", lambda name: True)
+    assert (quantized.method_of(config, here) != "") is expected
+    assert (evaluation_weights(configuration(f"checkpoint={here}", "weights=4-bit"), True)[0] == AS_STORED) is expected
+    assert (size_of(configuration(f"checkpoint={here}")).source != "counted in its files") is expected
+    assert (adapters._base_shapes(here) is None) is expected
 
 
 def test_four_bits_of_another_kind_are_no_base_for_four_bits(folder):

@@ -131,6 +131,43 @@ def test_a_folder_that_is_gone_when_a_run_is_refused_is_no_bug(tmp_path):
     assert (tmp_path / "away" / "run.json").is_file()
 
 
+def test_starting_over_behind_a_link_keeps_the_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "x").mkdir()
+    link = tmp_path / "x"
+    link.symlink_to(tmp_path / "disk" / "x")
+    Run.create(link, configuration(seed=1), "harness run")
+    assert Run.create(link, configuration(seed=2), "harness run", fresh=True).config.seed == 2
+    assert link.resolve() == tmp_path / "disk" / "x"
+    (old,) = (folder for folder in (tmp_path / "disk").iterdir() if folder.name != "x")
+    assert Run.open(old).config.seed == 1
+
+
+def test_a_link_to_nothing_gets_its_folder(tmp_path):
+    (tmp_path / "x").symlink_to("nowhere")
+    Run.create(tmp_path / "x", configuration(), "harness run")
+    assert (tmp_path / "nowhere" / "run.json").is_file()
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(UserError, match=r"circle: cannot be written .*: give another --output"):
+        Run.create(tmp_path / "circle", configuration(), "harness run")
+
+
+@pytest.mark.parametrize(
+    ("there", "output", "left"),
+    [
+        ([], "runs/x", []),
+        (["runs"], "runs/x", ["runs"]),
+        (["runs", "runs/x"], "runs/x", ["runs", "runs/x"]),
+        (["mine"], "mine/results/runs/x", ["mine"]),
+    ],
+)
+def test_a_run_that_was_refused_removes_the_folders_that_it_made_and_no_others(tmp_path, there, output, left):
+    for name in there:
+        (tmp_path / name).mkdir()
+    Run.create(tmp_path / output, configuration(), "harness run").remove_if_empty()
+    assert sorted(str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")) == left
+
+
 def test_a_reply_that_stands_twice_is_refused(tmp_path):
     run = Run.create(tmp_path / "run", configuration(), "harness run")
     with Journal(run.path / "before" / "completions.jsonl") as journal:

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import registry
 from harness.errors import UserError
-from harness.models import adapters, checkpoint_checks, checkpoints
+from harness.models import adapters, checkpoint_checks, checkpoints, quantized
 from harness.storage.files import temporary_of, write_json, write_text
 from harness.storage.links import refuse_leaving
 from harness.version import __version__
@@ -30,7 +30,7 @@ def check(export: Export, folder: Path) -> None:
     checkpoint_checks.check(export.checkpoint, export.chat_template, export.trust, export.switches)
     adapters.check(export.adapter, export.checkpoint, beside_base=False)
     checkpoint_checks.check_hub(export.checkpoint, export.trust)
-    if export.to != "lora" and "quantization_config" in checkpoints.model_config(export.checkpoint):
+    if export.to != "lora" and quantized.is_quantized(checkpoints.model_config(export.checkpoint)):
         raise UserError(
             f"{export.checkpoint}: its weights are quantized, and a merge would round them once more: give the "
             "16-bit checkpoint as --model, or --to lora"
