@@ -6,6 +6,7 @@ import pytest
 from conftest import configuration
 
 from baselines.statistics import health as simulated
+from harness.configure import configure, recipe_names
 from train import health
 from train.faults import fix_for
 
@@ -21,6 +22,12 @@ def log_of(**figures: list) -> list[dict]:
         {"step": place + 1} | {name: values[place % len(values)] for name, values in columns.items()}
         for place in range(12)
     ]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_that_is_probed_holds_out_as_many_as_the_warning_needs(name):
+    config = configure(None, name, {}, [])
+    assert not config.eval_every or config.eval_problems >= health.LEAST_PROBED
 
 
 RISING = [0.1, 0.12, 0.11, 0.13, 0.5, 0.6, 0.7, 0.8, 1.2, 1.25, 1.22, 1.24]

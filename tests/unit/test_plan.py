@@ -10,10 +10,13 @@ from huggingface_hub import constants
 from planning import H200, LAPTOP, SMALL_GPU, earlier, plan
 from safetensors.numpy import save_file
 
+from harness.cli.plan import _trainer
+from harness.configure import configure
 from harness.models import checkpoints
 from harness.plan.case import GIB, Machine, this_machine
 from harness.storage.files import write_json
 from harness.types import Comparison
+from train import backends
 
 
 def checkpoint(folder: Path, config: dict | None = None, **files: dict[str, tuple[int, ...]]) -> str:
@@ -69,6 +72,19 @@ def test_settings_are_those_in_force_here(harness):
     assert made["replaced here"].keys() == {"weights", "rollouts"}
     assert (made["settings"]["weights"], made["settings"]["rollouts"]) == ("16-bit", "generate")
     assert made["settings"]["checkpoint"] == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "replaced"),
+    [("gemma3-4b", "unsloth", set()), ("qwen3-8b", "unsloth", set()), ("smollm2-135m", "trl", {"rollouts"})],
+)
+def test_the_trainer_follows_from_a_hub_id_that_was_never_downloaded(monkeypatch, model, name, replaced):
+    monkeypatch.setattr(backends, "has_gpu", lambda: True)
+    monkeypatch.setattr(backends, "find_spec", lambda package: package)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "/nowhere")
+    made = _trainer(configure(model, None, {}, []))
+    assert made.name == name
+    assert {*made.replaced} <= replaced
 
 
 @pytest.mark.parametrize("detect", ["5", "0", "1e-8", "nan", "5pp"])
