@@ -121,13 +121,16 @@ def temporary_of(path: Path) -> Path:
 
 
 def lives(process: int) -> bool:
-    """Whether this machine has a process of that number."""
+    """Whether this machine has a process of that number that has not ended."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # another user's
         pass
+    with suppress(OSError):  # without /proc
+        # One that has ended keeps its number until it is waited for, which nobody may do in a container.
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     return True
 
 

@@ -5,7 +5,7 @@ import pytest
 from conftest import write_jsonl
 
 from harness.errors import UserError
-from harness.storage.files import cut_journal, read_journal, temporary_of, write_json
+from harness.storage.files import cut_journal, lives, read_journal, temporary_of, write_json
 
 
 def test_a_broken_line_inside_the_journal_is_named(tmp_path):
@@ -20,6 +20,15 @@ def test_a_training_killed_before_its_first_checkpoint_begins_again(tmp_path):
     assert cut_journal(tmp_path / "probes.jsonl", 0) == []
     write_jsonl(tmp_path / "probes.jsonl", [{"step": 0}, {"step": 2}])
     assert cut_journal(tmp_path / "probes.jsonl", 1) == [{"step": 0}]
+
+
+def test_a_process_that_ended_and_was_not_waited_for_does_not_live():
+    with subprocess.Popen(["sleep", "100"]) as process:
+        assert lives(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(process.pid, 0)
+        assert not lives(process.pid)
 
 
 def test_what_killed_processes_left_under_temporary_names_goes_when_the_file_is_written_again(tmp_path):
