@@ -91,7 +91,8 @@ def whole(given: argparse.Namespace, way: str, scratch: Path, engine: list[str])
     if way == "job-one":
         environment[VARIABLE] = os.environ.get(VARIABLE, "0").partition(",")[0]
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "harness", *command, *options], check=True, env=environment)
+    command = [sys.executable, "-m", "harness", *command, *options]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - started
     run = Run.open(scratch / "run")
     stages = {f"{name}_stage": stage["seconds"] for name, stage in run.record.stages.items()}
