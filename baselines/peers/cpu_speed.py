@@ -82,12 +82,7 @@ def figures(started: float, lengths: list[int]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--case", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--recipe", required=True)
-    parser.add_argument("--data")
+    parser = cases.options(__doc__)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--set", action="append", default=[])

@@ -68,12 +68,7 @@ def serving(python: str, model: str | Path, threads: int = 1) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--case", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--recipe", required=True)
-    parser.add_argument("--data", required=True)
+    parser = cases.options(__doc__, needs_data=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)

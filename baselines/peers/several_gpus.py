@@ -43,12 +43,7 @@ SECONDS_TO_START = 300
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--case", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--recipe", required=True)
-    parser.add_argument("--data")
+    parser = cases.options(__doc__)
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--engine", default="vllm")

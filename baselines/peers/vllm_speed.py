@@ -120,12 +120,7 @@ def in_a_process_of_its_own(way: str, scratch: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--case", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--recipe", required=True)
-    parser.add_argument("--data", required=True)
+    parser = cases.options(__doc__, needs_data=True)
     parser.add_argument("--adapter")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--repeats", type=int, default=3)
