@@ -1,4 +1,7 @@
-"""The trackers, one class each, all with the same methods: log, texts, table, image, close."""
+"""The trackers, one class each, all with the same methods: log, texts, table, image, close.
+
+Each is made from a run and its settings, whose texts it can store.
+"""
 
 import os
 import re
@@ -21,21 +24,12 @@ LONGEST_TAG = 5000
 NOT_IN_MLFLOW_NAMES = re.compile(r"[^/\w.\- ]")
 
 
-def storable(value: Any) -> Any:
-    """A setting, or several, whose texts every tracker can store: of a path with bytes that are no UTF-8, `?`."""
-    if isinstance(value, dict):
-        return {name: storable(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [storable(each) for each in value]
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-
-
 class SwanLab:
     """SwanLab, offline unless SWANLAB_MODE says cloud or local."""
 
     fix = "log in there, set SWANLAB_API_KEY, or SWANLAB_MODE=offline"
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, settings: dict[str, Any]):
         import swanlab
 
         mode = os.environ.get("SWANLAB_MODE", "offline")
@@ -49,7 +43,7 @@ class SwanLab:
             name=run.config.folder_name,
             mode=mode,
             log_dir=str(folder),
-            config=storable(run.record.configuration),
+            config=settings,
         )
 
     def log(self, values: dict[str, float], step: int) -> None:
@@ -75,7 +69,7 @@ class Wandb:
 
     fix = "log in there, set WANDB_API_KEY, or WANDB_MODE=offline"
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, settings: dict[str, Any]):
         import wandb
 
         self.module: ModuleType = wandb
@@ -86,7 +80,7 @@ class Wandb:
             name=run.config.folder_name,
             mode=os.environ.get("WANDB_MODE", "offline"),
             dir=str(folder),
-            config=storable(run.record.configuration),
+            config=settings,
             settings=wandb.Settings(console="off", silent=True),
         )
         # Its own steps only ever grow, and probes and training have each their own.
@@ -113,7 +107,7 @@ class MLflow:
 
     fix = "fix MLFLOW_TRACKING_URI, or leave it out to write into the run folder"
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, settings: dict[str, Any]):
         # Its newer versions write files only where this is allowed; a database would need far more packages.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         # By default a server that is down is waited for for minutes.
@@ -127,7 +121,7 @@ class MLflow:
         experiment = self.client.get_experiment_by_name(PROJECT)
         number = experiment.experiment_id if experiment else self.client.create_experiment(PROJECT)
         self.run = self.client.create_run(number, run_name=run.config.folder_name).info.run_id
-        keys = storable(run.record.configuration).items()
+        keys = settings.items()
         params = [mlflow.entities.Param(key, str(value)[:LONGEST_PARAMETER]) for key, value in keys]
         self.client.log_batch(self.run, params=params)
 
@@ -156,14 +150,14 @@ class Trackio:
 
     fix = "fix TRACKIO_SERVER_URL or TRACKIO_SPACE_ID, or leave both out to write into the run folder"
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, settings: dict[str, Any]):
         self.module = _imported_for(run.path / "tracker")
         # It shows on stdout commands that do not find the run folder.
         with redirect_stdout(None):
             self.run = self.module.init(
                 project=PROJECT,
                 name=run.config.folder_name,
-                config=storable(run.record.configuration),
+                config=settings,
                 embed=False,
                 auto_log_cpu=False,
                 auto_log_gpu=False,

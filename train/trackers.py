@@ -22,7 +22,6 @@ from harness.storage.files import cut_journal, read_json, read_steps
 from harness.storage.run_folder import Run
 from harness.types import Difference, from_row
 from train.stage import last_checkpoint, step_of
-from train.tracker_kinds import storable
 
 SECONDS_BETWEEN_LOOKS = 2.0
 TRACKERS = {
@@ -71,11 +70,20 @@ def _cut_journals(run: Run) -> None:
 def _open(name: str, run: Run) -> Any:
     kind = registry.load("tracker", name, TRACKERS)
     try:
-        return kind(run)
+        return kind(run, _storable(run.record.configuration))
     except UserError:
         raise
     except Exception as error:  # theirs have no common class
         raise UserError(f"tracker {name} does not start ({cause(error)}): {kind.fix}") from error
+
+
+def _storable(value: Any) -> Any:
+    """A value whose texts every tracker can store: of a path with bytes that are no UTF-8, `?`."""
+    if isinstance(value, dict):
+        return {name: _storable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 @contextmanager
@@ -138,7 +146,7 @@ def _log_comparison(run: Run, tracker: Any, step: int) -> None:
         "report/headline": "\n".join(headline.lines(differences, comparison.get("gain"))),
         "report/warnings": "\n".join((*comparison["warnings"], *health)) or "none",
     }
-    tracker.texts(storable(texts))
+    tracker.texts(_storable(texts))
     sides = {side: run.metrics(side) for side in SIDES if run.record.is_done(side)}
     rows = all_rows([*sides.values()], [run.record.configuration], differences).values()
     head = ("metric", *sides, *COLUMNS)
