@@ -58,8 +58,9 @@ def plan(
     check_stop_early(config, stages)
     names = [part for stage in stages for part in state_names(stage)]
     folder = output or RUNS / config.folder_name
-    made = make_plan(config, names, folder, RUNS, this_machine(), _trainer(config), detect)
-    refusal = refusal_of_size(config.checkpoint, size_of(config).parameters or 0) if "train" in stages else ""
+    parameters = size_of(config).parameters or 0
+    made = make_plan(config, names, folder, RUNS, this_machine(), _trainer(config, parameters), detect)
+    refusal = refusal_of_size(config.checkpoint, parameters) if "train" in stages else ""
     if json:
         show.line("", True, ({"refused": refusal} if refusal else {}) | made)
     elif details:
@@ -71,14 +72,17 @@ def plan(
     return 0
 
 
-def _trainer(config: "Configuration"):
-    """The trainer of this machine; a hub id whose files are not here is taken for a text-only model."""
+def _trainer(config: "Configuration", parameters: float):
+    """The trainer of this machine; a hub id whose files are not here is taken for a text-only model.
+
+    `parameters` are the model's, 0 if they are not known.
+    """
     from harness.config import EMBEDDED
     from harness.models import checkpoints
-    from harness.plan.case import Trainer, size_of
+    from harness.plan.case import Trainer
     from train.backends import LARGEST_ON_CPU, fitted, trainer_name
 
-    name = trainer_name(config, size_of(config).parameters or 0)
+    name = trainer_name(config, parameters)
     folder = checkpoints.folder_here(config.checkpoint) or checkpoints.locate(EMBEDDED)
     fits, replaced = fitted(config.model_copy(update={"checkpoint": str(folder)}), name)
     effective = fits.model_copy(update={"checkpoint": config.checkpoint})

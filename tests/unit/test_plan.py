@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from harness.cli.plan import _trainer
 from harness.configure import configure
 from harness.models import checkpoints
-from harness.plan.case import GIB, Machine, this_machine
+from harness.plan.case import GIB, Machine, size_of, this_machine
 from harness.storage.files import write_json
 from harness.types import Comparison
 from train import backends
@@ -82,7 +82,8 @@ def test_the_trainer_follows_from_a_hub_id_that_was_never_downloaded(monkeypatch
     monkeypatch.setattr(backends, "has_gpu", lambda: True)
     monkeypatch.setattr(backends, "find_spec", lambda package: package)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "/nowhere")
-    made = _trainer(configure(model, None, {}, []))
+    config = configure(model, None, {}, [])
+    made = _trainer(config, size_of(config).parameters or 0)
     assert made.name == name
     assert {*made.replaced} <= replaced
 
