@@ -47,11 +47,8 @@ def _score_again(run: "Run") -> None:
     from harness.evaluation import training_seeds
     from harness.evaluation.score_side import score_side
     from harness.stages import LAST, REPORT
-    from harness.storage.files import sha256
 
-    config = run.config
-    if config.has_own_rewards and Path(config.rewards).is_file():
-        config = config.model_copy(update={"rewards_sha": sha256(Path(config.rewards))})
+    config = run.config.model_copy(update={"rewards_sha": ""})
     for side in run.finished_sides():
         if run.config.training_seeds and side == LAST:
             training_seeds.members(run)  # scored in their own runs, and gathered where sides are compared

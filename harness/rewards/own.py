@@ -74,7 +74,7 @@ class _AsRead(importlib.abc.SourceLoader):
 def own_rewards(path: Path, sha: str) -> OwnRewards:
     """The functions of a run's file, loaded once by each of its processes, so that all of them score by the same code.
 
-    `sha` is the SHA-256 of the file as the run knows it, '' in a run of an older version. Raises UserError as
+    `sha` is the SHA-256 of the file as the run knows it, '' for whatever is there now. Raises UserError as
     load_own does.
     """
     return load_own(path, plain=False, sha=sha)
