@@ -21,6 +21,7 @@ from harness.engines import (
 from harness.engines.agreement import Scores, Text
 from harness.engines.openai_answers import (
     LONGEST_NAME,
+    UNREADABLE,
     InvalidAnswer,
     log_probabilities,
     read,
@@ -47,8 +48,6 @@ MAY_BE_REFUSED = ("top_k", "min_p")
 # Another tokenizer does not count a text's tokens so many times over.
 TIMES_ASKED = 10
 FEW_TOKENS = 8
-# Stands for bytes that are no text, of which a tokenizer cannot say how many tokens they were.
-UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 # More names than one are remarkable, however many there are.
 MOST_NAMES = 10
 
@@ -190,6 +189,7 @@ class OpenAIEngine:
     def _count(self, answer: dict, text: str, finish: FinishReason, sampling: Sampling) -> int:
         """How many tokens a completion has: as the server counts, unless a tokenizer that can tell disagrees."""
         least = 1 if text else 0
+        # Of bytes that are no text a tokenizer cannot say how many tokens they were.
         if not self.tokenizer or UNREADABLE in text:
             return token_count(answer, least, TIMES_ASKED * sampling.max_tokens)
         # With the token that ended it, as other engines count.

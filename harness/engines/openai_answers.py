@@ -19,6 +19,8 @@ LONGEST_NAME = 300
 SHORTEST_KEY = 16
 # What JSON can encode and UTF-8 cannot.
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Stands for what is no text.
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
 
 class InvalidAnswer(Exception):
@@ -64,7 +66,7 @@ def storable(text: object, key: str, what: str, longest: int | None = None) -> s
         raise InvalidAnswer(f"{what} of more than {longest} characters")
     if len(key) >= SHORTEST_KEY and any(each in text for each in writings(key)):
         raise InvalidAnswer(f"{what} that contains the key it was sent")
-    return LONE_SURROGATE.sub("\ufffd", text)
+    return LONE_SURROGATE.sub(UNREADABLE, text)
 
 
 def choice(answer: dict) -> dict:
