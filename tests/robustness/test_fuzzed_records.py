@@ -6,6 +6,7 @@ A record is either read again as it was written, or refused before anything is w
 import json
 import math
 import types
+from collections.abc import Callable
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,6 +62,16 @@ def alike(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
+def is_written(path: Path, write: Callable[..., None], kind: Any, value: Any) -> bool:
+    """Whether a record was written; where it is refused nothing is."""
+    try:
+        write(kind, path, value)
+    except ValueError:
+        assert not path.exists()
+        return False
+    return True
+
+
 def scored(rows: list[dict]) -> list[dict]:
     accuracies = {ACCURACY_STRICT: 1.0, ACCURACY_FLEXIBLE: None}
     return [row | {"problem_id": str(place), "scores": row["scores"] | accuracies} for place, row in enumerate(rows)]
@@ -78,10 +89,7 @@ def test_an_object_is_read_as_it_was_written_or_not_written(kind, data):
     value = data.draw(records_of(kind))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "x.json"
-        try:
-            validation.write(kind, path, value)
-        except ValueError:
-            assert not path.exists()
+        if not is_written(path, validation.write, kind, value):
             return
         assert alike(validation.read(kind, path, FIX), value)
 
@@ -93,10 +101,7 @@ def test_rows_are_read_as_they_were_written_or_not_written(kind, data):
     rows = data.draw(st.lists(records_of(kind), max_size=3))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "x.jsonl"
-        try:
-            validation.write_rows(kind, path, rows)
-        except ValueError:
-            assert not path.exists()
+        if not is_written(path, validation.write_rows, kind, rows):
             return
         assert alike(validation.check_all(kind, read_journal(path), path, FIX), rows)
 
@@ -141,10 +146,7 @@ def test_scores_that_were_written_have_metrics_that_can_be_read(rows):
 def test_seeds_are_read_as_they_were_written_or_not_written(rows):
     with TemporaryDirectory() as folder:
         path = Path(folder) / "seeds.json"
-        try:
-            validation.write(dict[str, OverSeeds], path, rows)
-        except ValueError:
-            assert not path.exists()
+        if not is_written(path, validation.write, dict[str, OverSeeds], rows):
             return
         assert alike({name: asdict(each) for name, each in result_files.read_seeds(path, FIX).items()}, rows)
 
@@ -179,9 +181,6 @@ def test_the_rows_of_a_training_log_are_read_as_they_were_written(rows):
 def test_probes_are_written_as_json_that_fits_or_not_at_all(value):
     with TemporaryDirectory() as folder:
         path = Path(folder) / agreement.FILE
-        try:
-            validation.write(agreement.Record, path, value)
-        except ValueError:
-            assert not path.exists()
+        if not is_written(path, validation.write, agreement.Record, value):
             return
         assert alike(read_json(path), value)
