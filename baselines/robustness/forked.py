@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -58,14 +59,16 @@ def serve(channel: socket.socket) -> None:
         length, outputs, *_ = socket.recv_fds(channel, 4, 2)
         if not length:
             return
-        order = channel.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL)
-        command = os.fork()
-        if not command:
-            channel.close()
-            run_command(*json.loads(order), outputs)
+        order = json.loads(channel.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL))
+        command = fork(partial(_run_ordered, channel, *order, outputs))
         for output in outputs:
             os.close(output)
         channel.sendall(b"%d" % os.waitstatus_to_exitcode(os.waitpid(command, 0)[1]))
+
+
+def _run_ordered(channel: socket.socket, *order: object) -> None:
+    channel.close()
+    run_command(*order)
 
 
 def import_libraries() -> None:
@@ -81,7 +84,7 @@ def import_libraries() -> None:
     language.label("What langid knows takes a second to load.")
 
 
-def run_command(arguments: list[str], folder: str, environment: dict[str, str], outputs: list[int]) -> NoReturn:
+def run_command(arguments: list[str], folder: str, environment: dict[str, str], outputs: list[int]) -> None:
     """Do in a fork what the installed program does in its process, but that the stages are forks too."""
     from harness import cli
     from harness.evaluation import pipeline
@@ -100,7 +103,7 @@ def run_command(arguments: list[str], folder: str, environment: dict[str, str], 
         return starts_process(command, run, seen, output) if is_launched else Stage(command)
 
     pipeline._start = start
-    end_with(cli.main)
+    cli.main()
 
 
 class Stage(nullcontext):
@@ -145,8 +148,8 @@ class Stage(nullcontext):
         from harness.processes import ends_with_us
 
         command, ends = self.command, ends_with_us()
-        self.pid = os.fork()
-        if not self.pid:
+
+        def run_stage() -> int:
             from harness.cli import stage
             from harness.processes import OWN_SETTINGS
 
@@ -154,7 +157,9 @@ class Stage(nullcontext):
                 ends()
             os.environ.update(OWN_SETTINGS)
             warnings.simplefilter("ignore")
-            end_with(lambda: stage.main(command[command.index(stage.__name__) + 1 :]))
+            return stage.main(command[command.index(stage.__name__) + 1 :])
+
+        self.pid = fork(run_stage)
 
     def poll(self) -> int | None:
         if self.returncode is None and (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
@@ -162,12 +167,30 @@ class Stage(nullcontext):
         return self.returncode
 
 
-def end_with(main: Callable[[], int | None]) -> NoReturn:
-    """End the process with an exit code, before the functions that it was forked in see an error."""
-    from harness.cli import leave
+def fork(work: Callable[[], int | None]) -> int:
+    """Begin work in a fork, whose exit code it returns; the process ID.
+
+    The functions that it was forked in see neither its errors nor a signal: one that comes before the work has handlers
+    of its own ends it, as it ends a program that is just starting.
+    """
+    from harness.cli import STOPS
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    pid = os.fork()
+    if not pid:
+        _end_with(work, mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid
+
+
+def _end_with(work: Callable[[], int | None], mask: set[signal.Signals]) -> NoReturn:
+    from harness.cli import STOPS, leave
 
     try:
-        code = main() or 0
+        for number in STOPS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        code = work() or 0
     except BaseException:
         sys.excepthook(*sys.exc_info())
         code = 1

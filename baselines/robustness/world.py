@@ -90,12 +90,14 @@ class Program:
         self.outputs = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115, closed by close()
         environment = os.environ | {"HARNESS_CACHE": str(self.folder / "cache"), "TMPDIR": str(self.folder / "tmp")}
         sys.stdout.flush()
-        self.pid = os.fork()
-        if not self.pid:
+
+        def run() -> None:
             os.setsid()
             if self.prepare:
                 self.prepare()
             forked.run_command([*self.words], str(self.folder), environment, [each.fileno() for each in self.outputs])
+
+        self.pid = forked.fork(run)
 
     def poll(self) -> int | None:
         if self.end is None and (ended := os.waitpid(self.pid, os.WNOHANG))[0]:

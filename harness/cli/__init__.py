@@ -33,6 +33,7 @@ LIBRARY_SETTINGS = {
     "DISABLE_SAFETENSORS_CONVERSION": "1",
 }
 INTERRUPTED = 130
+STOPS = (signal.SIGINT, signal.SIGTERM)
 STOP_SECONDS = 4.5
 DISK_ERRORS = (
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR,
@@ -68,14 +69,14 @@ def stop_in_order(seconds: float) -> None:
     """
 
     def stop(number: int, frame: object) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in STOPS:
             signal.signal(each, signal.SIG_IGN)
         last = threading.Timer(seconds, os._exit, (INTERRUPTED,))
         last.daemon = True
         last.start()
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         signal.signal(number, stop)
 
 
@@ -133,8 +134,12 @@ def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackTy
 def leave(code: int) -> NoReturn:
     """End the process in order, but for the interpreter's own end.
 
-    A library's thread that works on then can crash it (vLLM's do), and a finished command must not look like one.
+    A library's thread that works on then can crash it (vLLM's do), and a finished command must not look like one. Nor
+    must one that is stopped now, which ends at once.
     """
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(code))
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(BrokenPipeError):

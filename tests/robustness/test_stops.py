@@ -32,6 +32,21 @@ def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(harness, tmp_pat
     assert kept.count(b"\n") < journal.read_bytes().count(b"\n") == 32
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_while_it_leaves_changes_nothing_of_how_it_ended(number):
+    """The exit functions of libraries take their time, and print what is raised in them."""
+    code = f"""
+import atexit, signal, time
+from harness import cli
+cli.stop_in_order(4)
+atexit.register(lambda: [signal.raise_signal({number.value}), time.sleep(60)])
+print("done", flush=True)
+cli.leave(3)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "done\n", "")
+
+
 def test_a_reader_of_the_progress_that_leaves_stops_it_and_the_same_command_goes_on(harness, tmp_path):
     """As `harness run 2>&1 | head -1`: the stage has not come to its end, whatever it was told to print."""
     with subprocess.Popen([PROGRAM, *COMMAND], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as program:
