@@ -14,6 +14,7 @@ from harness.config import FROM_MODELSCOPE, MODELSCOPE, Configuration, check
 from harness.errors import UserError, refuse_secrets
 from harness.memory import fits_memory, read_text
 from harness.parsing.formats import NAMED_PROMPTS
+from harness.storage.links import real_path
 
 RECIPES = resources.files("harness") / "recipes"
 # Keys whose text goes to the model as it is.
@@ -100,13 +101,13 @@ def _with_files(values: dict[str, Any], folder: Any) -> dict[str, Any]:
     if isinstance(rewards, str):
         values = values | {"rewards_sha": ""}
         if rewards.endswith(".py"):
-            path = Path(folder / rewards).resolve()
+            path = real_path(folder / rewards)
             with fits_memory(path):
                 sha = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
             values |= {"rewards": str(path), "rewards_sha": sha}
     for key in ("data", "sft_data", "also_tasks"):
         if isinstance(values.get(key), str):
-            values = values | {key: str(Path(folder / values[key]).resolve())}
+            values = values | {key: str(real_path(folder / values[key]))}
     return values
 
 
@@ -135,7 +136,7 @@ def _model_values(model: str | None, has_recipe: bool) -> dict[str, Any]:
         raise UserError(f"--model {model}: no such file: give a GGUF file that exists")
     # A run folder may have a recipe's name; the recipe is meant.
     if path.is_dir() and (model not in recipe_names() or (path / "config.json").is_file()):
-        return {"name": path.resolve().name, "checkpoint": str(path.resolve())}
+        return {"name": real_path(path).name, "checkpoint": str(real_path(path))}
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
         return {"name": model.rpartition("/")[2], "checkpoint": model}
     if "/" in model:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.storage.files import write_bytes
+from harness.storage.links import real_path
 from harness.storage.run_folder import Run
 from harness.types import CUT_OFF, Completion, Evaluation, Score
 
@@ -53,10 +54,10 @@ def _header(run: Run, side: Evaluation, model: str) -> dict[str, Any]:
     settings, ended = side.settings, run.generated(side.name)
     created = ended.isoformat() if ended else UNKNOWN_DATE
     problems = list(dict.fromkeys(_id(each.problem_id) for each in side.completions))
-    name = f"{run.path.resolve().name}-{side.name}"
+    name = f"{real_path(run.path).name}-{side.name}"
     evaluation = {
         "eval_id": name,
-        "run_id": run.path.resolve().name,
+        "run_id": real_path(run.path).name,
         "created": created,
         "task": str(settings["dataset"]),
         "task_id": name,

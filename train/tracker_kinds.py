@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from harness.errors import UserError
+from harness.storage.links import real_path
 from harness.storage.run_folder import Run
 
 PROJECT = "harness"
@@ -115,7 +116,7 @@ class MLflow:
         import mlflow
 
         self.entities: ModuleType = mlflow.entities
-        address = os.environ.get("MLFLOW_TRACKING_URI") or (run.path / "tracker").resolve().as_uri()
+        address = os.environ.get("MLFLOW_TRACKING_URI") or real_path(run.path / "tracker").as_uri()
         # Not its global run, which each thread has its own of.
         self.client = mlflow.MlflowClient(tracking_uri=address)
         experiment = self.client.get_experiment_by_name(PROJECT)
@@ -188,7 +189,7 @@ def _imported_for(folder: Path) -> ModuleType:
     for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
         del sys.modules[name]
     named = os.environ.get("TRACKIO_DIR")
-    os.environ["TRACKIO_DIR"] = named or str(folder.resolve())
+    os.environ["TRACKIO_DIR"] = named or str(real_path(folder))
     try:
         import trackio
     finally:

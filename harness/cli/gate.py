@@ -8,6 +8,7 @@ import typer
 from harness.cli import show
 from harness.cli.options import Json
 from harness.errors import UserError
+from harness.storage.links import real_path
 
 if TYPE_CHECKING:
     from harness.statistics.gate import GateResult
@@ -80,7 +81,7 @@ def _write(run: str, path: Path, json: bool) -> int:
 
 def _place(given: str, side: "Evaluation") -> Path:
     """The folder or file of a side, however it was named: a run folder's last side is a folder in it."""
-    path = Path(given).resolve()
+    path = real_path(given)
     return path / side.name.rpartition("/")[2] if (path / "run.json").is_file() else path
 
 

@@ -4,13 +4,13 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from harness.errors import UserError
 from harness.parsing.named_formats import FORMAT_NAMES
+from harness.storage.links import real_path
 from reports.texts import Language
 
 # Panels of the help.
@@ -150,7 +150,7 @@ def _configure(options: dict[str, Any]):
     if keys["system_prompt"]:
         keys["system_prompt"] = read_system_prompt(keys["system_prompt"])
     if keys["data"]:
-        keys["data"] = str(Path(keys["data"]).resolve())
+        keys["data"] = str(real_path(keys["data"]))
     if options["skip_sft"]:
         keys["sft_dataset"] = NOTHING
     if options["also"]:
@@ -159,5 +159,5 @@ def _configure(options: dict[str, Any]):
         keys["engine_args"] = key_values("--engine-arg", options["engine_arg"])
     config = configure(options["model"], options["recipe"], keys, options["set"] or [])
     if config.adapter and config.engine != SERVER:
-        return config.model_copy(update={"adapter": str(Path(config.adapter).resolve())})
+        return config.model_copy(update={"adapter": str(real_path(config.adapter))})
     return config

@@ -8,6 +8,7 @@ import typer
 from harness.cli import show
 from harness.cli.options import Json, Lang
 from harness.errors import UserError
+from harness.storage.links import real_path
 from reports.texts import ENGLISH
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _refuse_unnamed_code(run: "Run", rewards: Path | None) -> None:
     if not run.config.has_own_rewards:
         if rewards:
             raise UserError(f"--rewards {rewards}: {run.path} uses the preset {recorded}: leave --rewards out")
-    elif rewards is None or rewards.resolve() != Path(recorded).resolve():
+    elif rewards is None or real_path(rewards) != real_path(recorded):
         raise UserError(f"{run.path}: its rewards are Python code in {recorded}: give --rewards {recorded} to run it")
 
 

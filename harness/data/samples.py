@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.parsing.formats import prompt_prefix
 from harness.parsing.named_formats import FORMATS
 from harness.stages import SIDES
+from harness.storage.links import real_path
 from harness.storage.run_folder import Run
 from harness.types import CUT_OFF, Equality, FinishReason, Format
 
@@ -94,7 +95,7 @@ class Reading:
 
 def settings_beside(path: Path) -> tuple[Configuration | None, Equality | None]:
     """The configuration of the run of a completions.jsonl, and how its answers compare; None for any other file."""
-    folder, side = path.resolve().parent.parent, path.resolve().parent.name
+    folder, side = real_path(path).parent.parent, real_path(path).parent.name
     if path.name != "completions.jsonl" or side not in SIDES or not (folder / "run.json").is_file():
         return None, None
     run = Run.open(folder)

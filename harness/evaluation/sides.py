@@ -23,6 +23,7 @@ from harness.statistics.compare import metrics_of
 from harness.statistics.pairs import of_several_adapters
 from harness.storage import validation
 from harness.storage.files import read_json, write_text
+from harness.storage.links import real_path
 from harness.storage.run_folder import Run, run_and_side
 from harness.storage.schema import Provenance
 from harness.types import ACCURACY_STRICT, CUT_OFF, Completion, Evaluation, Score
@@ -56,7 +57,7 @@ def load(place: str, reading: Reading | None = None) -> list[Evaluation]:
             raise UserError(
                 f"{place}: its stage '{title_of(stage)}' is not finished: finish the run, or name a side of it"
             )
-        return [_named(each, f"{folder.resolve().name}/{each.name}") for each in run.chosen_evaluations(side)]
+        return [_named(each, f"{real_path(folder).name}/{each.name}") for each in run.chosen_evaluations(side)]
     if path.is_file() and (path.suffix == ".jsonl" or inspect_logs.is_log(path)):
         if reading is None:
             raise UserError(f"{place}: samples do not say how to score them: add --dataset and --format")

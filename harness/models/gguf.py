@@ -23,6 +23,7 @@ from harness.console import progress
 from harness.errors import UserError, cause
 from harness.models import gguf_tokenizer
 from harness.storage.files import cache_folder, cached_sha256, read_json, write_json
+from harness.storage.links import real_path
 
 SUFFIX = ".gguf"
 RECORD = "gguf.json"
@@ -224,7 +225,7 @@ def _dequantized(header: Header, alone: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     alone.mkdir()
-    (alone / "model.gguf").symlink_to(header.file.resolve())
+    (alone / "model.gguf").symlink_to(real_path(header.file))
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             str(alone), gguf_file="model.gguf", dtype=torch.float16, output_loading_info=True

@@ -15,6 +15,7 @@ from pathlib import Path
 from harness.errors import UserError, cause
 from harness.models.model_files import PROBE
 from harness.processes import OWN_SETTINGS, ending, ends_with_us
+from harness.storage.links import real_path
 
 CPU_SECONDS, GIB = 60, 4
 FAILED = 3
@@ -32,7 +33,7 @@ def check(file: Path) -> None:
 
 @cache
 def _check(file: Path, size: int, changed: int) -> None:
-    command = [sys.executable, "-m", __name__, str(file.resolve())]
+    command = [sys.executable, "-m", __name__, str(real_path(file))]
     tried = subprocess.run(
         command, capture_output=True, check=False, env=environ | OWN_SETTINGS, preexec_fn=ends_with_us()
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.errors import UserError, cause
 from harness.rewards.reward_scores import EMPTY, NO_TEXT, RewardScores
+from harness.storage.links import real_path
 from harness.storage.validation import LARGEST_NUMBER
 
 TRL_ONLY = {"trainer_state": None, "log_extra": lambda *_: None, "log_metric": lambda *_: None}
@@ -97,7 +98,7 @@ def load_own(path: Path, plain: bool, sha: str = "") -> OwnRewards:
     spec = importlib.util.spec_from_file_location(name, path, loader=_AsRead(path, source))
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     # At the end, so that the user's folder cannot shadow a library; it stays, for imports inside functions.
-    sys.path.append(str(path.resolve().parent))
+    sys.path.append(str(real_path(path).parent))
     try:
         with _silence():
             spec.loader.exec_module(module)
@@ -148,7 +149,7 @@ def _call(function: Callable, batch: dict[str, object]) -> tuple[float | None, s
 
 def _cause(error: BaseException, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    lines = [frame.lineno for frame in frames if real_path(frame.filename) == real_path(path)]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
     where = f"line {line}: " if line else ""
     return f"{where}{type(error).__name__}: {_message(error)}"

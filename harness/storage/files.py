@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.memory import fits_memory
+from harness.storage.links import real_path
 
 
 def whole_lines(path: Path) -> bytes:
@@ -93,7 +94,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_bytes(content)
         return
-    path = path.resolve()
+    path = real_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_of(path)
     try:

@@ -31,10 +31,17 @@ def make_folder(output: Path) -> None:
     refuse_leaving(output)
 
 
+def real_path(path: str | Path) -> Path:
+    """An absolute path with all links followed; where they lead in a circle, the path of one of them.
+
+    Path.resolve raises a RuntimeError there, which nobody expects of a file that cannot be read.
+    """
+    return Path(os.path.realpath(path))
+
+
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether a path is in a folder when all links are followed."""
-    # Not Path.resolve, which raises an error where links lead in a circle.
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    return real_path(path).is_relative_to(real_path(folder))
 
 
 def _refuse(path: Path, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """The run folder: where its files are, and each side's completions, scores and metrics."""
 
 import gc
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from harness.stages import BASE, SIDES
 from harness.storage import result_files, validation
 from harness.storage.files import write_bytes
 from harness.storage.integrity import FileHashes
-from harness.storage.links import refuse_leaving
+from harness.storage.links import real_path, refuse_leaving
 from harness.storage.lock import hold
 from harness.storage.run_record import RunRecord
 from harness.types import Comparison, Completion, Evaluation, MetricValue, OverSeeds, Score
@@ -64,7 +63,7 @@ class Run:
         run = cls(path)
         try:
             if fresh and (path / "run.json").exists():
-                old = cls(path.resolve())
+                old = cls(real_path(path))
                 old.lock()
                 old.path.rename(_name_for_old(old.path))
             run._refuse_foreign()
@@ -96,7 +95,7 @@ class Run:
 
     def _make(self) -> None:
         # Where a link leads, though nothing is there (any more): --fresh has renamed it.
-        folder = Path(os.path.realpath(self.path))
+        folder = real_path(self.path)
         self._made += [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -160,7 +159,7 @@ class Run:
             return self.config.adapter
         adapter = self.sft_folder / "adapter" if side == "sft" else self.adapter
         self.hashes.verify(adapter)
-        return str(adapter.resolve())
+        return str(real_path(adapter))
 
     def take_over(self, other: "Run", stage: str, places: Sequence[str]) -> None:
         """Copy a finished stage of another run, its files at or below `places`, and mark it as done here."""

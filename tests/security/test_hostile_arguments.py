@@ -39,6 +39,28 @@ def test_a_mistake_with_it_is_one_clean_line(text, tmp_path, monkeypatch):
     assert [*tmp_path.rglob("*")] == [here]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "eval --dataset circle", "eval --data circle --dataset gsm8k", "eval --model ./circle", "eval --recipe circle",
+        "eval --adapter circle", "eval --output circle", "eval --output circle/x", "eval --system-prompt circle",
+        "eval --engine scripted --engine-arg replies=circle", "eval --set rewards=circle.py",
+        "eval --set chat_template=circle.jinja", "run --also circle", "plan --data circle --dataset gsm8k",
+        "run --before-after --set sft_dataset=gsm8k --set sft_data=circle", "report circle", "score circle",
+        "compare circle circle", "gate circle --baseline circle", "view circle", "crosscheck circle",
+        "grade --input circle --output out", "rewards score circle --preset circle.py", "rewards check --corpus circle",
+        "rewards explain --preset circle.py", "ask --model ./circle x", "languages --adapter circle --output out",
+        "export circle --to lora --output out", "export --model tiny --adapter circle --to lora --output out",
+    ],
+)  # fmt: skip
+def test_a_link_that_leads_to_itself_is_one_line(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("circle", "circle.py", "circle.jinja"):
+        (tmp_path / name).symlink_to(name)
+    code, said = called(*command.split())
+    assert (code, said.count("\n")) == (2, 1), said
+
+
 @pytest.mark.parametrize("output", ["/dev/null", "/dev/full", "/proc/x", "/", "..", "/dev/null/x", "x" * 300])
 def test_a_folder_that_cannot_be_a_run_s_is_one_line(output, tmp_path, monkeypatch):
     here = tmp_path / "here"

@@ -58,10 +58,20 @@ def test_another_models_baseline_is_never_handed_out(tmp_path, copy):
     assert not baseline(tmp_path / "edited", model=str(copy), recipe="tiny")[1]
 
 
-def test_a_damaged_entry_is_drawn_again(tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda entry: entry.write_text(entry.read_text()[:-40]),
+        lambda entry: (entry.unlink(), entry.mkdir()),
+        lambda entry: (entry.unlink(), entry.symlink_to(entry.name)),
+        lambda entry: (entry.unlink(), entry.symlink_to("nowhere")),
+    ],
+    ids=["cut", "folder", "circle", "nowhere"],
+)
+def test_a_damaged_entry_is_drawn_again(tmp_path, damage):
     baseline(tmp_path / "first")
     (entry,) = (tmp_path / "cache" / "baselines").iterdir()
-    entry.write_text(entry.read_text()[:-40])
+    damage(entry)
     run, cached = baseline(tmp_path / "second")
     assert not cached
     assert len(run.completions("before")) == 4

@@ -16,6 +16,7 @@ from harness.stages import BASE, LAST
 from harness.statistics import headline
 from harness.statistics.compare import compare
 from harness.statistics.metric_rows import UNCHANGED, is_unchanged
+from harness.storage.links import real_path
 from harness.storage.run_folder import Run
 from harness.types import DESCRIBED, NOT_COMPARED, Comparison, Difference, MetricValue
 from train.export import Export
@@ -60,7 +61,7 @@ def model_of(folder: Path, record: dict[str, Any]) -> Path:
     """What loads as a model: the export's folder, or the first of its GGUF files."""
     quants = record["quants"]
     names = [name for name in record["files"] if quants and name.endswith(f"-{quants[0].upper()}.gguf")]
-    return (folder / names[0] if names else folder).resolve()
+    return real_path(folder / names[0] if names else folder)
 
 
 def configuration(export: Export, model: Path) -> Configuration:

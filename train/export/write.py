@@ -13,7 +13,7 @@ from harness import registry
 from harness.errors import UserError
 from harness.models import adapters, checkpoint_checks, checkpoints, quantized
 from harness.storage.files import temporary_of, write_json, write_text
-from harness.storage.links import refuse_leaving
+from harness.storage.links import real_path, refuse_leaving
 from harness.version import __version__
 from train.export import TARGETS, Export, llama_cpp, measured
 
@@ -102,7 +102,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling that replaces the folder, and an older export, once the body is through."""
-    folder = folder.resolve()
+    folder = real_path(folder)
     part = temporary_of(folder)
     try:
         part.mkdir(parents=True)
