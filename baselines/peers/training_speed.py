@@ -52,8 +52,8 @@ SOLUTIONS = 7473
 LIMITED = """
 import sys, torch
 torch.cuda.set_per_process_memory_fraction(float(sys.argv.pop(1)))
-from harness.cli.stage import leave, main
-leave(main(sys.argv[1:]))
+from harness.cli.stage import main
+main(sys.argv[1:])
 """
 
 

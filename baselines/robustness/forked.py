@@ -66,7 +66,7 @@ def serve(channel: socket.socket) -> None:
         channel.sendall(b"%d" % os.waitstatus_to_exitcode(os.waitpid(command, 0)[1]))
 
 
-def _run_ordered(channel: socket.socket, *order: object) -> None:
+def _run_ordered(channel: socket.socket, *order: object) -> NoReturn:
     channel.close()
     run_command(*order)
 
@@ -84,7 +84,7 @@ def import_libraries() -> None:
     language.label("What langid knows takes a second to load.")
 
 
-def run_command(arguments: list[str], folder: str, environment: dict[str, str], outputs: list[int]) -> None:
+def run_command(arguments: list[str], folder: str, environment: dict[str, str], outputs: list[int]) -> NoReturn:
     """Do in a fork what the installed program does in its process, but that the stages are forks too."""
     from harness import cli
     from harness.evaluation import pipeline
@@ -149,7 +149,7 @@ class Stage(nullcontext):
 
         command, ends = self.command, ends_with_us()
 
-        def run_stage() -> int:
+        def run_stage() -> NoReturn:
             from harness.cli import stage
             from harness.processes import OWN_SETTINGS
 
@@ -157,7 +157,7 @@ class Stage(nullcontext):
                 ends()
             os.environ.update(OWN_SETTINGS)
             warnings.simplefilter("ignore")
-            return stage.main(command[command.index(stage.__name__) + 1 :])
+            stage.main(command[command.index(stage.__name__) + 1 :])
 
         self.pid = fork(run_stage)
 
@@ -167,8 +167,8 @@ class Stage(nullcontext):
         return self.returncode
 
 
-def fork(work: Callable[[], int | None]) -> int:
-    """Begin work in a fork, whose exit code it returns; the process ID.
+def fork(work: Callable[[], NoReturn]) -> int:
+    """Begin work that ends its process in a fork; the process ID.
 
     The functions that it was forked in see neither its errors nor a signal: one that comes before the work has handlers
     of its own ends it, as it ends a program that is just starting.
@@ -178,23 +178,18 @@ def fork(work: Callable[[], int | None]) -> int:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     pid = os.fork()
     if not pid:
-        _end_with(work, mask)
+        try:
+            for number in STOPS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            work()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            sys.stderr.flush()
+            os._exit(1)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
-
-
-def _end_with(work: Callable[[], int | None], mask: set[signal.Signals]) -> NoReturn:
-    from harness.cli import STOPS, leave
-
-    try:
-        for number in STOPS:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        code = work() or 0
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        code = 1
-    leave(code)
 
 
 if __name__ == "__main__":

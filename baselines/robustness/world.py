@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from baselines.robustness import forked
 from harness.cli import LIBRARY_SETTINGS
@@ -91,7 +92,7 @@ class Program:
         environment = os.environ | {"HARNESS_CACHE": str(self.folder / "cache"), "TMPDIR": str(self.folder / "tmp")}
         sys.stdout.flush()
 
-        def run() -> None:
+        def run() -> NoReturn:
             os.setsid()
             if self.prepare:
                 self.prepare()

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, TextIO
 
@@ -41,11 +42,16 @@ DISK_ERRORS = (
 )  # fmt: skip
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The `harness` command."""
+    sys.excepthook = show_bug
+    end_with(_command_line, STOP_SECONDS)
+
+
+def _command_line() -> int | None:
     if sys.platform == "win32":
         # Locks, signals and pipes are POSIX's here.
-        leave(_refuse("Windows itself is not supported: install and run it inside WSL"))
+        raise UserError("Windows itself is not supported: install and run it inside WSL")
     for name, value in LIBRARY_SETTINGS.items():
         os.environ.setdefault(name, value)
     # Output that is closed is not wanted, and nobody types into an input that is.
@@ -57,12 +63,26 @@ def main() -> None:
         stream.reconfigure(errors="replace")
     from harness.cli.app import app
 
-    sys.excepthook = show_bug
-    stop_in_order(STOP_SECONDS)
-    leave(exit_code_of(lambda: app(standalone_mode=False)))
+    return app(standalone_mode=False)
 
 
-def stop_in_order(seconds: float) -> None:
+def end_with(command: Callable[[], int | None], stop_seconds: float, is_stage: bool = False) -> NoReturn:
+    """Run a command as this process, which then ends with its exit code.
+
+    SIGINT and SIGTERM stop it within `stop_seconds`, at any moment. A stage that was stopped prints nothing: the
+    command that started it does.
+    """
+    try:
+        _stop_in_order(stop_seconds)
+        leave(exit_code_of(command, is_stage))
+    except KeyboardInterrupt:
+        if not is_stage:
+            with suppress(BrokenPipeError):
+                print("harness: stopped; the same command continues from what is done", file=sys.stderr, flush=True)
+        leave(INTERRUPTED)
+
+
+def _stop_in_order(seconds: float) -> None:
     """Make SIGTERM stop this process as Ctrl-C does, either of them within so many seconds.
 
     What is finished is on the disk within a quarter second, so a library that does not stop in time is not waited for.
@@ -83,21 +103,23 @@ def stop_in_order(seconds: float) -> None:
 def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> int:
     """Run a command: 0 or its own code; a user's mistake is one line and 2; our bug is a traceback and 1.
 
-    A stage that was stopped prints nothing: the command that started it does.
+    Raises KeyboardInterrupt if it was stopped.
     """
     from typer import Abort, TyperException
 
     try:
         code = command() or 0
         sys.stdout.flush()
+        if code == INTERRUPTED:  # as the stage that it waited for
+            raise KeyboardInterrupt
     except UserError as error:
         return _refuse(str(error))
     except TyperException as error:
         from harness.cli.wrong_usage import line_of
 
         return _refuse(line_of(error))
-    except (KeyboardInterrupt, Abort):
-        code = INTERRUPTED
+    except Abort:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt from None
     except BrokenPipeError:
         # The reader of our output has seen enough: the end of a command that shows something. A command whose progress
         # is not read any more has not finished.
@@ -109,12 +131,13 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
     except MemoryError as error:
         return _refuse(f"not enough memory ({error or 'Python has none left'}): free some, or give less data")
     except OSError as error:
+        if error.errno == errno.ENOENT and error.filename and not Path(error.filename).parent.exists():
+            return _refuse(
+                f"{error.filename}: its folder is not there (any more): give the same command where it is now"
+            )
         if error.errno not in DISK_ERRORS:
             raise
         return _refuse(f"{error.filename or 'output'}: {error.strerror}: make room or choose another --output")
-    if code == INTERRUPTED and not is_stage:
-        with suppress(BrokenPipeError):
-            print("harness: stopped; the same command continues from what is done", file=sys.stderr, flush=True)
     return code
 
 

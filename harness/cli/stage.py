@@ -5,8 +5,9 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
-from harness.cli import INTERRUPTED, exit_code_of, leave, show_bug, stop_in_order
+from harness.cli import INTERRUPTED, end_with, leave, show_bug
 from harness.cli.stage_functions import import_libraries, run_stage
 from harness.console import progress
 from harness.processes import LANG, QUIET, WAITS
@@ -16,15 +17,18 @@ from reports.texts import ENGLISH, using
 STAGE_SECONDS = 3.0
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> NoReturn:
     stage, folder, *flags = arguments
     sys.excepthook = show_bug
     if WAITS in flags and not _told_to_begin(Path(folder), stage):
-        return INTERRUPTED
-    stop_in_order(STAGE_SECONDS)
+        leave(INTERRUPTED)
     language = next((flag.removeprefix(LANG) for flag in flags if flag.startswith(LANG)), ENGLISH)
-    with using(language):
-        return exit_code_of(lambda: run_stage(Run.open(Path(folder)), stage, quiet=QUIET in flags), is_stage=True)
+
+    def command() -> None:
+        with using(language):
+            run_stage(Run.open(Path(folder)), stage, quiet=QUIET in flags)
+
+    end_with(command, STAGE_SECONDS, is_stage=True)
 
 
 def _told_to_begin(folder: Path, stage: str) -> bool:
@@ -39,4 +43,4 @@ def _told_to_begin(folder: Path, stage: str) -> bool:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    main(sys.argv[1:])

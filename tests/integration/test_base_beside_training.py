@@ -64,14 +64,13 @@ def test_where_one_fails_the_other_finishes_and_the_same_command_continues(tmp_p
 PROGRAM = """
 import sys
 from pathlib import Path
-from harness.cli import exit_code_of, leave, stop_in_order
+from harness.cli import end_with
 from harness.evaluation.pipeline import run_stages
 from harness.storage.run_folder import Run
 
-stop_in_order(4.5)
 run = Run.open(Path(sys.argv[1]))
 run.lock()
-leave(exit_code_of(lambda: run_stages(run, ["before", "train", "after", "report"], True, print, ["a", "b"])))
+end_with(lambda: run_stages(run, ["before", "train", "after", "report"], True, print, ["a", "b"]), 4.5)
 """
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +109,22 @@ def test_what_can_be_made_from_the_rest_is_made_again(run, command):
     assert code == 0, said
     assert read_json(metrics) == before
     assert read_json(comparison) == compared
+
+
+def test_a_folder_that_is_moved_while_a_file_is_written_is_one_line(run, command, monkeypatch):
+    away, replace = run.path.with_name("away"), Path.replace
+
+    def moved_first(temporary: Path, target: Path) -> Path:
+        run.path.rename(away)
+        return replace(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", moved_first)
+    code, said = command("score", run.path)
+    assert (code, said.count("harness: ")) == (2, 1), said
+    assert said.endswith("its folder is not there (any more): give the same command where it is now\n")
+    monkeypatch.undo()
+    code, said = command("score", away)
+    assert code == 0, said
 
 
 def test_a_cached_baseline_that_was_edited_is_drawn_again(harness, tmp_path):

@@ -38,10 +38,8 @@ def test_a_signal_while_it_leaves_changes_nothing_of_how_it_ended(number):
     code = f"""
 import atexit, signal, time
 from harness import cli
-cli.stop_in_order(4)
 atexit.register(lambda: [signal.raise_signal({number.value}), time.sleep(60)])
-print("done", flush=True)
-cli.leave(3)
+cli.end_with(lambda: print("done", flush=True) or 3, 4)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (3, "done\n", "")

@@ -163,7 +163,7 @@ def test_a_log_that_a_killed_process_left_is_cleaned_by_the_next(monkeypatch, tm
 
 def test_a_bug_of_ours_shows_its_traceback_without_them(tmp_path):
     broken = (
-        "from harness import cli; import os; cli.exit_code_of = lambda _: 1 / int(os.environ['HF_TOKEN']); cli.main()"
+        "from harness import cli; import os; cli.exit_code_of = lambda *_: 1 / int(os.environ['HF_TOKEN']); cli.main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", broken], env=os.environ | PLANTED, capture_output=True, text=True, check=False
