@@ -22,6 +22,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from baselines.robustness import forked
+from harness.cli import set_libraries
 from harness.config import Configuration
 from harness.configure import configure
 from harness.data import datasets
@@ -30,6 +31,8 @@ from harness.evaluation import evaluate, prompts
 from harness.models import loading
 from harness.storage.run_folder import Run
 
+# As commands do: a thread of TRL's telemetry reads the environment while accelerate empties it, and can crash there.
+set_libraries()
 Server = TypeVar("Server", bound=ThreadingHTTPServer)
 # The same cases each time, or many new ones: HYPOTHESIS_PROFILE=nightly.
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)

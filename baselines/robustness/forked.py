@@ -73,10 +73,9 @@ def _run_ordered(channel: socket.socket, *order: object) -> NoReturn:
 
 def import_libraries() -> None:
     """What the stages import and load, each of them the same."""
-    from harness.cli import LIBRARY_SETTINGS
+    from harness.cli import set_libraries
 
-    for name, value in LIBRARY_SETTINGS.items():
-        os.environ.setdefault(name, value)
+    set_libraries()
     import train.sft
     import train.trainers  # noqa: F401
     from harness.parsing import language

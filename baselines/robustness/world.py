@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from baselines.robustness import forked
-from harness.cli import LIBRARY_SETTINGS
+from harness.cli import set_libraries
 from harness.parsing import language
 from harness.storage.files import read_journal, read_json, sha256, whole_lines
 from harness.types import Completion
@@ -142,8 +142,7 @@ class Program:
 
 def import_libraries() -> None:
     """Import what the commands need once, for all forks."""
-    for name, value in LIBRARY_SETTINGS.items():
-        os.environ.setdefault(name, value)
+    set_libraries()
     for name in LIBRARIES:
         importlib.import_module(name)
     language.label("What langid knows takes a second to load.")

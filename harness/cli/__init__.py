@@ -52,8 +52,7 @@ def _command_line() -> int | None:
     if sys.platform == "win32":
         # Locks, signals and pipes are POSIX's here.
         raise UserError("Windows itself is not supported: install and run it inside WSL")
-    for name, value in LIBRARY_SETTINGS.items():
-        os.environ.setdefault(name, value)
+    set_libraries()
     # Output that is closed is not wanted, and nobody types into an input that is.
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115, open as long as the process
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
@@ -64,6 +63,12 @@ def _command_line() -> int | None:
     from harness.cli.app import app
 
     return app(standalone_mode=False)
+
+
+def set_libraries() -> None:
+    """Set LIBRARY_SETTINGS before any library is imported; what the user has set stays."""
+    for name, value in LIBRARY_SETTINGS.items():
+        os.environ.setdefault(name, value)
 
 
 def end_with(command: Callable[[], int | None], stop_seconds: float, is_stage: bool = False) -> NoReturn:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from harness.cli import INTERRUPTED, end_with, leave, show_bug
+from harness.cli import INTERRUPTED, end_with, leave, set_libraries, show_bug
 from harness.cli.stage_functions import import_libraries, run_stage
 from harness.console import progress
 from harness.processes import LANG, QUIET, WAITS
@@ -20,6 +20,7 @@ STAGE_SECONDS = 3.0
 def main(arguments: list[str]) -> NoReturn:
     stage, folder, *flags = arguments
     sys.excepthook = show_bug
+    set_libraries()
     if WAITS in flags and not _told_to_begin(Path(folder), stage):
         leave(INTERRUPTED)
     language = next((flag.removeprefix(LANG) for flag in flags if flag.startswith(LANG)), ENGLISH)
