@@ -171,10 +171,16 @@ def test_a_hub_s_checkpoint_without_safetensors_is_refused(harness, tmp_path):
     )
 
 
-def test_nobody_is_told_that_a_library_is_used():
-    shown = (
-        "import os, sys; from harness import cli; cli.leave = print; sys.argv = ['harness', '--version']; cli.main(); "
-    )
+@pytest.mark.parametrize(
+    "process",
+    [
+        "cli.leave = print; sys.argv = ['harness', '--version']; cli.main()",
+        "from harness.cli import stage; stage.end_with = print; stage.main(['train', '.'])",
+    ],
+    ids=["command", "stage"],
+)
+def test_nobody_is_told_that_a_library_is_used(process):
+    shown = f"import os, sys; from harness import cli; {process}; "
     shown += "print({name: os.environ.get(name) for name in cli.LIBRARY_SETTINGS})"
     bare = {name: value for name, value in os.environ.items() if name not in LIBRARY_SETTINGS}
     said = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True, env=bare).stdout
