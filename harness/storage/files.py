@@ -105,9 +105,10 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         error.filename = str(path)
+        raise
+    finally:
         with suppress(OSError):
             temporary.unlink()
-        raise
 
 
 def temporary_of(path: Path) -> Path:
@@ -119,6 +120,11 @@ def temporary_of(path: Path) -> Path:
             with suppress(OSError):
                 left.unlink()
     return path.with_name(f"{path.name}.{os.getpid()}.part")
+
+
+def names_in(folder: Path) -> set[str]:
+    """What is in a folder, but for files under temporary names, which a killed process may have left."""
+    return {each.name for each in folder.iterdir() if each.suffix != ".part"}
 
 
 def lives(process: int) -> bool:

@@ -31,6 +31,19 @@ def test_a_process_that_ended_and_was_not_waited_for_does_not_live():
         assert not lives(process.pid)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_a_write_that_is_cut_short_leaves_the_old_file_alone(tmp_path, monkeypatch, error):
+    write_json(tmp_path / "a.json", {"old": 1})
+
+    def fail(file: int) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(type(error) if isinstance(error, OSError) else error):
+        write_json(tmp_path / "a.json", {"new": 1})
+    assert [file.read_text() for file in tmp_path.iterdir()] == ['{\n  "old": 1\n}\n']
+
+
 def test_what_killed_processes_left_under_temporary_names_goes_when_the_file_is_written_again(tmp_path):
     with subprocess.Popen(["true"]) as killed:
         pass

@@ -152,6 +152,18 @@ MISTAKES = [
 ]
 
 
+def test_a_comparison_that_was_killed_is_written_by_the_same_command(run, command, tmp_path):
+    run("a", 3)
+    run("b", 3)
+    (tmp_path / "page").mkdir()
+    left = tmp_path / "page/comparison.json.999999999.part"
+    left.write_text("{")
+    code, said = command("compare", "a", "b", "--output", "page")
+    assert code == 0, said
+    assert (tmp_path / "page/index.html").is_file()
+    assert not left.exists()
+
+
 def test_mistakes_are_one_line(run, command, tmp_path):
     run("a", 3)
     run("b", 3, prefix="What is")
