@@ -1,10 +1,12 @@
 """How processes of ours are started, how they end with the one that started them, and how their end is named."""
 
-import ctypes
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
 SET_SIGNAL_OF_PARENTS_DEATH = 1  # prctl(2)
 # A folder of the user's that is called train or reports must not be imported instead of ours.
 OWN_SETTINGS = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
@@ -13,13 +15,34 @@ OWN_SETTINGS = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
 QUIET, WAITS, LANG = "--quiet", "--waits", "--lang="
 
 
-def ends_with_us() -> Callable[[], object] | None:
-    """What a new process does first, so that Linux tells it to stop when we are killed."""
-    if sys.platform != "linux":
-        return None
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen:
+    """Start a process that `ends_with_us`, with options of Popen.
+
+    Signals wait until it is started: what they raise is lost in what Python does around a fork.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        return subprocess.Popen(command, preexec_fn=ends_with_us(), **options)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def ends_with_us() -> Callable[[], object]:
+    """What a new process does first: it leaves Ctrl-C, which reaches every process of a terminal, to us, who tell it
+    to stop; and Linux tells it so too when we are killed.
+    """
+    import ctypes
+
     # Looked up before the fork, which is no place to load a library.
-    control = ctypes.CDLL(None).prctl
-    return lambda: control(SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
+    control = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        if control:
+            control(SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
+
+    return begin
 
 
 def ending(code: int) -> str:

@@ -14,7 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, NoReturn
@@ -152,8 +152,7 @@ class Stage(nullcontext):
             from harness.cli import stage
             from harness.processes import OWN_SETTINGS
 
-            if ends:
-                ends()
+            ends()
             os.environ.update(OWN_SETTINGS)
             warnings.simplefilter("ignore")
             stage.main(command[command.index(stage.__name__) + 1 :])
@@ -172,23 +171,32 @@ def fork(work: Callable[[], NoReturn]) -> int:
     The functions that it was forked in see neither its errors nor a signal: one that comes before the work has handlers
     of its own ends it, as it ends a program that is just starting.
     """
-    from harness.cli import STOPS
+    from harness.processes import STOPS
 
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    pid = os.fork()
-    if not pid:
-        try:
-            for number in STOPS:
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            work()
-        except BaseException:
+    try:
+        if pid := os.fork():
+            return pid
+        _work_apart(work, mask)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _work_apart(work: Callable[[], NoReturn], mask: set[signal.Signals]) -> NoReturn:
+    from harness.processes import STOPS
+
+    try:
+        for number in STOPS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        work()
+    except BaseException:
+        with suppress(Exception):  # what it would print on may be full
             sys.excepthook(*sys.exc_info())
-        finally:
+            sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(1)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return pid
+    finally:
+        os._exit(1)
 
 
 if __name__ == "__main__":

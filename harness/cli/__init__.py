@@ -10,12 +10,12 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, TextIO
 
 from harness.console.markdown import log_line
 from harness.errors import UserError, redacted
+from harness.processes import STOPS
 
 LIBRARY_SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -34,7 +34,6 @@ LIBRARY_SETTINGS = {
     "DISABLE_SAFETENSORS_CONVERSION": "1",
 }
 INTERRUPTED = 130
-STOPS = (signal.SIGINT, signal.SIGTERM)
 STOP_SECONDS = 4.5
 DISK_ERRORS = (
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR,
@@ -45,6 +44,13 @@ DISK_ERRORS = (
 def main() -> NoReturn:
     """The `harness` command."""
     sys.excepthook = show_bug
+    # Output that is closed is not wanted, and nobody types into an input that is.
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115, open as long as the process
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    # A terminal that cannot show a letter shows a question mark.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")
     end_with(_command_line, STOP_SECONDS)
 
 
@@ -53,13 +59,6 @@ def _command_line() -> int | None:
         # Locks, signals and pipes are POSIX's here.
         raise UserError("Windows itself is not supported: install and run it inside WSL")
     set_libraries()
-    # Output that is closed is not wanted, and nobody types into an input that is.
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115, open as long as the process
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    # A terminal that cannot show a letter shows a question mark.
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")
     from harness.cli.app import app
 
     return app(standalone_mode=False)
@@ -74,7 +73,7 @@ def set_libraries() -> None:
 def end_with(command: Callable[[], int | None], stop_seconds: float, is_stage: bool = False) -> NoReturn:
     """Run a command as this process, which then ends with its exit code.
 
-    SIGINT and SIGTERM stop it within `stop_seconds`, at any moment. A stage that was stopped prints nothing: the
+    SIGINT and SIGTERM stop it within `stop_seconds`, whatever it is doing. A stage that was stopped prints nothing: the
     command that started it does.
     """
     try:
@@ -115,7 +114,7 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
     try:
         code = command() or 0
         sys.stdout.flush()
-        if code == INTERRUPTED:  # as the stage that it waited for
+        if code == INTERRUPTED:  # typer's for Ctrl-C, and that of a stage that was stopped
             raise KeyboardInterrupt
     except UserError as error:
         return _refuse(str(error))
@@ -123,7 +122,7 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
         from harness.cli.wrong_usage import line_of
 
         return _refuse(line_of(error))
-    except Abort:  # what typer makes of Ctrl-C
+    except Abort:  # no answer to a question
         raise KeyboardInterrupt from None
     except BrokenPipeError:
         # The reader of our output has seen enough: the end of a command that shows something. A command whose progress
@@ -136,10 +135,6 @@ def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> i
     except MemoryError as error:
         return _refuse(f"not enough memory ({error or 'Python has none left'}): free some, or give less data")
     except OSError as error:
-        if error.errno == errno.ENOENT and error.filename and not Path(error.filename).parent.exists():
-            return _refuse(
-                f"{error.filename}: its folder is not there (any more): give the same command where it is now"
-            )
         if error.errno not in DISK_ERRORS:
             raise
         return _refuse(f"{error.filename or 'output'}: {error.strerror}: make room or choose another --output")
@@ -165,14 +160,19 @@ def leave(code: int) -> NoReturn:
     A library's thread that works on then can crash it (vLLM's do), and a finished command must not look like one. Nor
     must one that is stopped now, which ends at once.
     """
+    _flush()
     for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(code))
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError):
-            stream.flush()
+    _flush()
     os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
 
 
 def _refuse(message: str) -> int:

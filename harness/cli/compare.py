@@ -105,12 +105,12 @@ def _baseline(sides: dict, places: list[str], name: str | None):
 
 def _refuse_output(output: Path) -> None:
     """Raises UserError if a folder cannot be written, or has anything but an older page of ours."""
-    from harness.storage.files import names_in, read_json
+    from harness.storage.files import finished_names, read_json
     from harness.storage.links import make_folder
 
     make_folder(output)
     older = output / "comparison.json"
     stored = read_json(older) if older.is_file() and not (output / "run.json").exists() else None
     is_ours = isinstance(stored, dict) and "against" in stored
-    if not is_ours and names_in(output):
+    if not is_ours and finished_names(output):
         raise UserError(f"--output {output}: not empty and not a comparison: give another folder")

@@ -1,7 +1,6 @@
 """What a stage's process runs: python -P -m harness.cli.stage STAGE RUN [--quiet] [--lang=LANGUAGE] [--waits]."""
 
 import os
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -37,7 +36,6 @@ def _told_to_begin(folder: Path, stage: str) -> bool:
 
     What cannot be imported is said by the stage itself, when it is its turn.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with progress.libraries_into(Path(os.devnull)), suppress(Exception):
         import_libraries(Run.open(folder).config, stage)
     return bool(sys.stdin.readline())

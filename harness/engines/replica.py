@@ -1,6 +1,5 @@
 """One replica's process: python -P -m harness.engines.replica SOCKET. It does the tasks that replicas.py sends it."""
 
-import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -43,8 +42,6 @@ class Tasks:
 
 def main(socket: int) -> None:
     """Do tasks until the parent closes the connection."""
-    # Ctrl-C reaches every process of the terminal; the parent then ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(socket) as parent, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         tasks = Tasks(parent)
         while True:

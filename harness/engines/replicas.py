@@ -21,7 +21,7 @@ from harness.engines.agreement import Scores, Text
 from harness.engines.replica import BUG, PART, REFUSED
 from harness.errors import UserError
 from harness.findings import AdapterEffect
-from harness.processes import OWN_SETTINGS, ending, ends_with_us
+from harness.processes import OWN_SETTINGS, ending, start
 from harness.types import Completion, Request, Sampling
 
 ENDS_WITHIN = 2.0
@@ -131,12 +131,11 @@ class Replica:
         ours, theirs = socket.socketpair()
         environment = os.environ | _environment(number, place, threads)
         with theirs:
-            self.process = subprocess.Popen(
+            self.process = start(
                 [sys.executable, "-m", "harness.engines.replica", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=environment,
-                preexec_fn=ends_with_us(),
             )
         self.connection = Connection(ours.detach())
 

@@ -51,7 +51,7 @@ def keep(key: dict, completions: Sequence[Completion]) -> None:
     """Store a whole baseline; a cache that cannot be written is no reason for a run to fail."""
     columns = ("problem_id", "index", "text", "n_tokens", "finish_reason")
     rows = [{name: getattr(each, name) for name in columns} for each in completions]
-    with suppress(OSError):
+    with suppress(OSError, UserError):
         write_json(_path(key), {"decided_by": key, "sha256": _sha(rows), "replies": rows})
 
 

@@ -21,7 +21,7 @@ from typing import IO
 from harness.config import Configuration
 from harness.engines import WITHOUT_CHECKPOINT, engine_name, gpus, whole_number
 from harness.errors import UserError
-from harness.processes import LANG, OWN_SETTINGS, QUIET, WAITS, ending, ends_with_us
+from harness.processes import LANG, OWN_SETTINGS, QUIET, WAITS, ending, start
 from harness.stages import REPORT, STAGES, of_base
 from harness.storage.run_folder import Run
 
@@ -197,11 +197,10 @@ def _start(command: list[str], run: Run, seen: Sequence[str] | None, output: IO[
         environment[gpus.VARIABLE] = ",".join(seen)
     # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.
     locks = [each.lock_file.fileno() for each in (run, run.parent) if each]
-    return subprocess.Popen(
+    return start(
         command,
         pass_fds=locks,
         env=environment,
-        preexec_fn=ends_with_us(),
         stdin=subprocess.PIPE if WAITS in command else None,
         stdout=output,
         stderr=output,

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ from typing import Any
 from harness.errors import UserError
 from harness.memory import fits_memory
 from harness.storage.links import real_path
+
+TEMPORARY = re.compile(r"\.\d+\.part$")
 
 
 def whole_lines(path: Path) -> bytes:
@@ -90,6 +93,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write under a temporary name, sync, and rename, so that a reader sees the old file or the new one.
 
     Follows a link. A pipe or a terminal is written to directly. What killed processes left under such names is removed.
+    Raises UserError if the folder was moved or removed meanwhile.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_bytes(content)
@@ -103,12 +107,14 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, FileNotFoundError) and not path.parent.exists():
+            raise UserError(f"{path}: its folder was moved or removed meanwhile: give its new place") from error
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
 
 
 def temporary_of(path: Path) -> Path:
@@ -122,9 +128,9 @@ def temporary_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
-def names_in(folder: Path) -> set[str]:
-    """What is in a folder, but for files under temporary names, which a killed process may have left."""
-    return {each.name for each in folder.iterdir() if each.suffix != ".part"}
+def finished_names(folder: Path) -> set[str]:
+    """The names in a folder, but for temporary ones, which a killed process may have left."""
+    return {each.name for each in folder.iterdir() if not TEMPORARY.search(each.name)}
 
 
 def lives(process: int) -> bool:

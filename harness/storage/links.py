@@ -32,9 +32,9 @@ def make_folder(output: Path) -> None:
 
 
 def real_path(path: str | Path) -> Path:
-    """An absolute path with all links followed; where they lead in a circle, the path of one of them.
+    """An absolute path with all links followed; where they lead in a circle, the path of one of those links.
 
-    Path.resolve raises a RuntimeError there, which nobody expects of a file that cannot be read.
+    Path.resolve raises a RuntimeError there before Python 3.13, which nobody expects of a file that cannot be read.
     """
     return Path(os.path.realpath(path))
 

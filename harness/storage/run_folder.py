@@ -13,7 +13,7 @@ from harness.config import Configuration, check
 from harness.errors import UserError
 from harness.stages import BASE, SIDES
 from harness.storage import result_files, validation
-from harness.storage.files import names_in, write_bytes
+from harness.storage.files import finished_names, write_bytes
 from harness.storage.integrity import FileHashes
 from harness.storage.links import real_path, refuse_leaving
 from harness.storage.lock import hold
@@ -78,7 +78,7 @@ class Run:
         return run
 
     def _refuse_foreign(self) -> None:
-        names = names_in(self.path) if self.path.exists() else set()
+        names = finished_names(self.path) if self.path.exists() else set()
         # Looked for last, as another process may be writing its first files here.
         if names - {*RECORD_FILES} and not (self.path / "run.json").is_file():
             raise UserError(f"{self.path}: not empty and not a run folder: give another --output")

@@ -121,7 +121,7 @@ def test_a_folder_that_is_moved_while_a_file_is_written_is_one_line(run, command
     monkeypatch.setattr(Path, "replace", moved_first)
     code, said = command("score", run.path)
     assert (code, said.count("harness: ")) == (2, 1), said
-    assert said.endswith("its folder is not there (any more): give the same command where it is now\n")
+    assert said.endswith("its folder was moved or removed meanwhile: give its new place\n")
     monkeypatch.undo()
     code, said = command("score", away)
     assert code == 0, said

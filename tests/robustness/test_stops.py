@@ -1,5 +1,6 @@
 """A run that is told to stop: in order, soon, with a word on how to go on, and no finished reply lost."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +31,19 @@ def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(harness, tmp_pat
     assert again.returncode == 0, again.stderr
     assert journal.read_bytes().startswith(kept)
     assert kept.count(b"\n") < journal.read_bytes().count(b"\n") == 32
+
+
+@pytest.mark.parametrize("seconds", [0, 0.3, 0.6])
+def test_ctrl_c_while_a_stage_starts_is_one_line(tmp_path, monkeypatch, seconds):
+    """A terminal sends it to every process; one that is still importing has nothing to say."""
+    monkeypatch.chdir(tmp_path)
+    command = [PROGRAM, *COMMAND]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as program:
+        assert any(line.startswith("run folder: ") for line in program.stderr)
+        time.sleep(seconds)
+        os.killpg(program.pid, signal.SIGINT)
+        said = program.stderr.read()
+    assert (program.returncode, said) == (130, "harness: stopped; the same command continues from what is done\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
