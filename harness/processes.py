@@ -3,7 +3,8 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -16,13 +17,20 @@ QUIET, WAITS, LANG = "--quiet", "--waits", "--lang="
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen:
-    """Start a process that `ends_with_us`, with options of Popen.
+    """Start a process that `ends_with_us`, with options of Popen."""
+    with stops_held():
+        return subprocess.Popen(command, preexec_fn=ends_with_us(), **options)
 
-    Signals wait until it is started: what they raise is lost in what Python does around a fork.
+
+@contextmanager
+def stops_held() -> Iterator[None]:
+    """Let STOPS wait during a fork: what they raise is lost in what Python does around one.
+
+    The new process inherits this, and lets them in when it can take them.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
-        return subprocess.Popen(command, preexec_fn=ends_with_us(), **options)
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

@@ -171,24 +171,19 @@ def fork(work: Callable[[], NoReturn]) -> int:
     The functions that it was forked in see neither its errors nor a signal: one that comes before the work has handlers
     of its own ends it, as it ends a program that is just starting.
     """
-    from harness.processes import STOPS
+    from harness.processes import stops_held
 
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    try:
-        if pid := os.fork():
-            return pid
-        _work_apart(work, mask)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    with stops_held():
+        return os.fork() or _work_apart(work)
 
 
-def _work_apart(work: Callable[[], NoReturn], mask: set[signal.Signals]) -> NoReturn:
+def _work_apart(work: Callable[[], NoReturn]) -> NoReturn:
     from harness.processes import STOPS
 
     try:
         for number in STOPS:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         work()
     except BaseException:
         with suppress(Exception):  # what it would print on may be full

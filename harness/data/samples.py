@@ -95,7 +95,8 @@ class Reading:
 
 def settings_beside(path: Path) -> tuple[Configuration | None, Equality | None]:
     """The configuration of the run of a completions.jsonl, and how its answers compare; None for any other file."""
-    folder, side = real_path(path).parent.parent, real_path(path).parent.name
+    place = real_path(path).parent
+    folder, side = place.parent, place.name
     if path.name != "completions.jsonl" or side not in SIDES or not (folder / "run.json").is_file():
         return None, None
     run = Run.open(folder)
