@@ -78,7 +78,7 @@ def end_with(command: Callable[[], int | None], stop_seconds: float, is_stage: b
     """
     try:
         _stop_in_order(stop_seconds)
-        leave(exit_code_of(command, is_stage))
+        leave(exit_code_of(lambda: _unless_stopped(command), is_stage))
     except KeyboardInterrupt:
         if not is_stage:
             with suppress(BrokenPipeError):
@@ -102,6 +102,19 @@ def _stop_in_order(seconds: float) -> None:
 
     for number in STOPS:
         signal.signal(number, stop)
+
+
+def _unless_stopped(command: Callable[[], int | None]) -> int | None:
+    """Run a command. Raises KeyboardInterrupt for whatever it raises once it was told to stop.
+
+    Libraries make other errors of a KeyboardInterrupt: safetensors says that a file cannot be read.
+    """
+    try:
+        return command()
+    except Exception:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> int:

@@ -59,6 +59,26 @@ cli.end_with(lambda: print("done", flush=True) or 3, 4)
     assert (done.returncode, done.stdout, done.stderr) == (3, "done\n", "")
 
 
+@pytest.mark.parametrize("error", ["ValueError('no header')", "UserError('a damaged file')", "OSError(5, 'read')"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_what_a_library_makes_of_a_stop_is_a_stop(number, error):
+    """safetensors raises an error of its own where Ctrl-C comes while it reads."""
+    code = f"""
+import signal
+from harness import cli
+from harness.errors import UserError
+def command():
+    try:
+        signal.raise_signal({number.value})
+    except KeyboardInterrupt:
+        raise {error}
+cli.end_with(command, 4)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    said = "harness: stopped; the same command continues from what is done\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
+
+
 def test_a_reader_of_the_progress_that_leaves_stops_it_and_the_same_command_goes_on(harness, tmp_path):
     """As `harness run 2>&1 | head -1`: the stage has not come to its end, whatever it was told to print."""
     with subprocess.Popen([PROGRAM, *COMMAND], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as program:
