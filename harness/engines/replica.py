@@ -22,8 +22,10 @@ class Tasks:
     def __init__(self, parent: Connection):
         self.parent = parent
 
-    def load(self, name: str, setup: Setup, requests: list, max_tokens: int) -> str | None:
+    def open(self, name: str, setup: Setup) -> None:
         self.engine = registry.load("engine", name, ENGINES)(setup)
+
+    def load(self, requests: list, max_tokens: int) -> str | None:
         return self.engine.load(requests, max_tokens)
 
     def generate(self, *arguments: Any) -> None:

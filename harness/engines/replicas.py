@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -42,35 +43,37 @@ def shares_of(requests: Sequence[Request], number: int) -> list[list[Request]]:
     return shares
 
 
-def with_replicas(
-    engine: Engine, name: str, setup: Setup, places: Sequence[str], requests: Sequence[Request]
-) -> Engine:
-    """The engine, or as many replicas of it as there are `places` and problems to share."""
-    places = places[: len({request.problem.id for request in requests})]
-    return engine if len(places) < 2 else ReplicatedEngine(engine, name, setup, places)
+def started(name: str, setup: Setup, places: Sequence[str]) -> list["Replica"]:
+    """Replicas of an engine that open it, each in its process, which takes as long as to import its library.
+
+    `places` are as gpus.places_of returns them.
+    """
+    threads = _threads_of_each(len(places))
+    replicas = [Replica(number, place, threads) for number, place in enumerate(places, start=1)]
+    for replica in replicas:
+        replica.send("open", name, setup)
+    return replicas
 
 
 class ReplicatedEngine:
     """An engine whose completions its replicas generate; `engine` itself, never loaded, renders the prompts.
 
-    `places` are as gpus.places_of returns them. The effect of an adapter and the scores of given texts are the first
-    replica's.
+    The effect of an adapter and the scores of given texts are the first replica's.
     """
 
-    def __init__(self, engine: Engine, name: str, setup: Setup, places: Sequence[str]):
-        self.engine, self.name, self.setup, self.places = engine, name, setup, places
-        self.provenance = engine.provenance | {gpus.REPLICAS: len(places)}
-        self.replicas: list[Replica] = []
+    def __init__(self, engine: Engine, replicas: list["Replica"]):
+        self.engine, self.replicas = engine, replicas
+        self.provenance = engine.provenance | {gpus.REPLICAS: len(replicas)}
+        weakref.finalize(self, _end, replicas)
 
     def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> str | None:
         """Load the model into all replicas, side by side, their output where this process's own goes."""
-        threads = _threads_of_each(len(self.places))
-        self.replicas = [Replica(number, place, threads) for number, place in enumerate(self.places, start=1)]
-        weakref.finalize(self, _end, self.replicas)
         try:
+            for _ in _parts(self.replicas):
+                pass
             shares = shares_of(requests, len(self.replicas))
             for replica, share in zip(self.replicas, shares, strict=True):
-                replica.send("load", self.name, self.setup, share, max_tokens)
+                replica.send("load", share, max_tokens)
             for _ in _parts(self.replicas):
                 pass
         except BaseException:
@@ -196,12 +199,13 @@ def _parts(busy: Sequence[Replica]) -> Iterator[list[Any]]:
 
 
 def _end(replicas: Sequence[Replica]) -> None:
-    """End idle replicas: each ends by itself when its connection is closed."""
+    """End replicas: an idle one ends by itself when its connection is closed."""
+    last = time.monotonic() + ENDS_WITHIN
     for replica in replicas:
         replica.connection.close()
     for replica in replicas:
         with suppress(subprocess.TimeoutExpired):
-            replica.process.wait(ENDS_WITHIN)
+            replica.process.wait(max(0.0, last - time.monotonic()))
         replica.process.kill()
         replica.process.wait()
 

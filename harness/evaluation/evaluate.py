@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from harness import registry
 from harness.config import Configuration
@@ -11,7 +12,7 @@ from harness.console import progress
 from harness.data import datasets
 from harness.engines import ENGINES, WITHOUT_CHECKPOINT, Engine, OnCompletion, Setup, agreement, engine_name, gpus
 from harness.engines.base_weights import evaluation_weights
-from harness.engines.replicas import with_replicas
+from harness.engines.replicas import ReplicatedEngine, started
 from harness.evaluation import cached_baselines, generation, looks, provenance, same_model, scoring
 from harness.evaluation.adapter_checks import check_adapter
 from harness.evaluation.generation import Job, timed
@@ -66,13 +67,26 @@ def _setup(config: Configuration, adapter: str | None) -> Setup:
     )
 
 
-def _on_all_gpus(engine: Engine, config: Configuration, adapter: str | None, asked: Sequence[Request]) -> Engine:
-    """The engine, or its replicas where they are configured or the machine has the GPUs for them."""
-    name = engine_name(config.engine)
-    if name in WITHOUT_CHECKPOINT:
-        return engine
-    places = gpus.places_of(name, config.engine_args, len(asked), *gpus.of_this_machine())
-    return with_replicas(engine, name, _setup(config, adapter), places, asked)
+def open_on_all_gpus(
+    config: Configuration, adapter: str | None, problems: Dataset, sides: Sequence[str], log: Path
+) -> Engine:
+    """The configured engine, or its replicas where they are configured or the machine has the GPUs for them.
+
+    What the replicas' libraries print goes into `log`.
+    """
+    name, replicas = engine_name(config.engine), []
+    if name not in WITHOUT_CHECKPOINT:
+        replies = len(problems.problems) * sum(config.samples_of(adapted=side != BASE) for side in sides)
+        places = gpus.places_of(name, config.engine_args, replies, *gpus.of_this_machine())[: len(problems.problems)]
+        if len(places) > 1:
+            with progress.libraries_into(log):
+                replicas = started(name, _setup(config, adapter), places)
+    engine = open_engine(config, adapter)
+    return ReplicatedEngine(engine, replicas) if replicas else engine
+
+
+def _log(run: Run, sides: Sequence[str]) -> Path:
+    return run.path / sides[-1] / "engine.log"
 
 
 def _with_prompts(
@@ -88,9 +102,8 @@ def _with_prompts(
     with ThreadPoolExecutor(1) as beside:
         # Gigabytes are hashed while the engine's library is imported.
         hashing = beside.submit(provenance.fingerprint, config)
-        engine = engine or open_engine(config, adapter)
+        engine = engine or open_on_all_gpus(config, adapter, problems, [*records], _log(run, [*records]))
         prompts = {side: requests(config, problems, engine, adapted=side != BASE) for side in records}
-        engine = _on_all_gpus(engine, config, adapter, [each for side in prompts.values() for each in side])
         job = Job(run, problems, engine, adapter, prompts, records, quiet)
         _announce(job)
         _record_inputs(job, hashing.result())
@@ -138,7 +151,7 @@ def _load_and_check(job: Job) -> None:
     last = job.sides[-1]
     with timed(job, "load"):
         if job.adapter or job.missing:
-            with progress.libraries_into(job.run.path / last / "engine.log"):
+            with progress.libraries_into(_log(job.run, job.sides)):
                 chosen = job.engine.load(job.requests, job.run.config.max_tokens)
             if chosen:
                 progress.note(f"{' and '.join(job.sides)}: {chosen}", job.quiet)

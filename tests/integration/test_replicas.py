@@ -22,12 +22,11 @@ TWO = {"data_parallel_size": "2"}
 pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="each replica takes a core")
 
 
-def replicated(config, adapter=None):
+def replicated(config, folder, adapter=None):
     """The configured engine in replicas, loaded, and its requests."""
-    engine = evaluate.open_engine(config, adapter)
-    sides = (False, True) if adapter else (False,)
-    asked = [each for adapted in sides for each in requests(config, evaluation_problems(config), engine, adapted)]
-    engine = evaluate._on_all_gpus(engine, config, adapter, asked)
+    sides, problems = ("before", "after") if adapter else ("before",), evaluation_problems(config)
+    engine = evaluate.open_on_all_gpus(config, adapter, problems, sides, folder / "engine.log")
+    asked = [each for side in sides for each in requests(config, problems, engine, side == "after")]
     engine.load(asked, config.max_tokens)
     return engine, asked
 
@@ -37,11 +36,12 @@ def replies(engine, asked, config, done=frozenset()):
 
 
 @pytest.fixture(scope="module")
-def both(adapter):
+def both(adapter, tmp_path_factory):
     """One engine and two replicas of it, with an adapter."""
     config = configuration(limit=9, samples=2)
-    alone, asked = replicated(config, str(adapter))
-    pair, _ = replicated(config.model_copy(update={"engine_args": TWO}), str(adapter))
+    folder = tmp_path_factory.mktemp("logs")
+    alone, asked = replicated(config, folder, str(adapter))
+    pair, _ = replicated(config.model_copy(update={"engine_args": TWO}), folder, str(adapter))
     return config, asked, alone, pair
 
 
@@ -93,12 +93,12 @@ def test_an_evaluation_that_was_cut_continues_with_as_many_replicas_or_another_n
 def test_a_mistake_that_a_replica_finds_is_the_users_line(tmp_path):
     config = configuration(limit=4, engine_args=TWO)
     with pytest.raises(UserError, match=f"--adapter {tmp_path}/gone: does not go with this model"):
-        replicated(config, str(tmp_path / "gone"))
+        replicated(config, tmp_path, str(tmp_path / "gone"))
 
 
-def test_a_bug_in_a_replica_is_a_traceback():
+def test_a_bug_in_a_replica_is_a_traceback(tmp_path):
     config = configuration(limit=9, engine_args=TWO)
-    engine, asked = replicated(config)
+    engine, asked = replicated(config, tmp_path)
     with pytest.raises(RuntimeError, match=r"in replica [12]:\nTraceback(.|\n)*AttributeError"):
         list(engine.generate(asked, frozenset(), sampling=None))
     assert all(replica.process.poll() is not None for replica in engine.replicas)
