@@ -1,5 +1,6 @@
 """Recipe keys -> the arguments of the installed trainers, each checked against the dataclass that takes it."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,11 @@ def grpo_arguments(
 
     `probes` problems are held out; `resumes`: training continues after its first probe.
     """
+    if config.rollouts == "generate" and _has_fsdp2():
+        raise UserError(
+            "rollouts = generate: a model with an adapter that FSDP 2 shares out cannot generate: give rollouts = vllm "
+            "or server, or launcher = torchrun"
+        )
     completions = config.prompts_per_step * config.generations // config.accumulation
     values = _common(config, folder, GRPO) | {
         # A warm-up below 1 is read as a share of the steps; 0 of them must stay an integer.
@@ -102,6 +108,11 @@ def sft_arguments(config: Configuration, folder: Path) -> Any:
     }
     values["per_device_train_batch_size"] = _share(config.sft_batch, "solutions", "sft_batch")
     return _make(trl.SFTConfig, values)
+
+
+def _has_fsdp2() -> bool:
+    """Whether accelerate shares the model out by FSDP 2, as `accelerate launch` tells its processes."""
+    return os.environ.get("ACCELERATE_USE_FSDP") == "true" and os.environ.get("FSDP_VERSION") == "2"
 
 
 def _share(batch: int, things: str, keys: str) -> int:

@@ -80,13 +80,15 @@ def training(run: Run, row: Stage, folder: Path, quiet: bool) -> Iterator[Traini
 
 
 def _set_environment(folder: Path) -> None:
-    """Settings of the libraries, unless the user has set them."""
+    """Settings of the libraries, most of them unless the user has set them."""
     # A compiled step is no quicker, and compiling takes minutes more: baselines/peers/training_speed.json.
     os.environ.setdefault("UNSLOTH_COMPILE_DISABLE", "1")
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_folder() / "unsloth"))
     # Two trainings that start on one machine at once would ask for one and the same port.
     if "WORLD_SIZE" not in os.environ:
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
+    # Of FSDP's sharded checkpoints no adapter can be made.
+    os.environ["FSDP_STATE_DICT_TYPE"] = "FULL_STATE_DICT"
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
 
 

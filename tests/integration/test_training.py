@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import trl
@@ -163,6 +164,24 @@ def test_a_second_gpu_does_not_double_a_batch(tmp_path, monkeypatch):
 
     monkeypatch.setattr(trl.GRPOConfig, "__post_init__", with_two_gpus)
     assert arguments.grpo_arguments(configuration(), tmp_path, 8, 1, 0, resumes=False).n_gpu == 1
+
+
+@pytest.mark.parametrize(("rollouts", "version", "refused"), [("generate", "2", True), ("generate", "1", False),
+                                                              ("vllm", "2", False)])  # fmt: skip
+def test_what_fsdp_cannot_do_is_refused_before_a_weight_is_loaded(tmp_path, monkeypatch, rollouts, version, refused):
+    """As `accelerate launch` tells its processes; TRL's own error comes with the first completion."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", version)
+    config = configuration(f"rollouts={rollouts}")
+    with pytest.raises(UserError, match="give rollouts = vllm or server") if refused else nullcontext():
+        arguments.grpo_arguments(config, tmp_path, 8, 1, 0, resumes=False)
+
+
+def test_fsdp_checkpoints_are_whole(tmp_path, monkeypatch):
+    """Of sharded ones neither a killed training's last step nor its adapter could be written."""
+    monkeypatch.setenv("FSDP_STATE_DICT_TYPE", "SHARDED_STATE_DICT")
+    stage._set_environment(tmp_path)
+    assert os.environ["FSDP_STATE_DICT_TYPE"] == "FULL_STATE_DICT"
 
 
 def test_a_warm_up_that_has_ended_is_not_trained_on(harness, tmp_path):
