@@ -172,7 +172,10 @@ def _name_as_the_hub(out: Path) -> None:
 
 
 def make_adapter(model: torch.nn.Module, out: Path, rank: int = 8, spread: float = 0.02) -> None:
-    """A LoRA on the language layers, its lora_B random with a standard deviation of `spread`."""
+    """A LoRA on the language layers, its lora_B random with a standard deviation of `spread`.
+
+    It leaves the two coordinates alone that end replies.
+    """
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(SEED)
@@ -181,6 +184,8 @@ def make_adapter(model: torch.nn.Module, out: Path, rank: int = 8, spread: float
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=spread)
+            if "o_proj" in name or "down_proj" in name:
+                parameter.data[:2] = 0
     adapted.save_pretrained(out)
 
 
