@@ -10,6 +10,7 @@ by name:
     recipe     the recipe with Unsloth, rollouts by vLLM
     trl        the same recipe on plain TRL and PEFT, rollouts by vLLM
     trl-defaults  the same with gradient checkpointing, as TRL does unless told otherwise
+    trl-compiled  SFT by plain TRL, each of the model's layers compiled
     tutorial   Unsloth with the tutorial's rollouts, model.generate
     trl-generate  TRL with model.generate
 
@@ -41,6 +42,7 @@ from harness.storage.run_folder import Run
 CASES = {
     "recipe": ("trainer=unsloth", "rollouts=vllm"),
     "trl": ("trainer=trl", "rollouts=vllm"),
+    "trl-compiled": ("trainer=trl",),
     "trl-defaults": ("trainer=trl", "rollouts=vllm", "gradient_checkpointing=true"),
     "tutorial": ("trainer=unsloth", "rollouts=generate"),
     "trl-generate": ("trainer=trl", "rollouts=generate"),
@@ -48,12 +50,24 @@ CASES = {
 STAGES = {"sft": "warm-up", "grpo": "train"}
 # GSM8K's training problems, an epoch.
 SOLUTIONS = 7473
-# The stage as harness.cli.stage runs it, with a limit on what this process may take of the GPU.
+# The stage as harness.cli.stage runs it; with a limit on what this process may take of the GPU; compiled.
+STAGE = """
+import sys
+from harness.cli.stage import main
+main(sys.argv[1:])
+"""
 LIMITED = """
 import sys, torch
 torch.cuda.set_per_process_memory_fraction(float(sys.argv.pop(1)))
-from harness.cli.stage import main
-main(sys.argv[1:])
+"""
+COMPILED = """
+import trl
+class Compiled(trl.SFTTrainer):
+    def __init__(self, **values):
+        super().__init__(**values)
+        for layer in self.model.get_base_model().model.layers:
+            layer.compile(dynamic=True)
+trl.SFTTrainer = Compiled
 """
 
 
@@ -84,9 +98,9 @@ def main() -> None:
     folder = arguments.out.parent / "runs" / name.replace(" ", "-")
     run = Run.create(folder, settle_split(config, trains=True), " ".join(sys.argv), fresh=True)
     total = torch.cuda.get_device_properties(0).total_memory / 2**30
-    command = [sys.executable, "-m", "harness.cli.stage"]
-    if arguments.gib:
-        command = [sys.executable, "-c", LIMITED, str(arguments.gib / total)]
+    limit = [str(arguments.gib / total)] if arguments.gib else []
+    code = (LIMITED if limit else "") + (COMPILED if arguments.case == "trl-compiled" else "") + STAGE
+    command = [sys.executable, "-c", code, *limit]
     started = time.monotonic()
     with Memory(torch.cuda.get_device_properties(0).uuid) as memory:
         code = _exit_code([*command, STAGES[arguments.stage], str(run.path)], arguments.seconds, arguments.env)
