@@ -112,8 +112,10 @@ def eval(
         except UserError:
             folder.remove_if_empty()
             raise
-    elif not quiet:
-        show.note(f"{side}: done already in {folder.path}")
+    else:
+        folder.check_done(side)
+        if not quiet:
+            show.note(f"{side}: done already in {folder.path}")
     if done_already and verbose:
         for completion in folder.completions(side):
             print_reply(completion)

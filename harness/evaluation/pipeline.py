@@ -90,6 +90,7 @@ def _lane(
     missing = [name for name in names if name == REPORT or not run.record.is_done(name)]
     for name in names:
         if name not in missing:
+            run.check_done(name)
             say(f"{STAGES[name].title}: done already")
     prepared = None
     try:

@@ -11,7 +11,7 @@ from typing import IO
 
 from harness.config import Configuration, check
 from harness.errors import UserError
-from harness.stages import BASE, SIDES
+from harness.stages import BASE, SIDES, STAGES
 from harness.storage import result_files, validation
 from harness.storage.files import finished_names, write_bytes
 from harness.storage.integrity import FileHashes
@@ -159,6 +159,10 @@ class Run:
         adapter = self.sft_folder / "adapter" if side == "sft" else self.adapter
         self.hashes.verify(adapter)
         return str(real_path(adapter))
+
+    def check_done(self, stage: str) -> None:
+        """Compare the files of a stage that is done. Raises UserError if one was changed or is gone."""
+        self.hashes.verify(*(self.path / place for place in STAGES[stage].writes))
 
     def take_over(self, other: "Run", stage: str, places: Sequence[str]) -> None:
         """Copy a finished stage of another run, its files at or below `places`, and mark it as done here."""

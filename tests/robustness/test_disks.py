@@ -95,6 +95,31 @@ def test_an_artefact_that_is_edited_cut_or_gone_is_refused(run, command, name):
         assert fix in said
 
 
+AS_THE_JOB = ("--limit", "4", "--set", "steps=2", "--set", "prompts_per_step=2", "--set", "generations=2", "--set",
+              "save_steps=2", "--output")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("again", "name"),
+    [
+        (("eval",), "before/completions.jsonl"),
+        (("eval",), "before/scores.jsonl"),
+        (("train",), "train/log.jsonl"),
+        (("train",), "train/adapter/adapter_model.safetensors"),
+        (("run", "--before-after"), "before/completions.jsonl"),
+        (("run", "--before-after"), "train/adapter/adapter_config.json"),
+    ],
+)
+def test_the_command_that_made_a_file_believes_no_other_when_it_has_nothing_to_do(run, command, again, name):
+    code, said = command(*again, *AS_THE_JOB, run.path)
+    assert code == 0, said
+    file = run.path / name
+    file.write_bytes(file.read_bytes()[:-1])
+    code, said = command(*again, *AS_THE_JOB, run.path)
+    assert code == 2
+    assert f"{file}: was changed after it was written" in said
+
+
 def test_every_finished_file_that_is_read_again_has_a_hash(run):
     assert {*READERS, "comparison.json", "train/effective_config.json"} <= run.hashes.stored().keys()
 
