@@ -94,7 +94,7 @@ def _stop_in_order(seconds: float) -> None:
 
     def stop(number: int, frame: object) -> None:
         for each in STOPS:
-            signal.signal(each, signal.SIG_IGN)
+            signal.signal(each, _stops_already)
         last = threading.Timer(seconds, os._exit, (INTERRUPTED,))
         last.daemon = True
         last.start()
@@ -112,9 +112,13 @@ def _unless_stopped(command: Callable[[], int | None]) -> int | None:
     try:
         return command()
     except Exception:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        if signal.getsignal(signal.SIGINT) is _stops_already:
             raise KeyboardInterrupt from None
         raise
+
+
+def _stops_already(number: int, frame: object) -> None:
+    """What a further signal does. Not SIG_IGN: Python prints an error for one that has come but is not handled yet."""
 
 
 def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> int:
@@ -175,7 +179,7 @@ def leave(code: int) -> NoReturn:
     """
     _flush()
     for number in STOPS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        if signal.getsignal(number) is not _stops_already:
             signal.signal(number, lambda *_: os._exit(code))
     atexit._run_exitfuncs()
     _flush()

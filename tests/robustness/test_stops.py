@@ -79,6 +79,24 @@ cli.end_with(command, 4)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
 
 
+def test_two_signals_at_once_are_one_stop():
+    """Ctrl-C reaches every process, and the command then tells its stage to end, which may not have seen it yet."""
+    code = """
+import signal
+from harness import cli
+from harness.processes import STOPS
+def command():
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    for number in STOPS:
+        signal.raise_signal(number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+cli.end_with(command, 4)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    said = "harness: stopped; the same command continues from what is done\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
+
+
 def test_a_reader_of_the_progress_that_leaves_stops_it_and_the_same_command_goes_on(harness, tmp_path):
     """As `harness run 2>&1 | head -1`: the stage has not come to its end, whatever it was told to print."""
     with subprocess.Popen([PROGRAM, *COMMAND], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as program:
