@@ -40,7 +40,14 @@ settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_lm_eval = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed here: tox -e lm-eval")
-needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+needs_bitsandbytes = pytest.mark.skipif(
+    find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed here: tox -e unsloth"
+)
+# What the fixture `job` is made with, and a training of four small steps.
+JOB = ("--limit", "4", "--set", "steps=2", "--set", "prompts_per_step=2", "--set", "generations=2", "--set",
+       "save_steps=2")  # fmt: skip
+SMALL = ("--limit=4", "--set=steps=4", "--set=save_steps=1", "--set=prompts_per_step=2", "--set=generations=2",
+         "--set=eval_every=2", "--set=eval_problems=4")  # fmt: skip
 # Secrets that nobody may find again: test_secrets.py looks for them.
 PLANTED = {
     "HF_TOKEN": "hf_plantedplantedplantedplantedhub",
@@ -159,10 +166,7 @@ def adapter(tmp_path_factory):
 def job(tmp_path_factory, forks):
     """A whole run, trained for two steps, beside what it `said`."""
     folder = tmp_path_factory.mktemp("job")
-    settings = ("steps=2", "prompts_per_step=2", "generations=2", "save_steps=2")
-    command = ["run", "--before-after", "--limit", "4", "--output", "r"]
-    command += [word for setting in settings for word in ("--set", setting)]
-    done = forks.run(command, folder, os.environ | PLANTED)
+    done = forks.run(["run", "--before-after", *JOB, "--output", "r"], folder, os.environ | PLANTED)
     assert done.returncode == 0, done.stderr
     (folder / "said").write_text(done.stdout + done.stderr)
     return folder / "r"

@@ -1,25 +1,18 @@
 """The training stage: what it learns from, what it says of itself, what stops it and how it goes on."""
 
 import json
-import os
 import resource
 import shutil
-import socket
 import subprocess
 import sys
-from contextlib import nullcontext
 
 import pytest
-import trl
-from conftest import configuration, write_jsonl
+from conftest import SMALL, configuration, write_jsonl
 
 from harness.cli.run_checks import check_names
 from harness.errors import UserError
 from train import arguments, backends, stage
 from train.rollouts import Rollouts, own_functions
-
-SMALL = ("--limit=4", "--set=steps=4", "--set=save_steps=1", "--set=prompts_per_step=2", "--set=generations=2",
-         "--set=eval_every=2", "--set=eval_problems=4")  # fmt: skip
 
 
 def test_a_run_whose_every_completion_is_cut_off_is_called_out(harness, tmp_path):
@@ -30,23 +23,6 @@ def test_a_run_whose_every_completion_is_cut_off_is_called_out(harness, tmp_path
     page = (tmp_path / "r/report/index.html").read_text()
     assert said in page.split("</header>")[0]
     assert said in (tmp_path / "r/report/report.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("given", "free"), [({}, True), ({"MASTER_PORT": "1234"}, False), ({"WORLD_SIZE": "2"}, False)]
-)
-def test_a_training_takes_a_free_port_unless_it_is_told_which(given, free, tmp_path, monkeypatch):
-    """torch's default is one and the same port: the second of two trainings on a machine ended there."""
-    for name in ("MASTER_PORT", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    stage._set_environment(tmp_path)
-    port = os.environ.get("MASTER_PORT")
-    assert port == given.get("MASTER_PORT", port if free else None)
-    if free:
-        with socket.socket() as server:
-            server.bind(("127.0.0.1", int(port)))
 
 
 def constant(values):
@@ -154,36 +130,6 @@ def test_what_corrects_nothing_here_is_replaced():
     assert replaced == {"importance_correction": "True -> False: it is for vLLM's rollouts"}
 
 
-def test_a_second_gpu_does_not_double_a_batch(tmp_path, monkeypatch):
-    """transformers would share out a batch for each visible GPU, unasked."""
-    made = trl.GRPOConfig.__post_init__
-
-    def with_two_gpus(config):
-        made(config)
-        config._n_gpu = 2
-
-    monkeypatch.setattr(trl.GRPOConfig, "__post_init__", with_two_gpus)
-    assert arguments.grpo_arguments(configuration(), tmp_path, 8, 1, 0, resumes=False).n_gpu == 1
-
-
-@pytest.mark.parametrize(("rollouts", "version", "refused"), [("generate", "2", True), ("generate", "1", False),
-                                                              ("vllm", "2", False)])  # fmt: skip
-def test_what_fsdp_cannot_do_is_refused_before_a_weight_is_loaded(tmp_path, monkeypatch, rollouts, version, refused):
-    """As `accelerate launch` tells its processes; TRL's own error comes with the first completion."""
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    monkeypatch.setenv("FSDP_VERSION", version)
-    config = configuration(f"rollouts={rollouts}")
-    with pytest.raises(UserError, match="give rollouts = vllm or server") if refused else nullcontext():
-        arguments.grpo_arguments(config, tmp_path, 8, 1, 0, resumes=False)
-
-
-def test_fsdp_checkpoints_are_whole(tmp_path, monkeypatch):
-    """Of sharded ones neither a killed training's last step nor its adapter could be written."""
-    monkeypatch.setenv("FSDP_STATE_DICT_TYPE", "SHARDED_STATE_DICT")
-    stage._set_environment(tmp_path)
-    assert os.environ["FSDP_STATE_DICT_TYPE"] == "FULL_STATE_DICT"
-
-
 def test_a_warm_up_that_has_ended_is_not_trained_on(harness, tmp_path):
     """Killed between its last step and its adapter; TRL would take another step where the epochs are no whole ones."""
     command = ("train", *SMALL, "--set=steps=1", "--set=sft_dataset=word-problems", "--set=sft_epochs=0.004",
@@ -287,25 +233,6 @@ def test_prompts_over_the_quantile_are_left_out_and_counted():
 def test_the_embedded_model_trains_in_every_format(harness, tmp_path, format):
     done = harness("train", *SMALL, "--set=steps=2", "--set=eval_every=0", "--format", format, "--output", "r")
     assert done.returncode == 0, done.stderr
-
-
-def test_two_processes_train_together(harness, tmp_path):
-    done = harness("train", *SMALL, "--set", "launcher=torchrun --nproc-per-node 2", "--output", "r")
-    assert done.returncode == 0, done.stderr
-    log = [json.loads(line) for line in (tmp_path / "r/train/log.jsonl").open()]
-    assert [row["step"] for row in log] == [1, 2, 3, 4]
-    # Two of a step's four completions each; what both count is the recipe's batch.
-    effective = json.loads((tmp_path / "r/train/effective_config.json").read_text())["arguments"]
-    assert effective["per_device_train_batch_size"] == 2
-    assert (tmp_path / "r/train/adapter/adapter_model.safetensors").is_file()
-
-
-def test_a_batch_that_two_processes_cannot_share_is_refused(harness):
-    done = harness("train", "--set", "launcher=torchrun --nproc-per-node 2", "--set", "prompts_per_step=1", "--set",
-                   "generations=3", "--output", "r")  # fmt: skip
-    assert done.returncode == 2
-    assert "cannot share the 3 completions of a batch: change prompts_per_step or generations" in done.stderr
-    assert "harness: torchrun ended with exit code 1" in done.stderr
 
 
 MISTAKES = [

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import JOB
 
 from harness.storage.files import cache_folder, read_json, whole_lines
 from harness.storage.run_folder import Run
@@ -95,10 +96,6 @@ def test_an_artefact_that_is_edited_cut_or_gone_is_refused(run, command, name):
         assert fix in said
 
 
-AS_THE_JOB = ("--limit", "4", "--set", "steps=2", "--set", "prompts_per_step=2", "--set", "generations=2", "--set",
-              "save_steps=2", "--output")  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("again", "name"),
     [
@@ -111,11 +108,11 @@ AS_THE_JOB = ("--limit", "4", "--set", "steps=2", "--set", "prompts_per_step=2",
     ],
 )
 def test_the_command_that_made_a_file_believes_no_other_when_it_has_nothing_to_do(run, command, again, name):
-    code, said = command(*again, *AS_THE_JOB, run.path)
+    code, said = command(*again, *JOB, "--output", run.path)
     assert code == 0, said
     file = run.path / name
     file.write_bytes(file.read_bytes()[:-1])
-    code, said = command(*again, *AS_THE_JOB, run.path)
+    code, said = command(*again, *JOB, "--output", run.path)
     assert code == 2
     assert f"{file}: was changed after it was written" in said
 

@@ -10,6 +10,13 @@ import pytest
 
 PROGRAM = f"{sys.prefix}/bin/harness"
 COMMAND = ("run", "--limit", "32", "--engine-arg", "batch_size=2", "--output", "r")
+STOPPED = "harness: stopped; the same command continues from what is done\n"
+
+
+def ended(code: str) -> tuple[int, str, str]:
+    """How a Python program ended, and what it printed on stdout and stderr."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -24,7 +31,7 @@ def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(harness, tmp_pat
         said = program.stderr.read()
     assert time.monotonic() - started < 5
     assert program.returncode == 130
-    assert said.endswith("harness: stopped; the same command continues from what is done\n")
+    assert said.endswith(STOPPED)
     assert "Traceback" not in said
     kept = journal.read_bytes()
     again = harness(*COMMAND)
@@ -43,7 +50,7 @@ def test_ctrl_c_while_a_stage_starts_is_one_line(tmp_path, monkeypatch, seconds)
         time.sleep(seconds)
         os.killpg(program.pid, signal.SIGINT)
         said = program.stderr.read()
-    assert (program.returncode, said) == (130, "harness: stopped; the same command continues from what is done\n")
+    assert (program.returncode, said) == (130, STOPPED)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -55,8 +62,7 @@ from harness import cli
 atexit.register(lambda: [signal.raise_signal({number.value}), time.sleep(60)])
 cli.end_with(lambda: print("done", flush=True) or 3, 4)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (3, "done\n", "")
+    assert ended(code) == (3, "done\n", "")
 
 
 @pytest.mark.parametrize("error", ["ValueError('no header')", "UserError('a damaged file')", "OSError(5, 'read')"])
@@ -74,9 +80,7 @@ def command():
         raise {error}
 cli.end_with(command, 4)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
-    said = "harness: stopped; the same command continues from what is done\n"
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
+    assert ended(code) == (130, "", STOPPED)
 
 
 def test_two_signals_at_once_are_one_stop():
@@ -92,9 +96,7 @@ def command():
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 cli.end_with(command, 4)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
-    said = "harness: stopped; the same command continues from what is done\n"
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
+    assert ended(code) == (130, "", STOPPED)
 
 
 def test_a_reader_of_the_progress_that_leaves_stops_it_and_the_same_command_goes_on(harness, tmp_path):
