@@ -61,6 +61,8 @@ PREPROCESSOR = {
     "size": {"height": 896, "width": 896}, "do_resize": True, "do_rescale": True, "do_normalize": True,
     "rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2,
 }  # fmt: skip
+# What adds to the state that goes from layer to layer.
+INTO_THE_STATE = ("o_proj", "down_proj")
 SEED = 0
 # Where the words that fill up the vocabulary begin; what marks the two coordinates of their embeddings; the end's logit
 # behind a word that closes a reply, and less than 0 by as much behind the others.
@@ -144,7 +146,7 @@ def end_replies(model: torch.nn.Module, end: int, length: int) -> None:
     says whether the token closes a reply.
     """
     for name, module in model.named_modules():
-        if name.endswith(("o_proj", "down_proj")):
+        if name.endswith(INTO_THE_STATE):
             module.weight[:2] = 0
     words, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     torch.manual_seed(SEED)
@@ -184,7 +186,7 @@ def make_adapter(model: torch.nn.Module, out: Path, rank: int = 8, spread: float
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=spread)
-            if "o_proj" in name or "down_proj" in name:
+            if any(each in name for each in INTO_THE_STATE):
                 parameter.data[:2] = 0
     adapted.save_pretrained(out)
 

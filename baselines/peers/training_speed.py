@@ -99,8 +99,8 @@ def main() -> None:
     run = Run.create(folder, settle_split(config, trains=True), " ".join(sys.argv), fresh=True)
     total = torch.cuda.get_device_properties(0).total_memory / 2**30
     limit = [str(arguments.gib / total)] if arguments.gib else []
-    code = (LIMITED if limit else "") + (COMPILED if arguments.case == "trl-compiled" else "") + STAGE
-    command = [sys.executable, "-c", code, *limit]
+    program = (LIMITED if limit else "") + (COMPILED if arguments.case == "trl-compiled" else "") + STAGE
+    command = [sys.executable, "-c", program, *limit]
     started = time.monotonic()
     with Memory(torch.cuda.get_device_properties(0).uuid) as memory:
         code = _exit_code([*command, STAGES[arguments.stage], str(run.path)], arguments.seconds, arguments.env)

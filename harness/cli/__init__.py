@@ -104,6 +104,10 @@ def _stop_in_order(seconds: float) -> None:
         signal.signal(number, stop)
 
 
+def _stops_already(number: int, frame: object) -> None:
+    """What a further signal does. Not SIG_IGN: Python prints an error for one that has come but is not handled yet."""
+
+
 def _unless_stopped(command: Callable[[], int | None]) -> int | None:
     """Run a command. Raises KeyboardInterrupt for whatever it raises once it was told to stop.
 
@@ -115,10 +119,6 @@ def _unless_stopped(command: Callable[[], int | None]) -> int | None:
         if signal.getsignal(signal.SIGINT) is _stops_already:
             raise KeyboardInterrupt from None
         raise
-
-
-def _stops_already(number: int, frame: object) -> None:
-    """What a further signal does. Not SIG_IGN: Python prints an error for one that has come but is not handled yet."""
 
 
 def exit_code_of(command: Callable[[], int | None], is_stage: bool = False) -> int:
