@@ -1,5 +1,6 @@
 """How processes of ours are started, how they end with the one that started them, and how their end is named."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -39,18 +40,31 @@ def ends_with_us() -> Callable[[], object]:
     """What a new process does first: it leaves Ctrl-C, which reaches every process of a terminal, to us, who tell it
     to stop; and Linux tells it so too when we are killed.
     """
-    import ctypes
-
     # Looked up before the fork, which is no place to load a library.
-    control = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+    control = _process_control()
 
     def begin() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-        if control:
-            control(SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
+        control(SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
 
     return begin
+
+
+def end_with_launcher() -> None:
+    """Let Linux kill this process when the launcher that started it has ended, if one did.
+
+    A process that waits for others on a GPU takes no other signal, and would keep the GPU.
+    """
+    if "WORLD_SIZE" in os.environ:
+        _process_control()(SET_SIGNAL_OF_PARENTS_DEATH, signal.SIGKILL)
+
+
+def _process_control() -> Callable[[int, int], object]:
+    """prctl(2); what does nothing where there is none."""
+    import ctypes
+
+    return ctypes.CDLL(None).prctl if sys.platform == "linux" else lambda *_: None
 
 
 def ending(code: int) -> str:

@@ -131,6 +131,8 @@ def finish(stage: Training, trainer: Any, prompt: str, start: Path | None) -> No
     if stage.first:
         shutil.rmtree(temporary, ignore_errors=True)
     trainer.save_model(str(temporary))
+    # What a model in parts is gathered from may still be under way: whoever left now would keep the first waiting.
+    trainer.accelerator.wait_for_everyone()
     if not stage.first:
         return
     stage.provenance |= lora.check_trained(temporary, start)

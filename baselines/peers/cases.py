@@ -18,6 +18,15 @@ def options(description: str | None, needs_data: bool = False) -> argparse.Argum
     return parser
 
 
+def held(out: Path, name: str) -> dict[str, Any]:
+    """The case that `out` holds; empty without."""
+    return _all(out).get(name, {})
+
+
 def keep(out: Path, name: str, case: dict[str, Any]) -> None:
     """Write a case to `out`, beside the others that it holds."""
-    write_json(out, (read_json(out) if out.exists() else {}) | {name: case})
+    write_json(out, _all(out) | {name: case})
+
+
+def _all(out: Path) -> dict[str, Any]:
+    return read_json(out) if out.exists() else {}

@@ -12,7 +12,8 @@ Each way is one whole command in a fresh process, with no cached baseline:
     job        the same with all GPUs, where the base is evaluated beside the training
 
 `load` and `generate` are the engine's own seconds (the server's start for `load`), `seconds` those of the command from
-its first import to its end. OUT.json keeps all cases, by name.
+its first import to its end. OUT.json keeps all cases, by name, and of a case the ways that were measured on the same
+day, machine, versions and settings.
 """
 
 import argparse
@@ -51,6 +52,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
     case = about(given)
+    held = cases.held(given.out, given.case)
+    if held | {"ways": {}} == case:
+        case = held
     for way in given.ways:
         with tempfile.TemporaryDirectory() as scratch:
             case["ways"][way] = figures_of(given, way, Path(scratch))

@@ -9,7 +9,7 @@ from typing import NoReturn
 from harness.cli import INTERRUPTED, end_with, leave, set_libraries, show_bug
 from harness.cli.stage_functions import import_libraries, run_stage
 from harness.console import progress
-from harness.processes import LANG, QUIET, WAITS
+from harness.processes import LANG, QUIET, WAITS, end_with_launcher
 from harness.storage.run_folder import Run
 from reports.texts import ENGLISH, using
 
@@ -19,6 +19,7 @@ STAGE_SECONDS = 3.0
 def main(arguments: list[str]) -> NoReturn:
     stage, folder, *flags = arguments
     sys.excepthook = show_bug
+    end_with_launcher()
     set_libraries()
     if WAITS in flags and not _told_to_begin(Path(folder), stage):
         leave(INTERRUPTED)

@@ -2,8 +2,13 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import trl
@@ -11,6 +16,40 @@ from conftest import SMALL, configuration
 
 from harness.errors import UserError
 from train import arguments, stage
+
+TOGETHER = "launcher=torchrun --nproc-per-node 2"
+# A process of the training: the first takes its time to write the adapter; each says when it did what.
+SLOW_TO_WRITE = """
+import atexit, os, sys, time
+from pathlib import Path
+from transformers import Trainer
+from harness.cli.stage import main
+
+write, rank = Trainer.save_model, os.environ["RANK"]
+
+def now(what):
+    Path(f"{what}-{rank}").write_text(str(time.time()))
+
+def slow(trainer, *folder, **options):
+    write(trainer, *folder, **options)
+    if rank == "0" and not options:
+        time.sleep(3)
+        now("written")
+
+Trainer.save_model = slow
+atexit.register(now, "left")
+main(sys.argv[3:])
+"""
+# A reward that waits for ever, as a process that waits for others on a GPU does: no signal reaches Python.
+STUCK = """
+import os, signal, time
+from pathlib import Path
+
+def stuck(completions, **_):
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    Path(os.environ["PIDS"], str(os.getpid())).touch()
+    time.sleep(600)
+"""
 
 
 @pytest.mark.parametrize(
@@ -61,7 +100,7 @@ def test_fsdp_checkpoints_are_whole(tmp_path, monkeypatch):
 
 
 def test_two_processes_train_together(harness, tmp_path):
-    done = harness("train", *SMALL, "--set", "launcher=torchrun --nproc-per-node 2", "--output", "r")
+    done = harness("train", *SMALL, "--set", TOGETHER, "--output", "r")
     assert done.returncode == 0, done.stderr
     log = [json.loads(line) for line in (tmp_path / "r/train/log.jsonl").open()]
     assert [row["step"] for row in log] == [1, 2, 3, 4]
@@ -72,8 +111,53 @@ def test_two_processes_train_together(harness, tmp_path):
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused(harness):
-    done = harness("train", "--set", "launcher=torchrun --nproc-per-node 2", "--set", "prompts_per_step=1", "--set",
+    done = harness("train", "--set", TOGETHER, "--set", "prompts_per_step=1", "--set",
                    "generations=3", "--output", "r")  # fmt: skip
     assert done.returncode == 2
     assert "cannot share the 3 completions of a batch: change prompts_per_step or generations" in done.stderr
     assert "harness: torchrun ended with exit code 1" in done.stderr
+
+
+def test_none_leaves_before_the_adapter_is_written(harness, tmp_path):
+    """On GPUs the first then waited for ever for what the other was to send it (seen with FSDP 2)."""
+    (tmp_path / "slow.py").write_text(SLOW_TO_WRITE)
+    done = harness("train", *SMALL, "--set", f"{TOGETHER} {tmp_path / 'slow.py'}", "--output", "r")
+    assert done.returncode == 0, done.stderr
+    written, left = (float((tmp_path / name).read_text()) for name in ("written-0", "left-1"))
+    assert written < left
+
+
+@pytest.mark.parametrize("who", ["command", "launcher"])
+def test_none_stays_behind_on_the_gpus(tmp_path, monkeypatch, who):
+    """One that hears no signal outlived its launcher, and with it the memory of its GPU was taken."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
+    (tmp_path / "pids").mkdir()
+    (tmp_path / "stuck.py").write_text(STUCK)
+    words = ["train", *SMALL, "--set", TOGETHER, "--set", "rewards=stuck.py", "--output", "r"]
+    said = tmp_path / "said"
+    with said.open("w") as file, subprocess.Popen([sys.executable, "-m", "harness", *words], stderr=file) as command:
+        while len(pids := [path.name for path in (tmp_path / "pids").iterdir()]) < 2:
+            time.sleep(0.1)
+            assert command.poll() is None
+        if who == "command":
+            command.terminate()
+        else:
+            os.kill(parent_of(pids[0]), signal.SIGKILL)
+    assert command.returncode == (130 if who == "command" else 2)
+    assert said.read_text().rstrip().endswith("the same command continues from what is done")
+    last = time.monotonic() + 2
+    while any(map(is_running, pids)):
+        assert time.monotonic() < last, f"processes are left: {pids}"
+
+
+def parent_of(pid: str) -> int:
+    return int(Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_running(pid: str) -> bool:
+    """Whether a process is there and has not ended, unread as its end may be."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
