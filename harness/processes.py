@@ -15,6 +15,8 @@ OWN_SETTINGS = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore"}
 # A stage's flags; the language of the page follows LANG. One that waits imports its libraries and begins at a line on
 # its standard input.
 QUIET, WAITS, LANG = "--quiet", "--waits", "--lang="
+# Names the file for the line that refuses a stage, which a launcher's own traceback would hide.
+REFUSAL = "HARNESS_REFUSAL"
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import Any, NoReturn
 
 SECONDS = 600
 
@@ -97,9 +97,9 @@ def run_command(arguments: list[str], folder: str, environment: dict[str, str], 
     sys.argv = [f"{sys.prefix}/bin/harness", *arguments]
     starts_process = pipeline._start
 
-    def start(command: list[str], run: object, seen: Sequence[str] | None, output: IO[str] | None):
+    def start(command: list[str], *given: Any):
         is_launched = command[0] != sys.executable
-        return starts_process(command, run, seen, output) if is_launched else Stage(command)
+        return starts_process(command, *given) if is_launched else Stage(command)
 
     pipeline._start = start
     cli.main()

@@ -10,12 +10,13 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, TextIO
 
 from harness.console.markdown import log_line
 from harness.errors import UserError, redacted
-from harness.processes import STOPS
+from harness.processes import REFUSAL, STOPS
 
 LIBRARY_SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -193,5 +194,8 @@ def _flush() -> None:
 
 
 def _refuse(message: str) -> int:
-    print(f"harness: {log_line(' '.join(redacted(message).split()))}", file=sys.stderr)
+    line = log_line(" ".join(redacted(message).split()))
+    print(f"harness: {line}", file=sys.stderr)
+    if kept := os.environ.get(REFUSAL):
+        Path(kept).write_text(line, encoding="utf-8")
     return 2

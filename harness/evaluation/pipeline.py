@@ -12,20 +12,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from harness.config import Configuration
 from harness.engines import WITHOUT_CHECKPOINT, engine_name, gpus, whole_number
 from harness.errors import UserError
-from harness.processes import LANG, OWN_SETTINGS, QUIET, WAITS, ending, start
+from harness.processes import LANG, OWN_SETTINGS, QUIET, REFUSAL, WAITS, ending, start
 from harness.stages import REPORT, STAGES, of_base
 from harness.storage.run_folder import Run
 
-STAGE_ENDS_WITHIN = 4.0
+STAGE_ENDS_WITHIN = 3.5
 POLL_SECONDS = 0.05
 # What a progress bar prints where there is no terminal.
 PROGRESS_LINE = re.compile(r".* \d+/\d+( [\d,]+ tokens/s)?")
@@ -95,14 +96,17 @@ def _lane(
     prepared = None
     try:
         for name, following in pairwise([*missing, None]):
-            with tempfile.TemporaryFile("w+", errors="replace") as printed:
+            with tempfile.TemporaryFile("w+", errors="replace") as printed, _refusal_of(run, name) as refusal:
                 if not (prepared and _wake(prepared)):
-                    prepared = _start(_command(run, name, flags), run, seen, printed if beside else None)
+                    told = {REFUSAL: refusal.name} if refusal else {}
+                    prepared = _start(_command(run, name, flags), run, seen, printed if beside else None, told)
                 process, prepared = prepared, None
                 if following and not beside and not _launcher(run, following):
                     prepared = _start(_command(run, following, [*flags, WAITS]), run, seen, None)
                 yield process
                 _print_notes(printed)
+                if refusal and (line := refusal.read()):
+                    raise UserError(line)
             if process.returncode:
                 return _refused(run, name, process.returncode)
             if not run.record.is_done(name):
@@ -113,6 +117,16 @@ def _lane(
         if prepared:
             with prepared:
                 prepared.kill()
+
+
+@contextmanager
+def _refusal_of(run: Run, name: str) -> Iterator[IO[str] | None]:
+    """A file for the line that refuses a stage, if a launcher starts it."""
+    if not _launcher(run, name):
+        yield None
+        return
+    with tempfile.NamedTemporaryFile("r+", encoding="utf-8") as file:
+        yield file
 
 
 def _wake(process: subprocess.Popen) -> bool:
@@ -191,9 +205,15 @@ def _command(run: Run, name: str, flags: Sequence[str]) -> list[str]:
     return [*(_launcher(run, name) or [sys.executable]), "-m", "harness.cli.stage", name, str(run.path), *flags]
 
 
-def _start(command: list[str], run: Run, seen: Sequence[str] | None, output: IO[str] | None) -> subprocess.Popen:
-    """Start a stage's process; one that WAITS begins when `_wake` tells it."""
-    environment = os.environ | OWN_SETTINGS | {"PATH": _path()}
+def _start(
+    command: list[str],
+    run: Run,
+    seen: Sequence[str] | None,
+    output: IO[str] | None,
+    told: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.Popen:
+    """Start a stage's process, with variables that it is `told`; one that WAITS begins when `_wake` tells it."""
+    environment = os.environ | OWN_SETTINGS | {"PATH": _path()} | told
     if seen is not None:
         environment[gpus.VARIABLE] = ",".join(seen)
     # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.

@@ -19,7 +19,8 @@ REPORT_SECONDS = 2.0
 # FLOPs per second and core of two x86-64 cores with AVX-512: baselines/peers/cpu_decoding.py.
 CPU_RATE = 60e9
 # Gemma 3 4B's shape on an H200 (baselines/peers): vLLM's output tokens per second on 1,319 prompts, and what the
-# whole command takes besides, 2026-11-30; Unsloth's seconds per training step of so many tokens, and those of compiling, 2026-11-21.
+# whole command takes besides, 2026-11-30; Unsloth's seconds per training step of so many tokens, and those of
+# compiling, 2026-11-21.
 H200_RATE, H200_START = 16_053, 39.8
 H200_STEP, H200_STEP_TOKENS, H200_COMPILING = 5.0, 4 * 768, 96.4
 
@@ -149,8 +150,8 @@ def _gpu_seconds(case: Case, name: str) -> Estimate:
     if case.engine != "vllm":
         return UNKNOWN, f"no earlier run by engine {case.engine} on this GPU, and no rule for it"
     return H200_START + tokens / H200_RATE * scale, (
-        f"{tokens:,} tokens at most, at an H200's {H200_RATE:,} tokens/s, after {H200_START} s of starting and loading, "
-        f"the first time a minute more (2026-11-30: {model})"
+        f"{tokens:,} tokens at most, at an H200's {H200_RATE:,} tokens/s, after {H200_START} s of starting and "
+        f"loading, the first time a minute more (2026-11-30: {model})"
     )
 
 
