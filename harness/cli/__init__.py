@@ -197,5 +197,6 @@ def _refuse(message: str) -> int:
     line = log_line(" ".join(redacted(message).split()))
     print(f"harness: {line}", file=sys.stderr)
     if kept := os.environ.get(REFUSAL):
-        Path(kept).write_text(line, encoding="utf-8")
+        with suppress(OSError):  # the disk may be what is full
+            Path(kept).write_text(line, encoding="utf-8")
     return 2

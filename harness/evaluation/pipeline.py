@@ -12,11 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO
 
 from harness.config import Configuration
@@ -98,8 +97,7 @@ def _lane(
         for name, following in pairwise([*missing, None]):
             with tempfile.TemporaryFile("w+", errors="replace") as printed, _refusal_of(run, name) as refusal:
                 if not (prepared and _wake(prepared)):
-                    told = {REFUSAL: refusal.name} if refusal else {}
-                    prepared = _start(_command(run, name, flags), run, seen, printed if beside else None, told)
+                    prepared = _start(_command(run, name, flags), run, seen, printed if beside else None, refusal)
                 process, prepared = prepared, None
                 if following and not beside and not _launcher(run, following):
                     prepared = _start(_command(run, following, [*flags, WAITS]), run, seen, None)
@@ -210,10 +208,12 @@ def _start(
     run: Run,
     seen: Sequence[str] | None,
     output: IO[str] | None,
-    told: Mapping[str, str] = MappingProxyType({}),
+    refusal: IO[str] | None = None,
 ) -> subprocess.Popen:
-    """Start a stage's process, with variables that it is `told`; one that WAITS begins when `_wake` tells it."""
-    environment = os.environ | OWN_SETTINGS | {"PATH": _path()} | told
+    """Start a stage's process; one that WAITS begins when `_wake` tells it."""
+    environment = os.environ | OWN_SETTINGS | {"PATH": _path()}
+    if refusal:
+        environment[REFUSAL] = refusal.name
     if seen is not None:
         environment[gpus.VARIABLE] = ",".join(seen)
     # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import configuration
+from proc import command_of, looks_into_proc, parent_of
 
 from harness.evaluation import pipeline
 from harness.processes import QUIET, WAITS
@@ -15,7 +16,6 @@ from harness.stages import BASE, REPORT
 from harness.storage.run_folder import Run
 
 NAMES = [BASE, REPORT]
-looks_into_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 def new_run(folder: Path, **engine_args: str) -> Run:
@@ -37,11 +37,10 @@ def prepared() -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            parent = parent_of(int(process.name))
         except OSError:
             continue
-        if WAITS.encode() in words and parent == os.getpid():
+        if parent == os.getpid() and WAITS.encode() in command_of(int(process.name)).split(b"\0"):
             found.append(int(process.name))
     return found
 

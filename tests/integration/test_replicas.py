@@ -5,11 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from conftest import configuration, evaluate_until
+from proc import children_of, command_of, looks_into_proc, wait_until_gone
 
 from harness.data.datasets import evaluation_problems
 from harness.engines.agreement import Text
@@ -19,6 +18,7 @@ from harness.evaluation.prompts import requests
 from harness.storage.run_folder import Run
 
 TWO = {"data_parallel_size": "2"}
+REPLICA = b"harness.engines.replica"
 pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="each replica takes a core")
 
 
@@ -114,33 +114,13 @@ def generating(tmp_path):
         while not (journal.is_file() and journal.stat().st_size):
             time.sleep(0.05)
             assert program.poll() is None
-        replicas = [number for number in children(program.pid) if b"harness.engines.replica" in command_of(number)]
+        replicas = [number for number in children_of(program.pid) if REPLICA in command_of(number)]
         assert len(replicas) == 2
         yield command, program, replicas, journal
         program.kill()
 
 
-def children(process: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
-def command_of(process: int) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{process}/cmdline").read_bytes()
-    return b""
-
-
-def wait_until_gone(processes: list[int]) -> None:
-    until = time.monotonic() + 5
-    while any(b"harness.engines.replica" in command_of(each) for each in processes):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-
-
-@needs_linux
+@looks_into_proc
 def test_a_killed_replica_ends_the_run_in_a_line_and_the_same_command_continues(generating, tmp_path):
     command, program, replicas, journal = generating
     os.kill(replicas[1], signal.SIGKILL)
@@ -151,7 +131,7 @@ def test_a_killed_replica_ends_the_run_in_a_line_and_the_same_command_continues(
     )
     assert "in 2 processes" in "\n".join(said)
     assert not any("Traceback" in line for line in said)
-    wait_until_gone(replicas)
+    wait_until_gone(replicas, REPLICA, 5)
     kept = journal.read_bytes()
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ)
     assert again.returncode == 0, again.stderr
@@ -159,7 +139,7 @@ def test_a_killed_replica_ends_the_run_in_a_line_and_the_same_command_continues(
     assert kept.count(b"\n") < journal.read_bytes().count(b"\n") == 80
 
 
-@needs_linux
+@looks_into_proc
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_no_replica_outlives_its_command(generating, number):
     _, program, replicas, _ = generating
@@ -167,5 +147,5 @@ def test_no_replica_outlives_its_command(generating, number):
     program.send_signal(number)
     program.stderr.read()
     assert program.wait() == (-number if number == signal.SIGKILL else 130)
-    wait_until_gone(replicas)
+    wait_until_gone(replicas, REPLICA, 5)
     assert time.monotonic() - started < 5

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import trl
 from conftest import SMALL, configuration
+from proc import looks_into_proc, parent_of, wait_until_gone
 
 from harness.errors import UserError
 from train import arguments, stage
@@ -111,8 +111,7 @@ def test_two_processes_train_together(harness, tmp_path):
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused(harness):
-    done = harness("train", "--set", TOGETHER, "--set", "prompts_per_step=1", "--set",
-                   "generations=3", "--output", "r")  # fmt: skip
+    done = harness("train", "--set", TOGETHER, "--set", "prompts_per_step=1", "--set", "generations=3", "--output", "r")
     assert done.returncode == 2
     last = done.stderr.rstrip().splitlines()[-1]
     assert last.startswith("harness: ")
@@ -128,6 +127,7 @@ def test_none_leaves_before_the_adapter_is_written(harness, tmp_path):
     assert written < left
 
 
+@looks_into_proc
 @pytest.mark.parametrize("who", ["command", "launcher"])
 def test_none_stays_behind_on_the_gpus(tmp_path, monkeypatch, who):
     """One that hears no signal outlived its launcher, and with it the memory of its GPU was taken."""
@@ -138,7 +138,7 @@ def test_none_stays_behind_on_the_gpus(tmp_path, monkeypatch, who):
     words = ["train", *SMALL, "--set", TOGETHER, "--set", "rewards=stuck.py", "--output", "r"]
     said = tmp_path / "said"
     with said.open("w") as file, subprocess.Popen([sys.executable, "-m", "harness", *words], stderr=file) as command:
-        while len(pids := [path.name for path in (tmp_path / "pids").iterdir()]) < 2:
+        while len(pids := [int(path.name) for path in (tmp_path / "pids").iterdir()]) < 2:
             time.sleep(0.1)
             assert command.poll() is None
         if who == "command":
@@ -147,18 +147,4 @@ def test_none_stays_behind_on_the_gpus(tmp_path, monkeypatch, who):
             os.kill(parent_of(pids[0]), signal.SIGKILL)
     assert command.returncode == (130 if who == "command" else 2)
     assert said.read_text().rstrip().endswith("the same command continues from what is done")
-    last = time.monotonic() + 2
-    while any(map(is_running, pids)):
-        assert time.monotonic() < last, f"processes are left: {pids}"
-
-
-def parent_of(pid: str) -> int:
-    return int(Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[1])
-
-
-def is_running(pid: str) -> bool:
-    """Whether a process is there and has not ended, unread as its end may be."""
-    try:
-        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    wait_until_gone(pids, b"harness.cli.stage", 2)

@@ -14,6 +14,7 @@ import torch
 from conftest import serving, write_jsonl
 from hostile import called
 from openai_server import Server
+from proc import looks_into_proc
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import harness as package
@@ -77,7 +78,7 @@ def is_refused_by_a_server(lent, folder):
     asks_a_server(lent, folder, code=2)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc lists what a process has")
+@looks_into_proc
 @pytest.mark.parametrize(
     "act", [measures, refused, evaluates, asks_a_server, is_refused_by_a_server], ids=lambda act: act.__name__
 )
@@ -92,7 +93,7 @@ def test_a_program_that_goes_on_has_what_it_had(act, lent, tmp_path):
     assert after.is_within(before), (after, before)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc lists the processes of a session")
+@looks_into_proc
 @pytest.mark.parametrize(("limit", "code"), [("2", 0), ("0", 2)])
 def test_a_command_leaves_no_process(tmp_path, limit, code):
     command = [
