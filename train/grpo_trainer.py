@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 import trl
+from torch.distributed.fsdp import FSDPModule
+from transformers import TrainerCallback
 
 from harness.models.turn_ends import without_end
 
@@ -21,6 +23,7 @@ class GrpoTrainer(trl.GRPOTrainer):
         self.ends = ends
         args.generation_kwargs = {"stop_token_ids" if args.use_vllm else "eos_token_id": sorted(ends)}
         super().__init__(args=args, **values)
+        self.add_callback(ForwardWithAdapter())
 
     def _generate_single_turn(self, *inputs: Any, **named: Any) -> tuple[list[list[int]], list | None]:
         completions, logprobs = super()._generate_single_turn(*inputs, **named)
@@ -68,6 +71,19 @@ class GrpoTrainer(trl.GRPOTrainer):
         ended = torch.isin(last, torch.tensor(sorted(self.ends), device=ids.device))
         output["completion_mask"] = mask * ended
         output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
+
+
+class ForwardWithAdapter(TrainerCallback):
+    """The first forward pass of a model that FSDP 2 shares out, as it notes then which weights are trained.
+
+    TRL's own first pass is the reference's, for which PEFT takes the adapter away and freezes it: FSDP would find
+    nothing to train, and leave the gradients in the type of the computation, which float32 weights refuse.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: torch.nn.Module, **_: Any) -> None:
+        if isinstance(model, FSDPModule):
+            with torch.no_grad():
+                model(torch.zeros(1, 1, dtype=torch.long, device=args.device))
 
 
 def _cut(rows: Sequence[list], lengths: Sequence[int]) -> list[list]:

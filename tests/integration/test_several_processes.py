@@ -50,6 +50,30 @@ def stuck(completions, **_):
     Path(os.environ["PIDS"], str(os.getpid())).touch()
     time.sleep(600)
 """
+# A step of a model that FSDP 2 shares out among one process, computing in bfloat16, behind a pass without the adapter.
+SHARED_OUT = """
+import sys
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
+from train.grpo_trainer import ForwardWithAdapter
+
+torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+sizes = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+model = get_peft_model(LlamaForCausalLM(LlamaConfig(**sizes)).bfloat16(), LoraConfig(r=1, target_modules=["q_proj"]))
+mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+fully_shard(model, mesh=mesh, mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
+if sys.argv[2] == "first":
+    ForwardWithAdapter().on_train_begin(TrainingArguments(use_cpu=True), None, None, model=model)
+tokens = torch.zeros(1, 4, dtype=torch.long)
+with torch.no_grad(), model.disable_adapter():
+    model(tokens)
+model(tokens, labels=tokens).loss.backward()
+gradients = {str(each.grad.dtype) for each in model.parameters() if each.grad is not None}
+print(*gradients)
+torch.distributed.destroy_process_group()
+"""
 
 
 @pytest.mark.parametrize(
@@ -97,6 +121,15 @@ def test_fsdp_checkpoints_are_whole(tmp_path, monkeypatch):
     monkeypatch.setenv("FSDP_STATE_DICT_TYPE", "SHARDED_STATE_DICT")
     stage._set_environment(tmp_path)
     assert os.environ["FSDP_STATE_DICT_TYPE"] == "FULL_STATE_DICT"
+
+
+@pytest.mark.parametrize(("before", "works"), [("first", True), ("", False)])
+def test_fsdp_learns_what_is_trained_from_a_pass_with_the_adapter(before, works, tmp_path):
+    """On GPUs a fresh adapter's first step ended with a gradient in bfloat16 that its float32 weights refuse."""
+    program = [sys.executable, "-c", SHARED_OUT, str(tmp_path / "meet"), before]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    assert (done.returncode == 0) is works, done.stderr
+    assert done.stdout == "torch.float32\n" if works else "attempting to assign a gradient" in done.stderr
 
 
 def test_two_processes_train_together(harness, tmp_path):

@@ -13,7 +13,7 @@ from harness.models import loading
 from harness.parsing import formats
 from train import arguments
 from train.cpu_rollouts import CpuGrpoTrainer
-from train.grpo_trainer import GrpoTrainer
+from train.grpo_trainer import ForwardWithAdapter, GrpoTrainer
 from train.shared_prompts import SharedPrompts
 
 LIMIT = 48
@@ -50,6 +50,11 @@ def trainer_of(kind, folder, *settings):
 def rollouts(trainer, prompts, seed=1):
     torch.manual_seed(seed)
     return trainer._generate_single_turn(prompts, None, {})[0]
+
+
+def test_a_training_begins_with_a_pass_with_its_adapter(tmp_path):
+    trainer, _ = trainer_of(GrpoTrainer, tmp_path)
+    assert any(isinstance(each, ForwardWithAdapter) for each in trainer.callback_handler.callbacks)
 
 
 def test_the_likeliest_tokens_are_those_of_model_generate_and_the_model_is_as_before(tmp_path):
