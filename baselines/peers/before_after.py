@@ -5,7 +5,7 @@
 
 `ours` is `harness run`, from its first import to its written report; `peer` the base and then the base with its
 adapter, with the recipe's sampling. With --warm-up one more run comes first, untimed. What is measured is added to what
-RESULT.json holds.
+RESULT.json holds, run by run.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from harness.data.datasets import settle_split
 from harness.engines.vllm_settings import value_of
 from harness.evaluation import evaluate, prompts, provenance
 from harness.models import adapters
-from harness.storage.files import write_lines
+from harness.storage.files import write_json, write_lines
 
 
 def run_ours(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -96,6 +96,25 @@ def write_prompts(given: argparse.Namespace, path: Path) -> int:
     return len(requests)
 
 
+def about(given: argparse.Namespace) -> dict[str, Any]:
+    """Date, machine, versions and settings."""
+    return {
+        "date": str(date.today()),
+        "machine": current_platform.get_device_name(),
+        "versions": provenance.versions((*provenance.PACKAGES, "lm-eval")),
+        "recipe": given.recipe,
+        "engine_args": given.engine_arg,
+    }
+
+
+def compared(result: dict[str, Any]) -> dict[str, Any]:
+    """The medians of both, and our share of the peer's; nothing until both are there."""
+    if not {"ours", "peer"} <= result.keys():
+        return {}
+    ours, peer = (statistics.median(each["seconds"] for each in result[who]) for who in ("ours", "peer"))
+    return {"median_seconds": {"ours": ours, "peer": peer}, "ours_over_peer": ours / peer}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("who", choices=("ours", "peer"))
@@ -117,18 +136,9 @@ def main() -> None:
         run = {"ours": run_ours, "peer": run_peer}[given.who]
         if given.warm_up:
             run(given, folder)
-        result.setdefault(given.who, []).extend(run(given, folder) for _ in range(given.repeats))
-    result |= {
-        "date": str(date.today()),
-        "machine": current_platform.get_device_name(),
-        "versions": provenance.versions((*provenance.PACKAGES, "lm-eval")),
-        "recipe": given.recipe,
-        "engine_args": given.engine_arg,
-    }
-    if {"ours", "peer"} <= result.keys():
-        ours, peer = (statistics.median(each["seconds"] for each in result[who]) for who in ("ours", "peer"))
-        result |= {"median_seconds": {"ours": ours, "peer": peer}, "ours_over_peer": ours / peer}
-    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        for _ in range(given.repeats):
+            result.setdefault(given.who, []).append(run(given, folder))
+            write_json(given.output, result | about(given) | compared(result))
     print(json.dumps(result[given.who]))
 
 

@@ -41,10 +41,13 @@ def generated_by_peer(given: argparse.Namespace) -> dict[str, Any]:
     from vllm import LLM
 
     from harness.engines.vllm import _parameters
+    from harness.models import checkpoints
 
     config, engine, requests = prepared(given, adapted=False)
     started = time.perf_counter()
-    llm = LLM(model=config.checkpoint, **engine.settings | engine._room_for(requests, config.max_tokens))
+    llm = LLM(
+        model=checkpoints.locate(config.checkpoint), **engine.settings | engine._room_for(requests, config.max_tokens)
+    )
     result: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "passes": []}
     for _ in range(2):
         started = time.perf_counter()
@@ -53,6 +56,7 @@ def generated_by_peer(given: argparse.Namespace) -> dict[str, Any]:
         outputs = llm.generate([{"prompt_token_ids": ids} for ids in tokens], parameters, use_tqdm=False)
         lengths = [len(each.outputs[0].token_ids) for each in outputs]
         result["passes"].append(figures(time.perf_counter() - started, lengths))
+    llm.llm_engine.engine_core.shutdown()  # its process would keep the GPU's memory from the next way
     return result
 
 
@@ -137,19 +141,17 @@ def main() -> None:
             (generated_by_peer if given.way == "peer" else generated_by_us)(given),
         )
         os._exit(0)
-    cases.keep(given.out, given.case, measured(given))
+    measure(given)
 
 
-def measured(given: argparse.Namespace) -> dict[str, Any]:
-    """The case: every run of each way, and their medians."""
+def measure(given: argparse.Namespace) -> None:
+    """Run the ways in turn; what is measured is kept at once."""
     ways = given.ways.split(",")
     runs: dict[str, list] = {way: [] for way in ways}
     for number in range(1 if given.filled else 0, given.repeats + 1):
         for way in ways:
             with tempfile.TemporaryDirectory() as scratch:
                 run = in_a_process_of_its_own(way, Path(scratch))
-            if number:
-                runs[way].append(run)
             first, second = run["passes"]
             print(
                 f"{given.case} {way} {number or 'fills the caches'}: loaded in "
@@ -157,36 +159,40 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
                 f"{second['tokens_per_second']:,.0f} tokens/s, {run['whole_seconds']:.1f} s in all",
                 flush=True,
             )
+            if number:
+                runs[way].append(run)
+                cases.keep(given.out, given.case, about(given) | {"runs": runs} | medians_of(runs))
+
+
+def medians_of(runs: dict[str, list]) -> dict[str, Any]:
+    """The medians of each way that has runs, and what its first pass is to the peer's."""
     medians = {
-        way: [statistics.median(run["passes"][place]["tokens_per_second"] for run in runs[way]) for place in (0, 1)]
-        for way in ways
+        way: [statistics.median(run["passes"][place]["tokens_per_second"] for run in done) for place in (0, 1)]
+        for way, done in runs.items()
+        if done
     }
-    case = about(given) | {"runs": runs, "median_tokens_per_second_first_and_second_pass": medians}
-    if "peer" in medians:
-        case["first_pass_over_peer"] = {way: medians[way][0] / medians["peer"][0] for way in ways}
-    return case
+    compared = {way: median[0] / medians["peer"][0] for way, median in medians.items()} if "peer" in medians else {}
+    found = {"median_tokens_per_second_first_and_second_pass": medians}
+    return found | ({"first_pass_over_peer": compared} if compared else {})
 
 
 def about(given: argparse.Namespace) -> dict[str, Any]:
     """Machine, date, versions and settings."""
+    from vllm.platforms import current_platform
+
     from harness.configure import configure
     from harness.evaluation import provenance
 
     config = configure(given.model, given.recipe, {"dataset": "gsm8k", "data": given.data}, given.set)
     return {
         "date": str(date.today()),
-        "machine": _gpu(),
+        "machine": current_platform.get_device_name(),
         "versions": provenance.versions(),
         "recipe": given.recipe,
         "engine_args": given.engine_arg,
         "sampling": asdict(config.sampling),
         "limit": given.limit,
     }
-
-
-def _gpu() -> str:
-    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":
