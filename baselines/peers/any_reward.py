@@ -4,7 +4,7 @@
 COUNTED = "aeiou13579"
 
 
-def counted(completions, **_):
+def share_of_counted(completions, **_):
     """The share of the counted characters in each reply."""
     texts = [completion[0]["content"] for completion in completions]
     return [sum(map(text.count, COUNTED)) / max(len(text), 1) for text in texts]

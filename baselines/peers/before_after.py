@@ -107,7 +107,7 @@ def about(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def compared(result: dict[str, Any]) -> dict[str, Any]:
+def medians_of(result: dict[str, Any]) -> dict[str, Any]:
     """The medians of both, and our share of the peer's; nothing until both are there."""
     if not {"ours", "peer"} <= result.keys():
         return {}
@@ -138,7 +138,7 @@ def main() -> None:
             run(given, folder)
         for _ in range(given.repeats):
             result.setdefault(given.who, []).append(run(given, folder))
-            write_json(given.output, result | about(given) | compared(result))
+            write_json(given.output, result | about(given) | medians_of(result))
     print(json.dumps(result[given.who]))
 
 

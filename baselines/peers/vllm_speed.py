@@ -14,7 +14,7 @@ not counted; --filled: they are full. The ways, which take turns:
     both           base and adapter (with --adapter)
     mixed          the same in one batch
 
-OUT.json keeps all cases, by name.
+OUT.json keeps all cases, by name; runs are added to a case of the same day, machine, versions and settings.
 """
 
 import argparse
@@ -146,8 +146,8 @@ def main() -> None:
 
 def measure(given: argparse.Namespace) -> None:
     """Run the ways in turn; what is measured is kept at once."""
-    ways = given.ways.split(",")
-    runs: dict[str, list] = {way: [] for way in ways}
+    ways, case, held = given.ways.split(","), about(given), cases.held(given.out, given.case)
+    runs: dict[str, list] = held["runs"] if held and held | case == held else {}
     for number in range(1 if given.filled else 0, given.repeats + 1):
         for way in ways:
             with tempfile.TemporaryDirectory() as scratch:
@@ -160,20 +160,20 @@ def measure(given: argparse.Namespace) -> None:
                 flush=True,
             )
             if number:
-                runs[way].append(run)
-                cases.keep(given.out, given.case, about(given) | {"runs": runs} | medians_of(runs))
+                runs.setdefault(way, []).append(run)
+                cases.keep(given.out, given.case, case | {"runs": runs} | medians_of(runs))
 
 
 def medians_of(runs: dict[str, list]) -> dict[str, Any]:
-    """The medians of each way that has runs, and what its first pass is to the peer's."""
+    """The medians of each way, and the ratio of its first pass to the peer's."""
     medians = {
         way: [statistics.median(run["passes"][place]["tokens_per_second"] for run in done) for place in (0, 1)]
         for way, done in runs.items()
-        if done
     }
-    compared = {way: median[0] / medians["peer"][0] for way, median in medians.items()} if "peer" in medians else {}
-    found = {"median_tokens_per_second_first_and_second_pass": medians}
-    return found | ({"first_pass_over_peer": compared} if compared else {})
+    result: dict[str, Any] = {"median_tokens_per_second_first_and_second_pass": medians}
+    if "peer" in medians:
+        result["first_pass_over_peer"] = {way: median[0] / medians["peer"][0] for way, median in medians.items()}
+    return result
 
 
 def about(given: argparse.Namespace) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def rollouts(trainer, prompts, seed=1):
     return trainer._generate_single_turn(prompts, None, {})[0]
 
 
-def test_a_training_begins_with_a_pass_with_its_adapter(tmp_path):
+def test_a_trainer_has_the_callback_that_passes_forward_first(tmp_path):
     trainer, _ = trainer_of(GrpoTrainer, tmp_path)
     assert any(isinstance(each, ForwardWithAdapter) for each in trainer.callback_handler.callbacks)
 
