@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
+from torch.distributed.fsdp import FSDPModule
 
 from harness.errors import UserError
 
@@ -49,12 +50,16 @@ def restore_after_merges(model: Any) -> None:
     """Make a PEFT model's unmerge_adapter() restore the weights from before merge_adapter().
 
     PEFT subtracts what it has added, which 16-bit rounding does not undo: after 300 merges of a growing adapter half of
-    the embedded model's weights were others, by a fifth of the adapter. The copies take host memory once.
+    the embedded model's weights were others, by a fifth of the adapter. The copies take host memory once. Weights that
+    FSDP 2 has whole behind a pass without a backward one are shared out first: what is merged into those is lost.
     """
     tuner = model.base_model
     merge, unmerge, saved = tuner.merge_adapter, tuner.unmerge_adapter, {}
 
     def merge_adapter(*arguments: Any, **options: Any) -> None:
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
         for layer in model.modules():
             if isinstance(layer, LoraLayer) and layer not in saved:
                 weight = layer.get_base_layer().weight

@@ -84,10 +84,6 @@ class ForwardWithAdapter(TrainerCallback):
         if isinstance(model, FSDPModule):
             with torch.no_grad():
                 model(torch.zeros(1, 1, dtype=torch.long, device=args.device))
-            # What is left whole until a backward pass, TRL's merged adapter would not reach.
-            for module in model.modules():
-                if isinstance(module, FSDPModule):
-                    module.reshard()
 
 
 def _cut(rows: Sequence[list], lengths: Sequence[int]) -> list[list]:
