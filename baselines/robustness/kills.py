@@ -13,6 +13,7 @@ not as in the run that was left alone.
 import argparse
 import json
 import os
+import platform
 import random
 import signal
 import subprocess
@@ -63,7 +64,8 @@ def main() -> None:
     given, arguments = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         found = killed_and_alone(Path(folder), arguments, given.kills, given.seed)
-    write_json(given.out, {"date": time.strftime("%Y-%m-%d"), "arguments": arguments, **found})
+    machine = f"{os.cpu_count()} cores, {platform.machine()}"
+    write_json(given.out, {"date": time.strftime("%Y-%m-%d"), "machine": machine, "arguments": arguments, **found})
     print(json.dumps(found, indent=2))
 
 

@@ -36,6 +36,7 @@ LIBRARY_SETTINGS = {
 }
 INTERRUPTED = 130
 STOP_SECONDS = 4.5
+MOMENT = 0.01
 DISK_ERRORS = (
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR,
     errno.EEXIST, errno.ENAMETOOLONG, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENXIO,
@@ -103,6 +104,21 @@ def _stop_in_order(seconds: float) -> None:
 
     for number in STOPS:
         signal.signal(number, stop)
+    sys.unraisablehook = _stop_again
+
+
+def _stop_again(swallowed: "sys.UnraisableHookArgs") -> None:
+    """Raise a stop once more that came in a __del__ or a callback: Python would print it there, and go on."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, _stops_already)
+        raise KeyboardInterrupt
+
+    if swallowed.exc_type is KeyboardInterrupt:
+        signal.signal(signal.SIGINT, stop)
+        threading.Timer(MOMENT, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(swallowed)
 
 
 def _stops_already(number: int, frame: object) -> None:

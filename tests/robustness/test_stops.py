@@ -83,6 +83,25 @@ cli.end_with(command, 4)
     assert ended(code) == (130, "", STOPPED)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_stop_that_came_while_python_cleans_up_is_one_line(number):
+    """Python prints what is raised in a __del__ or a callback of its imports, and goes on with the command."""
+    code = f"""
+import signal, time
+from harness import cli
+class Cleaned:
+    def __del__(self):
+        signal.raise_signal({number.value})
+        time.sleep(0.1)
+def command():
+    for _ in range(2):
+        Cleaned()
+    time.sleep(60)
+cli.end_with(command, 40)
+"""
+    assert ended(code) == (130, "", STOPPED)
+
+
 def test_two_signals_at_once_are_one_stop():
     """Ctrl-C reaches every process, and the command then tells its stage to end, which may not have seen it yet."""
     code = """
