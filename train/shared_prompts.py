@@ -39,7 +39,8 @@ class SharedPrompts:
         rest = self.model(
             input_ids=input_ids[:, width:], attention_mask=attention_mask, past_key_values=cache, use_cache=True
         )
-        return CausalLMOutputWithPast(logits=torch.cat([first.logits[places], rest.logits], dim=1))
+        # Not by indexing, whose gradients threads add up in the order in which they come.
+        return CausalLMOutputWithPast(logits=torch.cat([first.logits.index_select(0, places), rest.logits], dim=1))
 
 
 def _keeps_all(cache: DynamicCache) -> bool:

@@ -158,3 +158,19 @@ def test_a_shared_prompt_changes_no_logit_and_no_gradient(kind, values):
     torch.testing.assert_close(found_gradients, gradients, atol=1e-4, rtol=1e-3)
     only_keys_and_values = kind not in ("qwen3_5_text", "mamba")
     assert given == [ids.numel(), *([3 * 12, 6 * 10] if only_keys_and_values else [ids.numel()])]
+
+
+def test_gradients_through_a_shared_prompt_are_the_same_each_time():
+    """Where threads add up what the rows of one prompt send back, whoever comes first decides the last bits."""
+    torch.manual_seed(0)
+    kind, values = MODELS[0]
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SHAPE | values | {"vocab_size": 8192}))
+    ids = torch.cat([torch.randint(1, 64, (1, 5)).expand(16, 5), torch.randint(1, 64, (16, 2))], dim=1)
+    weights = torch.randn(16, 3, 8192)
+    gradients = []
+    for _ in range(30):
+        model.zero_grad()
+        output = SharedPrompts(model)(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=3)
+        (output.logits * weights).sum().backward()
+        gradients.append(torch.cat([each.grad.flatten() for each in model.parameters()]))
+    assert all(each.equal(gradients[0]) for each in gradients)
