@@ -1,11 +1,15 @@
 """Output tokens per second of our transformers engine on a CPU, compared with model.generate in static batches.
 
     python -m baselines.peers.cpu_speed OUT.json --case NAME --model MODEL --recipe NAME [--data GSM8K_FOLDER]
-        [--limit N] [--repeats 3] [--set key=value …]
+        [--ways peer continuous ours] [--limit N] [--repeats 3] [--set key=value …]
 
-Both load the model in float32, take the same prompts in the same batches of 64, sorted by length, and sample with the
-recipe's settings; the peer's random numbers are torch's, so its replies are others. Every measurement is a fresh
-process that loads the model and generates all replies once; the two take turns. OUT.json keeps all cases, by name.
+    peer        model.generate on batches of 64, sorted by length
+    continuous  model.generate_batch, transformers' continuous batching, of 64 replies at once
+    ours        our engine, with the same batches
+
+All load the model in float32, take the same prompts and sample with the recipe's settings; the peers' random numbers
+are torch's, so their replies are others. Every measurement is a fresh process that loads the model and generates all
+replies once; the ways take turns. OUT.json keeps all cases, by name.
 """
 
 import argparse
@@ -23,7 +27,9 @@ from typing import Any
 from baselines.peers import cases
 from harness.storage.files import read_json, write_json
 
-WAYS = ("peer", "ours")
+WAYS = ("peer", "continuous", "ours")
+# Of the cache of continuous batching, which takes all memory unless told how much.
+BLOCK = 32
 
 
 def prepared(given: argparse.Namespace) -> tuple[Any, Any, list]:
@@ -50,13 +56,13 @@ def generated_by_us(given: argparse.Namespace) -> dict[str, float]:
     return figures(started, [completion.n_tokens for _, completion in finished])
 
 
-def generated_by_peer(given: argparse.Namespace) -> dict[str, float]:
+def settings_of(config: Any, engine: Any) -> Any:
+    """The recipe's sampling, as transformers has it."""
     import torch
     from transformers import GenerationConfig
 
-    config, engine, requests = prepared(given)
     torch.manual_seed(config.seed)
-    settings = GenerationConfig(
+    return GenerationConfig(
         max_new_tokens=config.max_tokens,
         do_sample=config.temperature > 0,
         temperature=config.temperature,
@@ -65,6 +71,28 @@ def generated_by_peer(given: argparse.Namespace) -> dict[str, float]:
         eos_token_id=sorted(engine.ends),
         pad_token_id=engine.tokenizer.pad_token_id,
     )
+
+
+def generated_continuously(given: argparse.Namespace) -> dict[str, float]:
+    from transformers.generation.configuration_utils import ContinuousBatchingConfig
+
+    config, engine, requests = prepared(given)
+    settings = settings_of(config, engine)
+    ids = [engine.tokenizer(each.prompt, add_special_tokens=False)["input_ids"] for each in requests]
+    blocks = engine.batch_size * ((max(map(len, ids)) + config.max_tokens) // BLOCK + 1)
+    cache = ContinuousBatchingConfig(
+        block_size=BLOCK, num_blocks=blocks, max_batch_tokens=512, max_requests_per_batch=engine.batch_size
+    )
+    started = time.perf_counter()
+    replies = engine.model.generate_batch(inputs=ids, generation_config=settings, continuous_batching_config=cache)
+    return figures(started, [len(each.generated_tokens) for each in replies.values()])
+
+
+def generated_by_peer(given: argparse.Namespace) -> dict[str, float]:
+    import torch
+
+    config, engine, requests = prepared(given)
+    settings = settings_of(config, engine)
     started, lengths = time.perf_counter(), []
     ids = sorted((engine.tokenizer(each.prompt, add_special_tokens=False)["input_ids"] for each in requests), key=len)
     for start in range(0, len(ids), engine.batch_size):
@@ -83,24 +111,27 @@ def figures(started: float, lengths: list[int]) -> dict[str, float]:
 
 def main() -> None:
     parser = cases.options(__doc__)
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:
-        write_json(given.out, (generated_by_peer if given.way == "peer" else generated_by_us)(given))
+        ways = {"peer": generated_by_peer, "continuous": generated_continuously, "ours": generated_by_us}
+        write_json(given.out, ways[given.way](given))
         return
-    runs: dict[str, list] = {way: [] for way in WAYS}
+    runs: dict[str, list] = {way: [] for way in given.ways}
     for _ in range(given.repeats):
-        for way in WAYS:
+        for way in given.ways:
             runs[way].append(in_a_process_of_its_own(way))
             print(f"{given.case} {way}: {runs[way][-1]['tokens_per_second']:,.0f} tokens/s", flush=True)
-    medians = {way: statistics.median(run["tokens_per_second"] for run in runs[way]) for way in WAYS}
+    medians = {way: statistics.median(run["tokens_per_second"] for run in runs[way]) for way in given.ways}
     case = about(given) | {"runs": runs, "median_tokens_per_second": medians}
-    case["ours_over_peer"] = medians["ours"] / medians["peer"]
+    if {"ours", "peer"} <= medians.keys():
+        case["ours_over_peer"] = medians["ours"] / medians["peer"]
+        print(f"{given.case}: {case['ours_over_peer']:.2f} times the peer's")
     cases.keep(given.out, given.case, case)
-    print(f"{given.case}: {case['ours_over_peer']:.2f} times the peer's")
 
 
 def in_a_process_of_its_own(way: str) -> dict[str, float]:
