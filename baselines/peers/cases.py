@@ -18,9 +18,10 @@ def options(description: str | None, needs_data: bool = False) -> argparse.Argum
     return parser
 
 
-def held(out: Path, name: str) -> dict[str, Any]:
-    """The case that `out` holds; empty without."""
-    return _all(out).get(name, {})
+def to_extend(out: Path, name: str, about: dict[str, Any]) -> dict[str, Any]:
+    """The case that `out` holds, if it is about the same day, machine, versions and settings; else a new one."""
+    held = _all(out).get(name, {})
+    return held if held | about == held else about
 
 
 def keep(out: Path, name: str, case: dict[str, Any]) -> None:

@@ -33,7 +33,9 @@ BLOCK = 32
 
 
 def prepared(given: argparse.Namespace) -> tuple[Any, Any, list]:
-    """The configuration, our engine with its model loaded, and the base's requests."""
+    """The configuration, our engine with its model loaded, and the base's requests; torch is seeded."""
+    import torch
+
     from harness.configure import configure
     from harness.data import datasets
     from harness.data.datasets import settle_split
@@ -46,6 +48,7 @@ def prepared(given: argparse.Namespace) -> tuple[Any, Any, list]:
     config = settle_split(configure(given.model, given.recipe, options, given.set), trains=False)
     engine = open_engine(config, None)
     engine.load()
+    torch.manual_seed(config.seed)
     return config, engine, requests(config, datasets.evaluation_problems(config), engine, adapted=False)
 
 
@@ -58,10 +61,8 @@ def generated_by_us(given: argparse.Namespace) -> dict[str, float]:
 
 def settings_of(config: Any, engine: Any) -> Any:
     """The recipe's sampling, as transformers has it."""
-    import torch
     from transformers import GenerationConfig
 
-    torch.manual_seed(config.seed)
     return GenerationConfig(
         max_new_tokens=config.max_tokens,
         do_sample=config.temperature > 0,
@@ -77,13 +78,12 @@ def generated_continuously(given: argparse.Namespace) -> dict[str, float]:
     from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
     config, engine, requests = prepared(given)
-    settings = settings_of(config, engine)
+    settings, started = settings_of(config, engine), time.perf_counter()
     ids = [engine.tokenizer(each.prompt, add_special_tokens=False)["input_ids"] for each in requests]
     blocks = engine.batch_size * ((max(map(len, ids)) + config.max_tokens) // BLOCK + 1)
     cache = ContinuousBatchingConfig(
         block_size=BLOCK, num_blocks=blocks, max_batch_tokens=512, max_requests_per_batch=engine.batch_size
     )
-    started = time.perf_counter()
     replies = engine.model.generate_batch(inputs=ids, generation_config=settings, continuous_batching_config=cache)
     return figures(started, [len(each.generated_tokens) for each in replies.values()])
 

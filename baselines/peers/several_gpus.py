@@ -51,14 +51,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
-    case = about(given)
-    held = cases.held(given.out, given.case)
-    if held | {"ways": {}} == case:
-        case = held
+    case = cases.to_extend(given.out, given.case, about(given))
+    ways = case.setdefault("ways", {})
     for way in given.ways:
         with tempfile.TemporaryDirectory() as scratch:
-            case["ways"][way] = figures_of(given, way, Path(scratch))
-        print(f"{given.case} {way}: {case['ways'][way]}", flush=True)
+            ways[way] = figures_of(given, way, Path(scratch))
+        print(f"{given.case} {way}: {ways[way]}", flush=True)
         cases.keep(given.out, given.case, case)
 
 
@@ -138,7 +136,7 @@ def about(given: argparse.Namespace) -> dict[str, Any]:
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     machine = f"{len(names)} {names[0]}" if names else f"{os.cpu_count()} cores, no GPU"
     kept = {"recipe": given.recipe, "engine": given.engine, "limit": given.limit, "settings": given.set}
-    return {"date": str(date.today()), "machine": machine, "versions": provenance.versions()} | kept | {"ways": {}}
+    return {"date": str(date.today()), "machine": machine, "versions": provenance.versions()} | kept
 
 
 if __name__ == "__main__":

@@ -146,10 +146,10 @@ def main() -> None:
 
 def measure(given: argparse.Namespace) -> None:
     """Run the ways in turn; what is measured is kept at once."""
-    ways, case, held = given.ways.split(","), about(given), cases.held(given.out, given.case)
-    runs: dict[str, list] = held["runs"] if held and held | case == held else {}
+    case = cases.to_extend(given.out, given.case, about(given))
+    runs: dict[str, list] = case.setdefault("runs", {})
     for number in range(1 if given.filled else 0, given.repeats + 1):
-        for way in ways:
+        for way in given.ways.split(","):
             with tempfile.TemporaryDirectory() as scratch:
                 run = in_a_process_of_its_own(way, Path(scratch))
             first, second = run["passes"]
@@ -161,7 +161,7 @@ def measure(given: argparse.Namespace) -> None:
             )
             if number:
                 runs.setdefault(way, []).append(run)
-                cases.keep(given.out, given.case, case | {"runs": runs} | medians_of(runs))
+                cases.keep(given.out, given.case, case | medians_of(runs))
 
 
 def medians_of(runs: dict[str, list]) -> dict[str, Any]:

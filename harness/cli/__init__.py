@@ -102,23 +102,17 @@ def _stop_in_order(seconds: float) -> None:
         last.start()
         raise KeyboardInterrupt
 
+    def stop_again(swallowed: "sys.UnraisableHookArgs") -> None:
+        # What is raised in a __del__ or a callback Python would print, and go on.
+        if swallowed.exc_type is KeyboardInterrupt:
+            signal.signal(signal.SIGINT, stop)
+            threading.Timer(MOMENT, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+        else:
+            sys.__unraisablehook__(swallowed)
+
     for number in STOPS:
         signal.signal(number, stop)
-    sys.unraisablehook = _stop_again
-
-
-def _stop_again(swallowed: "sys.UnraisableHookArgs") -> None:
-    """Raise a stop once more that came in a __del__ or a callback: Python would print it there, and go on."""
-
-    def stop(number: int, frame: object) -> None:
-        signal.signal(number, _stops_already)
-        raise KeyboardInterrupt
-
-    if swallowed.exc_type is KeyboardInterrupt:
-        signal.signal(signal.SIGINT, stop)
-        threading.Timer(MOMENT, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
-    else:
-        sys.__unraisablehook__(swallowed)
+    sys.unraisablehook = stop_again
 
 
 def _stops_already(number: int, frame: object) -> None:
@@ -133,7 +127,7 @@ def _unless_stopped(command: Callable[[], int | None]) -> int | None:
     try:
         return command()
     except Exception:
-        if signal.getsignal(signal.SIGINT) is _stops_already:
+        if signal.getsignal(signal.SIGTERM) is _stops_already:
             raise KeyboardInterrupt from None
         raise
 
