@@ -1,4 +1,4 @@
-"""Attention of one new token a row without a copy of the keys and values for each head that shares them."""
+"""Attention on the CPU without a copy of the keys and values for each head that shares them."""
 
 from typing import Any
 
@@ -15,25 +15,21 @@ def shared_heads_attention(
     attention_mask: torch.Tensor | None,
     **settings: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' own "sdpa"; on the CPU, one query a row takes each share of the heads in turn.
+    """transformers' own "sdpa", which on a CPU copies shared keys and values wherever there is a mask.
 
     `query` is [rows, heads, tokens, size], `key` and `value` have fewer heads and more tokens. The result is
     [rows, tokens, heads, size], to the last bit as from copied keys.
     """
-    rows, heads, tokens, _ = query.shape
-    one_mask = attention_mask is None or attention_mask.shape[1] == 1
-    copies = query.device.type == "cpu" and tokens == 1 and heads > key.shape[1]
-    if not (copies and one_mask) or settings.get("position_bias") is not None:
+    copies = query.device.type == "cpu" and query.shape[1] > key.shape[1] and attention_mask is not None
+    if not copies or query.requires_grad or settings.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
-    shares = [
-        scaled_dot_product_attention(
-            share,
-            key,
-            value,
-            attn_mask=attention_mask,
-            dropout_p=settings.get("dropout", 0.0),
-            scale=settings.get("scaling"),
-        )
-        for share in query.unflatten(1, (key.shape[1], -1)).unbind(2)
-    ]
-    return torch.stack(shares, 2).reshape(rows, 1, heads, -1), None
+    attended = scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=attention_mask,
+        dropout_p=settings.get("dropout", 0.0),
+        scale=settings.get("scaling"),
+        enable_gqa=True,
+    )
+    return attended.transpose(1, 2).contiguous(), None

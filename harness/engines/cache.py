@@ -1,5 +1,6 @@
 """A cache that does not copy all its keys and values at every token, and at every row that leaves."""
 
+import sys
 from typing import Any
 
 import torch
@@ -19,6 +20,23 @@ def cache_of(config: Any) -> DynamicCache:
         elif type(layer) is DynamicSlidingWindowLayer:
             cache.layers[number] = SlidingLayerWithRoom(layer.sliding_window)
     return cache
+
+
+def longest_beginning(cache: DynamicCache) -> int:
+    """How many columns of this cache `spread` can give to several rows: none if a layer has another kind of state."""
+    if not all(isinstance(layer, _WithRoom) for layer in cache.layers):
+        return 0
+    return min([layer.sliding_window - 1 for layer in cache.layers if layer.is_sliding], default=sys.maxsize)
+
+
+def spread(cache: DynamicCache, places: torch.Tensor) -> None:
+    """Give each row the columns at its `places` [rows, columns] of the cache's one row."""
+    for layer in cache.layers:
+        if layer.is_initialized:
+            layer.keys, layer.values = layer.places = [
+                states[0][:, places].transpose(0, 1) for states in (layer.keys, layer.values)
+            ]
+            layer.end = places.shape[1]
 
 
 class _WithRoom(DynamicLayer):

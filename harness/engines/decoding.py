@@ -9,12 +9,14 @@ import torch
 from transformers import AttentionInterface
 
 from harness.engines.attention import shared_heads_attention
-from harness.engines.cache import cache_of
+from harness.engines.cache import cache_of, longest_beginning, spread
 
 # From logits [rows, vocabulary] in float32, the rows' numbers in the whole batch [rows], and the step from 0, to the
 # next token of each row [rows].
 Sampler = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 AttentionInterface.register("sdpa", shared_heads_attention)
+# Fewer tokens than these of all rows together are not worth a pass of their own.
+SHARED_TOKENS = 256
 
 
 @torch.inference_mode()
@@ -57,6 +59,21 @@ def different_prompts(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tens
     return both[:, : ids.shape[1]], both[:, ids.shape[1] :], places
 
 
+def common_beginning(ids: torch.Tensor, mask: torch.Tensor) -> int:
+    """How many tokens all prompts begin with, not counting the last column's."""
+    length = min(int(mask.sum(1).min()), ids.shape[1] - 1)
+    places = mask.argmax(1)[:, None] + torch.arange(length, device=ids.device)
+    beginnings = ids.gather(1, places)
+    return int((beginnings == beginnings[0]).all(0).long().cumprod(0).sum())
+
+
+def rotates_by_length(config: Any) -> bool:
+    """Whether the same token at the same place has other keys in a longer prompt."""
+    parameters = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    each_kind = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
+    return any(kind.get("rope_type") in ("dynamic", "longrope") for kind in each_kind)
+
+
 def _after_prompts(next_logits: "NextLogits", ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The logits of each row's first token; a prompt that several rows have is read once."""
     prompts, masks, places = different_prompts(ids, mask)
@@ -85,14 +102,28 @@ class NextLogits:
         self.takes_positions = "position_ids" in takes
         self.settings = {"use_cache": True, **({"logits_to_keep": 1} if "logits_to_keep" in takes else {})}
         self.cache = cache_of(self.model.config)
+        self.longest_beginning = 0 if rotates_by_length(self.model.config) else longest_beginning(self.cache)
         self.is_first = True
 
     def __call__(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The logits [rows, vocabulary] in float32. `ids` and `mask` are [rows, width], one column more each call."""
+        if not self.is_first:
+            return self._read(ids, mask, 1)
+        shared = min(common_beginning(ids, mask), self.longest_beginning)
+        if (len(ids) - 1) * shared < SHARED_TOKENS:
+            return self._read(ids, mask, ids.shape[1])
+        starts = mask.argmax(1)
+        beginning = slice(int(starts[0]), int(starts[0]) + shared)
+        self._read(ids[:1, beginning], mask[:1, beginning], shared)
+        spread(self.cache, (torch.arange(shared, device=ids.device) - starts[:, None]).clamp_min(0))
+        return self._read(ids, mask, ids.shape[1] - shared)
+
+    def _read(self, ids: torch.Tensor, mask: torch.Tensor, new: int) -> torch.Tensor:
+        """The logits behind the last `new` columns; the cache has those before."""
         positions = (mask.cumsum(-1) - 1).clamp_min(0)
         inputs = self.model.prepare_inputs_for_generation(
             ids,
-            next_sequence_length=None if self.is_first else 1,
+            next_sequence_length=new,
             attention_mask=mask,
             is_first_iteration=self.is_first,
             **{self.cache_name: self.cache},

@@ -14,11 +14,13 @@ SHAPE = {
     "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "max_position_embeddings": 256,
 }  # fmt: skip
-# Full attention, windows that are narrower than the prompts, and states of a fixed size in place of keys and values.
+# Full attention, rotations that may depend on the longest prompt, windows narrower than the prompts, and states of a
+# fixed size in place of keys and values; with each, how many of 20 tokens that all prompts begin with are read once.
 MODELS = [
-    ("llama", {}),
-    ("qwen3", {}),
-    ("gemma3_text", {"sliding_window": 6, "layer_types": ["sliding_attention"] * 3 + ["full_attention"]}),
+    ("llama", {}, 20),
+    ("qwen3", {}, 20),
+    ("olmo2", {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}}, 0),
+    ("gemma3_text", {"sliding_window": 6, "layer_types": ["sliding_attention"] * 3 + ["full_attention"]}, 5),
     (
         "qwen3_5_text",
         {
@@ -26,8 +28,9 @@ MODELS = [
             "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
             "linear_value_head_dim": 8,
         },
+        0,
     ),
-    ("mamba", {"state_size": 4}),
+    ("mamba", {"state_size": 4}, 0),
 ]  # fmt: skip
 
 
@@ -43,15 +46,27 @@ def batch(widths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("places", [range(7), [0, 0, 3, 5, 5, 6, 4, 2, 1]], ids=["different", "repeated"])
-@pytest.mark.parametrize(("kind", "values"), MODELS, ids=[kind for kind, _ in MODELS])
-def test_the_loop_generates_what_transformers_does(kind, values, places):
+@pytest.mark.parametrize("begin_alike", [False, True], ids=["from the first token on", "with one beginning"])
+@pytest.mark.parametrize(("kind", "values", "shared"), MODELS, ids=[kind for kind, *_ in MODELS])
+def test_the_loop_generates_what_transformers_does(kind, values, shared, begin_alike, places, monkeypatch):
+    monkeypatch.setattr(decoding, "SHARED_TOKENS", 1)
     torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **SHAPE | values)
+    # With larger weights than usual the next token is not the last one's alone.
+    config = AutoConfig.for_model(kind, **SHAPE | values, initializer_range=0.3)
     reference = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     model = AutoModelForCausalLM.from_config(config).eval()
     model.load_state_dict(reference.state_dict())
-    ids, mask = (each[list(places)] for each in batch([9, 4, 12, 7, 12, 1, 10]))
-    ends = set(range(3, 64, 9))
+    # One prompt is the beginning alone, and is padded by more than that.
+    ids, mask = batch([29, 24, 50, 37, 50, 20, 47] if begin_alike else [9, 4, 12, 7, 12, 1, 10])
+    if begin_alike:
+        for row, start in enumerate(mask.argmax(1).tolist()):
+            ids[row, start : start + 20] = torch.arange(1, 21)
+    ids, mask = ids[list(places)], mask[list(places)]
+    given = []
+    model.register_forward_pre_hook(
+        lambda model, args, inputs: given.append(inputs["input_ids"].shape), with_kwargs=True
+    )
+    ends = set(range(3, 64, 8))
     expected = reference.generate(
         ids, attention_mask=mask, max_new_tokens=80, do_sample=False, eos_token_id=sorted(ends), pad_token_id=0
     )[:, ids.shape[1] :].tolist()
@@ -62,6 +77,8 @@ def test_the_loop_generates_what_transformers_does(kind, values, places):
     ]
     assert all(set(row[len(completions[place]) :]) <= {0} for place, row in enumerate(expected))
     assert len(finished) > 1
+    once = [(1, shared)] if begin_alike and shared else []
+    assert given[: len(once) + 1] == [*once, (7, 50 - shared if begin_alike else 12)]
 
 
 def chosen_in_turn(tokens: list[list[int]]) -> decoding.Sampler:
@@ -94,8 +111,10 @@ def test_finished_rows_are_not_given_to_the_model(engine):
     )
     completions = generate(engine, config).values()
     hook.remove()
-    assert sum(given) == sum(each.n_tokens for each in completions)
-    assert len(given) == max(each.n_tokens for each in completions)
+    beginning, *rows = given
+    assert beginning == 1
+    assert sum(rows) == sum(each.n_tokens for each in completions)
+    assert len(rows) == max(each.n_tokens for each in completions)
 
 
 def test_rows_of_one_prompt_go_their_own_ways_after_it_was_read_once(engine):
