@@ -1,7 +1,7 @@
 """A reward that differs among the replies of random weights, so that there is something to train on."""
 
-# Letters of the embedded model's words, and digits of those that random_checkpoint fills a vocabulary up with.
-COUNTED = "aeiou13579"
+# Not all vowels: the words that random_checkpoint fills a vocabulary up with have as many of those each.
+COUNTED = "ae"
 
 
 def share_of_counted(completions, **_):

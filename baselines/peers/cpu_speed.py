@@ -1,11 +1,12 @@
 """Output tokens per second of our transformers engine on a CPU, compared with model.generate in static batches.
 
     python -m baselines.peers.cpu_speed OUT.json --case NAME --model MODEL --recipe NAME [--data GSM8K_FOLDER]
-        [--ways peer continuous ours] [--limit N] [--repeats 3] [--set key=value …]
+        [--ways peer continuous ours] [--earlier CHECKOUT] [--limit N] [--repeats 3] [--set key=value …]
 
     peer        model.generate on batches of 64, sorted by length
     continuous  model.generate_batch, transformers' continuous batching, of 64 replies at once
     ours        our engine, with the same batches
+    earlier     our engine in another checkout of this repository, with the same batches
 
 All load the model in float32, take the same prompts and sample with the recipe's settings; the peers' random numbers
 are torch's, so their replies are others. Every measurement is a fresh process that loads the model and generates all
@@ -27,7 +28,8 @@ from typing import Any
 from baselines.peers import cases
 from harness.storage.files import read_json, write_json
 
-WAYS = ("peer", "continuous", "ours")
+WAYS = ("peer", "continuous", "ours", "earlier")
+REPOSITORY = Path(__file__).parents[2]
 # Of the cache of continuous batching, which takes all memory unless told how much.
 BLOCK = 32
 
@@ -111,34 +113,39 @@ def figures(started: float, lengths: list[int]) -> dict[str, float]:
 
 def main() -> None:
     parser = cases.options(__doc__)
-    parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
+    parser.add_argument("--ways", nargs="*", choices=WAYS[:-1], default=WAYS[:-1])
+    parser.add_argument("--earlier", type=Path)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:
-        ways = {"peer": generated_by_peer, "continuous": generated_continuously, "ours": generated_by_us}
-        write_json(given.out, ways[given.way](given))
+        ways = {"peer": generated_by_peer, "continuous": generated_continuously}
+        write_json(given.out, ways.get(given.way, generated_by_us)(given))
         return
-    runs: dict[str, list] = {way: [] for way in given.ways}
+    runs: dict[str, list] = {way: [] for way in [*given.ways, *(["earlier"] if given.earlier else [])]}
     for _ in range(given.repeats):
-        for way in given.ways:
-            runs[way].append(in_a_process_of_its_own(way))
+        for way in runs:
+            runs[way].append(in_a_process_of_its_own(way, given.earlier))
             print(f"{given.case} {way}: {runs[way][-1]['tokens_per_second']:,.0f} tokens/s", flush=True)
-    medians = {way: statistics.median(run["tokens_per_second"] for run in runs[way]) for way in given.ways}
+    medians = {way: statistics.median(run["tokens_per_second"] for run in runs[way]) for way in runs}
     case = about(given) | {"runs": runs, "median_tokens_per_second": medians}
-    if {"ours", "peer"} <= medians.keys():
-        case["ours_over_peer"] = medians["ours"] / medians["peer"]
-        print(f"{given.case}: {case['ours_over_peer']:.2f} times the peer's")
+    for other in medians.keys() & {"peer", "earlier"} if "ours" in medians else ():
+        case[f"ours_over_{other}"] = medians["ours"] / medians[other]
+        print(f"{given.case}: ours {medians['ours'] / medians[other]:.2f} times {other}")
     cases.keep(given.out, given.case, case)
 
 
-def in_a_process_of_its_own(way: str) -> dict[str, float]:
+def in_a_process_of_its_own(way: str, earlier: Path | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "result.json"
-        command = [sys.executable, "-m", "baselines.peers.cpu_speed", str(out), *sys.argv[2:], "--way", way]
-        subprocess.run(command, check=True)
+        command = [sys.executable, "-P", "-m", "baselines.peers.cpu_speed", str(out), *sys.argv[2:], "--way", way]
+        if earlier and way == "earlier":
+            (Path(scratch) / "harness").symlink_to(earlier.resolve() / "harness")
+        # The first folder that has `harness` counts; the earlier one may lack this script.
+        path = {"PYTHONPATH": os.pathsep.join([scratch, str(REPOSITORY)])}
+        subprocess.run(command, check=True, env=os.environ | path)
         return read_json(out)
 
 

@@ -64,6 +64,8 @@ PREPROCESSOR = {
 # What adds to the state that goes from layer to layer.
 INTO_THE_STATE = ("o_proj", "down_proj")
 SEED = 0
+# What the words that fill up the vocabulary are made of: replies are then read as text, not as number after number.
+SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowel in "aeiou"]
 # Where the words that fill up the vocabulary begin; what marks the two coordinates of their embeddings; the end's logit
 # behind a word that closes a reply, and less than 0 by as much behind the others.
 FIRST_WORD = 1030
@@ -91,7 +93,7 @@ def make_tokenizer(out: Path, size: int, eos: str, pad: str) -> dict[str, int]:
              "normalized": False, "special": token.startswith("<")}
         )  # fmt: skip
     for number in free:
-        vocabulary[f"w{number}"] = number
+        vocabulary["Ġzu" + "".join(SYLLABLES[number // 100**place % 100] for place in (2, 1, 0))] = number
     (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
     return ids
 

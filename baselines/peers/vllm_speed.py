@@ -72,8 +72,9 @@ def generated_by_us(given: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "passes": []}
     for number in range(2):
         started = time.perf_counter()
-        lengths = lengths_of(engine, requests, config, given, number)
-        result["passes"].append(figures(time.perf_counter() - started, lengths))
+        lengths, journal_seconds = generated_and_journalled(engine, requests, config, given, number)
+        journalled = {"journal_seconds": journal_seconds}
+        result["passes"].append(figures(time.perf_counter() - started, lengths) | journalled)
     return result | {"provenance": engine.provenance}
 
 
@@ -93,8 +94,10 @@ def prepared(given: argparse.Namespace, adapted: bool) -> tuple[Any, Any, list]:
     return config, engine, prompts.requests(config, datasets.evaluation_problems(config), engine, adapted=adapted)
 
 
-def lengths_of(engine: Any, requests: list, config: Any, given: argparse.Namespace, number: int) -> list[int]:
-    """Generate and journal the completions of the requests; returns their lengths in tokens."""
+def generated_and_journalled(
+    engine: Any, requests: list, config: Any, given: argparse.Namespace, number: int
+) -> tuple[list[int], float]:
+    """The lengths in tokens of the requests' completions, and the seconds that the journal kept the engine's thread."""
     from harness.storage.journal import Journal
 
     mixed = given.way == "mixed"
@@ -103,12 +106,15 @@ def lengths_of(engine: Any, requests: list, config: Any, given: argparse.Namespa
         if mixed
         else engine.generate(requests, frozenset(), config.sampling)
     )
-    lengths = []
+    lengths, journal_seconds = [], 0.0
     with Journal(given.scratch / f"{number}.jsonl") as journal:
         for finished in generated:
+            started = time.perf_counter()
             journal.append([completion for _, completion in finished])
+            journal_seconds += time.perf_counter() - started
             lengths += [completion.n_tokens for _, completion in finished]
-    return lengths
+        closing = time.perf_counter()
+    return lengths, journal_seconds + time.perf_counter() - closing
 
 
 def figures(seconds: float, lengths: list[int]) -> dict[str, float]:
