@@ -7,7 +7,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from harness.engines.decoding import different_prompts
+from harness.engines.decoding import different_prompts, rotates_by_length
 
 
 class SharedPrompts:
@@ -27,8 +27,10 @@ class SharedPrompts:
         [rows, width], prompts padded on the left and completions on the right."""
         width = input_ids.shape[1] - logits_to_keep + 1
         prompts, masks, places = different_prompts(input_ids[:, :width], attention_mask[:, :width])
-        cache = DynamicCache(config=self.model.config)
-        if len(prompts) == len(input_ids) or not _keeps_all(cache) or others.keys() - {"use_cache"}:
+        config = self.model.config
+        cache = DynamicCache(config=config)
+        apart = len(prompts) == len(input_ids) or rotates_by_length(config) or not _keeps_all(cache)
+        if apart or others.keys() - {"use_cache"}:
             return self.model(
                 input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=logits_to_keep, **others
             )

@@ -1,16 +1,17 @@
 """Output tokens per second of our transformers engine on a CPU, compared with model.generate in static batches.
 
     python -m baselines.peers.cpu_speed OUT.json --case NAME --model MODEL --recipe NAME [--data GSM8K_FOLDER]
-        [--ways peer continuous ours] [--earlier CHECKOUT] [--limit N] [--repeats 3] [--set key=value …]
+        [--ways peer continuous ours] [--earlier CHECKOUT] [--limit N] [--repeats 3] [--engine-arg key=value …]
+        [--set key=value …]
 
     peer        model.generate on batches of 64, sorted by length
     continuous  model.generate_batch, transformers' continuous batching, of 64 replies at once
     ours        our engine, with the same batches
     earlier     our engine in another checkout of this repository, with the same batches
 
-All load the model in float32, take the same prompts and sample with the recipe's settings; the peers' random numbers
-are torch's, so their replies are others. Every measurement is a fresh process that loads the model and generates all
-replies once; the ways take turns. OUT.json keeps all cases, by name.
+All load the model in float32 unless told otherwise, take the same prompts and sample with the recipe's settings; the
+peers' random numbers are torch's, so their replies are others. Every measurement is a fresh process that loads the
+model and generates all replies once; the ways take turns. OUT.json keeps all cases, by name.
 """
 
 import argparse
@@ -38,13 +39,14 @@ def prepared(given: argparse.Namespace) -> tuple[Any, Any, list]:
     """The configuration, our engine with its model loaded, and the base's requests; torch is seeded."""
     import torch
 
-    from harness.configure import configure
+    from harness.configure import configure, key_values
     from harness.data import datasets
     from harness.data.datasets import settle_split
     from harness.evaluation.evaluate import open_engine
     from harness.evaluation.prompts import requests
 
     options = {"engine": "transformers", "limit": given.limit}
+    options |= {"engine_args": key_values("--engine-arg", given.engine_arg)}
     if given.data:
         options |= {"dataset": "gsm8k", "data": given.data}
     config = settle_split(configure(given.model, given.recipe, options, given.set), trains=False)
@@ -117,6 +119,7 @@ def main() -> None:
     parser.add_argument("--earlier", type=Path)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--engine-arg", action="append", default=[])
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -156,7 +159,7 @@ def about(given: argparse.Namespace) -> dict[str, Any]:
     from harness.evaluation import provenance
 
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
-    kept = {"recipe": given.recipe, "limit": given.limit, "settings": given.set}
+    kept = {"recipe": given.recipe, "limit": given.limit, "engine_args": given.engine_arg, "settings": given.set}
     return {"date": str(date.today()), "machine": machine, "versions": provenance.versions()} | kept
 
 

@@ -15,13 +15,14 @@ def shared_heads_attention(
     attention_mask: torch.Tensor | None,
     **settings: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' own "sdpa", which on a CPU copies shared keys and values wherever there is a mask.
+    """As transformers' own "sdpa", which on a CPU would copy shared keys and values wherever there is a mask.
 
     `query` is [rows, heads, tokens, size], `key` and `value` have fewer heads and more tokens. The result is
     [rows, tokens, heads, size], to the last bit as from copied keys.
     """
     copies = query.device.type == "cpu" and query.shape[1] > key.shape[1] and attention_mask is not None
-    if not copies or query.requires_grad or settings.get("position_bias") is not None:
+    trains = any(each.requires_grad for each in (query, key, value))
+    if not copies or trains or settings.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
     attended = scaled_dot_product_attention(
         query,

@@ -22,7 +22,7 @@ def cache_of(config: Any) -> DynamicCache:
     return cache
 
 
-def longest_beginning(cache: DynamicCache) -> int:
+def columns_to_spread(cache: DynamicCache) -> int:
     """How many columns of this cache `spread` can give to several rows: none if a layer has another kind of state."""
     if not all(isinstance(layer, _WithRoom) for layer in cache.layers):
         return 0
@@ -34,7 +34,7 @@ def spread(cache: DynamicCache, places: torch.Tensor) -> None:
     for layer in cache.layers:
         if layer.is_initialized:
             layer.keys, layer.values = layer.places = [
-                states[0][:, places].transpose(0, 1) for states in (layer.keys, layer.values)
+                states[0][:, places.to(states.device)].transpose(0, 1) for states in (layer.keys, layer.values)
             ]
             layer.end = places.shape[1]
 
@@ -65,7 +65,7 @@ class _WithRoom(DynamicLayer):
         if not self.is_initialized:  # it shares another layer's keys, or the model has no such layer
             return
         if any(to > source for to, source in enumerate(beam_idx.tolist())):
-            self.keys, self.values = self.places = [each[beam_idx] for each in (self.keys, self.values)]
+            self.keys, self.values = self.places = [each[beam_idx.to(each.device)] for each in (self.keys, self.values)]
             self.end = self.keys.shape[2]
             return
         for to, source in enumerate(beam_idx.tolist()):

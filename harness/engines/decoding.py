@@ -1,7 +1,7 @@
 """Generate a batch of completions token by token; a row leaves the batch, and the cache, when it is finished."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -9,13 +9,13 @@ import torch
 from transformers import AttentionInterface
 
 from harness.engines.attention import shared_heads_attention
-from harness.engines.cache import cache_of, longest_beginning, spread
+from harness.engines.cache import cache_of, columns_to_spread, spread
 
 # From logits [rows, vocabulary] in float32, the rows' numbers in the whole batch [rows], and the step from 0, to the
 # next token of each row [rows].
 Sampler = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 AttentionInterface.register("sdpa", shared_heads_attention)
-# Fewer tokens than these of all rows together are not worth a pass of their own.
+# Saving the reading of fewer tokens than these, in all rows together, is not worth a pass of its own.
 SHARED_TOKENS = 256
 
 
@@ -67,6 +67,16 @@ def common_beginning(ids: torch.Tensor, mask: torch.Tensor) -> int:
     return int((beginnings == beginnings[0]).all(0).long().cumprod(0).sum())
 
 
+def reads_from_left(model: Any, takes: Collection[str]) -> bool:
+    """Whether a token's keys depend on its position and on the tokens before it alone; `takes` is what `forward` takes.
+
+    Those that tell kinds of tokens apart may read a prompt in both directions (PaliGemma, BERT's kin); code that came
+    with a checkpoint is not known.
+    """
+    in_order = "position_ids" in takes and "token_type_ids" not in takes
+    return in_order and not (model.is_remote_code() or rotates_by_length(model.config))
+
+
 def rotates_by_length(config: Any) -> bool:
     """Whether the same token at the same place has other keys in a longer prompt."""
     parameters = getattr(config.get_text_config(), "rope_parameters", None) or {}
@@ -102,7 +112,8 @@ class NextLogits:
         self.takes_positions = "position_ids" in takes
         self.settings = {"use_cache": True, **({"logits_to_keep": 1} if "logits_to_keep" in takes else {})}
         self.cache = cache_of(self.model.config)
-        self.longest_beginning = 0 if rotates_by_length(self.model.config) else longest_beginning(self.cache)
+        shares = reads_from_left(self.model, takes)
+        self.longest_beginning = columns_to_spread(self.cache) if shares else 0
         self.is_first = True
 
     def __call__(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -120,8 +131,17 @@ class NextLogits:
 
     def _read(self, ids: torch.Tensor, mask: torch.Tensor, new: int) -> torch.Tensor:
         """The logits behind the last `new` columns; the cache has those before."""
+        inputs = self._prepared(ids, mask, new)
+        if new < ids.shape[1] and inputs.get(self.cache_name) is None:
+            # Phi-3's rotations change at a length, where it drops its cache.
+            inputs = self._prepared(ids, mask, ids.shape[1])
+        output = self.model(**inputs, return_dict=True)
+        self.cache, self.is_first = output[self.cache_name], False
+        return output.logits[:, -1].float()
+
+    def _prepared(self, ids: torch.Tensor, mask: torch.Tensor, new: int) -> dict[str, Any]:
         positions = (mask.cumsum(-1) - 1).clamp_min(0)
-        inputs = self.model.prepare_inputs_for_generation(
+        return self.model.prepare_inputs_for_generation(
             ids,
             next_sequence_length=new,
             attention_mask=mask,
@@ -130,9 +150,6 @@ class NextLogits:
             **({"position_ids": positions} if self.takes_positions else {}),
             **self.settings,
         )
-        output = self.model(**inputs, return_dict=True)
-        self.cache, self.is_first = output[self.cache_name], False
-        return output.logits[:, -1].float()
 
     def keep(self, places: torch.Tensor) -> None:
         """Leave only the rows at these places in the cache, in this order; a row may be there more than once."""
