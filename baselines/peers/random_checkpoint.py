@@ -93,7 +93,7 @@ def make_tokenizer(out: Path, size: int, eos: str, pad: str) -> dict[str, int]:
              "normalized": False, "special": token.startswith("<")}
         )  # fmt: skip
     for number in free:
-        vocabulary["Ġzu" + "".join(SYLLABLES[number // 100**place % 100] for place in (2, 1, 0))] = number
+        vocabulary["Ġka" + "".join(SYLLABLES[number // 100**place % 100] for place in (2, 1, 0))] = number
     (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
     return ids
 

@@ -88,7 +88,7 @@ def test_skip_sft(harness, checkpoints, sums):
 def test_deepseek_reasons_in_indonesian(harness, checkpoints, sums, tmp_path):
     done = harness(
         "train", "--model", checkpoints / "qwen3", "--recipe", "deepseek-r1-qwen3-8b", "--data", sums, *SMALL,
-        "--set", "variant=tutorial", "--output", "r",
+        "--set", "variant=tutorial", "--set", "generations=16", "--output", "r",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "weights 4-bit -> 16-bit" in done.stderr
