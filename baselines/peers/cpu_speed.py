@@ -29,7 +29,8 @@ from typing import Any
 from baselines.peers import cases
 from harness.storage.files import read_json, write_json
 
-WAYS = ("peer", "continuous", "ours", "earlier")
+WAYS = ("peer", "continuous", "ours")
+EARLIER = "earlier"
 REPOSITORY = Path(__file__).parents[2]
 # Of the cache of continuous batching, which takes all memory unless told how much.
 BLOCK = 32
@@ -115,26 +116,27 @@ def figures(started: float, lengths: list[int]) -> dict[str, float]:
 
 def main() -> None:
     parser = cases.options(__doc__)
-    parser.add_argument("--ways", nargs="*", choices=WAYS[:-1], default=WAYS[:-1])
-    parser.add_argument("--earlier", type=Path)
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
+    parser.add_argument(f"--{EARLIER}", type=Path)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--engine-arg", action="append", default=[])
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=(*WAYS, EARLIER), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:
-        ways = {"peer": generated_by_peer, "continuous": generated_continuously}
-        write_json(given.out, ways.get(given.way, generated_by_us)(given))
+        ours = dict.fromkeys(("ours", EARLIER), generated_by_us)
+        ways = {"peer": generated_by_peer, "continuous": generated_continuously} | ours
+        write_json(given.out, ways[given.way](given))
         return
-    runs: dict[str, list] = {way: [] for way in [*given.ways, *(["earlier"] if given.earlier else [])]}
+    runs: dict[str, list] = {way: [] for way in [*given.ways, *([EARLIER] if given.earlier else [])]}
     for _ in range(given.repeats):
         for way in runs:
             runs[way].append(in_a_process_of_its_own(way, given.earlier))
             print(f"{given.case} {way}: {runs[way][-1]['tokens_per_second']:,.0f} tokens/s", flush=True)
     medians = {way: statistics.median(run["tokens_per_second"] for run in runs[way]) for way in runs}
     case = about(given) | {"runs": runs, "median_tokens_per_second": medians}
-    for other in medians.keys() & {"peer", "earlier"} if "ours" in medians else ():
+    for other in medians.keys() & {"peer", EARLIER} if "ours" in medians else ():
         case[f"ours_over_{other}"] = medians["ours"] / medians[other]
         print(f"{given.case}: ours {medians['ours'] / medians[other]:.2f} times {other}")
     cases.keep(given.out, given.case, case)
@@ -144,7 +146,7 @@ def in_a_process_of_its_own(way: str, earlier: Path | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "result.json"
         command = [sys.executable, "-P", "-m", "baselines.peers.cpu_speed", str(out), *sys.argv[2:], "--way", way]
-        if earlier and way == "earlier":
+        if earlier and way == EARLIER:
             (Path(scratch) / "harness").symlink_to(earlier.resolve() / "harness")
         # The first folder that has `harness` counts; the earlier one may lack this script.
         path = {"PYTHONPATH": os.pathsep.join([scratch, str(REPOSITORY)])}

@@ -64,7 +64,8 @@ PREPROCESSOR = {
 # What adds to the state that goes from layer to layer.
 INTO_THE_STATE = ("o_proj", "down_proj")
 SEED = 0
-# What the words that fill up the vocabulary are made of: replies are then read as text, not as number after number.
+# What the words that fill up the vocabulary are made of, behind a space (Ġ) and a syllable that many languages have:
+# replies are then read as text, not as number after number, and in no one language.
 SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowel in "aeiou"]
 # Where the words that fill up the vocabulary begin; what marks the two coordinates of their embeddings; the end's logit
 # behind a word that closes a reply, and less than 0 by as much behind the others.

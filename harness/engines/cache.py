@@ -33,10 +33,9 @@ def spread(cache: DynamicCache, places: torch.Tensor) -> None:
     """Give each row the columns at its `places` [rows, columns] of the cache's one row."""
     for layer in cache.layers:
         if layer.is_initialized:
-            layer.keys, layer.values = layer.places = [
-                states[0][:, places.to(states.device)].transpose(0, 1) for states in (layer.keys, layer.values)
-            ]
-            layer.end = places.shape[1]
+            layer.move(
+                [states[0][:, places.to(states.device)].transpose(0, 1) for states in (layer.keys, layer.values)]
+            )
 
 
 class _WithRoom(DynamicLayer):
@@ -60,13 +59,17 @@ class _WithRoom(DynamicLayer):
         self.end += count
         return [place[:rows, :, self.end - kept - count : self.end] for place in self.places]
 
+    def move(self, places: list[torch.Tensor]) -> None:
+        """Take these keys and values, with no room behind them, in place of the own ones."""
+        self.keys, self.values = self.places = places
+        self.end = self.keys.shape[2]
+
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Keep the rows at these places, in this order; a row may be kept more than once."""
         if not self.is_initialized:  # it shares another layer's keys, or the model has no such layer
             return
         if any(to > source for to, source in enumerate(beam_idx.tolist())):
-            self.keys, self.values = self.places = [each[beam_idx.to(each.device)] for each in (self.keys, self.values)]
-            self.end = self.keys.shape[2]
+            self.move([each[beam_idx.to(each.device)] for each in (self.keys, self.values)])
             return
         for to, source in enumerate(beam_idx.tolist()):
             if to != source:
