@@ -8,6 +8,7 @@ from harness.parsing.formulas import formulas
 UNDETERMINED = "und"
 READ_CHARACTERS = 4000
 NO_TARGET = "none"
+FEATURE_BYTES = 4
 
 # What langid tells apart.
 LANGUAGES = {
@@ -108,10 +109,46 @@ def raw_label(text: str) -> str:
     # The score is langid's own, log-likelihood plus prior; only the features that occur are multiplied,
     # which is faster than its dense product and leaves the machine's other threads alone.
     identifier = _identifier()
-    features = identifier.instance2fv(text.encode("utf-8", "surrogatepass"))
+    features = feature_counts(text.encode("utf-8", "surrogatepass"))
     present = features.nonzero()[0]
     likelihood = features[present] @ identifier.nb_ptc[present]
     return str(identifier.nb_classes[(likelihood + identifier.nb_pc).argmax()])
+
+
+def feature_counts(text: bytes):
+    """An array of how often each feature of langid occurs, as its `instance2fv` counts, but much faster in a long text.
+
+    A feature is a sequence of at most 4 bytes, so the state of langid's automaton behind a byte follows from the last
+    4, and the states behind all bytes are looked up at once.
+    """
+    import numpy as np
+
+    moves, found_in, found = _automaton()
+    read = np.frombuffer(text, np.uint8)
+    states = np.zeros(len(read), np.uint32)
+    for back in reversed(range(FEATURE_BYTES)):
+        states[back:] = moves[states[back:], read[: len(read) - back]]
+    times = np.bincount(states, minlength=len(moves))
+    return np.bincount(found, weights=times[found_in], minlength=_identifier().nb_numfeats)
+
+
+def prepare() -> None:
+    """Load langid's model, for which the first label would wait a second or two."""
+    _automaton()
+
+
+@cache
+def _automaton():
+    """The state behind each state and byte; and the pairs of a state and a feature that it completes: three arrays."""
+    import numpy as np
+
+    identifier = _identifier()
+    found = identifier.tk_output
+    return (
+        np.frombuffer(identifier.tk_nextmove, np.uint16).reshape(-1, 256),
+        np.repeat(list(found), [len(features) for features in found.values()]),
+        np.concatenate([np.array(features, int) for features in found.values()]),
+    )
 
 
 @cache

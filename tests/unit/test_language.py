@@ -1,10 +1,13 @@
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from harness.parsing.language import (
     GROUPS_BY_POINTS,
     LANGUAGES,
     LANGUAGES_IN_CHINESE,
     _identifier,
+    feature_counts,
     groups_by_points,
     label,
     prose,
@@ -30,6 +33,15 @@ def test_label_is_langids_own():
     identifier = LanguageIdentifier.from_modelstring(model)
     texts = [text for text, language in LABELS if language != "und"] + ["x", "Ini adalah mudah", "Das ist ein Haus"]
     assert [label(text) for text in texts] == [identifier.classify(text)[0] for text in texts]
+
+
+@given(st.one_of(st.binary(max_size=40), st.text(max_size=200).map(lambda text: (text * 5).encode("utf-8", "ignore"))))
+@example(b"")
+@example(b"abc")
+@example(b"the theatre of the others, " * 40)
+@settings(deadline=None)
+def test_features_are_counted_as_langid_counts_them(text):
+    assert feature_counts(text).tolist() == _identifier().instance2fv(text).tolist()
 
 
 PROSE = [
