@@ -18,6 +18,7 @@ from harness.evaluation.adapter_checks import check_adapter
 from harness.evaluation.generation import Job, timed
 from harness.evaluation.prompts import SYSTEM_MOVED, requests, system_text
 from harness.evaluation.score_side import score_side
+from harness.parsing import language
 from harness.stages import BASE
 from harness.storage.run_folder import Run
 from harness.types import Completion, Dataset, Request, Score
@@ -41,7 +42,9 @@ def evaluate(
     with ExitStack() as stages:
         records = {side: stages.enter_context(run.record.stage(side)) for side in sides}
         job = _with_prompts(run, problems, records, adapter, quiet, engine)
-        _load_and_check(job)
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(language.prepare)
+            _load_and_check(job)
         completions, scores = _completions(job, on_completion)
         for side in sides:
             records[side]["unasked"] = generation.count_unasked(run, side, completions[side], quiet)
