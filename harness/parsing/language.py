@@ -110,7 +110,7 @@ def raw_label(text: str) -> str:
     # which is faster than its dense product and leaves the machine's other threads alone.
     identifier = _identifier()
     features = feature_counts(text.encode("utf-8", "surrogatepass"))
-    present = features.nonzero()[0]
+    present = (features > 0).nonzero()[0]
     likelihood = features[present] @ identifier.nb_ptc[present]
     return str(identifier.nb_classes[(likelihood + identifier.nb_pc).argmax()])
 
