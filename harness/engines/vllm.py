@@ -49,8 +49,8 @@ FINAL = RequestOutputKind.FINAL_ONLY
 SEEDED = True
 # vLLM compiles anew for another max_model_len, so those of our choice lie this far apart.
 LENGTHS_APART = 1024
-# Compiling saves some 10 ms of a step of SmolLM2-135M on an H200 and takes a minute from empty caches, 2 s from full
-# ones and 14 s with an adapter (baselines/README.md).
+# Compiling saves some 10 ms of a step of SmolLM2-135M or Gemma 3 4B on an H200, and takes a minute from empty caches,
+# 2 to 3 s from full ones and 14 s with an adapter (baselines/README.md).
 STEPS_THAT_PAY = 5000
 VLLMS_BATCH = 1024
 
