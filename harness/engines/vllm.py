@@ -27,15 +27,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from harness.engines import PROBE_CONTINUATION, Finished, OnText, Setup, effect_of, random_seed, vllm_adapters
 from harness.engines.agreement import Scores, Text
-from harness.engines.vllm_settings import (
-    OF_COMPILING,
-    ON_GPU,
-    one_group_of_layers,
-    refuse_too_large,
-    settings_of,
-    uncompiled,
-    weights_of,
-)  # fmt: skip
+from harness.engines.vllm_settings import OF_COMPILING, ON_GPU, refuse_too_large, settings_of, uncompiled, weights_of
 from harness.errors import UserError, cause
 from harness.findings import AdapterEffect
 from harness.models import chat, checkpoints, loading, model_files
@@ -67,7 +59,6 @@ class VllmEngine:
         self.tokenizer = loading.load_tokenizer(setup.checkpoint, setup.chat_template, setup.trust, setup.switches)
         self.ends = sorted(loading.end_tokens(setup.checkpoint, self.tokenizer))
         self.context = model_files.context_length(checkpoints.model_config(setup.checkpoint))
-        self._trust = setup.trust
         self.lora = LoRARequest("adapter", 1, setup.adapter) if setup.adapter else None
         self.settings = settings_of(setup)
         self._compiles_as_told = not ON_GPU or bool(OF_COMPILING & setup.arguments.keys())
@@ -91,8 +82,6 @@ class VllmEngine:
         steps = sum(math.ceil(size / at_once) for size in sizes) * max_tokens
         is_short = not self._compiles_as_told and 0 < steps <= STEPS_THAT_PAY
         settings = self._room_for(requests, max_tokens) | self.settings
-        longest = settings.get("max_model_len", self.context)
-        settings = one_group_of_layers(self.checkpoint, self._trust, longest) | settings
         if is_short:
             settings = uncompiled(settings, min(max(sizes), at_once))
         with _redirect_stderr(self._stderr):

@@ -5,19 +5,17 @@ Imported behind what harness.engines.vllm sets in the environment.
 
 import dataclasses
 import json
-from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 from vllm import EngineArgs
 from vllm.platforms import current_platform
 
 from harness import registry
 from harness.engines import Setup, gpus, vllm_adapters, whole_number
 from harness.errors import UserError
-from harness.models import adapters, checkpoints, loading
+from harness.models import adapters, checkpoints
 from harness.models.precision import dtype_of, model_type
 
 OURS = {"model", "seed", "enable_lora", "tokenizer", "trust_remote_code", "hf_token"}
@@ -85,22 +83,6 @@ def _gpu_defaults() -> dict[str, Any]:
     large = current_platform.get_device_total_memory() >= LARGE_GPU_BYTES
     sizes = [size for size in GRAPH_SIZES if large or size <= 512]
     return {"cudagraph_capture_sizes": sizes} | ({"max_num_seqs": LARGE_BATCH} if large else {})
-
-
-def one_group_of_layers(checkpoint: str, trust: bool, longest: Any) -> dict[str, Any]:
-    """The setting for a model some of whose layers have a sliding window, if no text has over two windows of tokens.
-
-    vLLM puts such layers into groups that drop what lies outside the window, and assigns each group its memory for
-    every token: for Gemma 3's six groups that takes longer than the GPU takes (baselines/README.md). In one group
-    nothing is dropped, which is little while texts are short. `longest` is the max_model_len, which a user may also
-    write as vLLM's "auto".
-    """
-    config = None
-    with suppress(UserError):  # vLLM knows models that transformers does not
-        config = loading.load(AutoConfig, checkpoint, trust).get_text_config()
-    has_both = set(getattr(config, "layer_types", None) or ()) == {"full_attention", "sliding_attention"}
-    is_short = has_both and isinstance(longest, int) and 0 < longest <= 2 * config.sliding_window
-    return {"disable_hybrid_kv_cache_manager": True} if is_short else {}
 
 
 def uncompiled(settings: dict[str, Any], at_once: int) -> dict[str, Any]:

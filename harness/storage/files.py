@@ -156,8 +156,9 @@ def sha256(path: Path) -> str:
     """
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        while part := file.read(HASHED_BYTES):
-            digest.update(part)
+        part = memoryview(bytearray(min(HASHED_BYTES, os.fstat(file.fileno()).st_size or 1)))
+        while size := file.readinto(part):
+            digest.update(part[:size])
     return digest.hexdigest()
 
 

@@ -1,6 +1,5 @@
 """What vLLM is started with: room, precision, and whether it is compiled, of our choice and of a user's."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -70,49 +69,6 @@ def test_room_is_kept_for_what_the_run_asks(started, max_tokens, arguments, expe
     engine = load(arguments, 3, 0, max_tokens)
     assert started.get("max_model_len") == expected
     assert ("max_model_len" in engine.provenance["engine_args"]) == bool(arguments)
-
-
-WINDOWS = [
-    # Gemma 3's configurations on the hub name the window alone; transformers fills in the kinds of layers.
-    ({"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "sliding_window": 1024}}, 2048, True),
-    ({"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "sliding_window": 1024}}, 2049, False),
-    ({"model_type": "gemma3_text", "sliding_window": 512}, 1024, True),
-    ({"model_type": "gemma3_text", "sliding_window": 512}, 1025, False),
-    ({"model_type": "gemma3_text", "sliding_window": 512}, -1, False),
-    ({"model_type": "gemma3_text", "sliding_window": 512}, "auto", False),
-    ({"model_type": "gemma3_text", "sliding_window": 512}, None, False),
-    ({"model_type": "gemma2", "sliding_window": 4096}, 8192, True),
-    ({"model_type": "qwen3"}, 1024, False),
-    ({"model_type": "llama"}, 1024, False),
-    ({"model_type": "mistral", "sliding_window": 4096}, 1024, False),
-    ({"model_type": "qwen3_next"}, 1024, False),
-    ({"model_type": "a_model_of_vllms_own"}, 1024, False),
-]
-
-
-@pytest.mark.parametrize(("config", "longest", "expected"), WINDOWS)
-def test_short_texts_need_no_groups_of_layers(tmp_path, config, longest, expected):
-    from harness.engines.vllm_settings import one_group_of_layers
-
-    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    found = one_group_of_layers(str(tmp_path), False, longest)
-    assert found == ({"disable_hybrid_kv_cache_manager": True} if expected else {})
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ({"max_model_len": "512"}, True),
-        ({"max_model_len": "513"}, None),
-        ({"max_model_len": "512", "disable_hybrid_kv_cache_manager": "false"}, False),
-        ({}, None),
-    ],
-)
-def test_a_users_word_on_groups_of_layers_counts(started, arguments, expected):
-    """The embedded model's window has 256 tokens."""
-    engine = load(arguments, 3, 0, 128)
-    assert started.get("disable_hybrid_kv_cache_manager") is expected
-    assert "disable_hybrid_kv_cache_manager" not in engine.provenance["engine_args"].keys() - arguments.keys()
 
 
 @pytest.mark.parametrize(("weights", "given", "has_bfloat16", "expected", "recorded"), GPUS)

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 
@@ -5,6 +6,7 @@ import pytest
 from conftest import write_jsonl
 
 from harness.errors import UserError
+from harness.storage import files
 from harness.storage.files import cut_journal, lives, read_journal, temporary_of, write_json
 
 
@@ -57,3 +59,11 @@ def test_what_killed_processes_left_under_temporary_names_goes_when_the_file_is_
     assert not left.exists()
     assert not of_a_folder.exists()
     assert all(file.exists() for file in others)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 8, 9, 4001])
+def test_a_file_is_hashed_to_its_end_part_by_part(tmp_path, monkeypatch, size):
+    content = bytes(place % 251 for place in range(size))
+    (tmp_path / "weights").write_bytes(content)
+    monkeypatch.setattr(files, "HASHED_BYTES", 4)
+    assert files.sha256(tmp_path / "weights") == hashlib.sha256(content).hexdigest()
