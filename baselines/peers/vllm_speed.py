@@ -5,8 +5,8 @@
         [--set key=value …]
 
 Every measurement is a fresh process: it loads the model and generates all replies once, with the recipe's own sampling;
-then a second time, to show what the first pass pays for. A first process of each way fills the caches on disk and is
-not counted; --filled: they are full. The ways, which take turns:
+then a second time, to show what the first pass pays for. Of ours, the seconds of vLLM's scheduler are kept too. A first
+process of each way fills the caches on disk and is not counted; --filled: they are full. The ways, which take turns:
 
     peer           LLM.generate, vLLM's defaults and the engine arguments that ours has, no seeds of the replies' own
     ours           our engine with the journal, as `harness run` generates
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -70,12 +71,33 @@ def generated_by_us(given: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     engine.load(requests, config.max_tokens)
     result: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "passes": []}
+    in_scheduler = seconds_in(engine.engine.engine_core.engine_core.scheduler, "schedule", "update_from_output")
     for number in range(2):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), sum(in_scheduler)
         lengths, journal_seconds = generated_and_journalled(engine, requests, config, given, number)
-        journalled = {"journal_seconds": journal_seconds}
-        result["passes"].append(figures(time.perf_counter() - started, lengths) | journalled)
+        seconds = time.perf_counter() - started
+        parts = {"journal_seconds": journal_seconds, "scheduler_seconds": sum(in_scheduler) - before}
+        result["passes"].append(figures(seconds, lengths) | parts)
     return result | {"provenance": engine.provenance}
+
+
+def seconds_in(owner: Any, *methods: str) -> list[float]:
+    """A list that every later call of these methods adds its seconds to."""
+    seconds: list[float] = []
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return method(*arguments, **options)
+            finally:
+                seconds.append(time.perf_counter() - started)
+
+        return call
+
+    for name in methods:
+        setattr(owner, name, timed(getattr(owner, name)))
+    return seconds
 
 
 def prepared(given: argparse.Namespace, adapted: bool) -> tuple[Any, Any, list]:
