@@ -1,5 +1,6 @@
 """The evaluation of one or two sides of a run: problems -> prompts -> completions -> scores -> metrics."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,6 +24,10 @@ from harness.stages import BASE
 from harness.storage.run_folder import Run
 from harness.types import Completion, Dataset, Request, Score
 
+# An engine on a CPU and the next stage's imports keep two cores busy: loading langid's model beside them made the
+# default run a second longer.
+BUSY_CORES = 2
+
 
 def evaluate(
     run: Run,
@@ -43,7 +48,8 @@ def evaluate(
         records = {side: stages.enter_context(run.record.stage(side)) for side in sides}
         job = _with_prompts(run, problems, records, adapter, quiet, engine)
         with ThreadPoolExecutor(1) as beside:
-            beside.submit(language.prepare)
+            if (os.cpu_count() or 1) > BUSY_CORES:
+                beside.submit(language.prepare)
             _load_and_check(job)
         completions, scores = _completions(job, on_completion)
         for side in sides:
