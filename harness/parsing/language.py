@@ -126,7 +126,7 @@ def feature_counts(text: bytes):
     moves, found_in, found = _automaton()
     read = np.frombuffer(text, np.uint8)
     states = np.zeros(len(read), np.uint32)
-    for back in reversed(range(FEATURE_BYTES)):
+    for back in reversed(range(min(FEATURE_BYTES, len(read)))):
         states[back:] = moves[states[back:], read[: len(read) - back]]
     times = np.bincount(states, minlength=len(moves))
     return np.bincount(found, weights=times[found_in], minlength=_identifier().nb_numfeats)

@@ -37,6 +37,8 @@ def test_label_is_langids_own():
 
 @given(st.one_of(st.binary(max_size=40), st.text(max_size=200).map(lambda text: (text * 5).encode("utf-8", "ignore"))))
 @example(b"")
+@example(b"a")
+@example(b"ab")
 @example(b"abc")
 @example(b"the theatre of the others, " * 40)
 @settings(deadline=None)
