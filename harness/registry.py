@@ -1,9 +1,11 @@
 """One lookup for everything that has a name: the object, the nearest known name, the extra it needs."""
 
 import difflib
+import gc
 import importlib
 import importlib.util
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -81,8 +83,21 @@ def load(noun: str, name: str, table: Mapping[str, str]) -> Any:
     target, _, extra = table[choose(noun, name, table)].partition(" ")
     module, _, attribute = target.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        with importing():
+            return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         if not extra:
             raise
         raise UserError(f"{noun} '{name}' needs {error.name}: {installation(extra)}") from error
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import in the body, without looking for garbage among what stays: for vLLM that takes a fifth of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

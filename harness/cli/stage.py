@@ -10,6 +10,7 @@ from harness.cli import INTERRUPTED, end_with, leave, set_libraries, show_bug
 from harness.cli.stage_functions import import_libraries, run_stage
 from harness.console import progress
 from harness.processes import LANG, QUIET, WAITS, end_with_launcher
+from harness.registry import importing
 from harness.storage.run_folder import Run
 from reports.texts import ENGLISH, using
 
@@ -37,7 +38,7 @@ def _told_to_begin(folder: Path, stage: str) -> bool:
 
     What cannot be imported is said by the stage itself, when it is its turn.
     """
-    with progress.libraries_into(Path(os.devnull)), suppress(Exception):
+    with progress.libraries_into(Path(os.devnull)), suppress(Exception), importing():
         import_libraries(Run.open(folder).config, stage)
     return bool(sys.stdin.readline())
 

@@ -1,5 +1,8 @@
 """Names: which suggestion is made for a wrong one, and when none is."""
 
+import gc
+import sys
+
 import pytest
 
 from harness.config import Configuration
@@ -7,7 +10,7 @@ from harness.configure import recipe_names
 from harness.data.datasets import DATASETS
 from harness.errors import UserError
 from harness.names_elsewhere import NAMES_ELSEWHERE
-from harness.registry import choose, nearest
+from harness.registry import choose, load, nearest
 
 
 @pytest.mark.parametrize(
@@ -54,3 +57,21 @@ def test_every_translation_is_a_key_or_an_option():
     ours = {told.partition(" ")[0] for told in NAMES_ELSEWHERE.values()}
     assert ours - Configuration.model_fields.keys() == {"--output"}
     assert not NAMES_ELSEWHERE.keys() & Configuration.model_fields.keys()
+
+
+@pytest.mark.parametrize("collects", [True, False])
+@pytest.mark.parametrize("content", ["import gc\nseen = gc.isenabled()", "import a_module_that_is_nowhere"])
+def test_no_garbage_is_collected_while_a_module_is_imported(tmp_path, monkeypatch, collects, content):
+    (tmp_path / "looks_at_gc.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    (gc.enable if collects else gc.disable)()
+    try:
+        if "nowhere" in content:
+            with pytest.raises(ModuleNotFoundError):
+                load("thing", "one", {"one": "looks_at_gc:seen"})
+        else:
+            assert load("thing", "one", {"one": "looks_at_gc:seen"}) is False
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
+        sys.modules.pop("looks_at_gc", None)
