@@ -12,6 +12,8 @@ _SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 _SHORTEST = 8
 # No more of a text from elsewhere is looked at.
 _MOST_READ = 2000
+# What ends a sentence, not one that was left open; a message goes on in a sentence of ours.
+_FULL_STOP = re.compile(r"(?<!\.)\.$")
 WITHHELD = "not shown, as it may contain a key"
 # Of the parts between the signs that names are made with: letters and digits in one, or a whole line of them.
 _LIKE_A_KEY = re.compile(r"(?=[A-Za-z+=]*[0-9])(?=[0-9+=]*[A-Za-z])[A-Za-z0-9+=]{16,}|[A-Za-z0-9+=]{40,}")
@@ -29,7 +31,7 @@ class UserError(Exception):
 
 
 def cause(error: object, longest: int = 160) -> str:
-    """A library's message, from an exception or a log, on one line of at most `longest` characters.
+    """A library's message, from an exception or a log, on one line of at most `longest` characters and no full stop.
 
     Servers echo keys, so secrets are removed first: half a key would not be recognised. WITHHELD where one stands there
     in another writing.
@@ -37,7 +39,9 @@ def cause(error: object, longest: int = 160) -> str:
     text = redacted(" ".join(str(error)[:_MOST_READ].split()))
     squeezed = _squeezed(text)
     hidden = (_squeezed(each) for value in secrets().values() for each in writings(value))
-    return WITHHELD if any(len(each) >= _SHORTEST and each in squeezed for each in hidden) else text[:longest]
+    if any(len(each) >= _SHORTEST and each in squeezed for each in hidden):
+        return WITHHELD
+    return _FULL_STOP.sub("", text[:longest])
 
 
 def said(text: object, longest: int = 160) -> str:
