@@ -70,7 +70,8 @@ def generated_by_us(given: argparse.Namespace) -> dict[str, Any]:
         requests = requests + prepared(given, adapted=True)[2]
     started = time.perf_counter()
     engine.load(requests, config.max_tokens)
-    result: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "passes": []}
+    norms = asdict(engine.engine.vllm_config.kernel_config.ir_op_priority)
+    result: dict[str, Any] = {"load_seconds": time.perf_counter() - started, "norms": norms, "passes": []}
     in_scheduler = seconds_in(engine.engine.engine_core.engine_core.scheduler, "schedule", "update_from_output")
     for number in range(2):
         started, before = time.perf_counter(), sum(in_scheduler)

@@ -11,7 +11,7 @@ from harness.errors import UserError
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 REPLICAS = "data_parallel_size"
 # vLLM's arguments that put one model on several GPUs.
-PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size")
+PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size")
 # Engines are loaded side by side, so a second one pays as soon as its replies take longer than its start-up.
 LEAST_REPLIES = 64
 

@@ -5,6 +5,7 @@ Imported behind what harness.engines.vllm sets in the environment.
 
 import dataclasses
 import json
+import os
 from itertools import pairwise
 from typing import Any
 
@@ -91,7 +92,27 @@ def uncompiled(settings: dict[str, Any], at_once: int) -> dict[str, Any]:
     needed = [size for smaller, size in pairwise([0, *sizes]) if smaller < at_once]
     graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": needed}
     others = {name: value for name, value in settings.items() if name != "cudagraph_capture_sizes"}
-    return others | {"compilation_config": graphs}
+    return _norms(settings) | others | {"compilation_config": graphs}
+
+
+def _norms(settings: dict[str, Any]) -> dict[str, Any]:
+    """Our kernels for norms; nothing where another process runs the model, or where a user or this vLLM has no use."""
+    elsewhere = (
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] != "0"
+        or settings.get("distributed_executor_backend", "uni") != "uni"
+        or gpus.of_each_replica(_as_texts(settings)) > 1
+    )
+    if elsewhere or "kernel_config" in settings:
+        return {}
+    try:
+        from harness.engines import vllm_norms
+    except (ImportError, ValueError):  # another vLLM than ours has no such operations, or with other arguments
+        return {}
+    return {"ir_op_priority": vllm_norms.PRIORITY}
+
+
+def _as_texts(settings: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in settings.items()}
 
 
 def refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
@@ -99,7 +120,7 @@ def refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
     if not ON_GPU or {"quantization", "dtype", "cpu_offload_gb"} & settings.keys():
         return
     total = current_platform.get_device_total_memory() / 2**30
-    shares = gpus.of_each_replica({name: str(value) for name, value in settings.items()})
+    shares = gpus.of_each_replica(_as_texts(settings))
     needed = checkpoints.weight_bytes(checkpoint) / 2**30 / shares
     if needed > total:
         raise UserError(

@@ -103,9 +103,51 @@ def test_little_work_is_not_compiled(monkeypatch, started, base, adapter, max_to
         graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": expected}
         assert started["compilation_config"] == graphs
         assert "cudagraph_capture_sizes" not in started
+        assert started["ir_op_priority"]["rms_norm"] == ["harness"]
     elif expected == "compiled":
+        assert "ir_op_priority" not in started
         assert started["cudagraph_capture_sizes"][-1] == 1536
         assert "compilation_config" not in started
     else:
         assert "cudagraph_capture_sizes" not in started
         assert started.get("compilation_config") == (None if expected == "as told" else expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "another_process", "expected"),
+    [
+        ({}, "0", ["harness"]),
+        ({}, "1", None),
+        ({"tensor_parallel_size": 2}, "0", None),
+        ({"pipeline_parallel_size": 2}, "0", None),
+        ({"prefill_context_parallel_size": 2}, "0", None),
+        ({"distributed_executor_backend": "uni"}, "0", ["harness"]),
+        ({"distributed_executor_backend": "mp"}, "0", None),
+        ({"ir_op_priority": {"rms_norm": ["native"]}}, "0", ["native"]),
+        ({"kernel_config": {}}, "0", None),
+    ],
+)
+def test_norms_are_ours_where_this_process_runs_the_model(monkeypatch, given, another_process, expected):
+    from harness.engines import vllm_settings
+
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", another_process)
+    settings = vllm_settings.uncompiled({"cudagraph_capture_sizes": [1, 2], **given}, 2)
+    assert settings.get("ir_op_priority", {}).get("rms_norm") == expected
+
+
+@pytest.mark.parametrize("error", [ImportError("no vllm.ir"), ValueError("another schema")])
+def test_another_vllm_has_its_own_norms(monkeypatch, error):
+    import builtins
+
+    from harness.engines import vllm_settings
+
+    imported = builtins.__import__
+
+    def without_norms(name, globals=None, locals=None, fromlist=(), level=0):
+        if "vllm_norms" in (fromlist or ()):
+            raise error
+        return imported(name, globals, locals, fromlist, level)
+
+    monkeypatch.setattr(builtins, "__import__", without_norms)
+    settings = vllm_settings.uncompiled({"cudagraph_capture_sizes": [1, 2]}, 2)
+    assert "ir_op_priority" not in settings
