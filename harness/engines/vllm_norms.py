@@ -1,8 +1,8 @@
 """RMS norms with float32 weights in one kernel each, for a vLLM that compiles nothing.
 
 Importing this module registers them with vLLM's `ir.ops`. vLLM's own kernels take weights of the hidden states' dtype
-only. In Gemma 1 to 3, and wherever else a norm multiplies by 1 + weight, they are float32, so a norm takes ten of
-PyTorch's kernels, together a fifth of the GPU's time for a step of the 4B shape (baselines/README.md).
+only. In Gemma 1 to 3, and wherever else a norm multiplies by 1 + weight, they are float32, so a norm takes eleven
+of PyTorch's kernels, together a fifth of the GPU's time for a step of the 4B shape (baselines/README.md).
 """
 
 import torch
@@ -78,8 +78,9 @@ def _can_norm(x: Tensor, weight: Tensor | None, epsilon: float, variance_size: i
 def _can_add(
     x: Tensor, x_residual: Tensor, weight: Tensor | None, epsilon: float, variance_size: int | None = None
 ) -> bool:
-    rows = x.dim() == 2 and x.is_contiguous() and x_residual.is_contiguous() and x.shape == x_residual.shape
-    return rows and x.dtype == x_residual.dtype and _is_ours(x, weight) and variance_size is None
+    are_rows = x.dim() == 2 and x.is_contiguous() and x_residual.is_contiguous()
+    alike = (x.shape, x.dtype) == (x_residual.shape, x_residual.dtype)
+    return are_rows and alike and _is_ours(x, weight) and variance_size is None
 
 
 def _is_ours(x: Tensor, weight: Tensor | None) -> bool:
