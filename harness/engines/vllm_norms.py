@@ -15,6 +15,8 @@ PROVIDER = "harness"
 # vLLM's `ir_op_priority`; its own choices follow, for whatever ours do not take.
 PRIORITY = {"rms_norm": [PROVIDER], "fused_add_rms_norm": [PROVIDER]}
 ELEMENTS_OF_A_WARP = 256
+# CUDA's limit for a grid's second dimension.
+MOST_HEADS = 2**16 - 1
 
 
 @triton.jit
@@ -33,17 +35,17 @@ def _norm(
     adds: tl.constexpr,
 ):
     """The norm of one head of a row, or of a whole row. All in float32, as in vLLM's own PyTorch code."""
-    place = tl.program_id(0).to(tl.int64)
-    row, head = place // heads, place % heads
+    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     columns = tl.arange(0, power_of_two)
     there = columns < width
     values = tl.load(x + row * row_stride + head * head_stride + columns, mask=there, other=0.0).to(tl.float32)
+    place = (row * heads + head) * width + columns
     if adds:
-        values += tl.load(residual + place * width + columns, mask=there, other=0.0).to(tl.float32)
-        tl.store(summed + place * width + columns, values.to(summed.dtype.element_ty), mask=there)
+        values += tl.load(residual + place, mask=there, other=0.0).to(tl.float32)
+        tl.store(summed + place, values.to(summed.dtype.element_ty), mask=there)
     scale = tl.rsqrt(tl.sum(values * values, axis=0) / width + epsilon)
     weights = tl.load(weight + columns, mask=there, other=0.0)
-    tl.store(normed + place * width + columns, (values * scale * weights).to(normed.dtype.element_ty), mask=there)
+    tl.store(normed + place, (values * scale * weights).to(normed.dtype.element_ty), mask=there)
 
 
 def _launched(x: Tensor, residual: Tensor | None, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -53,7 +55,7 @@ def _launched(x: Tensor, residual: Tensor | None, weight: Tensor, epsilon: float
     heads, head_stride = (x.shape[1], x.stride(1)) if x.dim() == 3 else (1, 0)
     width = x.shape[-1]
     power_of_two = triton.next_power_of_2(width)
-    _norm[(x.shape[0] * heads,)](
+    _norm[(x.shape[0], heads)](
         x,
         x if residual is None else residual,
         weight,
@@ -72,7 +74,8 @@ def _launched(x: Tensor, residual: Tensor | None, weight: Tensor, epsilon: float
 
 
 def _can_norm(x: Tensor, weight: Tensor | None, epsilon: float, variance_size: int | None = None) -> bool:
-    return x.dim() in (2, 3) and x.stride(-1) == 1 and _is_ours(x, weight) and variance_size is None
+    are_rows = x.dim() == 2 or (x.dim() == 3 and x.shape[1] <= MOST_HEADS)
+    return are_rows and x.stride(-1) == 1 and _is_ours(x, weight) and variance_size is None
 
 
 def _can_add(

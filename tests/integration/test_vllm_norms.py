@@ -90,6 +90,11 @@ def test_other_arguments_are_left_to_vllm(changed, expected):
     assert norms._can_add(x_residual=given["x"].clone(), **given) == expected
 
 
+@pytest.mark.parametrize(("heads", "expected"), [(65_535, True), (65_536, False)])
+def test_more_heads_than_a_grid_has_room_for_are_left_to_vllm(heads, expected):
+    assert norms._can_norm(torch.ones(1, heads, 8, dtype=BFLOAT16), torch.ones(8), 1e-6) == expected
+
+
 @pytest.mark.parametrize(
     ("x", "residual"),
     [(numbers(4, 2, 8), numbers(4, 2, 8)), (numbers(4, 8), numbers(1, 8)), (numbers(4, 8), numbers(8, 4).T)],
