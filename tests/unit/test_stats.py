@@ -7,12 +7,10 @@ import pytest
 import scipy.stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
 
 from baselines.statistics import coverage, gate, size
-from baselines.statistics import power as plans
-from harness.statistics import majority, power, stats
+from harness.statistics import stats
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 20), (8, 20), (12, 20), (20, 20), (1, 1319), (700, 1319)])
@@ -146,68 +144,6 @@ def test_shares_of_several_replies_a_problem():
     assert (low, high) == pytest.approx(stats.wilson(5, 5))
 
 
-def trinomial_power(n: int, up: float, down: float, level: float) -> float:
-    """The power of the exact McNemar test as the sum over every outcome of `n` problems."""
-    gained, lost = np.meshgrid(np.arange(n + 1), np.arange(n + 1))
-    outcomes = np.stack([gained, lost, n - gained - lost], axis=-1)
-    chances = scipy.stats.multinomial.pmf(outcomes, n, (up, down, 1 - up - down))
-    p_values = {(k, m): stats.mcnemar_exact(k, m - k) for m in range(n + 1) for k in range(m + 1)}
-    rejects = [(k, m - k) for (k, m), p in p_values.items() if p <= level]
-    return sum(chances[lost, gained] for gained, lost in rejects)
-
-
-@pytest.mark.parametrize(("n", "tests"), [(30, 1), (40, 3)])
-def test_power_is_the_sum_over_every_outcome(n, tests):
-    assert power.mcnemar_power(n, 0.35, 0.05, tests) == pytest.approx(trinomial_power(n, 0.35, 0.05, 0.05 / tests))
-
-
-@pytest.mark.parametrize("tests", [1, 3])
-def test_sizes_have_the_power_that_is_asked_for(tests):
-    n = power.problems_needed(0.1, 0.3, tests=tests)
-    assert power.mcnemar_power(n, 0.2, 0.1, tests) >= 0.8 > power.mcnemar_power(n - 1, 0.2, 0.1, tests)
-    assert power.problems_needed(-0.1, 0.3, tests=tests) == n
-    assert power.problems_needed(0.0, 0.3) is None
-    difference = power.detectable_difference(n, 0.3, tests=tests)
-    assert difference == pytest.approx(0.1, abs=0.002)
-    assert power.detectable_difference(4, 0.3) is None
-
-
-@pytest.mark.parametrize(("up", "down", "pairs"), [(0.45, 0.05, 23), (0.3, 0.15, 155)])
-def test_sizes_of_worked_examples(up, down, pairs):
-    """Of powerandsamplesize.com, by Connor 1987 for the test without correction; the exact one takes a few more."""
-    assert pairs < power.problems_needed(up - down, up + down) < 1.25 * pairs
-
-
-@pytest.mark.parametrize(("difference", "moves"), plans.CASES)
-def test_what_is_planned_is_what_the_verdict_has(difference, moves):
-    n, found = plans.planned_power(difference, moves, simulations=60)
-    assert n == power.problems_needed(difference, plans.CHANGED, tests=3)
-    assert found >= 0.8 - 2 * (0.8 * 0.2 / 60) ** 0.5
-
-
-def test_the_stored_powers_are_at_least_80_percent():
-    found = [
-        float(each) for each in re.findall(r"([\d.]+) % \|$", plans.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    ]
-    assert len(found) == len(plans.CASES)
-    assert min(found) >= 78
-
-
-def test_needed_for_mean_of_millers_worked_example():
-    """arXiv:2411.00640: 969 questions show 3 percentage points where the differences' variance is 1/9."""
-    assert power.needed_for_mean(0.03, 1 / 3) == power.needed_for_mean(-0.03, 1 / 3) == 969
-    assert power.detectable_mean(969, 1 / 3) == pytest.approx(0.03, abs=1e-5)
-
-
-@pytest.mark.parametrize("wanted", [0.8, 0.9])
-def test_needed_for_mean_is_statsmodels(wanted):
-    needed = NormalIndPower(ddof=0).solve_power(effect_size=4 / 30, alpha=0.05, power=wanted, ratio=0)
-    assert power.needed_for_mean(4, 30, wanted) == np.ceil(needed)
-    assert power.detectable_mean(needed, 30, wanted) == pytest.approx(4, rel=1e-4)
-    assert power.needed_for_mean(0, 30) is None
-    assert power.needed_for_mean(5, 0) == 2
-
-
 @pytest.mark.parametrize(("n", "right"), [(6, 0), (6, 1), (6, 3), (6, 5), (6, 6)])
 def test_pass_at_k_is_the_share_of_draws_with_a_right_reply(n, right):
     for k in range(1, n + 1):
@@ -219,47 +155,6 @@ def test_pass_at_k_of_many_replies_and_of_too_few():
     assert stats.pass_at_k(10_000, 1, 5000) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="pass@5"):
         stats.pass_at_k(4, 2, 5)
-
-
-def voted(drawn: tuple[tuple[str | None, bool], ...]) -> float:
-    """The chance that the majority of the drawn (label, is right) is right."""
-    answers = [each for each in drawn if each[0] is not None]
-    most = max((answers.count(each) for each in answers), default=0)
-    leaders = {each for each in answers if answers.count(each) == most}
-    return sum(correct for _, correct in leaders) / max(len(leaders), 1)
-
-
-@pytest.mark.parametrize("text", ["aabbc", "abcdef", "aab---", "bbbbaa", "------", "bbcc-", "aaaabbbccd-"])
-def test_majority_at_k_is_the_mean_over_all_draws(text):
-    labels = [None if each == "-" else each for each in text]
-    for correct in ("a", "ac"):
-        replies = [(label, label is not None and label in correct) for label in labels]
-        ks = range(1, len(labels) + 1)
-        draws = [list(combinations(replies, k)) for k in ks]
-        expected = [sum(map(voted, each)) / len(each) for each in draws]
-        assert majority.majority_at(labels, [hit for _, hit in replies], ks) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("right", "wrong", "k"), [(40, 24, 32), (300, 212, 512), (5200, 4800, 255)])
-def test_majority_at_k_of_many_replies(right, wrong, k):
-    """A majority of right and wrong replies, against the hypergeometric distribution."""
-    votes = scipy.stats.hypergeom(right + wrong, right, k)
-    labels = [True] * right + [False] * wrong
-    (found,) = majority.majority_at(labels, labels, [k])
-    assert found == pytest.approx(votes.sf(k // 2) + (votes.pmf(k // 2) / 2 if k % 2 == 0 else 0))
-
-
-def test_majority_at_k_of_many_answers_takes_no_time():
-    labels = [f"{number % 61}" for number in range(256)]
-    started = time.process_time()
-    assert majority.majority_at(labels, [label == "0" for label in labels], [2, 256])[1] == pytest.approx(1 / 12)
-    assert time.process_time() - started < 1
-
-
-def test_majority_at_k_of_too_few_replies_and_of_too_many():
-    for replies, k in ((2, 3), (2000, 1024)):
-        with pytest.raises(ValueError, match=f"maj@{k}"):
-            majority.majority_at([True] * replies, [True] * replies, [2, k])
 
 
 LEAST, MOST = {20: 0.93, 100: 0.94, 300: 0.94, 1319: 0.94}, {20: 1.0, 100: 0.96, 300: 0.96, 1319: 0.96}
