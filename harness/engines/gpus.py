@@ -55,9 +55,12 @@ def places_of(engine: str, arguments: Mapping[str, str], replies: int, gpus: Seq
     return room[:number]
 
 
-def of_each_replica(arguments: Mapping[str, str]) -> int:
-    """How many GPUs a replica takes. Raises UserError if an argument is no number."""
-    return prod(whole_number(name, arguments.get(name, "1")) for name in PARALLEL)
+def of_each_replica(arguments: Mapping[str, Any]) -> int:
+    """How many GPUs a replica takes, by arguments as a user gave them or as vLLM gets them.
+
+    Raises UserError if one is no number.
+    """
+    return prod(whole_number(name, str(arguments.get(name, 1))) for name in PARALLEL)
 
 
 def _too_few(engine: str, each: int, gpus: Sequence[str], cores: int) -> str:
@@ -76,4 +79,4 @@ def in_words(provenance: Mapping[str, Any]) -> str:
         return ""
     if provenance["device"] == "cpu":
         return f" in {replicas} processes"
-    return f" on {replicas * prod(arguments.get(name, 1) for name in PARALLEL)} GPUs"
+    return f" on {replicas * of_each_replica(arguments)} GPUs"

@@ -100,7 +100,7 @@ def _norms(settings: dict[str, Any]) -> dict[str, Any]:
     elsewhere = (
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] != "0"
         or settings.get("distributed_executor_backend", "uni") != "uni"
-        or gpus.of_each_replica(_as_texts(settings)) > 1
+        or gpus.of_each_replica(settings) > 1
     )
     if elsewhere or "kernel_config" in settings:
         return {}
@@ -111,16 +111,12 @@ def _norms(settings: dict[str, Any]) -> dict[str, Any]:
     return {"ir_op_priority": vllm_norms.PRIORITY}
 
 
-def _as_texts(settings: dict[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in settings.items()}
-
-
 def refuse_too_large(checkpoint: str, settings: dict[str, Any]) -> None:
     """Raises UserError if the weights alone take more than the GPU has; vLLM would tell only after minutes."""
     if not ON_GPU or {"quantization", "dtype", "cpu_offload_gb"} & settings.keys():
         return
     total = current_platform.get_device_total_memory() / 2**30
-    shares = gpus.of_each_replica(_as_texts(settings))
+    shares = gpus.of_each_replica(settings)
     needed = checkpoints.weight_bytes(checkpoint) / 2**30 / shares
     if needed > total:
         raise UserError(
