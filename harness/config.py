@@ -28,8 +28,8 @@ LONGEST_NAME = 80
 # depend on the others in a batch, be another sample of the same distribution.
 THROUGHPUT_SETTINGS = frozenset(
     {
-        "batch_size", "concurrency", "data_parallel_size", "gpu_memory_utilization", "max_num_seqs", "retries",
-        "timeout",
+        "batch_size", "concurrency", "data_parallel_size", "gpu_memory_utilization", "machines", "max_num_seqs",
+        "retries", "timeout",
     }
 )  # fmt: skip
 # Keys that older versions did not have.

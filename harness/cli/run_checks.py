@@ -49,7 +49,7 @@ def check_names(config: Configuration) -> None:
     for argument in config.engine_args if ARGUMENTS[engine] is not None else ():
         registry.choose("engine argument", argument, ARGUMENTS[engine])
     if gpus.REPLICAS in config.engine_args:
-        gpus.places_of(engine, config.engine_args, 0, *gpus.of_this_machine())
+        gpus.places(engine, config.engine_args, replies=0)
     server_address("rollout_server", config.rollout_server)
     registry.choose("trainer", config.trainer, [AUTO_TRAINER, *TRAINERS])
     if engine != SERVER:

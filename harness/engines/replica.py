@@ -1,5 +1,9 @@
-"""One replica's process: python -P -m harness.engines.replica SOCKET. It does the tasks that replicas.py sends it."""
+"""One replica's process, which does the tasks that replicas.py sends it: python -m harness.engines.replica SOCKET.
 
+On another machine of a Slurm job: … PORT GPUS, places among the GPUs that Slurm shows there.
+"""
+
+import os
 import sys
 import traceback
 from contextlib import suppress
@@ -7,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from harness import registry
-from harness.engines import ENGINES, Engine, Setup
+from harness.engines import ENGINES, Engine, Setup, gpus, network, slurm
 from harness.errors import UserError
 
 # What an answer is: a part of a task's result with more to come, its end, a user's mistake, our bug.
@@ -42,9 +46,9 @@ class Tasks:
         return self.engine.score(texts)
 
 
-def main(socket: int) -> None:
+def main(parent: Connection) -> None:
     """Do tasks until the parent closes the connection."""
-    with Connection(socket) as parent, suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    with parent, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         tasks = Tasks(parent)
         while True:
             name, arguments = parent.recv()
@@ -57,5 +61,14 @@ def main(socket: int) -> None:
             parent.send(answer)
 
 
+def connected(where: str, places: str | None = None) -> Connection:
+    """The connection to the parent: an inherited socket, or from another machine its port there."""
+    if places is None:
+        return Connection(int(where))
+    if places:
+        os.environ[gpus.VARIABLE] = gpus.at_places(places, os.environ.get(gpus.VARIABLE))
+    return network.call_back(slurm.address_of_caller(), where)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(connected(*sys.argv[1:]))

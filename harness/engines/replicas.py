@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -17,8 +18,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from harness.engines import Engine, Finished, OnText, Setup, gpus
+from harness.engines import Engine, Finished, OnText, Setup, gpus, network, slurm
 from harness.engines.agreement import Scores, Text
+from harness.engines.gpus import Place
 from harness.engines.replica import BUG, PART, REFUSED
 from harness.errors import UserError
 from harness.findings import AdapterEffect
@@ -26,6 +28,7 @@ from harness.processes import OWN_SETTINGS, ending, start
 from harness.types import Completion, Request, Sampling
 
 ENDS_WITHIN = 2.0
+PROGRAM = (sys.executable, "-m", "harness.engines.replica")
 
 
 def shares_of(requests: Sequence[Request], number: int) -> list[list[Request]]:
@@ -43,15 +46,20 @@ def shares_of(requests: Sequence[Request], number: int) -> list[list[Request]]:
     return shares
 
 
-def started(name: str, setup: Setup, places: Sequence[str]) -> list["Replica"]:
+def started(name: str, setup: Setup, places: Sequence[Place]) -> list["Replica"]:
     """Replicas of an engine that open it, each in its process, which takes as long as to import its library.
 
-    `places` are as gpus.places_of returns them.
+    Raises UserError if one cannot be started.
     """
-    threads = _threads_of_each(len(places))
+    threads = _threads_of_each(max(Counter(place.machine for place in places).values()))
     replicas = [Replica(number, place, threads) for number, place in enumerate(places, start=1)]
-    for replica in replicas:
-        replica.send("open", name, setup)
+    try:
+        for replica in replicas:
+            replica.connect()
+            replica.send("open", name, setup)
+    except BaseException:
+        _stop(replicas)
+        raise
     return replicas
 
 
@@ -63,7 +71,10 @@ class ReplicatedEngine:
 
     def __init__(self, engine: Engine, replicas: list["Replica"]):
         self.engine, self.replicas = engine, replicas
+        machines = len({replica.place.machine for replica in replicas})
         self.provenance = engine.provenance | {gpus.REPLICAS: len(replicas)}
+        if machines > 1:
+            self.provenance |= {gpus.MACHINES: machines}
         weakref.finalize(self, _end, replicas)
 
     def load(self, requests: Sequence[Request] = (), max_tokens: int = 0) -> str | None:
@@ -77,7 +88,7 @@ class ReplicatedEngine:
             for _ in _parts(self.replicas):
                 pass
         except BaseException:
-            self._stop()
+            _stop(self.replicas)
             raise
         return self.replicas[0].result
 
@@ -100,7 +111,7 @@ class ReplicatedEngine:
             whole = True
         finally:
             if not whole:
-                self._stop()
+                _stop(self.replicas)
 
     def adapter_effect(self, requests: Sequence[Request]) -> AdapterEffect | None:
         return self._first("adapter_effect", requests)
@@ -119,28 +130,43 @@ class ReplicatedEngine:
                 on_text(part)
         return first.result
 
-    def _stop(self) -> None:
-        """End the replicas whatever they are doing."""
-        for replica in self.replicas:
-            replica.process.terminate()
-        _end(self.replicas)
-
 
 class Replica:
     """One replica's process, and what it answered last."""
 
-    def __init__(self, number: int, place: str, threads: int):
+    connection: Connection | None = None
+
+    def __init__(self, number: int, place: Place, threads: int):
         self.number, self.place, self.result = number, place, None
+        environment = _environment(number, place, threads)
+        self._call = network.ExpectedCall() if place.machine else None
+        if self._call:
+            command = slurm.on(place.machine, [*PROGRAM, self._call.port, place.gpus])
+            self.process = start(command, stdin=subprocess.DEVNULL, env=environment | self._call.environment)
+            return
         ours, theirs = socket.socketpair()
-        environment = os.environ | _environment(number, place, threads)
         with theirs:
             self.process = start(
-                [sys.executable, "-m", "harness.engines.replica", str(theirs.fileno())],
+                [*PROGRAM, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=environment,
             )
         self.connection = Connection(ours.detach())
+
+    def connect(self) -> None:
+        """Wait for the call of one on another machine. Raises UserError if it does not come."""
+        if self._call is None:
+            return
+        if connection := self._call.taken(self.process):
+            self.connection = connection
+        elif self.process.poll() is not None:
+            raise self._ended()
+        else:
+            raise UserError(
+                f"replica {self.number}{self.place} was not there within {network.CALLS_WITHIN:.0f} s: see engine.log, "
+                f"or give --engine-arg {gpus.REPLICAS}=1"
+            )
 
     def send(self, task: str, *arguments: Any) -> None:
         """Give it a task. Raises UserError if it has ended."""
@@ -168,10 +194,9 @@ class Replica:
         return False, None
 
     def _ended(self) -> UserError:
-        where = f" on GPU {self.place}" if self.place else ""
         code = self.process.wait()
         log = ", its messages are in engine.log" if code > 0 else ""
-        return UserError(f"replica {self.number}{where} {ending(code)}{log}: the same command continues from here")
+        return UserError(f"replica {self.number}{self.place} {ending(code)}{log}: the same command continues from here")
 
 
 def _parts(busy: Sequence[Replica]) -> Iterator[list[Any]]:
@@ -198,11 +223,19 @@ def _parts(busy: Sequence[Replica]) -> Iterator[list[Any]]:
             raise errors[0]
 
 
+def _stop(replicas: Sequence[Replica]) -> None:
+    """End replicas whatever they are doing."""
+    for replica in replicas:
+        replica.process.terminate()
+    _end(replicas)
+
+
 def _end(replicas: Sequence[Replica]) -> None:
     """End replicas: an idle one ends by itself when its connection is closed."""
     last = time.monotonic() + ENDS_WITHIN
     for replica in replicas:
-        replica.connection.close()
+        if replica.connection:
+            replica.connection.close()
     for replica in replicas:
         with suppress(subprocess.TimeoutExpired):
             replica.process.wait(max(0.0, last - time.monotonic()))
@@ -216,13 +249,17 @@ def _threads_of_each(number: int) -> int:
     return max(1, torch.get_num_threads() // number)
 
 
-def _environment(number: int, place: str, threads: int) -> dict[str, str]:
-    """The variables of a replica: a GPU of its own, or its share of the threads."""
-    if not place:
-        return OWN_SETTINGS | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    ours = OWN_SETTINGS | {gpus.VARIABLE: place}
+def _environment(number: int, place: Place, threads: int) -> dict[str, str]:
+    """A replica's environment, with GPUs of its own or its share of the threads."""
+    ours = os.environ | OWN_SETTINGS
+    if not place.gpus:
+        return ours | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if number > 1:
         # vLLM's cache of compiled graphs is not made for two that write the same entry at the same time.
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm"
         ours["VLLM_CACHE_ROOT"] = str(Path(os.environ.get("VLLM_CACHE_ROOT") or home) / f"replica-{number}")
+    if not place.machine:
+        return ours | {gpus.VARIABLE: place.gpus}
+    # There Slurm says which GPUs are seen, and the replica takes its own of them.
+    ours.pop(gpus.VARIABLE, None)
     return ours

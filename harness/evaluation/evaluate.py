@@ -86,7 +86,7 @@ def open_on_all_gpus(
     name, replicas = engine_name(config.engine), []
     if name not in WITHOUT_CHECKPOINT:
         replies = len(problems.problems) * sum(config.samples_of(adapted=side != BASE) for side in sides)
-        places = gpus.places_of(name, config.engine_args, replies, *gpus.of_this_machine())[: len(problems.problems)]
+        places = gpus.places(name, config.engine_args, replies)[: len(problems.problems)]
         if len(places) > 1:
             with progress.libraries_into(log):
                 replicas = started(name, _setup(config, adapter), places)
