@@ -51,10 +51,12 @@ def at_places(places: str, variable: str | None) -> str:
 
     Ends the process with a line if there are fewer.
     """
-    names = variable.split(",") if variable is not None else None
-    if names is not None and len(names) <= max(map(int, places.split(","))):
-        sys.exit(f"only {len(names)} GPUs are shown here, fewer than on the machine that the command runs on")
-    return ",".join(names[int(place)] if names else place for place in places.split(","))
+    if variable is None:
+        return places
+    names, wanted = [name for name in variable.split(",") if name], [int(place) for place in places.split(",")]
+    if max(wanted) >= len(names):
+        sys.exit(f"fewer GPUs are shown here ({len(names)}) than on the machine that the command runs on")
+    return ",".join(names[place] for place in wanted)
 
 
 def of_this_machine() -> tuple[list[str], int]:

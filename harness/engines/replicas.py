@@ -28,6 +28,8 @@ from harness.processes import OWN_SETTINGS, ending, start
 from harness.types import Completion, Request, Sampling
 
 ENDS_WITHIN = 2.0
+# srun's exit code, less a signal's number, for a process that a signal ended.
+SIGNALLED = 128
 PROGRAM = (sys.executable, "-m", "harness.engines.replica")
 
 
@@ -195,6 +197,8 @@ class Replica:
 
     def _ended(self) -> UserError:
         code = self.process.wait()
+        if self.place.machine and code > SIGNALLED:
+            code = SIGNALLED - code
         log = ", its messages are in engine.log" if code > 0 else ""
         return UserError(f"replica {self.number}{self.place} {ending(code)}{log}: the same command continues from here")
 

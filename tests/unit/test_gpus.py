@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from harness.engines import gpus
+from harness.engines import gpus, slurm
+from harness.engines.gpus import Place
 from harness.engines.replicas import shares_of
 from harness.errors import UserError
 from harness.types import Problem, Request
@@ -54,7 +55,98 @@ FOUR = ["4", "5", "6", "7"]
     ],
 )
 def test_places_of_the_replicas(engine, arguments, replies, seen, places):
-    assert gpus.places_of(engine, arguments, replies, seen, cores=2) == places
+    assert gpus.places_of(engine, arguments, replies, seen, cores=2) == [Place(place) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("engine", "arguments", "replies", "seen", "places"),
+    [
+        ("vllm", {}, 1000, FOUR[:2], ["4", "5", "0 of n2", "1 of n2"]),
+        ("vllm", {}, 200, FOUR[:2], ["4", "5", "0 of n2"]),
+        ("vllm", {"data_parallel_size": "2"}, 1000, FOUR[:2], ["4", "5"]),
+        ("vllm", {"tensor_parallel_size": "2"}, 1000, FOUR[:2], ["4,5", "0,1 of n2"]),
+        # No replica has GPUs of two machines.
+        ("vllm", {"tensor_parallel_size": "2"}, 1000, FOUR[:1], ["0,1 of n2"]),
+        ("transformers", {"data_parallel_size": "3"}, 5, [], ["", "", " of n2"]),
+        ("transformers", {}, 1000, [], [""]),
+        ("vllm", {}, 1000, [], []),
+    ],
+)
+def test_places_on_other_machines_come_behind_those_of_this_one(engine, arguments, replies, seen, places):
+    wanted = [Place(*place.partition(" of ")[::2]) for place in places]
+    assert gpus.places_of(engine, arguments, replies, seen, cores=2, others={"n2": 2}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (Place("4"), " on GPU 4"),
+        (Place("0,1", "n2"), " on GPU 0,1 of n2"),
+        (Place("", "n2"), " on n2"),
+        (Place(""), ""),
+    ],
+)
+def test_a_place_in_words(place, words):
+    assert str(place) == words
+
+
+@pytest.mark.parametrize(
+    ("places", "variable", "shown"),
+    [("1", None, "1"), ("1", "3,5", "5"), ("0,1", "3,5", "3,5"), ("0", "GPU-8f2a", "GPU-8f2a")],
+)
+def test_gpus_at_places_among_those_that_a_machine_shows(places, variable, shown):
+    assert gpus.at_places(places, variable) == shown
+
+
+@pytest.mark.parametrize(("variable", "number"), [("3", 1), ("", 0)])
+def test_a_machine_that_shows_fewer_gpus_says_so(variable, number):
+    with pytest.raises(SystemExit, match=rf"fewer GPUs are shown here \({number}\)"):
+        gpus.at_places("1", variable)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "words"),
+    [
+        ({"data_parallel_size": 4, "device": "NVIDIA H200", "machines": 2}, " on 4 GPUs of 2 machines"),
+        ({"data_parallel_size": 4, "device": "NVIDIA H200"}, " on 4 GPUs"),
+        ({"data_parallel_size": 3, "device": "cpu", "machines": 2}, " in 3 processes of 2 machines"),
+        ({"device": "cpu"}, ""),
+    ],
+)
+def test_where_replicas_run_in_words(provenance, words):
+    assert gpus.in_words(provenance) == words
+
+
+JOB = {"SLURM_JOB_NODELIST": "n[1-3]", "SLURMD_NODENAME": "n1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "others"),
+    [
+        (JOB, {"n2": 4, "n3": 4}),
+        (JOB | {"SLURM_GPUS_ON_NODE": "8"}, {"n2": 8, "n3": 8}),
+        (JOB | {"SLURM_STEP_ID": "0"}, {}),
+        # `salloc` gives a shell where no machine of the job is.
+        ({"SLURM_JOB_NODELIST": "n[1-3]"}, {}),
+        ({}, {}),
+    ],
+    ids=["script", "script with GPUs", "step", "shell", "no Slurm"],
+)
+def test_machines_of_a_job(environment, others, monkeypatch, tmp_path):
+    (tmp_path / "scontrol").write_text('#!/bin/sh\n[ "$*" = "show hostnames n[1-3]" ] && printf "n1\\nn2\\nn3\\n"\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert slurm.other_machines(4) == others
+
+
+def test_a_job_whose_machines_slurm_does_not_tell(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name, value in JOB.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="put scontrol on the PATH, or unset SLURM_JOB_NODELIST"):
+        slurm.other_machines(4)
 
 
 @pytest.mark.parametrize(
