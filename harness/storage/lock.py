@@ -47,8 +47,14 @@ def _wait_until_free(file: IO, folder: Path, until: float) -> None:
         owner = _owner(file)
         if owner is None or lives(owner) or time.monotonic() > until:
             who = f"process {owner}" if owner else "another process"
-            raise UserError(f"{folder}: {who} is using it: wait, or give another --output")
+            raise UserError(f"{folder}: {who} is using it: {_fix()}")
         time.sleep(0.1)
+
+
+def _fix() -> str:
+    if os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+        return "srun starts the command several times: leave srun out, and it uses all machines of the job's script"
+    return "wait, or give another --output"
 
 
 def _is_of(file: IO, folder: Path) -> bool:

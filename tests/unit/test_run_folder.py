@@ -47,7 +47,7 @@ def test_a_side_whose_replies_are_gone_is_not_graded_as_nothing(tmp_path):
         run.finished_sides()
 
 
-def test_two_processes_never_share_a_folder(tmp_path):
+def test_two_processes_never_share_a_folder(tmp_path, monkeypatch):
     Run.create(tmp_path / "run", configuration(), "harness run")
     code = "import sys, pathlib; from harness.storage import lock; it = lock.hold(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-u", "-c", f"{code}; print('!'); input()", tmp_path / "run"]
@@ -57,6 +57,9 @@ def test_two_processes_never_share_a_folder(tmp_path):
             Run.create(tmp_path / "run", configuration(), "harness run").lock()
         with pytest.raises(UserError, match=f"process {other.pid} is using it"):
             Run.create(tmp_path / "run", configuration(), "harness run", fresh=True)
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+        with pytest.raises(UserError, match="srun starts the command several times: leave srun out"):
+            Run.create(tmp_path / "run", configuration(), "harness run").lock()
         other.communicate("\n")
 
 
