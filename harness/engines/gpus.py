@@ -13,6 +13,8 @@ from harness.engines import slurm, whole_number
 from harness.errors import UserError
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+# How many of this machine's GPUs another stage of the same run has meanwhile.
+LENT = "HARNESS_GPUS_LENT"
 REPLICAS = "data_parallel_size"
 # In an engine's provenance, where its replicas run on more than one.
 MACHINES = "machines"
@@ -66,10 +68,15 @@ def of_this_machine() -> tuple[list[str], int]:
     return names_of(os.environ.get(VARIABLE), torch.cuda.device_count()), os.cpu_count() or 1
 
 
-def places(engine: str, arguments: Mapping[str, str], replies: int) -> list[Place]:
-    """Where the replicas of an engine run, with what this process sees; as `places_of` has it."""
+def places(engine: str, arguments: Mapping[str, str], replies: int, shared_out: bool = False) -> list[Place]:
+    """Where the replicas of an engine run, with what this process sees; as `places_of` has it.
+
+    Other machines have none if the user has shared them out for something else, unless data_parallel_size is given.
+    """
     seen, cores = of_this_machine()
-    return places_of(engine, arguments, replies, seen, cores, slurm.other_machines(len(seen)))
+    asked = arguments.get(REPLICAS, "1" if engine != "vllm" or shared_out else "")
+    others = {} if asked == "1" else slurm.other_machines(len(seen), int(os.environ.get(LENT, "0")))
+    return places_of(engine, arguments, replies, seen, cores, others)
 
 
 def places_of(

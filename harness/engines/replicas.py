@@ -5,6 +5,7 @@ already nor on which replica is faster.
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from harness.processes import OWN_SETTINGS, ending, start
 from harness.types import Completion, Request, Sampling
 
 ENDS_WITHIN = 2.0
+# How long after its connection a process ends, if it does.
+TELLS_WITHIN = 30.0
 # srun's exit code, less a signal's number, for a process that a signal ended.
 SIGNALLED = 128
 PROGRAM = (sys.executable, "-m", "harness.engines.replica")
@@ -54,8 +57,10 @@ def started(name: str, setup: Setup, places: Sequence[Place]) -> list["Replica"]
     Raises UserError if one cannot be started.
     """
     threads = _threads_of_each(max(Counter(place.machine for place in places).values()))
-    replicas = [Replica(number, place, threads) for number, place in enumerate(places, start=1)]
+    replicas: list[Replica] = []
     try:
+        for number, place in enumerate(places, start=1):
+            replicas.append(Replica(number, place, threads))
         for replica in replicas:
             replica.connect()
             replica.send("open", name, setup)
@@ -144,7 +149,8 @@ class Replica:
         self._call = network.ExpectedCall() if place.machine else None
         if self._call:
             command = slurm.on(place.machine, [*PROGRAM, self._call.port, place.gpus])
-            self.process = start(command, stdin=subprocess.DEVNULL, env=environment | self._call.environment)
+            environment = slurm.environment_of_step(environment | self._call.environment)
+            self.process = start(command, stdin=subprocess.DEVNULL, env=environment)
             return
         ours, theirs = socket.socketpair()
         with theirs:
@@ -196,11 +202,20 @@ class Replica:
         return False, None
 
     def _ended(self) -> UserError:
-        code = self.process.wait()
-        if self.place.machine and code > SIGNALLED:
+        try:
+            code = self.process.wait(TELLS_WITHIN)
+        except subprocess.TimeoutExpired:
+            return UserError(f"replica {self.number}{self.place} is gone: the same command continues from here")
+        if self.place.machine and code - SIGNALLED in set(signal.Signals):
             code = SIGNALLED - code
         log = ", its messages are in engine.log" if code > 0 else ""
         return UserError(f"replica {self.number}{self.place} {ending(code)}{log}: the same command continues from here")
+
+    def close(self) -> None:
+        """End the connection, which ends a process that waits for a task."""
+        for end in (self.connection, self._call):
+            if end:
+                end.close()
 
 
 def _parts(busy: Sequence[Replica]) -> Iterator[list[Any]]:
@@ -238,8 +253,7 @@ def _end(replicas: Sequence[Replica]) -> None:
     """End replicas: an idle one ends by itself when its connection is closed."""
     last = time.monotonic() + ENDS_WITHIN
     for replica in replicas:
-        if replica.connection:
-            replica.connection.close()
+        replica.close()
     for replica in replicas:
         with suppress(subprocess.TimeoutExpired):
             replica.process.wait(max(0.0, last - time.monotonic()))

@@ -1,39 +1,56 @@
 """The machines of a Slurm job: which there are beside this one, and how a process is started on one of them."""
 
 import os
+import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.errors import UserError
 
-# The whole of a machine's share of the job, beside what runs there already; srun's own words go where the process's do.
-STEP = ("srun", "--overlap", "--nodes=1", "--ntasks=1", "--mpi=none", "--cpu-bind=none", "--quiet")
+# A step with the whole of a machine's share of the job, beside what runs there already, and with our environment.
+STEP = ("srun", "--overlap", "--nodes=1", "--ntasks=1", "--export=ALL", "--mpi=none", "--cpu-bind=none", "--quiet")
+# What the job's options leave in the environment, where srun reads them as the step's.
+OF_THE_JOB = {
+    "SLURM_CPUS_PER_GPU", "SLURM_GPUS", "SLURM_GPUS_PER_SOCKET", "SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU",
+    "SLURM_NTASKS_PER_NODE", "SLURM_TRES_PER_TASK",
+}  # fmt: skip
 
 
-def other_machines(gpus_here: int) -> dict[str, int]:
+def other_machines(seen: int, lent: int = 0) -> dict[str, int]:
     """The job's other machines, and how many GPUs each has; none outside the batch script of a job of several.
 
-    Slurm tells of this machine's GPUs alone, so the others count as its like. A step (`srun harness …`) has none: it
-    may be one of several that its user has given a machine each. Raises UserError if Slurm does not answer.
+    `seen` GPUs of this machine are ours, `lent` another stage has. Slurm tells of this machine's GPUs alone, so the
+    others count as its like; where the user has narrowed CUDA_VISIBLE_DEVICES here, the others are not ours to take. A
+    step (`srun harness …`) has none, as it may be one of several that its user has given a machine each, nor has a
+    container without Slurm's programs. Raises UserError if Slurm does not answer.
     """
     nodes, here = os.environ.get("SLURM_JOB_NODELIST"), os.environ.get("SLURMD_NODENAME")
-    if not nodes or not here or "SLURM_STEP_ID" in os.environ:
+    is_script = nodes and here and nodes != here and "SLURM_STEP_ID" not in os.environ
+    if not (is_script and shutil.which("scontrol") and shutil.which("srun")):
+        return {}
+    told = os.environ.get("SLURM_GPUS_ON_NODE", "")
+    each = int(told) if told.isdecimal() else seen + lent
+    if seen + lent < each:
         return {}
     asked = ["scontrol", "show", "hostnames", nodes]
     try:
         names = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
-    except (OSError, subprocess.CalledProcessError) as error:
+    except subprocess.CalledProcessError as error:
         raise UserError(
-            f"`{' '.join(asked)}` fails ({error}): put scontrol on the PATH, or unset SLURM_JOB_NODELIST to use this "
-            "machine alone"
+            f"`{' '.join(asked)}` ends with {error.returncode}: ask the cluster's people, or unset SLURM_JOB_NODELIST "
+            "to use this machine alone"
         ) from error
-    each = int(os.environ.get("SLURM_GPUS_ON_NODE", gpus_here))
     return {name: each for name in names if name != here}
 
 
 def on(machine: str, command: Sequence[str]) -> list[str]:
     """The command that runs another one on a machine of the job."""
     return [*STEP, f"--nodelist={machine}", *command]
+
+
+def environment_of_step(ours: Mapping[str, str]) -> dict[str, str]:
+    """The environment for `on`."""
+    return {name: value for name, value in ours.items() if name not in OF_THE_JOB}
 
 
 def address_of_caller() -> str:

@@ -86,7 +86,8 @@ def open_on_all_gpus(
     name, replicas = engine_name(config.engine), []
     if name not in WITHOUT_CHECKPOINT:
         replies = len(problems.problems) * sum(config.samples_of(adapted=side != BASE) for side in sides)
-        places = gpus.places(name, config.engine_args, replies)[: len(problems.problems)]
+        shared_out = config.rollouts == "server"
+        places = gpus.places(name, config.engine_args, replies, shared_out)[: len(problems.problems)]
         if len(places) > 1:
             with progress.libraries_into(log):
                 replicas = started(name, _setup(config, adapter), places)

@@ -215,7 +215,8 @@ def _start(
     if refusal:
         environment[REFUSAL] = refusal.name
     if seen is not None:
-        environment[gpus.VARIABLE] = ",".join(seen)
+        lent = max(0, len(gpus.of_this_machine()[0]) - len(seen))
+        environment |= {gpus.VARIABLE: ",".join(seen), gpus.LENT: str(lent)}
     # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.
     locks = [each.lock_file.fileno() for each in (run, run.parent) if each]
     return start(

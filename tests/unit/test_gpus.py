@@ -1,5 +1,6 @@
 """Which GPUs there are, where replicas run on them, and which requests each of them gets."""
 
+import os
 from collections import Counter
 
 import pytest
@@ -118,56 +119,77 @@ def test_where_replicas_run_in_words(provenance, words):
 
 
 JOB = {"SLURM_JOB_NODELIST": "n[1-3]", "SLURMD_NODENAME": "n1"}
+ALL = {"n2": 4, "n3": 4}
+
+
+@pytest.fixture
+def in_slurm(monkeypatch, tmp_path):
+    """A function that sets the environment of a Slurm job, with stand-ins for Slurm's programs."""
+    for name in [name for name in os.environ if name.startswith("SLURM")]:
+        monkeypatch.delenv(name)
+    hosts = '#!/bin/sh\n[ "$*" = "show hostnames n[1-3]" ] && printf "n1\\nn2\\nn3\\n"\n'
+    for program, text in (("scontrol", hosts), ("srun", "#!/bin/sh\n")):
+        (tmp_path / program).write_text(text)
+        (tmp_path / program).chmod(0o755)
+
+    def set_environment(variables, path=f"{tmp_path}:/usr/bin:/bin"):
+        for name, value in ({"PATH": path} | variables).items():
+            monkeypatch.setenv(name, value)
+
+    return set_environment
 
 
 @pytest.mark.parametrize(
-    ("environment", "others"),
+    ("environment", "lent", "others"),
     [
-        (JOB, {"n2": 4, "n3": 4}),
-        (JOB | {"SLURM_GPUS_ON_NODE": "8"}, {"n2": 8, "n3": 8}),
-        (JOB | {"SLURM_STEP_ID": "0"}, {}),
+        (JOB, 0, ALL),
+        (JOB | {"SLURM_GPUS_ON_NODE": "4"}, 0, ALL),
+        (JOB | {"SLURM_GPUS_ON_NODE": ""}, 0, ALL),
+        (JOB | {"SLURM_GPUS_ON_NODE": "4(x2)"}, 0, ALL),
+        # CUDA_VISIBLE_DEVICES shows fewer here than Slurm gave: by the user, or by the run for its training.
+        (JOB | {"SLURM_GPUS_ON_NODE": "5"}, 0, {}),
+        (JOB | {"SLURM_GPUS_ON_NODE": "5"}, 1, {"n2": 5, "n3": 5}),
+        (JOB, 1, {"n2": 5, "n3": 5}),
+        (JOB | {"SLURM_STEP_ID": "0"}, 0, {}),
+        (JOB | {"SLURM_JOB_NODELIST": "n1"}, 0, {}),
+        # As in a container.
+        (JOB | {"PATH": "/nowhere"}, 0, {}),
         # `salloc` gives a shell where no machine of the job is.
-        ({"SLURM_JOB_NODELIST": "n[1-3]"}, {}),
-        ({}, {}),
+        ({"SLURM_JOB_NODELIST": "n[1-3]"}, 0, {}),
+        ({}, 0, {}),
     ],
-    ids=["script", "script with GPUs", "step", "shell", "no Slurm"],
 )
-def test_machines_of_a_job(environment, others, monkeypatch, tmp_path):
-    (tmp_path / "scontrol").write_text('#!/bin/sh\n[ "$*" = "show hostnames n[1-3]" ] && printf "n1\\nn2\\nn3\\n"\n')
-    (tmp_path / "scontrol").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert slurm.other_machines(4) == others
+def test_machines_of_a_job(environment, lent, others, in_slurm):
+    in_slurm(environment)
+    assert slurm.other_machines(4, lent) == others
 
 
-def test_a_job_whose_machines_slurm_does_not_tell(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for name, value in JOB.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match="put scontrol on the PATH, or unset SLURM_JOB_NODELIST"):
+def test_a_job_whose_machines_slurm_does_not_tell(in_slurm):
+    in_slurm(JOB | {"SLURM_JOB_NODELIST": "n[7-9]"})
+    with pytest.raises(UserError, match="ends with 1: ask the cluster's people, or unset SLURM_JOB_NODELIST"):
         slurm.other_machines(4)
 
 
 @pytest.mark.parametrize(
-    ("engine", "arguments", "seen", "message"),
+    ("engine", "arguments", "shared_out", "machines"),
     [
-        ("vllm", {"data_parallel_size": "5"}, FOUR, "takes a GPU, and 4 are seen here: give at most 4"),
-        (
-            "vllm",
-            {"data_parallel_size": "3", "tensor_parallel_size": "2"},
-            FOUR,
-            "takes 2 GPUs, and 4 are seen here: give at most 2",
-        ),
-        ("vllm", {"data_parallel_size": "2"}, [], "none is seen here: leave it out, or --engine transformers"),
-        ("transformers", {"data_parallel_size": "3"}, [], "takes a core, and there are 2: give at most 2"),
-        ("transformers", {"data_parallel_size": "two"}, FOUR, "data_parallel_size=two: give a whole number"),
-        ("vllm", {"tensor_parallel_size": "0"}, FOUR, "tensor_parallel_size=0: give a whole number"),
+        ("vllm", {}, False, {"", "n2", "n3"}),
+        ("vllm", {"data_parallel_size": "1"}, False, {""}),
+        # A rollout server may be on them.
+        ("vllm", {}, True, {""}),
+        ("vllm", {"data_parallel_size": "12"}, True, {"", "n2", "n3"}),
+        ("transformers", {}, False, {""}),
     ],
 )
-def test_more_replicas_than_there_is_room_for_are_refused(engine, arguments, seen, message):
-    with pytest.raises(UserError, match=message):
-        gpus.places_of(engine, arguments, 1000, seen, cores=2)
+def test_other_machines_are_taken_where_they_are_free(engine, arguments, shared_out, machines, in_slurm, monkeypatch):
+    in_slurm(JOB)
+    monkeypatch.setattr(gpus, "of_this_machine", lambda: (FOUR, 2))
+    assert {place.machine for place in gpus.places(engine, arguments, 2000, shared_out)} == machines
+
+
+def test_what_the_job_was_asked_for_is_not_asked_for_each_step():
+    ours = {"SLURM_GPUS": "16", "SLURM_GPUS_PER_TASK": "1", "SLURM_JOB_ID": "7", "SLURM_GPUS_PER_NODE": "8"}
+    assert slurm.environment_of_step(ours) == {"SLURM_JOB_ID": "7", "SLURM_GPUS_PER_NODE": "8"}
 
 
 def asked(problems: int, samples: int = 1, sides: tuple[bool, ...] = (False,)) -> list[Request]:
