@@ -28,8 +28,7 @@ def other_machines(seen: int, lent: int = 0) -> dict[str, int]:
     is_script = nodes and here and nodes != here and "SLURM_STEP_ID" not in os.environ
     if not (is_script and shutil.which("scontrol") and shutil.which("srun")):
         return {}
-    told = os.environ.get("SLURM_GPUS_ON_NODE", "")
-    each = int(told) if told.isdecimal() else seen + lent
+    each = _gpus_told() or seen + lent
     if seen + lent < each:
         return {}
     asked = ["scontrol", "show", "hostnames", nodes]
@@ -44,8 +43,15 @@ def other_machines(seen: int, lent: int = 0) -> dict[str, int]:
 
 
 def on(machine: str, command: Sequence[str]) -> list[str]:
-    """The command that runs another one on a machine of the job."""
-    return [*STEP, f"--nodelist={machine}", *command]
+    """The command that runs another one on a machine of the job, where it sees as many GPUs as Slurm gave us here."""
+    told = _gpus_told()
+    return [*STEP, f"--nodelist={machine}", *([f"--gpus-per-node={told}"] if told else []), *command]
+
+
+def _gpus_told() -> int:
+    """The GPUs that Slurm gave the job on this machine; 0 if it does not count them."""
+    told = os.environ.get("SLURM_GPUS_ON_NODE", "")
+    return int(told) if told.isdecimal() else 0
 
 
 def environment_of_step(ours: Mapping[str, str]) -> dict[str, str]:

@@ -187,6 +187,12 @@ def test_other_machines_are_taken_where_they_are_free(engine, arguments, shared_
     assert {place.machine for place in gpus.places(engine, arguments, 2000, shared_out)} == machines
 
 
+@pytest.mark.parametrize(("told", "options"), [("8", ["--gpus-per-node=8"]), ("", [])])
+def test_a_step_sees_all_gpus_of_its_machine(told, options, in_slurm):
+    in_slurm({"SLURM_GPUS_ON_NODE": told})
+    assert slurm.on("n2", ["true"]) == [*slurm.STEP, "--nodelist=n2", *options, "true"]
+
+
 def test_what_the_job_was_asked_for_is_not_asked_for_each_step():
     ours = {"SLURM_GPUS": "16", "SLURM_GPUS_PER_TASK": "1", "SLURM_JOB_ID": "7", "SLURM_GPUS_PER_NODE": "8"}
     assert slurm.environment_of_step(ours) == {"SLURM_JOB_ID": "7", "SLURM_GPUS_PER_NODE": "8"}
