@@ -42,6 +42,8 @@ def job(monkeypatch, tmp_path):
 
     write("scontrol", '#!/bin/sh\nprintf "n1\\nn2\\n"\n')
     srun('exec "$@"')
+    for name in [name for name in os.environ if name.startswith("SLURM")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", str(programs), prepend=":")
     monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
     monkeypatch.setenv("SLURMD_NODENAME", "n1")

@@ -79,6 +79,32 @@ def test_places_on_other_machines_come_behind_those_of_this_one(engine, argument
 
 
 @pytest.mark.parametrize(
+    ("engine", "arguments", "seen", "message"),
+    [
+        ("vllm", {"data_parallel_size": "5"}, FOUR, "takes a GPU, and 4 are seen here: give at most 4"),
+        (
+            "vllm",
+            {"data_parallel_size": "3", "tensor_parallel_size": "2"},
+            FOUR,
+            "takes 2 GPUs, and 4 are seen here: give at most 2",
+        ),
+        ("vllm", {"data_parallel_size": "2"}, [], "none is seen here: leave it out, or --engine transformers"),
+        ("transformers", {"data_parallel_size": "3"}, [], "takes a core, and there are 2: give at most 2"),
+        ("transformers", {"data_parallel_size": "two"}, FOUR, "data_parallel_size=two: give a whole number"),
+        ("vllm", {"tensor_parallel_size": "0"}, FOUR, "tensor_parallel_size=0: give a whole number"),
+    ],
+)
+def test_more_replicas_than_there_is_room_for_are_refused(engine, arguments, seen, message):
+    with pytest.raises(UserError, match=message):
+        gpus.places_of(engine, arguments, 1000, seen, cores=2)
+
+
+def test_the_room_of_other_machines_counts_before_replicas_are_refused():
+    with pytest.raises(UserError, match="takes a GPU, and 6 are seen here: give at most 6"):
+        gpus.places_of("vllm", {"data_parallel_size": "7"}, 1000, FOUR, cores=2, others={"n2": 2})
+
+
+@pytest.mark.parametrize(
     ("place", "words"),
     [
         (Place("4"), " on GPU 4"),
@@ -132,8 +158,8 @@ def in_slurm(monkeypatch, tmp_path):
         (tmp_path / program).write_text(text)
         (tmp_path / program).chmod(0o755)
 
-    def set_environment(variables, path=f"{tmp_path}:/usr/bin:/bin"):
-        for name, value in ({"PATH": path} | variables).items():
+    def set_environment(variables):
+        for name, value in ({"PATH": f"{tmp_path}:/usr/bin:/bin"} | variables).items():
             monkeypatch.setenv(name, value)
 
     return set_environment
