@@ -35,8 +35,9 @@ class Place(NamedTuple):
     machine: str = ""
 
     def __str__(self) -> str:
-        on = [f" on GPU {self.gpus}"] if self.gpus else []
-        return "".join([*on, *([f" of {self.machine}" if on else f" on {self.machine}"] if self.machine else [])])
+        gpus = f"GPU {self.gpus}" if self.gpus else ""
+        words = " of ".join(filter(None, [gpus, self.machine]))
+        return f" on {words}" if words else ""
 
 
 def names_of(variable: str | None, count: int) -> list[str]:
@@ -44,7 +45,7 @@ def names_of(variable: str | None, count: int) -> list[str]:
 
     An index or a UUID each; they are what a process started by this one is given to see the same GPU.
     """
-    named = [name.strip() for name in variable.split(",")] if variable is not None else map(str, range(count))
+    named = _named_by(variable) if variable is not None else map(str, range(count))
     return list(named)[:count]
 
 
@@ -55,10 +56,14 @@ def at_places(places: str, variable: str | None) -> str:
     """
     if variable is None:
         return places
-    names, wanted = [name for name in variable.split(",") if name], [int(place) for place in places.split(",")]
+    names, wanted = _named_by(variable), [int(place) for place in places.split(",")]
     if max(wanted) >= len(names):
         sys.exit(f"fewer GPUs are shown here ({len(names)}) than on the machine that the command runs on")
     return ",".join(names[place] for place in wanted)
+
+
+def _named_by(variable: str) -> list[str]:
+    return [name.strip() for name in variable.split(",") if name.strip()]
 
 
 def of_this_machine() -> tuple[list[str], int]:

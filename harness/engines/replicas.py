@@ -145,6 +145,7 @@ class Replica:
 
     def __init__(self, number: int, place: Place, threads: int):
         self.number, self.place, self.result = number, place, None
+        self.name = f"replica {number}{place}"
         environment = _environment(number, place, threads)
         self._call = network.ExpectedCall() if place.machine else None
         if self._call:
@@ -172,7 +173,7 @@ class Replica:
             raise self._ended()
         else:
             raise UserError(
-                f"replica {self.number}{self.place} was not there within {network.CALLS_WITHIN:.0f} s: see engine.log, "
+                f"{self.name} was not there within {network.CALLS_WITHIN:.0f} s: see engine.log, "
                 f"or give --engine-arg {gpus.REPLICAS}=1"
             )
 
@@ -205,11 +206,11 @@ class Replica:
         try:
             code = self.process.wait(TELLS_WITHIN)
         except subprocess.TimeoutExpired:
-            return UserError(f"replica {self.number}{self.place} is gone: the same command continues from here")
+            return UserError(f"{self.name} is gone: the same command continues from here")
         if self.place.machine and code - SIGNALLED in set(signal.Signals):
             code = SIGNALLED - code
         log = ", its messages are in engine.log" if code > 0 else ""
-        return UserError(f"replica {self.number}{self.place} {ending(code)}{log}: the same command continues from here")
+        return UserError(f"{self.name} {ending(code)}{log}: the same command continues from here")
 
     def close(self) -> None:
         """End the connection, which ends a process that waits for a task."""

@@ -215,8 +215,8 @@ def _start(
     if refusal:
         environment[REFUSAL] = refusal.name
     if seen is not None:
-        lent = max(0, len(gpus.of_this_machine()[0]) - len(seen))
-        environment |= {gpus.VARIABLE: ",".join(seen), gpus.LENT: str(lent)}
+        lent = set(gpus.of_this_machine()[0]) - set(seen)
+        environment |= {gpus.VARIABLE: ",".join(seen), gpus.LENT: str(len(lent))}
     # The stage inherits the folder's locks: should we be killed, the folder stays locked until it ends too.
     locks = [each.lock_file.fileno() for each in (run, run.parent) if each]
     return start(

@@ -15,7 +15,7 @@ from conftest import configuration
 from proc import command_of, looks_into_proc, wait_until_gone
 
 from harness.data.datasets import evaluation_problems
-from harness.engines import gpus, network
+from harness.engines import gpus, network, replicas
 from harness.errors import UserError
 from harness.evaluation import evaluate
 from harness.evaluation.prompts import requests
@@ -95,6 +95,16 @@ def test_a_step_that_slurm_lets_wait_is_a_line(job, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="replica 2 on n2 was not there within 1 s"):
         on_both(tmp_path)
     assert time.monotonic() - started < 20
+
+
+def test_a_replica_that_is_gone_while_its_step_goes_on_is_a_line(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(replicas, "TELLS_WITHIN", 1.0)
+    job(f'"$@" & echo $! > {tmp_path}/elsewhere; exec sleep 60')
+    config, problems, engine = on_both(tmp_path)
+    os.kill(int((tmp_path / "elsewhere").read_text()), signal.SIGKILL)
+    with pytest.raises(UserError, match="replica 2 on n2 is gone: the same command continues from here"):
+        engine.load(requests(config, problems, engine, False), config.max_tokens)
+    assert all(replica.process.poll() is not None for replica in engine.replicas)
 
 
 def test_only_who_has_the_key_is_connected(monkeypatch):
