@@ -228,6 +228,23 @@ def save_adapter(folder: Path, checkpoint: str = "embedded", rank: int = 4, spre
     return folder
 
 
+def save_kind(folder: Path, checkpoint: str, **kind) -> Path:
+    """An adapter of one of PEFT's kinds, everything that is trained of it moved."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    model = get_peft_model(model, LoraConfig(r=4, task_type="CAUSAL_LM", **kind))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    return folder
+
+
 def rename_keys(adapter: Path, old: str, new: str) -> Path:
     """Put `new` for `old` in the names of an adapter's weights."""
     from safetensors.torch import load_file, save_file
